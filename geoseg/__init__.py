@@ -1,0 +1,3 @@
+"""Unsupervised segmentation of rasters too large for memory into seamless, georeferenced polygons."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,176 @@
+"""Where pixels lie: windows, geoboxes, and the tiles that a scene is cut into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels of the scene: first column and row, width and height in pixels."""
+
+    col_off: int
+    row_off: int
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self.height, self.width
+
+    @property
+    def col_end(self) -> int:
+        """The first column behind the window."""
+        return self.col_off + self.width
+
+    @property
+    def row_end(self) -> int:
+        """The first row behind the window."""
+        return self.row_off + self.height
+
+    def expanded(self, margin: int, shape: tuple[int, int]) -> Window:
+        """Return the window grown by `margin` pixels on each side, cut at a scene of `shape` (rows, cols)."""
+        top, left = max(self.row_off - margin, 0), max(self.col_off - margin, 0)
+        bottom, right = min(self.row_end + margin, shape[0]), min(self.col_end + margin, shape[1])
+        return Window(left, top, right - left, bottom - top)
+
+    def intersection(self, other: Window) -> Window | None:
+        """Return the pixels that both windows have, None where there are none."""
+        top, left = max(self.row_off, other.row_off), max(self.col_off, other.col_off)
+        bottom, right = min(self.row_end, other.row_end), min(self.col_end, other.col_end)
+        return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
+
+    def within(self, outer: Window) -> tuple[slice, slice]:
+        """Return the (row, col) slices that cut this window out of an array that holds `outer`.
+
+        Examples
+        --------
+        >>> Window(10, 20, 4, 3).within(Window(8, 20, 16, 16))
+        (slice(0, 3, None), slice(2, 6, None))
+        """
+        top, left = self.row_off - outer.row_off, self.col_off - outer.col_off
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+
+@dataclass(frozen=True)
+class GeoBox:
+    """The pixel grid of a raster on the ground.
+
+    Parameters
+    ----------
+    shape : (rows, cols)
+    transform : Affine, pixel corner (col, row) → CRS (x, y); may turn or mirror
+    crs : str, WKT
+    """
+
+    shape: tuple[int, int]
+    transform: Affine
+    crs: str
+
+    @property
+    def window(self) -> Window:
+        """The window of all pixels."""
+        return Window(0, 0, self.shape[1], self.shape[0])
+
+    def cropped(self, window: Window) -> GeoBox:
+        """Return the geobox of a window of this one."""
+        return GeoBox(window.shape, self.transform @ Affine.translation(window.col_off, window.row_off), self.crs)
+
+
+class Tile(NamedTuple):
+    """One piece of the work: the pixels it owns (core) and those it votes on (read = core and halo)."""
+
+    number: int
+    core: Window
+    read: Window
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The tiles of a scene, numbered from 0 in reading order; their cores partition the scene.
+
+    A last row or column of tiles that would be thinner than two halos is joined to the one before, so that at most
+    two tiles overlap in each direction and `feather` adds up to the same number everywhere.
+
+    Parameters
+    ----------
+    shape : (rows, cols) of the scene
+    size : width and height of a core in pixels
+    halo : pixels that a tile looks at on each side of its core; at most half of `size`
+    """
+
+    shape: tuple[int, int]
+    size: int
+    halo: int
+
+    def __len__(self) -> int:
+        return self.n_rows * self.n_cols
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of tiles."""
+        return self._count(self.shape[0])
+
+    @property
+    def n_cols(self) -> int:
+        """Number of columns of tiles."""
+        return self._count(self.shape[1])
+
+    def __iter__(self) -> Iterator[Tile]:
+        return (self.tile(number) for number in range(len(self)))
+
+    def tile(self, number: int) -> Tile:
+        """Return tile `number`, counted from 0 in reading order."""
+        row, col = divmod(number, self.n_cols)
+        top, bottom = self._span(row, self.n_rows, self.shape[0])
+        left, right = self._span(col, self.n_cols, self.shape[1])
+        core = Window(left, top, right - left, bottom - top)
+        return Tile(number, core, core.expanded(self.halo, self.shape))
+
+    def touching(self, window: Window) -> list[int]:
+        """Return the numbers of the tiles whose cores have pixels in `window`, ascending."""
+        rows = self._indices(window.row_off, window.row_end, self.n_rows)
+        cols = self._indices(window.col_off, window.col_end, self.n_cols)
+        return [row * self.n_cols + col for row in rows for col in cols]
+
+    def reading(self, window: Window) -> list[int]:
+        """Return the numbers of the tiles whose read windows have pixels in `window`, ascending."""
+        return self.touching(window.expanded(self.halo, self.shape))
+
+    def feather(self, tile: Tile) -> NDArray[np.int64]:
+        """Return how much the tile's word counts on each pixel that it reads.
+
+        Falls in a straight line from the inside towards the rim. Whole numbers, so that sums do not depend on the
+        order of the tiles; over all tiles that read a pixel they add up to (4 halo)², or to 1 without a halo.
+
+        Returns
+        -------
+        (y, x) int64 over `tile.read`
+        """
+        core, read = tile.core, tile.read
+        rows = self._ramp(core.row_off, core.row_end, read.row_off, read.row_end)
+        cols = self._ramp(core.col_off, core.col_end, read.col_off, read.col_end)
+        return rows[:, None] * cols[None, :]
+
+    def _count(self, length: int) -> int:
+        n_whole, rest = divmod(length, self.size)
+        return max(1, n_whole + (1 if rest and rest >= 2 * self.halo else 0))
+
+    def _span(self, index: int, count: int, length: int) -> tuple[int, int]:
+        return index * self.size, length if index == count - 1 else (index + 1) * self.size
+
+    def _indices(self, begin: int, end: int, count: int) -> range:
+        return range(min(begin // self.size, count - 1), min((end - 1) // self.size, count - 1) + 1)
+
+    def _ramp(self, core_begin: int, core_end: int, begin: int, end: int) -> NDArray[np.int64]:
+        at = np.arange(begin, end)
+        full = max(4 * self.halo, 1)
+        rising = 2 * (at - begin) + 1 if begin < core_begin else np.full(at.shape, full)
+        falling = 2 * (end - 1 - at) + 1 if end > core_end else np.full(at.shape, full)
+        return np.minimum(np.minimum(rising, falling), full).astype(np.int64)

@@ -1,0 +1,1 @@
+"""From classes to polygons: regions, outlines, attributes, files."""

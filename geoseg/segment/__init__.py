@@ -1,0 +1,1 @@
+"""From pixels to classes: superpixels, the backprop method, harmonizing."""

@@ -1,0 +1,1 @@
+"""Around the pipeline: scenes with known truth, evaluation, reports."""
