@@ -1,0 +1,66 @@
+"""The way of the data, from a raster to polygons.
+
+    scene.tif ─ survey ─ learn ─ superpixels ─ segment ─ harmonize ─ label ─ join ─ outline ─ write ─ labels.gpkg
+                once     once    per block     per tile  once        per tile once  per tile  once
+
+A run is a folder. What a step has finished for a tile is in it, complete or absent, never half; so stopping and going
+on, on this machine or another, is the normal case and not a repair.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geoseg import results, scene_steps, tile_steps
+from geoseg.cluster import ClusterOptions, open_executor
+from geoseg.config import Config
+from geoseg.progress import Progress, Silent
+from geoseg.results import Outputs, Result
+from geoseg.work import RunOptions, open_work
+
+
+def segment_scene(
+    scene: str | Path,
+    outputs: Outputs | str | Path,
+    config: Config | None = None,
+    *,
+    options: RunOptions | None = None,
+    cluster: ClusterOptions | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Segment a raster of any size and write its polygons.
+
+    Parameters
+    ----------
+    scene : GeoTIFF, or another raster that GDAL reads; a .vrt for a mosaic
+    outputs : where the results go, or just the polygon file: .gpkg, .fgb or .parquet
+    config : what is done; None = the defaults
+    options : the run folder, the area of interest, going on with an earlier run
+    cluster : who works; None = one process per core of this machine
+    progress : who is told how far the work is
+
+    Returns
+    -------
+    Result : what was written, and which tiles failed
+
+    Raises
+    ------
+    GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
+    """
+    outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
+    with (
+        open_work(str(scene), outputs, config or Config(), options or RunOptions(), progress or Silent()) as work,
+        open_executor(cluster or ClusterOptions()) as work.executor,
+    ):
+        job = work.survey()
+        work.learn()
+        work.each_block("superpixels", tile_steps.make_superpixels)
+        work.each_tile("segment", tile_steps.segment_tile, "votes")
+        scene_steps.forget_later_steps(job, work.tiles)
+        scene_steps.translate_codes(job, work.tiles)
+        work.each_block("ground", tile_steps.gather_block)
+        harmony = scene_steps.find_classes(job, work.blocks)
+        work.each_tile("label", tile_steps.label_tile, "pieces")
+        regions = scene_steps.join_regions(job, work.tiles)
+        work.each_tile("outline", tile_steps.outline_tile, "outlines")
+        return results.write(job, outputs, harmony, regions, work)

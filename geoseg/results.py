@@ -1,0 +1,274 @@
+"""What comes out of a run: polygons, rasters, and the report of the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.errors import OutputError
+from geoseg.grid import GeoBox, Window
+from geoseg.polygons import attributes, simplify
+from geoseg.polygons.attributes import Sums
+from geoseg.polygons.cog import RASTER_SUFFIXES, write_class_raster, write_region_raster
+from geoseg.polygons.regions import Regions
+from geoseg.polygons.style import Legend, distinct, polygon_qml
+from geoseg.polygons.write import SUFFIXES, FailedTile, Layer, check_output, label_fields, write_polygons
+from geoseg.runs import versions, write_report
+from geoseg.segment.harmonize import Harmony
+from geoseg.tile_steps import Job, class_looks
+
+if TYPE_CHECKING:
+    from geoseg.work import Work  # it imports this module
+
+_ROWS_PER_BATCH = 20_000  # some MB of polygons on their way to the file
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results go.
+
+    Parameters
+    ----------
+    polygons : .gpkg, .fgb or .parquet
+    class_raster, region_raster : .tif, or None where they are not wanted
+    """
+
+    polygons: Path
+    class_raster: Path | None = None
+    region_raster: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are wanted."""
+        return [path for path in (self.polygons, self.class_raster, self.region_raster) if path is not None]
+
+    def check(self, inputs: Iterable[str], *, overwrite: bool) -> None:
+        """Look whether all of them can be written.
+
+        Raises
+        ------
+        OutputError, ConfigError : one cannot, or is one of the files `inputs`, or two are the same
+        """
+        sources = {Path(path).resolve() for path in inputs}
+        for path in self.paths:
+            if path.resolve() in sources:
+                raise OutputError(f"{path} is the scene itself; give the result another name.")
+        if len({path.resolve() for path in self.paths}) < len(self.paths):
+            raise OutputError("two results have the same name; give each its own.")
+        check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
+        for path in self.paths[1:]:
+            check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has made.
+
+    Parameters
+    ----------
+    outputs : the files
+    n_regions, n_classes : how many of each are in them
+    failed : tile number → why; these tiles are holes in the result
+    seconds : how long each step took
+    """
+
+    outputs: Outputs
+    n_regions: int
+    n_classes: int
+    failed: dict[int, str]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What the writers need to know of the regions."""
+
+    job: Job
+    tiles: list[int]
+    regions: Regions
+    legend: Legend
+    layer: Layer
+    columns: dict[str, NDArray[Any]]
+
+
+def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: Work) -> Result:
+    """Write all results, then the report; only then remove the work of the steps."""
+    begin = time.monotonic()
+    content = _content(job, harmony, regions, work)
+    with work.timed("write", len(outputs.paths)):
+        _write_polygons(content, outputs, work)
+        if outputs.class_raster:
+            lookup = np.concatenate([[0], regions.classes])
+            cores = _cores(content, lookup)
+            write_class_raster(outputs.class_raster, job.scene.geobox, cores, content.legend, overwrite=True)
+        if outputs.region_raster:
+            cores = _cores(content, np.arange(len(regions) + 1))
+            write_region_raster(outputs.region_raster, job.scene.geobox, cores, overwrite=True)
+        work.progress.advance(len(outputs.paths))
+    n_classes = len(np.unique(regions.classes))
+    result = Result(outputs, len(regions), n_classes, dict(work.failed), dict(work.seconds))
+    write_report(job.run, _report(result, job, harmony, begin))
+    if not work.options.keep:
+        job.run.clean()
+    return result
+
+
+def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Content:
+    class_of_fine = harmony.tree.level(job.config.harmonize.classes)
+    n_classes = int(class_of_fine.max())
+    levels = {n: _coarser(harmony, class_of_fine, n) for n in (2, 4, 8, 16, 32, 64, 128) if n < n_classes}
+    pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
+    legend = Legend.of_classes(distinct(_colours(job, class_looks(harmony, class_of_fine)[1:])), pixels)
+    sums = ((_sums(job, tile), regions.of_tile(tile)[1:]) for tile in work.tiles)
+    total = attributes.combine(sums, len(regions))
+    names = np.array([*legend.hexes])
+    columns: dict[str, NDArray[Any]] = {
+        "region": np.arange(1, len(regions) + 1),
+        "class": regions.classes,
+        "color": names[regions.classes - 1],
+        **attributes.columns(total, bands=job.scene.bands),
+        **{f"class_{n}": coarser[regions.classes] for n, coarser in levels.items()},
+    }
+    fields = label_fields(bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes)
+    layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
+    return _Content(job, work.tiles, regions, legend, layer, columns)
+
+
+def _coarser(harmony: Harmony, class_of_fine: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
+    """Return the class of each class where the tree has `n_classes` left; index 0 is no data."""
+    coarser = np.zeros(int(class_of_fine.max()) + 1, np.int64)
+    coarser[class_of_fine] = harmony.tree.level(n_classes)
+    return coarser
+
+
+def _colours(job: Job, looks: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the mean colours of classes in the scene's stretch, (class, 3) uint8."""
+    shown = looks[:, list(job.scene.red_green_blue)]
+    return np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8)
+
+
+def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
+    name = Path(job.scene.path).name
+    return f"Ground of {name}", (
+        f"{n_regions} regions of {n_classes} classes of look-alike ground in {name}, found by geoseg without training "
+        f"data. Areas and lengths in metres; mean_n and std_n in the units of band n."
+    )
+
+
+def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
+    geobox = content.job.scene.geobox
+    failed = [
+        FailedTile(number, text, _on_map(shapely.box(*_corners(content.job, number)), geobox))
+        for number, text in sorted(work.failed.items())
+    ]
+    write_polygons(
+        outputs.polygons,
+        _batches(content),
+        content.layer,
+        style=polygon_qml(content.legend, content.layer.aliases),
+        failed=failed,
+        overwrite=True,  # whether it may be replaced was decided before the work began
+    )
+
+
+def _batches(content: _Content) -> Iterator[pa.RecordBatch]:
+    """Yield rows: first the polygons inside of tiles, tile by tile, then those that touch a tile line."""
+    waiting: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
+    at_lines: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
+    for tile in content.tiles:
+        polygons, numbers = _outlines(content.job, tile)
+        touching = _touch_lines(content.job, tile, polygons)
+        at_lines.append((polygons[touching], numbers[touching]))
+        waiting.append((polygons[~touching], numbers[~touching]))
+        if sum(len(rows) for _, rows in waiting) >= _ROWS_PER_BATCH:
+            yield _batch(content, waiting)
+            waiting = []
+    polygons, numbers = simplify.join(*(np.concatenate(parts) for parts in zip(*at_lines, strict=True)))
+    grid = content.job.tiles
+    cols = [grid.tile(col).core.col_off for col in range(1, grid.n_cols)]
+    rows = [grid.tile(row * grid.n_cols).core.row_off for row in range(1, grid.n_rows)]
+    tolerance = content.job.config.polygons.simplify
+    yield _batch(
+        content, [*waiting, (simplify.resimplify(polygons, tolerance=tolerance, cols=cols, rows=rows), numbers)]
+    )
+
+
+def _batch(content: _Content, parts: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> pa.RecordBatch:
+    polygons, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
+    rows = numbers - 1
+    columns = {name: column[rows] for name, column in content.columns.items()}
+    return content.layer.batch(columns, _on_map(polygons, content.job.scene.geobox))
+
+
+def _outlines(job: Job, tile: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    arrays = job.run.get("outlines", tile)
+    offsets = (arrays["rings"], arrays["parts"])
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, arrays["coords"], offsets)
+    return np.asarray(polygons), arrays["regions"]
+
+
+def _touch_lines(job: Job, tile: int, polygons: NDArray[Any]) -> NDArray[np.bool_]:
+    left, top, right, bottom = shapely.bounds(polygons).reshape(-1, 4).T
+    core = job.tiles.tile(tile).core
+    return np.asarray(
+        (left == core.col_off) | (top == core.row_off) | (right == core.col_end) | (bottom == core.row_end)
+    )
+
+
+def _on_map(polygons: Any, geobox: GeoBox) -> Any:
+    """Move polygons from pixel corners (col, row) to the CRS; equal corners stay equal to the last bit."""
+    a, b, c, d, e, f = list(geobox.transform)[:6]
+
+    def place(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = xy.T
+        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+    return shapely.transform(polygons, place)
+
+
+def _corners(job: Job, tile: int) -> tuple[int, int, int, int]:
+    core = job.tiles.tile(tile).core
+    return core.col_off, core.row_off, core.col_end, core.row_end
+
+
+def _sums(job: Job, tile: int) -> Sums:
+    return Sums.from_arrays(job.run.get("sums", tile))
+
+
+def _cores(content: _Content, lookup: NDArray[Any]) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """Yield the cores with what `lookup` says of each region number."""
+    for tile in content.tiles:
+        pieces = content.job.run.get("pieces", tile)["map"]
+        yield content.job.tiles.tile(tile).core, lookup[content.regions.of_tile(tile)[pieces]]
+
+
+def _report(result: Result, job: Job, harmony: Harmony, begin: float) -> dict[str, Any]:
+    geobox = job.scene.geobox
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "config": job.config.to_dict(),
+        "scene": {"path": job.scene.path, "shape": list(geobox.shape), "transform": list(geobox.transform)[:6]},
+        "tiles": {
+            "count": len(job.tiles),
+            "n_rows": job.tiles.n_rows,
+            "n_cols": job.tiles.n_cols,
+            "failed": {str(number): text for number, text in result.failed.items()},
+        },
+        "outputs": [str(path) for path in result.outputs.paths],
+        "n_regions": result.n_regions,
+        "n_classes": result.n_classes,
+        "fine_classes": harmony.tree.n_fine,
+        "merges": harmony.tree.merges.tolist(),
+        "seconds": result.seconds,
+        "write_seconds": round(time.monotonic() - begin, 3),
+    }

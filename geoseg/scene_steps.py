@@ -1,0 +1,138 @@
+"""The steps that are done once for a scene, between those that workers do tile by tile.
+
+Each reads what earlier steps left in the run folder and puts its result there; what is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import sparse
+
+from geoseg.config import Config
+from geoseg.grid import TileGrid, Window
+from geoseg.polygons import regions
+from geoseg.polygons.regions import Pieces
+from geoseg.raster import Scene
+from geoseg.runs import RunFolder
+from geoseg.segment import backprop, channels, harmonize, superpixels
+from geoseg.segment.backprop import Patch
+from geoseg.segment.harmonize import Harmony
+from geoseg.segment.network import new_network, to_arrays
+from geoseg.segment.votes import Ground
+from geoseg.survey import Survey, crop_looks, survey
+from geoseg.tile_steps import Job, class_looks, votes_of
+
+_MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
+
+
+def survey_scene(run: RunFolder, scene: Scene, config: Config) -> Survey:
+    """Look at the scene, or at what was found the last time."""
+    if not run.has_json("survey"):
+        run.put_json("survey", survey(scene, config).to_dict())
+    return Survey.from_dict(run.get_json("survey"))
+
+
+def learn_network(job: Job, progress: Callable[[int], None]) -> None:
+    """Learn the scene network from crops that are spread over the scene."""
+    if job.config.prior == "none" or job.run.has("scene", "network", verify=True):
+        return
+    patches = [_patch(job, window) for window in job.survey.windows]
+    config = job.config
+    network = new_network(len(patches[0].channels), config.network, seed=config.seed)
+    learned = backprop.learn(
+        network, patches, config.backprop, config.learn, seed=config.seed, device=job.device, progress=progress
+    )
+    job.run.put("scene", "network", to_arrays(learned))
+
+
+def forget_later_steps(job: Job, tiles: Sequence[int]) -> None:
+    """Remove what was made from the votes of other tiles than these: a tile that failed before may have come out now."""
+    if job.run.has_json("segmented") and job.run.get_json("segmented") != list(tiles):
+        job.run.remove_steps("translation", "ground", "classes", "pieces", "regions", "sums", "outlines")
+    job.run.put_json("segmented", list(tiles))
+
+
+def translate_codes(job: Job, tiles: Sequence[int]) -> None:
+    """Say which codes of tiles that were trained alone are the same."""
+    if job.config.prior == "scene" or len(tiles) == 1 or set(tiles) <= job.run.finished("translation"):
+        return
+    load = functools.lru_cache(maxsize=2 * job.tiles.n_cols + 4)(functools.partial(votes_of, job.run))
+    tables = [harmonize.code_table(load(tile)) for tile in tiles]
+    n_codes = len(tables[0][0])
+    blocks = {
+        (a, b): sparse.coo_array(harmonize.overlap(load(tile), load(other)))
+        for a, tile in enumerate(tiles)
+        for other in _later_neighbours(job.tiles, tile)
+        if (b := _place(tiles, other)) is not None
+    }
+    words = harmonize.translate(
+        np.concatenate([mass for mass, _ in tables]),
+        np.concatenate([looks for _, looks in tables]),
+        _symmetric(blocks, len(tiles), n_codes),
+        n_scene_codes=job.config.harmonize.fine_classes,
+        n_bands=len(job.scene.bands),
+        seed=job.config.seed,
+    )
+    for i, tile in enumerate(tiles):
+        job.run.put("translation", tile, {"words": words[i * n_codes : (i + 1) * n_codes]})
+
+
+def find_classes(job: Job, blocks: Sequence[int]) -> Harmony:
+    """Find the classes of the scene and their tree."""
+    if not job.run.has("classes", "harmony", verify=True):
+        chosen = np.unique(np.linspace(0, len(blocks) - 1, min(len(blocks), _MOST_BLOCKS)).astype(int))
+        sample = [Ground(**job.run.get("ground", blocks[i])) for i in chosen]
+        harmony = harmonize.harmonize(sample, job.config.harmonize, n_bands=len(job.scene.bands), seed=job.config.seed)
+        job.run.put("classes", "harmony", harmony.to_arrays())
+    return Harmony.from_arrays(job.run.get("classes", "harmony"))
+
+
+def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
+    """Join the pieces of all tiles to regions, and tell each tile what its pieces and its surroundings belong to."""
+    harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
+    looks = class_looks(harmony, harmony.tree.level(job.config.harmonize.classes))
+    known = set(tiles)
+    tables = [_pieces(job, tile.number) if tile.number in known else regions.no_pieces(tile.core) for tile in job.tiles]
+    joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, looks=looks)
+    finished = job.run.finished("regions")
+    for tile in tiles:
+        if tile not in finished:
+            surroundings = regions.surroundings(tables, joined, job.tiles, tile)
+            job.run.put("regions", tile, {"lookup": joined.of_tile(tile), **surroundings._asdict()})
+    return joined
+
+
+def _patch(job: Job, window: Window) -> Patch:
+    looks, valid = crop_looks(job.scene, window, job.survey.stretch)
+    labels = superpixels.superpixels(looks[: len(job.scene.bands)], valid, job.config.superpixels)
+    layers = channels.network_input(looks, valid, job.config.network.inputs)
+    return Patch(job.survey.standard.apply(layers, valid), labels)
+
+
+def _later_neighbours(grid: TileGrid, number: int) -> list[int]:
+    """Return the neighbours to the right and below, so that each pair of tiles comes once."""
+    return [other for other in grid.reading(grid.tile(number).read) if other > number]
+
+
+def _place(tiles: Sequence[int], number: int) -> int | None:
+    i = int(np.searchsorted(tiles, number))
+    return i if i < len(tiles) and tiles[i] == number else None
+
+
+def _symmetric(blocks: dict[tuple[int, int], sparse.coo_array], n_tiles: int, n_codes: int) -> sparse.csr_array:
+    """Put small (code, code) tables of pairs of tiles together to one symmetric (node, node) table."""
+    rows = [block.row + a * n_codes for (a, _), block in blocks.items()]
+    cols = [block.col + b * n_codes for (_, b), block in blocks.items()]
+    values = [block.data for block in blocks.values()]
+    n = n_tiles * n_codes
+    half = sparse.coo_array(
+        (np.concatenate([[0.0], *values]), (np.concatenate([[0], *rows]), np.concatenate([[0], *cols]))), shape=(n, n)
+    )
+    return sparse.csr_array(half + half.T)
+
+
+def _pieces(job: Job, number: int) -> Pieces:
+    return Pieces.from_arrays(job.run.get("pieces", number))

@@ -1,0 +1,235 @@
+"""Unsupervised segmentation by backpropagation (Kanezaki 2018; the faster variant of 2019).
+
+A network gives every pixel a code. The pixels of a superpixel are pulled towards the code that most of them have; one
+step; again. Labels merge as it goes. Training is the inference, and the network may go on to serve other images.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 # torch's own name for it
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geoseg.config import Backprop, Learn
+from geoseg.grid import TileGrid, Window
+from geoseg.segment.network import CodeNetwork
+
+IGNORE = -1  # target of a pixel without data
+_THREADS = 1  # sums of floats depend on the number of threads, and the same scene must give the same classes
+_CACHE_SIZE = 192  # px; an image of this size and the network's layers fit the cache: twice the speed of 600
+_AVERAGING_BATCHES = 16  # crops at a time when the statistics of the batch norm are taken over the whole sample
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One image for the network.
+
+    Parameters
+    ----------
+    channels : (channel, y, x) float32, standardised; 0 = no data
+    superpixels : (y, x) int32, from 0; -1 = no data
+    """
+
+    channels: NDArray[np.float32]
+    superpixels: NDArray[np.int32]
+
+
+def majority(codes: Tensor, superpixels: Tensor, n_codes: int) -> Tensor:
+    """Give every pixel the most frequent code of its superpixel.
+
+    Parameters
+    ----------
+    codes : (pixel,) int64
+    superpixels : (pixel,) int64, from 0; `IGNORE` = no data
+    n_codes : number of codes there are
+
+    Returns
+    -------
+    (pixel,) int64; `IGNORE` where there is no data
+
+    Notes
+    -----
+    The refinement step of Kanezaki (2018), Algorithm 1, without its loop over superpixels. Ties go to the lower code.
+    """
+    data = superpixels >= 0
+    n_superpixels = int(superpixels.max()) + 1 if data.any() else 0
+    pairs = superpixels[data] * n_codes + codes[data]
+    counts = torch.bincount(pairs, minlength=n_superpixels * n_codes).reshape(n_superpixels, n_codes)
+    target = torch.full_like(codes, IGNORE)
+    target[data] = counts.argmax(dim=1)[superpixels[data]]
+    return target
+
+
+def train(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, device: str = "cpu") -> CodeNetwork:
+    """Run the method on one image.
+
+    Parameters
+    ----------
+    network : where to start; it is not changed
+    steps : at most; fewer when less than ``options.min_labels`` labels are left
+
+    Returns
+    -------
+    CodeNetwork : a new one, on `device`
+    """
+    with _fixed_threads():
+        trained = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
+        image, superpixels = _on_device([patch], device)
+        optimizer = _optimizer(trained, options)
+        for _ in range(steps):
+            n_labels = _step(trained, optimizer, image, superpixels, options)
+            if n_labels < options.min_labels:
+                break
+        return trained
+
+
+def learn(
+    network: CodeNetwork,
+    patches: Sequence[Patch],
+    options: Backprop,
+    sample: Learn,
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: Callable[[int], None] = lambda _: None,
+) -> CodeNetwork:
+    """Run the method on crops from all over a scene, so that one network serves all of it.
+
+    The statistics of the batch norm are taken over all patches at the end and then hold for every image.
+
+    Parameters
+    ----------
+    network : where to start; it is not changed
+    patches : crops of one shape
+    progress : told the number of steps done
+
+    Returns
+    -------
+    CodeNetwork : a new one, on `device`, in evaluation mode
+    """
+    with _fixed_threads():
+        learned = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
+        optimizer = _optimizer(learned, options)
+        draw = np.random.default_rng(seed)
+        queue: list[int] = []
+        for step in range(sample.steps):
+            while len(queue) < sample.batch:
+                queue += draw.permutation(len(patches)).tolist()
+            batch, queue = queue[: sample.batch], queue[sample.batch :]
+            image, superpixels = _on_device([patches[i] for i in batch], device)
+            _step(learned, optimizer, image, superpixels, options)
+            progress(step + 1)
+        return _with_whole_statistics(learned, patches, device)
+
+
+def codes(
+    network: CodeNetwork, channels: NDArray[np.float32], *, device: str = "cpu", own_statistics: bool = False
+) -> NDArray[np.uint8]:
+    """Give every pixel its code.
+
+    Parameters
+    ----------
+    channels : (channel, y, x) float32, as in `Patch`
+    own_statistics : normalise by the image itself, as the articles do, instead of by what was learned
+
+    Returns
+    -------
+    (y, x) uint8, from 0; of no meaning where there is no data
+    """
+    with _fixed_threads(), torch.inference_mode(), _autocast(device):
+        network = network.to(device, memory_format=torch.channels_last).train(own_statistics)
+        whole = Window(0, 0, channels.shape[2], channels.shape[1])
+        if own_statistics or device != "cpu":
+            return _codes_of(network, channels, whole, device)
+        found = np.empty(whole.shape, np.uint8)
+        for part in TileGrid(whole.shape, _CACHE_SIZE, network.reach):
+            codes_read = _codes_of(network, channels, part.read, device)
+            found[part.core.within(whole)] = codes_read[part.core.within(part.read)]
+        return found
+
+
+def _codes_of(network: CodeNetwork, channels: NDArray[np.float32], window: Window, device: str) -> NDArray[np.uint8]:
+    rows, cols = window.within(Window(0, 0, channels.shape[2], channels.shape[1]))
+    image = torch.from_numpy(channels[:, rows, cols])[None].to(device).contiguous(memory_format=torch.channels_last)
+    found: NDArray[np.uint8] = network(image)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return found
+
+
+@contextmanager
+def _fixed_threads() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(_THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _on_device(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor]:
+    image = torch.from_numpy(np.stack([patch.channels for patch in patches]))  # (image, channel, y, x)
+    offset, flat = 0, []
+    for patch in patches:  # the superpixels of a batch get different numbers
+        labels = patch.superpixels.astype(np.int64).ravel()
+        flat.append(np.where(labels >= 0, labels + offset, IGNORE))
+        offset += int(labels.max(initial=-1)) + 1
+    superpixels = torch.from_numpy(np.concatenate(flat))  # (pixel,)
+    return image.to(device, memory_format=torch.channels_last), superpixels.to(device)
+
+
+def _optimizer(network: CodeNetwork, options: Backprop) -> torch.optim.Optimizer:
+    kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.RMSprop
+    return kind(network.parameters(), lr=options.learning_rate, momentum=options.momentum)
+
+
+def _step(
+    network: CodeNetwork, optimizer: torch.optim.Optimizer, image: Tensor, superpixels: Tensor, options: Backprop
+) -> int:
+    """Do one step of the method and return the number of labels that are left."""
+    scores = _scores(network, image)  # (pixel, code)
+    target = majority(scores.argmax(dim=1), superpixels, scores.shape[1])
+    data = target >= 0
+    loss = F.cross_entropy(scores[data], target[data])
+    if options.entropy_weight > 0:
+        loss = loss - options.entropy_weight * _entropy(scores[data].softmax(dim=1).mean(dim=0))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return int(torch.unique(target[data]).numel())
+
+
+def _scores(network: CodeNetwork, image: Tensor) -> Tensor:
+    with _autocast(image.device.type):
+        scores = network(image)
+    return scores.float().permute(0, 2, 3, 1).flatten(0, 2)  # (pixel, code)
+
+
+def _autocast(device: str) -> Any:
+    """Compute in bfloat16 where the processor has it."""
+    gains = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=gains)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    return -(shares * (shares + 1e-12).log()).sum()
+
+
+def _with_whole_statistics(network: CodeNetwork, patches: Sequence[Patch], device: str) -> CodeNetwork:
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # type: ignore[assignment] # None: a plain average over all batches
+    with torch.inference_mode():
+        for begin in range(0, len(patches), _AVERAGING_BATCHES):
+            image, _ = _on_device(patches[begin : begin + _AVERAGING_BATCHES], device)
+            network(image)
+    for norm in norms:
+        norm.momentum = 0.1
+    return network.eval()

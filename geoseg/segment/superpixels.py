@@ -1,0 +1,242 @@
+"""Superpixels: small patches of like pixels that follow the edges of the picture.
+
+They are made on a grid of blocks that belongs to the scene and not to the tiles, each block with a margin. Where two
+blocks disagree, whoever has the middle of a superpixel keeps it whole (`assemble`): so neither a block line nor a tile
+line cuts one, and the tile size has no say in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.segmentation import slic as skimage_slic
+
+from geoseg.config import Superpixels
+from geoseg.grid import Tile, Window
+
+BLOCK = 512  # px; core of a block of superpixels
+BLOCK_MARGIN = 48  # px on each side, several superpixels wide
+NONE = -1  # number of a pixel without a superpixel
+_NUMBERS_PER_BLOCK = 1 << 20  # more than a block with its margins has pixels
+_LEVELS = 1 << 14  # of edge weights in the counting sort
+_LEVEL = 1 / 4096  # of the stretch; finer than 8 bits and than what sensors keep apart
+
+
+@dataclass(frozen=True)
+class BlockSuperpixels:
+    """The superpixels of one block.
+
+    Parameters
+    ----------
+    block : Tile, of the grid of blocks
+    labels : (y, x) int32 over ``block.read``, from 0; -1 = no data
+    home : (n,) bool, the middle of the superpixel lies in the block's core
+    """
+
+    block: Tile
+    labels: NDArray[np.int32]
+    home: NDArray[np.bool_]
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Numbers in the scene: (y, x) int64 over ``block.read``; `NONE` = no data."""
+        first = self.block.number * _NUMBERS_PER_BLOCK
+        return np.where(self.labels >= 0, self.labels.astype(np.int64) + first, NONE)
+
+
+def superpixels(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels) -> NDArray[np.int32]:
+    """Give every pixel with data the number of its superpixel.
+
+    Parameters
+    ----------
+    bands : (band, y, x) float32, stretched so that most values lie in 0 … 1
+    valid : (y, x) bool, True = data
+
+    Returns
+    -------
+    (y, x) int32, from 0, every number in use; -1 = no data
+    """
+    if not valid.any():
+        return np.full(valid.shape, NONE, np.int32)
+    labels = felzenszwalb(bands, valid, options) if options.method == "felzenszwalb" else slic(bands, valid, options)
+    return _consecutive(labels)
+
+
+def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels) -> NDArray[np.int64]:
+    """Join pixels while the edge between two patches is weak against the edges inside them.
+
+    Notes
+    -----
+    Felzenszwalb and Huttenlocher (2004), section 3, with τ(C) = k / \\|C\\| and the joining of patches under `min_size`
+    of their public code; on edges to the 4 neighbours, so that every patch is connected through pixel sides. Edges are
+    sorted by counting on 1/4096 of the stretch, ties in reading order.
+    """
+    smooth = _smoothed(bands, valid, options.sigma)
+    return _felzenszwalb(smooth, valid, options.scale / 255.0, options.min_size)
+
+
+def slic(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels) -> NDArray[np.int64]:
+    """Cluster pixels by likeness and nearness around seeds on a lattice (Achanta 2012)."""
+    n_segments = max(1, round(options.n_segments * valid.size / BLOCK**2))
+    labels: NDArray[np.int64] = skimage_slic(
+        np.moveaxis(bands.astype(np.float64), 0, -1),
+        n_segments=n_segments,
+        compactness=options.compactness / 100.0,  # scikit-image's reference is Lab, 0 … 100; the stretch is 0 … 1
+        mask=None if valid.all() else valid,
+        start_label=1,
+        convert2lab=False,
+        channel_axis=-1,
+    )
+    return np.where(valid, labels.astype(np.int64), NONE)
+
+
+def block_superpixels(labels: NDArray[np.int32], block: Tile) -> BlockSuperpixels:
+    """Say which superpixels of a block have their middle in its core."""
+    n = int(labels.max()) + 1
+    flat = labels.ravel()
+    rows, cols = np.indices(labels.shape)
+    inside = flat >= 0
+    count = np.bincount(flat[inside], minlength=n)
+    row = np.bincount(flat[inside], rows.ravel()[inside], minlength=n) // count + block.read.row_off
+    col = np.bincount(flat[inside], cols.ravel()[inside], minlength=n) // count + block.read.col_off
+    core = block.core
+    home = (row >= core.row_off) & (row < core.row_end) & (col >= core.col_off) & (col < core.col_end)
+    return BlockSuperpixels(block, labels, home)
+
+
+def assemble(window: Window, blocks: Iterable[BlockSuperpixels]) -> NDArray[np.int64]:
+    """Put together the superpixels of a window from all blocks that look at it.
+
+    A pixel belongs to the superpixel of its own block when that has its middle there; otherwise to that of the
+    neighbour, lowest number first, who has its middle; otherwise to that of its own block all the same.
+
+    Parameters
+    ----------
+    window : pixels of the scene that are wanted
+    blocks : every block whose read window has pixels in `window`, ascending
+
+    Returns
+    -------
+    (y, x) int64, numbers that hold in the whole scene; `NONE` = no data
+    """
+    numbers = np.full(window.shape, NONE, np.int64)
+    rank = np.full(window.shape, 3, np.uint8)  # 0 own and at home, 1 a neighbour at home, 2 own all the same
+    for item in blocks:
+        part = item.block.read.intersection(window)
+        if part is None:
+            continue
+        here = part.within(item.block.read)
+        labels = item.labels[here]
+        own = np.zeros(labels.shape, bool)
+        core = item.block.core.intersection(window)
+        if core is not None:
+            own[core.within(part)] = True
+        at_home = item.home[labels] if item.home.size else np.zeros(labels.shape, bool)
+        offer = np.where(own, np.where(at_home, 0, 2), np.where(at_home, 1, 3)).astype(np.uint8)
+        offer[labels < 0] = 3
+        there = part.within(window)
+        better = offer < rank[there]
+        numbers[there][better] = item.numbers[here][better]
+        rank[there][better] = offer[better]
+    return numbers
+
+
+def block_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the numbers of the blocks that superpixels belong to."""
+    return numbers // _NUMBERS_PER_BLOCK
+
+
+def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
+    if sigma == 0:
+        return bands
+    weight = ndimage.gaussian_filter(valid.astype(np.float32), sigma)
+    smooth = np.stack([ndimage.gaussian_filter(np.where(valid, band, 0), sigma) for band in bands])
+    return np.where(valid, smooth / np.maximum(weight, 1e-6), 0).astype(np.float32)
+
+
+def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
+    used = np.zeros(int(labels.max()) + 1, bool)
+    used[labels[labels >= 0]] = True
+    lookup = np.cumsum(used) - 1
+    return np.where(labels >= 0, lookup[labels], NONE).astype(np.int32)
+
+
+@njit(cache=True)  # type: ignore[misc] # numba has no hints
+def _find(parent, i):  # type: ignore[no-untyped-def]
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(cache=True)  # type: ignore[misc] # numba has no hints
+def _edges(bands, valid):  # type: ignore[no-untyped-def]
+    """Return the edges to the right and lower neighbours as (first pixel × 2 + direction), and their weights."""
+    n_bands, height, width = bands.shape
+    edge = np.empty(2 * height * width, np.int32)
+    weight = np.empty(2 * height * width, np.float32)
+    n = 0
+    for y in range(height):
+        for x in range(width):
+            if not valid[y, x]:
+                continue
+            for down in range(2):
+                y2, x2 = y + down, x + 1 - down
+                if y2 == height or x2 == width or not valid[y2, x2]:
+                    continue
+                square = np.float32(0)
+                for b in range(n_bands):
+                    step = bands[b, y, x] - bands[b, y2, x2]
+                    square += step * step
+                edge[n] = 2 * (y * width + x) + down
+                weight[n] = np.sqrt(square)
+                n += 1
+    return edge[:n], weight[:n]
+
+
+@njit(cache=True)  # type: ignore[misc] # numba has no hints
+def _counting_order(weight):  # type: ignore[no-untyped-def]
+    level = np.empty(weight.size, np.int32)
+    start = np.zeros(_LEVELS + 1, np.int64)
+    for i in range(weight.size):
+        level[i] = min(int(weight[i] / _LEVEL), _LEVELS - 1)
+        start[level[i] + 1] += 1
+    for k in range(_LEVELS):
+        start[k + 1] += start[k]
+    order = np.empty(weight.size, np.int32)
+    for i in range(weight.size):
+        order[start[level[i]]] = i
+        start[level[i]] += 1
+    return order
+
+
+@njit(cache=True)  # type: ignore[misc] # numba has no hints
+def _felzenszwalb(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
+    width = valid.shape[1]
+    edge, weight = _edges(bands, valid)
+    order = _counting_order(weight)
+    parent = np.arange(valid.size)
+    size = np.ones(valid.size, np.int32)
+    most = np.full(valid.size, k, np.float32)  # Int(C) + τ(C)
+    for i in order:
+        first = edge[i] // 2
+        a, b = _find(parent, first), _find(parent, first + (width if edge[i] % 2 else 1))
+        if a != b and weight[i] <= most[a] and weight[i] <= most[b]:
+            parent[b] = a
+            size[a] += size[b]
+            most[a] = weight[i] + k / size[a]
+    for i in order:
+        first = edge[i] // 2
+        a, b = _find(parent, first), _find(parent, first + (width if edge[i] % 2 else 1))
+        if a != b and min(size[a], size[b]) < min_size:
+            parent[b] = a
+            size[a] += size[b]
+    labels = np.empty(valid.size, np.int64)
+    for p in range(valid.size):
+        labels[p] = _find(parent, p) if valid.flat[p] else -1
+    return labels.reshape(valid.shape)

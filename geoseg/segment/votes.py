@@ -1,0 +1,186 @@
+"""Votes: what a tile says of the superpixels that it sees, and all tiles together of the superpixels of a block.
+
+All sums are whole numbers, so that they do not depend on how the scene is cut nor on the order of the tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.segment.superpixels import block_of
+
+_FIXED = 4096  # looks are summed in 1/4096 of the stretch
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The word of one tile.
+
+    Parameters
+    ----------
+    numbers : (n,) int64, ascending, the superpixels in the tile's read window
+    votes : (n, code) int64, feathered count of pixels per code
+    pixels : (n,) int64, pixels in the tile's core
+    looks : (n, look) int64, sum of `_FIXED` times the looks of these pixels
+    pairs : (m, 2) int64, numbers of superpixels that touch in the core or on its right or lower side
+    borders : (m,) int64, pixel sides that a pair has in common
+    """
+
+    numbers: NDArray[np.int64]
+    votes: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    looks: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    borders: NDArray[np.int64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fields by name."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all tiles together know of the superpixels of one block.
+
+    Parameters
+    ----------
+    numbers : (n,) int64, ascending
+    votes : (n, code) float64, share of each scene code; a row adds up to 1
+    pixels : (n,) int64
+    looks : (n, look) float64, mean looks
+    pairs, borders : as in `Votes`, the first number of each pair in this block
+    """
+
+    numbers: NDArray[np.int64]
+    votes: NDArray[np.float64]
+    pixels: NDArray[np.int64]
+    looks: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+    borders: NDArray[np.int64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fields by name."""
+        return dict(vars(self))
+
+
+def count_votes(
+    numbers: NDArray[np.int64],
+    codes: NDArray[np.uint8],
+    weight: NDArray[np.int64],
+    looks: NDArray[np.float32],
+    *,
+    core: tuple[slice, slice],
+    n_codes: int,
+) -> Votes:
+    """Count what a tile says.
+
+    Parameters
+    ----------
+    numbers : (y, x) int64 over the read window, superpixels; below 0 = no data
+    codes : (y, x) uint8, the network's code of each pixel
+    weight : (y, x) int64, `TileGrid.feather`
+    looks : (look, y, x) float32, stretched bands and texture
+    core : (row, col) slices of the core in the read window
+    n_codes : number of codes there are
+    """
+    data = numbers >= 0
+    seen, inverse = np.unique(numbers[data], return_inverse=True)
+    index = np.full(numbers.shape, -1, np.int64)
+    index[data] = inverse
+    cells = index[data] * n_codes + codes[data]
+    # whole numbers below 2⁵³ add up exactly as float64
+    votes = np.bincount(cells, weight[data], minlength=len(seen) * n_codes).astype(np.int64)
+
+    inner = data[core]
+    own = index[core][inner]
+    fixed = np.rint(looks[:, *core][:, inner] * _FIXED)
+    sums = np.stack([np.bincount(own, layer, minlength=len(seen)) for layer in fixed], axis=1).astype(np.int64)
+    pairs, borders = _touching(index, core)
+    return Votes(
+        numbers=seen,
+        votes=votes.reshape(len(seen), n_codes),
+        pixels=np.bincount(own, minlength=len(seen)),
+        looks=sums,
+        pairs=seen[pairs],
+        borders=borders,
+    )
+
+
+def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]]) -> Ground:
+    """Add up what the tiles say of the superpixels of a block.
+
+    Parameters
+    ----------
+    block : number of the block
+    tables : every tile whose read window touches the block's, in ascending order, each with its translation
+        (code, scene code) float64, whose rows add up to 1; None = its codes are those of the scene
+    """
+    parts = [(_of_block(table, block), translation) for table, translation in tables]
+    if not parts:
+        return _nothing()
+    numbers = np.unique(np.concatenate([part.numbers for part, _ in parts]))
+    first, translation = parts[0]
+    n_codes = first.votes.shape[1] if translation is None else translation.shape[1]
+    votes = np.zeros((len(numbers), n_codes))
+    pixels = np.zeros(len(numbers), np.int64)
+    looks = np.zeros((len(numbers), first.looks.shape[1]), np.int64)
+    for part, translation in parts:
+        rows = np.searchsorted(numbers, part.numbers)
+        votes[rows] += part.votes if translation is None else part.votes @ translation
+        pixels[rows] += part.pixels
+        looks[rows] += part.looks
+    pairs, borders = _add_pairs([part for part, _ in parts])
+    kept = pixels > 0
+    return Ground(
+        numbers=numbers[kept],
+        votes=votes[kept] / votes[kept].sum(axis=1, keepdims=True),
+        pixels=pixels[kept],
+        looks=looks[kept] / (_FIXED * pixels[kept, None]),
+        pairs=pairs,
+        borders=borders,
+    )
+
+
+def _touching(index: NDArray[np.int64], core: tuple[slice, slice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs a < b of superpixels that share pixel sides, counted where the left or upper pixel is in the core."""
+    rows, cols = core
+    keys = []
+    for down, right in ((0, 1), (1, 0)):
+        a = index[
+            rows.start : min(rows.stop, index.shape[0] - down), cols.start : min(cols.stop, index.shape[1] - right)
+        ]
+        b = index[rows.start + down : rows.stop + down, cols.start + right : cols.stop + right]
+        apart = (a != b) & (a >= 0) & (b >= 0)
+        keys.append(np.minimum(a[apart], b[apart]) << 32 | np.maximum(a[apart], b[apart]))
+    unique, borders = np.unique(np.concatenate(keys), return_counts=True)
+    return np.stack([unique >> 32, unique & 0xFFFFFFFF], axis=1), borders.astype(np.int64)
+
+
+def _of_block(table: Votes, block: int) -> Votes:
+    rows = block_of(table.numbers) == block
+    edges = block_of(table.pairs[:, 0]) == block
+    return Votes(
+        table.numbers[rows],
+        table.votes[rows],
+        table.pixels[rows],
+        table.looks[rows],
+        table.pairs[edges],
+        table.borders[edges],
+    )
+
+
+def _add_pairs(parts: list[Votes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    pairs = np.concatenate([part.pairs for part in parts])
+    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+    borders = np.concatenate([part.borders for part in parts])
+    return unique.reshape(-1, 2), np.bincount(inverse.ravel(), borders, minlength=len(unique)).astype(np.int64)
+
+
+def _nothing() -> Ground:
+    none = np.zeros(0, np.int64)
+    return Ground(none, np.zeros((0, 1)), none, np.zeros((0, 1)), np.zeros((0, 2), np.int64), none)

@@ -1,0 +1,190 @@
+"""The steps that a worker does for one block or tile.
+
+Each is a plain function of a `Job` and a number: it reads pixels and what earlier steps left in the run folder, calls
+the functions that compute, and puts its result there, whole. What it returns is small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.config import Config
+from geoseg.grid import Tile, TileGrid, Window
+from geoseg.polygons import attributes, outline, regions, simplify
+from geoseg.raster import Scene, read_leniently
+from geoseg.runs import RunFolder
+from geoseg.segment import backprop, channels, superpixels, votes
+from geoseg.segment.backprop import Patch
+from geoseg.segment.harmonize import Harmony
+from geoseg.segment.network import from_arrays, new_network
+from geoseg.segment.superpixels import BlockSuperpixels
+from geoseg.segment.votes import Ground, Votes
+from geoseg.survey import Survey
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every step must know.
+
+    Parameters
+    ----------
+    run : the run folder
+    device : "cpu" or "cuda"
+    """
+
+    run: RunFolder
+    scene: Scene
+    config: Config
+    survey: Survey
+    device: str
+
+    @property
+    def tiles(self) -> TileGrid:
+        """The tiles of the scene."""
+        return TileGrid(self.scene.geobox.shape, self.config.tiles.size, self.config.tiles.halo)
+
+    @property
+    def blocks(self) -> TileGrid:
+        """The blocks in which superpixels are made; they do not depend on the tiles."""
+        return block_grid(self.scene.geobox.shape)
+
+
+def block_grid(shape: tuple[int, int]) -> TileGrid:
+    """Return the blocks in which the superpixels of a scene of `shape` (rows, cols) are made."""
+    return TileGrid(shape, superpixels.BLOCK, superpixels.BLOCK_MARGIN)
+
+
+def make_superpixels(job: Job, number: int) -> None:
+    """Make the superpixels of a block."""
+    block = job.blocks.tile(number)
+    pixels, valid = read_leniently(job.scene, block.read)
+    bands = job.survey.stretch.apply(pixels, valid)
+    labels = superpixels.superpixels(bands, valid, job.config.superpixels)
+    made = superpixels.block_superpixels(labels, block)
+    job.run.put("superpixels", number, {"labels": made.labels, "home": made.home})
+
+
+def segment_tile(job: Job, number: int) -> int:
+    """Give a tile's pixels codes and count its votes; return how many pixels of its core are data."""
+    tile = job.tiles.tile(number)
+    margin = channels.REACH + job.config.network.reach
+    wide = tile.read.expanded(margin, job.scene.geobox.shape)
+    pixels, valid = read_leniently(job.scene, wide, core=tile.core)
+    read = tile.read.within(wide)
+    numbers = np.where(valid[read], _superpixels_of(job, tile.read), superpixels.NONE)
+    looks = channels.looks(job.survey.stretch.apply(pixels, valid), valid)
+    n_codes = job.config.network.channels[-1]
+    codes = _codes(job, tile, looks, valid, numbers) if valid.any() else np.zeros(tile.read.shape, np.uint8)
+    core = tile.core.within(tile.read)
+    table = votes.count_votes(numbers, codes, job.tiles.feather(tile), looks[:, *read], core=core, n_codes=n_codes)
+    index = np.searchsorted(table.numbers, numbers[core]).astype(np.int32)
+    job.run.put("map", number, {"index": np.where(numbers[core] >= 0, index, superpixels.NONE)})
+    job.run.put("votes", number, table.to_arrays())
+    return int(valid[tile.core.within(wide)].sum())
+
+
+def gather_block(job: Job, number: int) -> None:
+    """Add up what all tiles say of the superpixels of a block."""
+    tiles = [tile for tile in job.tiles.reading(job.blocks.tile(number).read) if job.run.has("votes", tile)]
+    tables = ((votes_of(job.run, tile), _translation(job.run, tile)) for tile in tiles)
+    job.run.put("ground", number, votes.gather(number, tables).to_arrays())
+
+
+def label_tile(job: Job, number: int) -> None:
+    """Give a tile's pixels the classes of the scene, and find the connected pieces of each class."""
+    tile = job.tiles.tile(number)
+    harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
+    class_of_fine = harmony.tree.level(job.config.harmonize.classes)
+    known, classes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for block in job.blocks.reading(tile.core):
+        ground = Ground(**job.run.get("ground", block))
+        known.append(ground.numbers)
+        classes.append(class_of_fine[harmony.fine_classes(ground)])
+    seen = job.run.get("votes", number)["numbers"]
+    class_of_seen = np.concatenate(classes)[np.searchsorted(np.concatenate(known), seen)] if len(seen) else seen
+    index = job.run.get("map", number)["index"]
+    labels = np.append(class_of_seen, 0)[index]  # -1, no data, is the last: class 0
+    found, table = regions.pieces(
+        labels,
+        window=tile.core,
+        scene_shape=job.scene.geobox.shape,
+        min_pixels=job.config.polygons.min_pixels,
+        looks=class_looks(harmony, class_of_fine),
+    )
+    job.run.put("pieces", number, {"map": found, **table.to_arrays()})
+
+
+def outline_tile(job: Job, number: int) -> None:
+    """Draw the outlines of a tile's pieces of regions, and add up their pixels."""
+    tile = job.tiles.tile(number)
+    found = job.run.get("pieces", number)["map"]
+    around = job.run.get("regions", number)
+    framed = np.zeros((found.shape[0] + 2, found.shape[1] + 2), np.int64)
+    framed[1:-1, 1:-1] = around["lookup"][found]
+    framed[0], framed[-1] = around["above"], around["below"]
+    framed[1:-1, 0], framed[1:-1, -1] = around["left"], around["right"]
+    polygons, of_region = outline.outline(framed, offset=(tile.core.col_off, tile.core.row_off))
+    polygons = simplify.simplify(polygons, tolerance=job.config.polygons.simplify)
+    _, coords, offsets = shapely.to_ragged_array(polygons)
+    pixels, _ = read_leniently(job.scene, tile.core, core=tile.core)
+    size = attributes.pixel_size(job.scene.geobox.cropped(tile.core))
+    n_pieces = len(around["lookup"]) - 1
+    sums = attributes.sums(found, pixels, regions=framed, size=size, n_pieces=n_pieces)
+    job.run.put("sums", number, sums.to_arrays())
+    rings, parts = offsets
+    job.run.put("outlines", number, {"coords": coords, "rings": rings, "parts": parts, "regions": of_region})
+
+
+def votes_of(run: RunFolder, number: int) -> Votes:
+    """Return what a tile says."""
+    return Votes(**run.get("votes", number))
+
+
+def class_looks(harmony: Harmony, class_of_fine: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean looks of each class, (class + 1, look) float64; row 0, no data, is 0."""
+    n_classes = int(class_of_fine.max())
+    weights = np.bincount(class_of_fine, harmony.weights, minlength=n_classes + 1)
+    sums = [np.bincount(class_of_fine, harmony.weights * look, minlength=n_classes + 1) for look in harmony.looks.T]
+    return np.asarray((np.stack(sums) / np.maximum(weights, 1)).T)
+
+
+def _superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
+    def load(number: int) -> BlockSuperpixels:
+        arrays = job.run.get("superpixels", number)
+        return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["home"])
+
+    return superpixels.assemble(window, (load(number) for number in job.blocks.reading(window)))
+
+
+def _codes(
+    job: Job,
+    tile: Tile,
+    looks: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    numbers: NDArray[np.int64],
+) -> NDArray[np.uint8]:
+    """Return the code of each pixel of the tile's read window; `looks` and `valid` hold the wider window."""
+    wide = tile.read.expanded(channels.REACH + job.config.network.reach, job.scene.geobox.shape)
+    layers = job.survey.standard.apply(channels.network_input(looks, valid, job.config.network.inputs), valid)
+    alone = job.config.prior == "none"
+    if alone:
+        seed = job.config.seed + 1 + tile.number
+        network = new_network(len(layers), job.config.network, seed=seed)
+    else:
+        network = from_arrays(job.run.get("scene", "network"), len(layers), job.config.network).eval()
+    if job.config.steps:
+        labels = np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape)
+        labels = (labels - (numbers < 0).any()).astype(np.int32)  # no data, the lowest number, becomes -1
+        patch = Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), labels)
+        network = backprop.train(network, patch, job.config.backprop, steps=job.config.steps, device=job.device)
+    own = bool(job.config.steps)
+    codes = backprop.codes(network, layers, device=job.device, own_statistics=own)
+    return codes[tile.read.within(wide)]
+
+
+def _translation(run: RunFolder, number: int) -> NDArray[np.float64] | None:
+    return run.get("translation", number)["words"] if run.has("translation", number) else None

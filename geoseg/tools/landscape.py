@@ -1,0 +1,268 @@
+"""The plan of an invented landscape: where districts, blocks, the ways between them and waters lie.
+
+Everything is a function of the point (metres right of and below the scene's upper left corner) and of a key alone, on
+an endless plane. Only sums, products and square roots are used; the last digits of sines differ between machines.
+
+    bend       the plane is bent a little, so that nothing runs quite straight
+    district   a Voronoi cell with a direction of its own; main roads run along its border
+    block      a piece of a band of its district, with one use
+    water      rivers, and one lake in most groups of 3 × 3 zones
+
+The functions are compiled into the one kernel of `camera`; they are not cached on their own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+FARM, WOOD, VILLAGE, MEADOW, LAKESIDE = range(5)  # uses
+OPEN, STREET, TRACK, HEDGE = range(4)  # what separates two blocks
+REACH = 12.0  # m, how far the border of a block can be felt
+
+# All lengths in metres.
+_DISTRICT = 620.0
+_BAND = 105.0
+_BLOCK = 130.0
+_ZONE = 160.0  # one use per zone; 3 × 3 zones have every use, so every scene 500 m wide has too
+_RIVER = 1500.0
+
+
+class Block(NamedTuple):
+    """A block as it is seen from one point of it."""
+
+    name: np.uint64  # its own random bits
+    district: np.uint64  # its district's
+    row: np.uint64  # its band's
+    axis_x: float  # unit vector along the bands
+    axis_y: float
+    a: float  # the point along the bands, m
+    b: float  # and across them
+    band: int
+    col: int
+    left: float  # the block's borders, as a
+    right: float
+    top: float  # as b
+    bottom: float
+    border: float  # m from the point to the district's border
+    use: int
+
+
+class Edge(NamedTuple):
+    """What runs along the border of a block."""
+
+    kind: int  # OPEN, STREET, TRACK or HEDGE
+    distance: float  # m
+    behind: int  # the use on its other side
+
+
+@njit(nogil=True, error_model="numpy")
+def scramble(i: int, j: int, salt: np.uint64) -> np.uint64:
+    """Return 64 random bits that belong to lattice point (i, j).
+
+    Notes
+    -----
+    Two of the three rounds are the finaliser of splitmix64 (Steele, Lea and Flood 2014).
+    """
+    bits = np.uint64(i) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(j) * np.uint64(0xC2B2AE3D27D4EB4F)
+    bits = (bits ^ salt) * np.uint64(0xFF51AFD7ED558CCD)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@njit(nogil=True, error_model="numpy")
+def part(bits: np.uint64, number: int) -> float:
+    """Return number 0, 1, 2 or 3 out of random bits, from 0 up to 1."""
+    return float((bits >> np.uint64(16 * number)) & np.uint64(0xFFFF)) / 65536.0
+
+
+@njit(nogil=True, error_model="numpy")
+def noise(x: float, y: float, salt: np.uint64) -> tuple[float, float]:
+    """Return two independent smooth noises from -1 to 1, whose hills lie on the lattice of whole numbers."""
+    i, j = math.floor(x), math.floor(y)
+    u, v = x - i, y - j
+    u, v = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v)
+    upper_left, upper_right = scramble(i, j, salt), scramble(i + 1, j, salt)
+    lower_left, lower_right = scramble(i, j + 1, salt), scramble(i + 1, j + 1, salt)
+    upper = part(upper_left, 0) * (1.0 - u) + part(upper_right, 0) * u
+    lower = part(lower_left, 0) * (1.0 - u) + part(lower_right, 0) * u
+    first = upper * (1.0 - v) + lower * v
+    upper = part(upper_left, 1) * (1.0 - u) + part(upper_right, 1) * u
+    lower = part(lower_left, 1) * (1.0 - u) + part(lower_right, 1) * u
+    return 2.0 * first - 1.0, 2.0 * (upper * (1.0 - v) + lower * v) - 1.0
+
+
+@njit(nogil=True, error_model="numpy")
+def bend(x: float, y: float, key: np.uint64) -> tuple[float, float]:
+    """Return where a point of the scene lies on the straight plane."""
+    wide_x, wide_y = noise(x / 430.0, y / 430.0, key + np.uint64(1))
+    narrow_x, narrow_y = noise(x / 130.0, y / 130.0, key + np.uint64(2))
+    return x + 34.0 * wide_x + 6.0 * narrow_x, y + 34.0 * wide_y + 6.0 * narrow_y
+
+
+@njit(nogil=True, error_model="numpy")
+def district_at(x: float, y: float, key: np.uint64) -> tuple[np.uint64, float]:
+    """Return the random bits of a point's district, and how far its border is."""
+    x, y = x / _DISTRICT, y / _DISTRICT
+    column, row = math.floor(x), math.floor(y)
+    name = np.uint64(0)
+    first = second = 1e9  # squared distances of the two nearest centres
+    first_x = first_y = second_x = second_y = 0.0
+    for j in range(row - 1, row + 2):
+        for i in range(column - 1, column + 2):
+            bits = scramble(i, j, key + np.uint64(3))
+            centre_x, centre_y = i + 0.15 + 0.7 * part(bits, 0), j + 0.15 + 0.7 * part(bits, 1)
+            square = (centre_x - x) * (centre_x - x) + (centre_y - y) * (centre_y - y)
+            if square < first:
+                second, second_x, second_y = first, first_x, first_y
+                first, first_x, first_y, name = square, centre_x, centre_y, bits
+            elif square < second:
+                second, second_x, second_y = square, centre_x, centre_y
+    off_x, off_y = first_x - second_x, first_y - second_y
+    return name, 0.5 * (second - first) / math.sqrt(off_x * off_x + off_y * off_y) * _DISTRICT
+
+
+@njit(nogil=True, error_model="numpy")
+def cut(number: int, size: float, lean: float, salt: np.uint64) -> float:
+    """Return where cut `number` of a line lies; cuts are not quite upright, so it moves with a lean of some metres."""
+    bits = scramble(number, 0, salt)
+    return (number + 0.5 * (part(bits, 0) - 0.5)) * size + 0.4 * (part(bits, 1) - 0.5) * lean
+
+
+@njit(nogil=True, error_model="numpy")
+def piece(at: float, size: float, lean: float, salt: np.uint64) -> tuple[int, float, float]:
+    """Return the number of the cut before `at`, where it lies, and where the next one does."""
+    number = math.floor(at / size)
+    low, high = cut(number, size, lean, salt), cut(number + 1, size, lean, salt)
+    if at < low:
+        return number - 1, cut(number - 1, size, lean, salt), low
+    if at >= high:
+        return number + 1, high, cut(number + 2, size, lean, salt)
+    return number, low, high
+
+
+@njit(nogil=True, error_model="numpy")
+def block_at(x: float, y: float, key: np.uint64) -> Block:
+    """Return the block of a point of the straight plane."""
+    district, border = district_at(x, y, key)
+    axis_x, axis_y = _axis(district)
+    a, b = axis_x * x + axis_y * y, axis_x * y - axis_y * x
+    band, top, bottom = piece(b, _BAND, 0.0, district)
+    row = scramble(band, 1, district)
+    col, left, right = piece(a, _BLOCK, b - 0.5 * (top + bottom), row)
+    use, name = _use(district, band, col, key), scramble(col, 2, row)
+    return Block(name, district, row, axis_x, axis_y, a, b, band, col, left, right, top, bottom, border, use)
+
+
+@njit(nogil=True, error_model="numpy")
+def span(block: Block, b: float) -> tuple[float, float]:
+    """Return the left and right borders of a block at another b than the point's."""
+    lean = b - 0.5 * (block.top + block.bottom)
+    return cut(block.col, _BLOCK, lean, block.row), cut(block.col + 1, _BLOCK, lean, block.row)
+
+
+@njit(nogil=True, error_model="numpy")
+def _axis(district: np.uint64) -> tuple[float, float]:
+    x, y = 0.3 + part(district, 2), 1.6 * (part(district, 3) - 0.5)
+    length = math.sqrt(x * x + y * y)
+    return x / length, y / length
+
+
+@njit(nogil=True, error_model="numpy")
+def _use(district: np.uint64, band: int, col: int, key: np.uint64) -> int:
+    """Return what a block is used for: as the zone of its middle is."""
+    axis_x, axis_y = _axis(district)
+    row = scramble(band, 1, district)
+    b = 0.5 * (cut(band, _BAND, 0.0, district) + cut(band + 1, _BAND, 0.0, district))
+    a = 0.5 * (cut(col, _BLOCK, 0.0, row) + cut(col + 1, _BLOCK, 0.0, row))
+    i, j = math.floor((axis_x * a - axis_y * b) / _ZONE), math.floor((axis_x * b + axis_y * a) / _ZONE)
+    bits = scramble(i // 3, j // 3, key + np.uint64(4))
+    # Multiplying by a number that 3 does not divide deals the nine zones out in another order; 0 stays the lake's.
+    step = 1 + 3 * int(3 * part(bits, 1)) + int(2 * part(bits, 2))
+    dealt = (i % 3 + 3 * (j % 3) - int(9 * part(bits, 0))) * step % 9
+    if dealt == 0:
+        return LAKESIDE
+    if dealt <= 2:
+        return VILLAGE
+    if dealt <= 4:
+        return WOOD
+    return MEADOW if dealt == 5 and part(bits, 3) < 0.6 else FARM
+
+
+@njit(nogil=True, error_model="numpy")
+def lake_at(x: float, y: float, border: float, key: np.uint64) -> float:
+    """Return how many metres inside of a lake a point is, negative outside; main roads dam lakes up."""
+    i, j = math.floor(x / (3 * _ZONE)), math.floor(y / (3 * _ZONE))
+    bits = scramble(i, j, key + np.uint64(5))
+    if part(bits, 0) < 0.3 and (i != 0 or j != 0):  # the first group keeps its lake, so that small scenes have water
+        return -_ZONE
+    zone = int(9 * part(scramble(i, j, key + np.uint64(4)), 0))
+    in_x, in_y = x - 3 * i * _ZONE, y - 3 * j * _ZONE
+    off_x, off_y = in_x - (zone % 3 + 0.5) * _ZONE, in_y - (zone // 3 + 0.5) * _ZONE
+    stretch, shear = 0.8 + 0.45 * part(bits, 2), 0.8 * (part(bits, 3) - 0.5)
+    long, wide = off_x * stretch, off_y / stretch + shear * off_x
+    depth = 46.0 + 16.0 * part(bits, 1) - math.sqrt(long * long + wide * wide)
+    # Lakes shrink back from the border of their group, behind which nothing is known of them.
+    close = max(0.0, 40.0 - min(min(in_x, 3 * _ZONE - in_x), min(in_y, 3 * _ZONE - in_y)))
+    depth -= 0.03 * close * close
+    if depth > -30.0:
+        depth += 16.0 * noise(x / 45.0, y / 45.0, key + np.uint64(6))[0]
+        depth += 4.0 * noise(x / 11.0, y / 11.0, key + np.uint64(7))[0]
+    return min(depth, border - 9.0)
+
+
+@njit(nogil=True, error_model="numpy")
+def river_at(x: float, y: float, key: np.uint64) -> float:
+    """Return how many metres inside of a river a point is, negative outside."""
+    along, across = 0.8 * x + 0.6 * y, 0.8 * y - 0.6 * x + 2.0 * _RIVER * part(key, 0)
+    number = math.floor(across / _RIVER + 0.5)
+    off = across - number * _RIVER
+    if abs(off) > 240.0:  # no meander comes here
+        return -50.0
+    off -= 150.0 * noise(along / 330.0, number, key + np.uint64(8))[0]
+    off -= 35.0 * noise(along / 120.0, number, key + np.uint64(9))[0]
+    return 13.0 + 4.0 * noise(along / 60.0, number, key + np.uint64(10))[0] - abs(off)
+
+
+@njit(nogil=True, error_model="numpy")
+def side_edge(block: Block, key: np.uint64) -> Edge:
+    """Return what runs along the nearer of a block's left and right borders."""
+    to_left, to_right = block.a - block.left, block.right - block.a
+    distance, number = (to_left, 0) if to_left < to_right else (to_right, 1)
+    if distance > REACH:
+        return Edge(OPEN, distance, block.use)
+    behind = _use(block.district, block.band, block.col + 2 * number - 1, key)
+    chance = part(scramble(block.col + number, 3, block.row), 0)
+    return Edge(_meet(block.use, behind, 0.15 + 0.85 * chance), distance, behind)
+
+
+@njit(nogil=True, error_model="numpy")
+def front_edge(block: Block, key: np.uint64) -> Edge:
+    """Return what runs along the nearer of the two borders of a block's band."""
+    to_top, to_bottom = block.b - block.top, block.bottom - block.b
+    distance, number = (to_top, 0) if to_top < to_bottom else (to_bottom, 1)
+    if distance > REACH:
+        return Edge(OPEN, distance, block.use)
+    band = block.band + 2 * number - 1
+    col, _, _ = piece(block.a, _BLOCK, (0.5 - number) * _BAND, scramble(band, 1, block.district))
+    behind = _use(block.district, band, col, key)
+    # One chance for the whole length of the band, so that lanes lead somewhere.
+    chance = part(scramble(block.band + number, 4, block.district), 0)
+    return Edge(_meet(block.use, behind, 0.75 * chance), distance, behind)
+
+
+@njit(nogil=True, error_model="numpy")
+def _meet(use: int, other: int, chance: float) -> int:
+    if use == VILLAGE or other == VILLAGE:
+        return STREET
+    if use == other and use in (LAKESIDE, WOOD):
+        return OPEN if chance < 0.7 else TRACK
+    if chance < 0.3:
+        return STREET
+    if chance < 0.42:
+        return TRACK
+    return HEDGE if chance < 0.66 else OPEN

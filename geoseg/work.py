@@ -1,0 +1,202 @@
+"""A run under way: its folder, who works on it, what is done, what failed, and how long each step took."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geoseg import __version__, scene_steps
+from geoseg.cluster import Executor, Serial
+from geoseg.config import Config
+from geoseg.errors import ConfigError, OutputError, TileError
+from geoseg.grid import TileGrid
+from geoseg.progress import Progress
+from geoseg.raster import Scene, open_scene, touches
+from geoseg.results import Outputs
+from geoseg.runs import RunFolder, fingerprint, open_run
+from geoseg.tile_steps import Job, block_grid
+
+log = logging.getLogger(__name__)
+
+_BYTES_PER_PIXEL = 3  # of the run folder and the results on scenes of all kinds; see docs/benchmarks.md
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run needs to know that does not decide the result.
+
+    Parameters
+    ----------
+    aoi : vector file with the area of interest (this one does decide: what lies outside is no data)
+    run_dir : the run folder; None = beside the polygons, named as they are with the ending .run
+    resume : go on with what the run folder holds
+    overwrite : replace results and run folder of an earlier run
+    keep : leave the work of all steps in the run folder at the end
+    device : "cpu", "cuda", or "auto" = cuda where there is one
+    """
+
+    aoi: Path | None = None
+    run_dir: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    keep: bool = False
+    device: str = "auto"
+
+
+@dataclass
+class Work:
+    """A run under way.
+
+    Parameters
+    ----------
+    tiles : numbers of the tiles that are worked, ascending; those that failed are taken out
+    blocks : numbers of the blocks of superpixels that these tiles look at, ascending
+    failed : tile number → one line that says why
+    seconds : step → how long it took
+    """
+
+    run: RunFolder
+    scene: Scene
+    config: Config
+    options: RunOptions
+    progress: Progress
+    device: str
+    tiles: list[int]
+    blocks: list[int]
+    executor: Executor = field(default_factory=Serial)
+    failed: dict[int, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def survey(self) -> Job:
+        """Look at the whole scene; return what every later step must know."""
+        with self.timed("survey", 1):
+            survey = scene_steps.survey_scene(self.run, self.scene, self.config)
+        self.job = Job(self.run, self.scene, self.config, survey, self.device)
+        return self.job
+
+    def learn(self) -> None:
+        """Learn the scene network."""
+        if self.config.prior == "scene":
+            with self.timed("learn", self.config.learn.steps):
+                scene_steps.learn_network(self.job, self.progress.advance)
+
+    def each_block(self, product: str, function: Callable[[Job, int], object]) -> None:
+        """Do a step for every block of superpixels that has no `product` yet."""
+        for number, error in self._each(product, function, product, self.blocks):
+            self.progress.note(f"block {number} of superpixels: {error}")  # its tiles will fail, and are then listed
+
+    def each_tile(self, step: str, function: Callable[[Job, int], object], product: str) -> None:
+        """Do a step for every tile that has no `product` yet; a tile that fails is left out of the later steps.
+
+        Raises
+        ------
+        TileError : no tile is left
+        """
+        for number, error in self._each(step, function, product, self.tiles):
+            self.failed[number] = error
+            self.progress.note(f"tile {number} failed: {error}")
+        self.tiles = [number for number in self.tiles if number not in self.failed]
+        if not self.tiles:
+            raise TileError(f"every tile failed; the first one: {next(iter(self.failed.values()))}")
+
+    @contextmanager
+    def timed(self, step: str, total: int) -> Iterator[None]:
+        """Tell that a step begins, and note how long it takes."""
+        rows, cols = self.scene.geobox.shape
+        self.progress.begin(step, total, pixels=rows * cols)
+        begin = time.monotonic()
+        yield
+        self.seconds[step] = round(time.monotonic() - begin, 3)
+
+    def _each(
+        self, step: str, function: Callable[[Job, int], object], product: str, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, str]]:
+        with self.timed(step, len(numbers)):
+            finished = self.run.finished(product)
+            todo = [number for number in numbers if number not in finished]
+            done = len(numbers) - len(todo)
+            self.progress.advance(done)
+            for outcome in self.executor.run(function, self.job, todo):
+                done += 1
+                self.progress.advance(done)
+                if outcome.error is not None:
+                    log.debug("%s of %d: %s", step, outcome.key, outcome.traceback)
+                    yield outcome.key, outcome.error
+
+
+@contextmanager
+def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, progress: Progress) -> Iterator[Work]:
+    """Look at everything that can be known before the first tile, and open the run folder.
+
+    Raises
+    ------
+    GeosegError : something will not work; nothing has been touched then
+    """
+    scene = open_scene(path, bands=config.bands, aoi=options.aoi)
+    outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
+    tiles, blocks = _numbers(scene, config)
+    _check_room(scene, outputs)
+    device = _device(options.device)
+    with open_run(
+        _run_dir(outputs, options),
+        identity=_identity(scene, config, options),
+        resume=options.resume,
+        overwrite=options.overwrite,
+    ) as run:
+        run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
+        yield Work(run, scene, config, options, progress, device, tiles, blocks)
+
+
+def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
+    return options.run_dir or outputs.polygons.with_suffix(".run")
+
+
+def _made_here(outputs: Outputs, options: RunOptions) -> bool:
+    """Say whether the results that are there come from the run that goes on."""
+    run = RunFolder(_run_dir(outputs, options))
+    if not (options.resume and run.has_json("outputs")):
+        return False
+    return {str(path.absolute()) for path in outputs.paths if path.exists()} <= set(run.get_json("outputs"))
+
+
+def _identity(scene: Scene, config: Config, options: RunOptions) -> dict[str, Any]:
+    files = [*scene.files, str(options.aoi)] if options.aoi else list(scene.files)
+    geobox = scene.geobox
+    grid = {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs}
+    return {"version": __version__, "config": config.to_dict(), "input": fingerprint(files), "grid": grid}
+
+
+def _numbers(scene: Scene, config: Config) -> tuple[list[int], list[int]]:
+    grid = TileGrid(scene.geobox.shape, config.tiles.size, config.tiles.halo)
+    tiles = [tile for tile in grid if touches(scene, tile.core)]
+    blocks = block_grid(scene.geobox.shape)
+    return [tile.number for tile in tiles], sorted({block for tile in tiles for block in blocks.reading(tile.read)})
+
+
+def _check_room(scene: Scene, outputs: Outputs) -> None:
+    rows, cols = scene.geobox.shape
+    needed = rows * cols * _BYTES_PER_PIXEL
+    free = shutil.disk_usage(outputs.polygons.absolute().parent).free
+    if free < needed:
+        raise OutputError(
+            f"{outputs.polygons.absolute().parent} has {free / 1e9:.1f} GB of room, and a scene of "
+            f"{rows * cols / 1e6:.0f} Mpx needs about {needed / 1e9:.1f} GB. Make room, or choose another place."
+        )
+
+
+def _device(wanted: str) -> str:
+    if wanted == "cpu":
+        return "cpu"
+    import torch  # only here, because it takes seconds that an error before should not cost
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Take --device cpu or auto.")
+    return "cpu"
