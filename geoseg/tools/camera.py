@@ -156,7 +156,7 @@ def _develop(
             for band in range(exposure.n_bands):
                 light = _blurred(colours[band], row + 1, col + 1) * (1.0 + 0.15 * drift)
                 haze = (0.02 + 0.02 * mist) * (0.5 + 0.5 * band if band < 3 else 0.2)
-                bits = scramble(row, window.col_off + col, key + np.uint64(25 + band))
+                bits = scramble(window.row_off + row, window.col_off + col, key + np.uint64(25 + band))
                 grain = part(bits, 0) + part(bits, 1) + part(bits, 2) + part(bits, 3) - 2.0
                 value = (light + haze + _GRAIN * grain) * exposure.white
                 # 0 means no data, so the darkest ground is 1.

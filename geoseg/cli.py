@@ -1,0 +1,178 @@
+"""The command line: options become a configuration, and every deliberate error one line.
+
+Nothing heavy is imported before an option needs it, so ``geoseg --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from geoseg import __version__
+from geoseg.errors import GeosegError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXIT_DONE, EXIT_FIXABLE, EXIT_USAGE, EXIT_TILES_FAILED = 0, 1, 2, 3
+_INTERRUPTED = 130  # what shells give for Ctrl-C
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = commands(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("geoseg: interrupted; --resume goes on from here", err=True)
+        code = _INTERRUPTED
+    except click.ClickException as err:
+        err.show()
+        code = err.exit_code
+    except GeosegError as err:
+        click.echo(f"geoseg: {err}", err=True)
+        code = EXIT_FIXABLE
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="geoseg")
+def commands() -> None:
+    """Cut rasters too large for memory into seamless polygons of look-alike ground, without training data."""
+
+
+def _grouped(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_RESULT_OPTIONS = _grouped(
+    click.option("--config", metavar="NAME|FILE", help="A named configuration or a YAML file; options go over it."),
+    click.option("--bands", metavar="N,N,…", help="Numbers of the bands to use, from 1.  [default: all but alpha]"),
+    click.option(
+        "--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data."
+    ),
+    click.option("--classes", type=int, help="At most this many classes.  [default: 16]"),
+    click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]"),
+    click.option("--halo", type=int, help="Pixels that neighbouring tiles share on each side.  [default: 32]"),
+    click.option("--min-pixels", type=int, help="Smaller regions go to a neighbour.  [default: 64]"),
+    click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
+    click.option(
+        "--prior", type=click.Choice(["scene", "none"]), help="One network for all tiles, or each from nothing."
+    ),
+    click.option("--tile-steps", type=int, help="Steps of backprop on each tile.  [default: 0 with --prior scene]"),
+    click.option("--superpixels", type=click.Choice(["felzenszwalb", "slic"]), help="[default: felzenszwalb]"),
+    click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
+)
+_WORK_OPTIONS = _grouped(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--workers", type=int, help="Processes; 0 = all in this one.  [default: one per core]"),
+    click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs already."),
+    click.option("--scheduler-file", type=click.Path(), help="The file that such a scheduler has written."),
+    click.option("--dashboard", is_flag=True, help="Show Dask's dashboard on this machine."),
+    click.option(
+        "--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: OUT with the ending .run]"
+    ),
+    click.option("--resume", is_flag=True, help="Go on with what the run folder holds."),
+    click.option("--overwrite", is_flag=True, help="Replace earlier results."),
+    click.option("--keep", is_flag=True, help="Leave the work of all steps in the run folder."),
+)
+_TALK_OPTIONS = _grouped(
+    click.option("-v", "--verbose", is_flag=True, help="Say more, with the cause of every failure."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+)
+
+
+@commands.command()
+@click.argument("scene")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
+@click.option("--class-raster", type=click.Path(path_type=Path), help="Also write the classes as a COG.")
+@click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
+@_RESULT_OPTIONS
+@_WORK_OPTIONS
+@_TALK_OPTIONS
+def tile(scene: str, **options: Any) -> int:
+    """Segment SCENE, a GeoTIFF of any size, and write a styled layer of polygons.
+
+    Exit codes: 0 done; 1 you can fix it, one line says how; 2 usage; 3 done, but some tiles failed.
+    """
+    from geoseg.cluster import ClusterOptions
+    from geoseg.pipeline import segment_scene
+    from geoseg.results import Outputs
+    from geoseg.show import show
+    from geoseg.work import RunOptions
+
+    _start_log(options)
+    with show(quiet=options["quiet"]) as progress:
+        result = segment_scene(
+            scene,
+            Outputs(options["out"], options["class_raster"], options["region_raster"]),
+            _config(options),
+            options=RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__}),
+            cluster=ClusterOptions(
+                **{name: options[name] for name in ("workers", "scheduler", "scheduler_file", "dashboard")}
+            ),
+            progress=progress,
+        )
+        progress.summary(result)
+    return EXIT_TILES_FAILED if result.failed else EXIT_DONE
+
+
+@commands.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--size", default="4096x4096", show_default=True, metavar="COLSxROWS", help="Pixels.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another scene.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Also write the ground of every pixel.")
+@click.option("--resolution", type=float, default=0.5, show_default=True, help="Metres per pixel.")
+@click.option("--nir", is_flag=True, help="Add a near infrared band.")
+@click.option("--dtype", type=click.Choice(["uint8", "uint16"]), default="uint8", show_default=True)
+@click.option("--collar", is_flag=True, help="Leave an irregular rim without data.")
+def scene(out: Path, size: str, truth: Path | None, **options: Any) -> int:
+    """Make OUT, an aerial-like scene of known ground, of any size."""
+    from geoseg.tools.scenes import SceneOptions, write_scene
+
+    cols, _, rows = size.partition("x")
+    if not (cols.isdecimal() and rows.isdecimal()):
+        raise click.BadParameter(f"{size!r} is no size; write columns and rows as 4096x4096.", param_hint="--size")
+    write_scene(out, SceneOptions(shape=(int(rows), int(cols)), **options), truth=truth)
+    return EXIT_DONE
+
+
+def _config(options: dict[str, Any]) -> Any:
+    from geoseg.config import load_config
+
+    return load_config(
+        options["config"],
+        bands=_band_numbers(options["bands"]),
+        prior=options["prior"],
+        tile_steps=options["tile_steps"],
+        seed=options["seed"],
+        tiles__size=options["tile_size"],
+        tiles__halo=options["halo"],
+        superpixels__method=options["superpixels"],
+        harmonize__classes=options["classes"],
+        polygons__min_pixels=options["min_pixels"],
+        polygons__simplify=options["simplify"],
+    )
+
+
+def _band_numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{text!r} is no list of band numbers; write them as 4,3,2.", param_hint="--bands")
+    return [int(part) for part in parts]
+
+
+def _start_log(options: dict[str, Any]) -> None:
+    level = logging.DEBUG if options["verbose"] else logging.ERROR if options["quiet"] else logging.WARNING
+    logging.basicConfig(level=logging.WARNING, format="geoseg: %(message)s")
+    logging.getLogger("geoseg").setLevel(level)

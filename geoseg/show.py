@@ -1,0 +1,108 @@
+"""Show on a terminal how far a run is; plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from geoseg.results import Result
+
+_STEPS = {
+    "survey": "look at the scene",
+    "learn": "learn the network",
+    "superpixels": "make superpixels",
+    "segment": "segment tiles",
+    "ground": "gather votes",
+    "label": "label tiles",
+    "outline": "draw outlines",
+    "write": "write results",
+}
+
+
+class Shown:
+    """A progress that is printed to standard error.
+
+    Parameters
+    ----------
+    console : where to
+    bars : rich's progress where `console` is a terminal, None for plain lines
+    """
+
+    def __init__(self, console: Console, bars: Progress | None) -> None:
+        self._console = console
+        self._bars = bars
+        self._task: TaskID | None = None
+        self._step, self._total, self._done, self._pixels = "", 0, 0, 0
+        self._start = self._begin = time.monotonic()
+
+    def begin(self, step: str, total: int, *, pixels: int) -> None:
+        """Show that a step begins."""
+        self._finish_line()
+        self._step, self._total, self._done, self._pixels = step, total, 0, pixels
+        self._begin = time.monotonic()
+        if self._bars is not None:
+            self._task = self._bars.add_task(_STEPS[step], total=total, speed="")
+
+    def advance(self, done: int) -> None:
+        """Show how many parts of the step are done."""
+        self._done = done
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=done, speed=self._speed())
+
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+        self._console.print(f"geoseg: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def summary(self, result: Result) -> None:
+        """Show what was made."""
+        self._finish_line()
+        self._step = ""
+        if self._bars is not None:
+            self._bars.stop()
+        files = ", ".join(str(path) for path in result.outputs.paths)
+        self.note(
+            f"{result.n_regions} regions of {result.n_classes} classes in {time.monotonic() - self._start:.0f} s: {files}"
+        )
+        if result.failed:
+            numbers = ", ".join(str(number) for number in sorted(result.failed)[:20])
+            more = f" and {len(result.failed) - 20} more" if len(result.failed) > 20 else ""
+            self.note(f"{len(result.failed)} tiles failed and are holes in the result: {numbers}{more}")
+
+    def _finish_line(self) -> None:
+        if self._step and self._bars is None:
+            parts = f"{self._done}/{self._total}" if self._total > 1 else ""
+            seconds = time.monotonic() - self._begin
+            self.note(f"{_STEPS[self._step]:<18} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=self._total)
+
+    def _speed(self) -> str:
+        seconds = time.monotonic() - self._begin
+        if self._total <= 1 or self._step == "learn" or seconds <= 0:
+            return ""
+        return f"{self._pixels * self._done / self._total / seconds / 1e6:.1f} Mpx/s"
+
+
+@contextmanager
+def show(*, quiet: bool) -> Iterator[Shown]:
+    """Give a progress that shows itself while the context lasts."""
+    console = Console(file=sys.stderr, quiet=quiet)
+    if not console.is_terminal or quiet:
+        yield Shown(console, None)
+        return
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield Shown(console, bars)
