@@ -66,7 +66,7 @@ class ClusterOptions:
     scheduler_file : the file that such a scheduler wrote its address to
     dashboard : show Dask's dashboard on this machine's own address (local workers only)
     memory_limit : of one local worker, as "4GiB"; one that needs more is ended; None: a worker's share of the memory
-    timeout : seconds to wait for a scheduler that runs already, and for its first worker
+    timeout : seconds to wait for a scheduler, and for its first worker
     """
 
     workers: int | None = None
@@ -100,11 +100,7 @@ class Executor(Protocol):
     def run(self, function: TileFunction[Context], context: Context, keys: Sequence[int]) -> Iterator[Outcome]:
         """Yield the outcome of ``function(context, key)`` for every key, as they get ready.
 
-        Parameters
-        ----------
-        function : top-level function of a module that workers can import; its results are small
-        context : what all tiles share; small, and picklable
-        keys : numbers of tiles, each once
+        The function is a top-level one of a module that workers can import; context and results are small.
         """
         ...
 
@@ -135,7 +131,7 @@ class Cluster:
         work = _Work(self._client, pickle.dumps((function, context)), deque(keys))
         with _environment_kept():  # a worker that is started again needs what a first one needs
             try:
-                while work.goes_on():
+                while work.waiting or work.suspects or work.under_way:
                     work.submit()
                     yield from work.collect()
             except GeosegError:
@@ -143,7 +139,8 @@ class Cluster:
             except Exception as err:
                 raise GeosegError(f"Dask failed ({_one_line(err)}); repair it and go on with --resume.") from err
             finally:
-                work.cancel()
+                with suppress(Exception):  # whatever brought us here is told already
+                    self._client.cancel(list(work.under_way), force=True)
 
 
 @contextmanager
@@ -155,28 +152,22 @@ def open_executor(options: ClusterOptions) -> Iterator[Executor]:
     if options.workers == 0:
         yield Serial()
         return
-    with ExitStack() as stack:
-        stack.enter_context(_quiet())
-        if options.scheduler is None and options.scheduler_file is None:
-            client = stack.enter_context(_local_client(options))
-        else:
-            client = stack.enter_context(_remote_client(options))
+    opened = _local_client if options.scheduler is None and options.scheduler_file is None else _remote_client
+    with _quiet(), opened(options) as client:
         yield Cluster(client)
 
 
 def batch_size(n_waiting: int, n_slots: int, seconds_per_key: float | None) -> int:
     """Return how many keys the next batch should have.
 
-    Enough for a second of work, but never so many that some workers would be idle at the end.
+    Enough for a second of work, but never so many that some workers would be idle at the end; 1 where nothing is known.
 
     Examples
     --------
     >>> batch_size(8, 2, None), batch_size(100_000, 2, 0.001), batch_size(100_000, 2, 0.25), batch_size(20, 2, 0.001)
     (1, 100, 4, 5)
     """
-    if seconds_per_key is None:  # nothing is known before the first batch comes back
-        return 1
-    n_worthwhile = _BATCH_SECONDS / max(seconds_per_key, 1e-9)
+    n_worthwhile = 1 if seconds_per_key is None else _BATCH_SECONDS / max(seconds_per_key, 1e-9)
     n_fair = n_waiting // (n_slots * _BATCHES_PER_SLOT)
     return int(max(1, min(n_worthwhile, n_fair, _BATCH_KEYS)))
 
@@ -194,35 +185,24 @@ class _Work:
     seconds_per_key: float | None = None
     workers_seen: float = field(default_factory=time.monotonic)
 
-    def goes_on(self) -> bool:
-        return bool(self.waiting or self.suspects or self.under_way)
-
     def submit(self) -> None:
-        if self.suspects:
-            if not self.under_way:
-                self._submit([self.suspects.popleft()], alone=True)
-        elif self.waiting and not self.alone:
-            n_slots = self._count_slots()
-            while self.waiting and len(self.under_way) < n_slots * _BATCHES_PER_SLOT:
-                n_keys = batch_size(len(self.waiting), n_slots, self.seconds_per_key)
-                self._submit([self.waiting.popleft() for _ in range(n_keys)], alone=False)
+        n_slots = self._count_slots()
+        if self.suspects and not self.under_way:
+            self._submit([self.suspects.popleft()], alone=True)
+        while (
+            self.waiting and not self.suspects and not self.alone and len(self.under_way) < n_slots * _BATCHES_PER_SLOT
+        ):
+            n_keys = batch_size(len(self.waiting), n_slots, self.seconds_per_key)
+            self._submit([self.waiting.popleft() for _ in range(n_keys)], alone=False)
 
     def collect(self) -> Iterator[Outcome]:
         from distributed import wait
 
-        try:
-            with self.client.as_current():  # wait looks for one
-                done = wait(list(self.under_way), timeout=_WAIT_SECONDS, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            self._count_slots()
-            return
+        done: set[Any] = set()
+        with suppress(TimeoutError), self.client.as_current():  # wait looks for a current client
+            done = wait(list(self.under_way), timeout=_WAIT_SECONDS, return_when="FIRST_COMPLETED").done
         for future in done:
             yield from self._settle(self.under_way.pop(future), future)
-
-    def cancel(self) -> None:
-        if self.under_way:
-            with suppress(Exception):  # whatever brought us here is told already
-                self.client.cancel(list(self.under_way), force=True)
 
     def _submit(self, keys: list[int], *, alone: bool) -> None:
         self.under_way[self.client.submit(_run_batch, self.payload, keys, pure=False)] = keys
@@ -250,9 +230,7 @@ class _Work:
         if n_slots:
             self.workers_seen = time.monotonic()
         elif time.monotonic() - self.workers_seen > _LONELY_SECONDS:
-            raise GeosegError(
-                f"Dask has had no worker for {_LONELY_SECONDS:.0f} s; start workers and go on with --resume."
-            )
+            raise GeosegError(f"Dask has no workers since {_LONELY_SECONDS:.0f} s; start some, go on with --resume.")
         return max(n_slots, 1)
 
 
@@ -301,10 +279,7 @@ def _remote_client(options: ClusterOptions) -> Iterator[Any]:
                 client.__init__(address, timeout=options.timeout, set_as_default=False)
             client.wait_for_workers(1, timeout=options.timeout)
         except (OSError, ValueError) as err:
-            raise ConfigError(
-                f"no Dask scheduler with workers answers at {address} ({_one_line(err)}); start them: dask scheduler, "
-                f"dask worker {address}"
-            ) from err
+            raise ConfigError(f"no Dask scheduler with workers at {address} ({_one_line(err)}); start both.") from err
         _refuse_other_versions(client)
         yield client
 
@@ -327,12 +302,10 @@ def _refuse_other_versions(client: Any) -> None:
         raise ConfigError(f"the workers cannot load geoseg ({_one_line(err)}); {_INSTALL_ALIKE}") from err
     here = _installed()
     for worker, there in elsewhere.items():
-        for name in here | there:
-            if here.get(name) != there.get(name):
-                raise ConfigError(
-                    f"worker {worker} has {name} {there.get(name, '(none)')}, this process {here.get(name, '(none)')}; "
-                    f"{_INSTALL_ALIKE}"
-                )
+        names = sorted({name for name, _ in here.items() ^ there.items()})
+        if names:
+            told = ", ".join(f"{name} {there.get(name, 'absent')} (here {here.get(name, 'absent')})" for name in names)
+            raise ConfigError(f"worker {worker} has {told}; {_INSTALL_ALIKE}")
 
 
 def _installed() -> dict[str, str]:
@@ -352,11 +325,10 @@ def _run_batch(payload: bytes, keys: list[int]) -> tuple[list[Outcome], float]:
         function, context = pickle.loads(payload)
     except Exception as err:
         raise ConfigError(f"a worker cannot load what it shall do ({_one_line(err)}); {_INSTALL_ALIKE}") from err
-    outcomes = [_attempt(function, context, keys[0])]
-    for key in keys[1:]:
-        if time.monotonic() - begin > _BATCH_SECONDS:  # slower tiles than those before, as behind an empty margin
-            break
-        outcomes.append(_attempt(function, context, key))
+    outcomes: list[Outcome] = []
+    # Not all of them when they are slower than those before, as behind an empty margin.
+    while not outcomes or (len(outcomes) < len(keys) and time.monotonic() - begin < _BATCH_SECONDS):
+        outcomes.append(_attempt(function, context, keys[len(outcomes)]))
     return outcomes, time.monotonic() - begin
 
 
@@ -370,10 +342,9 @@ def _attempt(function: TileFunction[Context], context: Context, key: int) -> Out
 def _failure(key: int, err: Exception) -> Outcome:
     from distributed import KilledWorker
 
-    if isinstance(err, KilledWorker):
-        text = "WorkerDied: its process ended while it worked on this tile alone: short of memory, or a crash"
-        return Outcome(key, None, text, str(err))
-    return Outcome(key, None, _one_line(err), "".join(traceback.format_exception(err)))
+    died = "WorkerDied: its process ended while it worked on this tile alone: short of memory, or a crash"
+    text = died if isinstance(err, KilledWorker) else _one_line(err)
+    return Outcome(key, None, text, "".join(traceback.format_exception(err)))
 
 
 def _one_line(err: BaseException) -> str:
@@ -399,12 +370,11 @@ def _interrupts_held_back() -> Iterator[None]:
 
     The terminal sends it to all processes; this one answers it and ends the workers, which would only print tracebacks.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if os.name == "posix" else None
-    try:
+    with ExitStack() as stack:
+        if os.name == "posix":
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         yield
-    finally:
-        if before is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def test_shadows_belong_to_the_ground_on_which_they_fall() -> None:
     assert 0.01 < shaded < 0.3
 
 
-def test_one_kind_of_roof_is_not_as_bright_as_another() -> None:
+def test_roofs_are_white_or_red_or_neither() -> None:
     pixels, truth = paint(Window(0, 0, 512, 512), SceneOptions(seed=3, resolution=1.0))
     red, _, blue = pixels[:, truth == 1 + GROUNDS.index("roof")].astype(float)
 

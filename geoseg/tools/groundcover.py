@@ -80,7 +80,7 @@ def spot_at(x: float, y: float, key: np.uint64) -> Spot:
         far = block_at(here_x + _ROOF_SHADOW * step_x, here_y + _ROOF_SHADOW * step_y, key)
         for between in (block, sunward, far):
             shaded = shaded or _roof_shades(between, here_x, here_y, step_x, step_y, key)
-    return Spot(spot.ground, spot.variety, spot.across, spot.light) if shaded else spot
+    return Spot(spot.ground, spot.variety, spot.across, spot.light * SHADE) if shaded else spot
 
 
 @njit(nogil=True, error_model="numpy")
