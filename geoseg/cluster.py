@@ -15,6 +15,7 @@ import os
 import platform
 import signal
 import tempfile
+import textwrap
 import time
 import traceback
 import warnings
@@ -22,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -62,8 +64,8 @@ class ClusterOptions:
     Parameters
     ----------
     workers : processes on this machine; None as many as it has cores, 0 none: all is done in this process
-    scheduler : address of a Dask scheduler that runs already, as tcp://host:8786
-    scheduler_file : the file that such a scheduler wrote its address to
+    scheduler : address of a Dask scheduler that runs already, as tcp://host:8786, or …
+    scheduler_file : … the file that it wrote its address to
     dashboard : show Dask's dashboard on this machine's own address (local workers only)
     memory_limit : of one local worker, as "4GiB"; one that needs more is ended; None: a worker's share of the memory
     timeout : seconds to wait for a scheduler, and for its first worker
@@ -102,7 +104,6 @@ class Executor(Protocol):
 
         The function is a top-level one of a module that workers can import; context and results are small.
         """
-        ...
 
 
 class Serial:
@@ -145,10 +146,7 @@ class Cluster:
 
 @contextmanager
 def open_executor(options: ClusterOptions) -> Iterator[Executor]:
-    """Open the executor that the options ask for, and close it, with its workers, at the end.
-
-    ConfigError where a scheduler cannot be reached, has no workers, or they have other versions than this process.
-    """
+    """Open the executor that the options ask for, or raise ConfigError; close it with its workers at the end."""
     if options.workers == 0:
         yield Serial()
         return
@@ -160,7 +158,7 @@ def open_executor(options: ClusterOptions) -> Iterator[Executor]:
 def batch_size(n_waiting: int, n_slots: int, seconds_per_key: float | None) -> int:
     """Return how many keys the next batch should have.
 
-    Enough for a second of work, but never so many that some workers would be idle at the end; 1 where nothing is known.
+    Enough for a second of work, 1 where nothing is known, but never so many that workers would be idle at the end.
 
     Examples
     --------
@@ -190,7 +188,7 @@ class _Work:
         if self.suspects and not self.under_way:
             self._submit([self.suspects.popleft()], alone=True)
         while (
-            self.waiting and not self.suspects and not self.alone and len(self.under_way) < n_slots * _BATCHES_PER_SLOT
+            self.waiting and not self.suspects and len(self.under_way) < n_slots * _BATCHES_PER_SLOT
         ):
             n_keys = batch_size(len(self.waiting), n_slots, self.seconds_per_key)
             self._submit([self.waiting.popleft() for _ in range(n_keys)], alone=False)
@@ -225,7 +223,7 @@ class _Work:
         yield from outcomes
 
     def _count_slots(self) -> int:
-        """Return how many tiles can be computed at a time, at least 1: workers come and go."""
+        """Return how many tiles can be computed at a time, at least 1; workers come and go."""
         n_slots = sum(self.client.nthreads().values())
         if n_slots:
             self.workers_seen = time.monotonic()
@@ -243,7 +241,11 @@ def _local_client(options: ClusterOptions) -> Iterator[Any]:
         raise ConfigError("--dashboard needs bokeh, which is not installed: pip install bokeh, or leave it out.")
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="geoseg-", ignore_cleanup_errors=True))
-        with dask.config.set(_LOCAL_CONFIG), _environment_kept(), _interrupts_held_back():
+        with (
+            dask.config.set(_LOCAL_CONFIG | {"temporary-directory": scratch}),
+            _environment_kept(),
+            _interrupts_held_back(),
+        ):
             os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))  # stronger than Dask's own setting
             cluster = LocalCluster(
                 n_workers=options.workers or dask.system.CPU_COUNT,
@@ -252,7 +254,6 @@ def _local_client(options: ClusterOptions) -> Iterator[Any]:
                 dashboard_address="127.0.0.1:8787" if options.dashboard else "127.0.0.1:0",
                 scheduler_kwargs={"dashboard": options.dashboard},
                 silence_logs=logging.CRITICAL,
-                local_directory=scratch,
                 **({} if options.memory_limit is None else {"memory_limit": options.memory_limit}),
             )
             stack.callback(_close, cluster)
@@ -348,8 +349,7 @@ def _failure(key: int, err: Exception) -> Outcome:
 
 
 def _one_line(err: BaseException) -> str:
-    text = " ".join(str(err).split())
-    return f"{type(err).__name__}: {text}" if text else type(err).__name__
+    return textwrap.shorten(f"{type(err).__name__}: {err}".removesuffix(": "), 400, placeholder=" …")
 
 
 @contextmanager
@@ -372,6 +372,7 @@ def _interrupts_held_back() -> Iterator[None]:
     """
     with ExitStack() as stack:
         if os.name == "posix":
+            resource_tracker.ensure_running()  # which, where it starts only now, lets them through again
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         yield

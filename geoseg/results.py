@@ -196,10 +196,11 @@ def _batches(content: _Content) -> Iterator[pa.RecordBatch]:
     grid = content.job.tiles
     cols = [grid.tile(col).core.col_off for col in range(1, grid.n_cols)]
     rows = [grid.tile(row * grid.n_cols).core.row_off for row in range(1, grid.n_rows)]
-    tolerance = content.job.config.polygons.simplify
-    yield _batch(
-        content, [*waiting, (simplify.resimplify(polygons, tolerance=tolerance, cols=cols, rows=rows), numbers)]
+    options = content.job.config.polygons
+    smoothed = simplify.resimplify(
+        polygons, tolerance=options.simplify, min_area=options.min_pixels, cols=cols, rows=rows
     )
+    yield _batch(content, [*waiting, (smoothed, numbers)])
 
 
 def _batch(content: _Content, parts: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> pa.RecordBatch:

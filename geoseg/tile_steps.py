@@ -128,7 +128,9 @@ def outline_tile(job: Job, number: int) -> None:
     framed[0], framed[-1] = around["above"], around["below"]
     framed[1:-1, 0], framed[1:-1, -1] = around["left"], around["right"]
     polygons, of_region = outline.outline(framed, offset=(tile.core.col_off, tile.core.row_off))
-    polygons = simplify.simplify(polygons, tolerance=job.config.polygons.simplify)
+    polygons = simplify.simplify(
+        polygons, tolerance=job.config.polygons.simplify, min_area=job.config.polygons.min_pixels
+    )
     _, coords, offsets = shapely.to_ragged_array(polygons)
     pixels, _ = read_leniently(job.scene, tile.core, core=tile.core)
     size = attributes.pixel_size(job.scene.geobox.cropped(tile.core))

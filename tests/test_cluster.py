@@ -53,14 +53,14 @@ def die_once(folder, key):
 
 
 def unpicklable_at(bad_keys, key):
-    return open(os.devnull) if key in bad_keys else key  # noqa: SIM115  a file cannot travel
+    return iter(key for key in ()) if key in bad_keys else key
 
 
 def told(_context, _key):
-    return {name: os.environ.get(name) for name in ONE_THREAD} | {"process": os.getpid(), "folder": os.getcwd()}
+    return {name: os.environ.get(name) for name in ONE_THREAD} | {"process": os.getpid()}
 
 
-def nap(seconds, key):
+def nap(seconds, _key):
     time.sleep(seconds)
     return os.getpid()
 
@@ -166,7 +166,9 @@ def test_a_result_that_cannot_travel_fails_alone(cluster):
     outcomes = by_key(cluster.run(unpicklable_at, {3}, range(6)))
 
     assert [outcome.key for outcome in outcomes if outcome.error] == [3]
-    assert "cannot pickle" in outcomes[3].error
+    assert outcomes[3].error.startswith("TypeError: Could not serialize")
+    assert len(outcomes[3].error) <= 400
+    assert "\n" not in outcomes[3].error
 
 
 def test_what_a_worker_cannot_load_is_told_in_one_line(cluster):
@@ -290,6 +292,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_workers_soon_and_without_a_word(tmp_path):
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)
@@ -429,7 +432,7 @@ def test_a_scheduler_without_workers_is_told_in_one_line(scheduler_file):
     [
         ("version = lambda name: '0.0.1' if name == 'numpy' else real(name)", r"has numpy 0\.0\.1 \(here "),
         ("version = lambda name: absent(name) if name == 'numba' else real(name)", r"has numba absent \(here "),
-        ("import sys; sys.modules['geoseg.cluster'] = None", r"the workers cannot load geoseg \(ModuleNotFoundError"),
+        ("import sys; sys.modules['geoseg.cluster'] = None", r"the workers cannot load geoseg \(.*NotFoundError"),
     ],
 )
 def test_workers_that_are_installed_differently_are_refused_in_one_line(scheduler_file, tmp_path, disguise, words):
@@ -455,10 +458,13 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_one_line(tmp_path):
     path = tmp_path / "scheduler.json"
     arguments = ("scheduler", "--scheduler-file", path, "--host", "127.0.0.1", "--port", "0")
 
-    with started(*arguments) as scheduler, started(*worker_arguments(path)):
-        with open_executor(ClusterOptions(scheduler_file=str(path))) as executor:
-            run = executor.run(nap, 0.1, range(1000))
-            next(run)
-            scheduler.kill()
-            with pytest.raises(GeosegError, match=r"^Dask failed .*--resume\.$"):
-                list(run)
+    with (
+        started(*arguments) as scheduler,
+        started(*worker_arguments(path)),
+        open_executor(ClusterOptions(scheduler_file=str(path))) as executor,
+    ):
+        run = executor.run(nap, 0.1, range(1000))
+        next(run)
+        scheduler.kill()
+        with pytest.raises(GeosegError, match=r"^Dask failed .*--resume\.$"):
+            list(run)

@@ -13,13 +13,14 @@ import shapely
 from numpy.typing import NDArray
 
 
-def simplify(polygons: NDArray[np.object_], *, tolerance: float) -> NDArray[np.object_]:
+def simplify(polygons: NDArray[np.object_], *, tolerance: float, min_area: float = 0.0) -> NDArray[np.object_]:
     """Simplify the borders that two of the polygons share, and leave all others as they are.
 
     Parameters
     ----------
     polygons : (piece,) object, shapely Polygon; a valid coverage, for example all pieces of one tile
     tolerance : pixels; corners whose triangle is smaller than tolerance² px² go; 0 = change nothing
+    min_area : px²; no polygon shrinks below it, and those that are below it do not shrink
 
     Returns
     -------
@@ -29,11 +30,22 @@ def simplify(polygons: NDArray[np.object_], *, tolerance: float) -> NDArray[np.o
     -----
     Visvalingam and Whyatt (1993) on the borders between nodes, as GEOS does it for coverages. It only leaves vertices
     out, so they stay on pixel corners and sums of areas stay exact. Tile lines and borders to no data have a polygon on
-    one side only, and stay: whatever a tile does inside, it still fits its neighbours vertex by vertex.
+    one side only, and stay: whatever a tile does inside, it still fits its neighbours vertex by vertex. A polygon that
+    would become too small is taken out of the coverage: then its borders have a polygon on one side only, and stay.
     """
     if tolerance == 0 or len(polygons) == 0:
         return polygons
-    return shapely.coverage_simplify(polygons, tolerance, simplify_boundary=False)
+    least = np.minimum(shapely.area(polygons), min_area)
+    free = np.ones(len(polygons), bool)
+    simplified = polygons.copy()
+    while free.any():
+        simplified[free] = shapely.coverage_simplify(polygons[free], tolerance, simplify_boundary=False)
+        shrunk = free & (shapely.area(simplified) < least)
+        if not shrunk.any():
+            break
+        simplified[shrunk] = polygons[shrunk]
+        free &= ~shrunk
+    return simplified
 
 
 def join(polygons: NDArray[np.object_], regions: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -68,14 +80,19 @@ def join(polygons: NDArray[np.object_], regions: NDArray[np.int64]) -> tuple[NDA
 
 
 def resimplify(
-    polygons: NDArray[np.object_], *, tolerance: float, cols: Sequence[int] = (), rows: Sequence[int] = ()
+    polygons: NDArray[np.object_],
+    *,
+    tolerance: float,
+    min_area: float = 0.0,
+    cols: Sequence[int] = (),
+    rows: Sequence[int] = (),
 ) -> NDArray[np.object_]:
     """Simplify again, as one group, the joined polygons that touch a tile line, so that the line does not stay visible.
 
     Parameters
     ----------
     polygons : (region,) object, shapely Polygon; a valid coverage in which regions are whole
-    tolerance : pixels, as in `simplify`
+    tolerance, min_area : as in `simplify`
     cols, rows : tile lines, x = col and y = row of the first pixels behind them
 
     Returns
@@ -102,5 +119,5 @@ def resimplify(
     for row in rows:
         group |= (top <= row) & (row <= bottom)
     result = polygons.copy()
-    result[group] = simplify(polygons[group], tolerance=tolerance)
+    result[group] = simplify(polygons[group], tolerance=tolerance, min_area=min_area)
     return result
