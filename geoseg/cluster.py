@@ -188,7 +188,7 @@ class _Work:
         if self.suspects and not self.under_way:
             self._submit([self.suspects.popleft()], alone=True)
         while (
-            self.waiting and not self.suspects and len(self.under_way) < n_slots * _BATCHES_PER_SLOT
+            self.waiting and not self.suspects and not self.alone and len(self.under_way) < n_slots * _BATCHES_PER_SLOT
         ):
             n_keys = batch_size(len(self.waiting), n_slots, self.seconds_per_key)
             self._submit([self.waiting.popleft() for _ in range(n_keys)], alone=False)
