@@ -6,6 +6,7 @@ the named ones (``--config drone``) lie in the folder ``configs`` and say the re
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -17,6 +18,35 @@ from typing import Any, Literal
 import yaml
 
 from geoseg.errors import ConfigError
+
+_WORDS = {int: "whole number", str: "word", float: "number"}
+_FINITE = float(2**53)  # beyond it, not every whole number is a float
+_MOST_CODES = 256  # they are kept as uint8
+_RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make sense
+    "tile_steps": (0, _FINITE),
+    "seed": (0, 2**32 - 1),  # what scikit-learn takes
+    "tiles.size": (64, _FINITE),
+    "tiles.halo": (0, _FINITE),
+    "superpixels.scale": (0, _FINITE),
+    "superpixels.sigma": (0, 100),
+    "superpixels.min_size": (1, _FINITE),
+    "superpixels.n_segments": (1, _FINITE),
+    "superpixels.compactness": (1e-6, _FINITE),
+    "backprop.learning_rate": (1e-9, _FINITE),
+    "backprop.momentum": (0, 1),
+    "backprop.max_steps": (1, _FINITE),
+    "backprop.min_labels": (1, _FINITE),
+    "backprop.entropy_weight": (0, _FINITE),
+    "learn.windows": (1, _FINITE),
+    "learn.crop": (32, 4096),  # px; more would not fit the memory
+    "learn.batch": (1, _FINITE),
+    "learn.steps": (1, _FINITE),
+    "harmonize.classes": (2, 255),
+    "harmonize.fine_classes": (2, _FINITE),
+    "harmonize.interleaving": (0, _FINITE),
+    "polygons.min_pixels": (0, _FINITE),
+    "polygons.simplify": (0, _FINITE),
+}
 
 
 @dataclass(frozen=True)
@@ -104,6 +134,10 @@ class Config:
     prior : "scene" = all tiles start from one network learned from all over the scene, "none" = each from nothing
     tile_steps : steps of backprop on each tile; None = 0 with a scene network, ``backprop.max_steps`` without
     seed : of every random draw
+
+    Raises
+    ------
+    ConfigError : a value out of range, or two that do not fit each other
     """
 
     bands: tuple[int, ...] = ()
@@ -117,6 +151,16 @@ class Config:
     learn: Learn = field(default_factory=Learn)
     harmonize: Harmonize = field(default_factory=Harmonize)
     polygons: Polygons = field(default_factory=Polygons)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+        _check_harmonize(self)
+        _check_network(self.network)
+        _check_halo(self)
+        if self.prior == "none" and self.steps == 0:
+            raise ConfigError("prior none with tile_steps 0 would leave random classes; give tile_steps 1 or more.")
+        if len(set(self.bands)) != len(self.bands) or any(band < 1 for band in self.bands):
+            raise ConfigError(f"bands {list(self.bands)} must be different numbers from 1.")
 
     @property
     def steps(self) -> int:
@@ -151,13 +195,9 @@ def load_config(source: str | Path | None = None, **changes: Any) -> Config:
     values = _read(source) if source is not None else {}
     for path, value in changes.items():
         if value is not None:
-            *sections, name = path.split("__")
-            inner = values
-            for section in sections:
-                inner = inner.setdefault(section, {})
-            inner[name] = value
+            _change(values, path.split("__"), value)
+    _follow_classes(values)
     config: Config = _build(Config, values, "")
-    _check(config)
     return config
 
 
@@ -175,14 +215,34 @@ def _read(source: str | Path) -> dict[str, Any]:
         raise ConfigError(f"there is no config {str(source)!r}: give a YAML file or one of {', '.join(named)}.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as err:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as err:  # ValueError: a date that is none, or no UTF-8
         raise ConfigError(f"{path} is no readable YAML file: {' '.join(str(err).split())}") from err
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected names with values, such as 'seed: 1'.")
     return values
 
 
+def _change(values: dict[str, Any], path: list[str], value: object) -> None:
+    *sections, name = path
+    for section in sections:
+        if values.get(section) is None:  # absent, or a name with nothing below it
+            values[section] = {}
+        if not isinstance(values[section], dict):
+            return  # the file is wrong here, and `_build` will say so
+        values = values[section]
+    values[name] = value
+
+
+def _follow_classes(values: dict[str, Any]) -> None:
+    """Let the number of fine classes rise with a number of classes that was given alone."""
+    wanted = values.get("harmonize")
+    if isinstance(wanted, dict) and isinstance(classes := wanted.get("classes"), int):
+        wanted.setdefault("fine_classes", max(Harmonize.fine_classes, 2 * classes))
+
+
 def _build(kind: type[Any], values: object, path: str) -> Any:
+    if values is None:
+        return kind()  # a name with nothing below it
     if not isinstance(values, dict):
         raise ConfigError(f"{path[:-1]} is {values!r}; expected names with values below it.")
     hints = typing.get_type_hints(kind)
@@ -204,55 +264,67 @@ def _convert(hint: Any, value: object, path: str) -> Any:
             raise ConfigError(f"{path} is {value!r}; expected one of {', '.join(map(str, options))}.")
         return value
     if origin is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(item, options[0]) for item in value):
-            raise ConfigError(f"{path} is {value!r}; expected a list of {options[0].__name__}.")
+        if not isinstance(value, list | tuple) or not all(type(item) is options[0] for item in value):
+            raise ConfigError(f"{path} is {value!r}; expected a list of {_WORDS[options[0]]}s.")
         return tuple(value)
     if origin is types.UnionType:
         return None if value is None else _convert(options[0], value, path)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or isinstance(value, bool):
-        raise ConfigError(f"{path} is {value!r}; expected {hint.__name__}.")
+    if hint is float:
+        return _number(value, path)
+    if type(value) is not hint:  # True is an int too, for isinstance
+        raise ConfigError(f"{path} is {value!r}; expected a {_WORDS[hint]}.")
     return value
 
 
-def _check(config: Config) -> None:
-    least = {
-        "tiles.size": 64, "tiles.halo": 0, "superpixels.scale": 0, "superpixels.sigma": 0, "superpixels.min_size": 1,
-        "superpixels.n_segments": 1, "superpixels.compactness": 0, "backprop.max_steps": 1, "backprop.min_labels": 1,
-        "backprop.learning_rate": 0, "backprop.momentum": 0, "backprop.entropy_weight": 0, "learn.windows": 1,
-        "learn.crop": 32, "learn.batch": 1, "learn.steps": 1, "harmonize.classes": 2, "harmonize.fine_classes": 2,
-        "harmonize.interleaving": 0, "polygons.min_pixels": 0, "polygons.simplify": 0, "seed": 0,
-    }  # fmt: skip
+def _number(value: object, path: str) -> float:
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            return float(value)  # a str too: YAML takes 1e-3, without a point, for one
+    raise ConfigError(f"{path} is {value!r}; expected a number.")
+
+
+def _check_ranges(config: Config) -> None:
     values = config.to_dict()
-    for path, bound in least.items():
+    for path, (least, most) in _RANGES.items():
         section, _, name = path.rpartition(".")
         value = (values[section] if section else values)[name]
-        if not bound <= value < 2**53:
-            raise ConfigError(f"{path} is {value}; it must be at least {bound} and finite.")
-    if config.harmonize.classes > 255:
-        raise ConfigError(f"classes is {config.harmonize.classes}; at most 255 can be told apart.")
-    if config.steps < 0:
-        raise ConfigError(f"tile_steps is {config.steps}; it must be 0 or more.")
-    if config.tiles.halo * 2 > config.tiles.size:
+        if value is not None and not least <= value <= most:
+            bounds = f"at least {least} and finite" if most == _FINITE else f"from {least} to {most}"
+            raise ConfigError(f"{path} is {value}; it must be {bounds}.")
+
+
+def _check_harmonize(config: Config) -> None:
+    classes, fine = config.harmonize.classes, config.harmonize.fine_classes
+    if classes > fine:
         raise ConfigError(
-            f"halo ({config.tiles.halo} px) must be at most half of the tile ({config.tiles.size} px); "
-            f"try a halo of {config.tiles.size // 8}."
+            f"harmonize.classes ({classes}) are joined from harmonize.fine_classes ({fine}), so there must be at least "
+            f"as many of these; try {2 * classes}."
         )
-    if config.tiles.halo < config.network.reach:
+
+
+def _check_network(layers: Network) -> None:
+    n_kernels, n_channels = len(layers.kernels), len(layers.channels)
+    if n_kernels == 0 or n_kernels != n_channels:
         raise ConfigError(
-            f"halo ({config.tiles.halo} px) is too small: the network looks {config.network.reach} px around a pixel; "
-            f"try a halo of {max(config.tiles.size // 16, config.network.reach)}."
+            f"network.kernels has {n_kernels} layers and network.channels {n_channels}; give one number for each layer."
         )
-    layers = config.network
-    if not layers.kernels or len(layers.kernels) != len(layers.channels):
-        raise ConfigError(f"network.kernels has {len(layers.kernels)} layers and channels {len(layers.channels)}.")
-    if any(kernel < 1 or kernel % 2 == 0 for kernel in layers.kernels) or min(layers.channels) < 2:
-        raise ConfigError("network.kernels must be odd and network.channels at least 2.")
-    if config.prior == "none" and config.steps == 0:
-        raise ConfigError("prior none with tile_steps 0 would leave random classes; give tile_steps 1 or more.")
-    if len(set(config.bands)) != len(config.bands) or any(band < 1 for band in config.bands):
-        raise ConfigError(f"bands {list(config.bands)} must be different numbers from 1.")
+    if any(kernel < 1 or kernel % 2 == 0 for kernel in layers.kernels):
+        raise ConfigError(f"network.kernels is {list(layers.kernels)}; they must be odd numbers such as 1, 3 or 5.")
+    if min(layers.channels) < 2 or layers.channels[-1] > _MOST_CODES:
+        raise ConfigError(
+            f"network.channels is {list(layers.channels)}; each must be at least 2, and the last at most {_MOST_CODES}."
+        )
+
+
+def _check_halo(config: Config) -> None:
+    size, halo, reach = config.tiles.size, config.tiles.halo, config.network.reach
+    if halo * 2 > size:
+        raise ConfigError(f"halo ({halo} px) must be at most half of the tile ({size} px); try a halo of {size // 8}.")
+    if halo < reach:
+        raise ConfigError(
+            f"halo ({halo} px) is too small: the network looks {reach} px around a pixel; "
+            f"try a halo of {max(size // 16, reach)}."
+        )
 
 
 def _plain(value: Any) -> Any:
