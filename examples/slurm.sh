@@ -23,24 +23,32 @@ shift 2
 
 # Its own for each job, so that none finds the scheduler of another.
 scheduler_file="$(realpath "$(dirname "$labels")")/.scheduler-$SLURM_JOB_ID.json"
+rm -f "$scheduler_file" # of the same job before it was requeued
+
+steps=()
 finish() {
-  # shellcheck disable=SC2046 # one word per process
-  kill $(jobs -p) 2>/dev/null || true
-  wait
+  for step in "${steps[@]}"; do # the workers before the scheduler, so that they can say goodbye
+    kill "$step" 2>/dev/null || true
+    wait "$step" || true
+  done
   rm -f "$scheduler_file"
 }
 trap finish EXIT
-rm -f "$scheduler_file" # of the same job before it was requeued
 
 # Workers share the cores already, and sums of floats depend on the number of threads.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0 # geoseg itself tries the tiles of a dead worker again
 export DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL=null    # a worker that is busy for minutes is not dead
+export DASK_LOGGING__DISTRIBUTED=warning               # geoseg says how far it is; Dask only what goes wrong
 
-# --overlap: the scheduler needs so little that it takes no task away from the workers.
-srun --overlap --ntasks=1 --nodes=1 dask scheduler --scheduler-file "$scheduler_file" --no-dashboard &
-srun --ntasks="$SLURM_NTASKS" dask worker --scheduler-file "$scheduler_file" --nthreads 1 --no-dashboard \
+# --overlap: the scheduler needs so little that it takes no task away from the workers. Port 0: any that is free.
+srun --overlap --ntasks=1 --nodes=1 \
+  dask scheduler --port 0 --no-dashboard --scheduler-file "$scheduler_file" &
+steps=("$!")
+srun --ntasks="$SLURM_NTASKS" \
+  dask worker --nthreads 1 --no-dashboard --scheduler-file "$scheduler_file" \
   --memory-limit "${SLURM_MEM_PER_CPU:-4096}MiB" --local-directory "${TMPDIR:-/tmp}" &
+steps=("$!" "${steps[@]}")
 
 # The first start on many nodes reads all of Python from a shared disk; give it its time.
 timeout 600 python - "$scheduler_file" <<'PY'

@@ -27,13 +27,13 @@ def main() -> None:
     try:
         code = commands(standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("geoseg: interrupted; --resume goes on from here", err=True)
+        click.echo("geoseg: interrupted; where a run folder was begun, --resume goes on from here", err=True)
         code = _INTERRUPTED
     except click.ClickException as err:
         err.show()
         code = err.exit_code
     except GeosegError as err:
-        click.echo(f"geoseg: {err}", err=True)
+        click.echo(f"geoseg: {' '.join(str(err).split())}", err=True)
         code = EXIT_FIXABLE
     sys.exit(code)
 
@@ -109,8 +109,8 @@ def tile(scene: str, **options: Any) -> int:
     from geoseg.show import show
     from geoseg.work import RunOptions
 
-    _start_log(options)
     with show(quiet=options["quiet"]) as progress:
+        _start_log(options)  # in here, so that its lines do not break the bars
         result = segment_scene(
             scene,
             Outputs(options["out"], options["class_raster"], options["region_raster"]),

@@ -93,7 +93,7 @@ class Backprop:
     momentum: float = 0.9
     max_steps: int = 128  # on a tile without a scene network
     min_labels: int = 4  # stop when fewer labels than this are left ...
-    entropy_weight: float = 3.0  # of the entropy of the mean prediction: the term against collapse; 0 = none
+    entropy_weight: float = 1.0  # of the entropy of the mean prediction: the term against collapse; 0 = none
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Harmonize:
     classes: int = 16  # at most
     fine_classes: int = 40  # before they are joined in the tree of classes
     evidence: Literal["votes", "votes+looks"] = "votes+looks"  # votes alone is what the articles do
-    interleaving: float = 2.0  # how much a long common border brings classes together in the tree
+    interleaving: float = 4.0  # how much a long common border brings classes together in the tree
 
 
 @dataclass(frozen=True)
@@ -249,10 +249,17 @@ def _build(kind: type[Any], values: object, path: str) -> Any:
     arguments = {}
     for name, value in values.items():
         if name not in hints:
-            near = difflib.get_close_matches(str(name), hints, n=1, cutoff=0.0)
-            raise ConfigError(f"there is no option {path}{name}; the nearest one is {path}{near[0]}.")
+            near = _nearest(str(name), {f"{path}{own}": own for own in hints})
+            raise ConfigError(f"there is no option {path}{name}; the nearest one is {near}.")
         arguments[name] = _convert(hints[name], value, f"{path}{name}")
     return kind(**arguments)
+
+
+def _nearest(name: str, here: dict[str, str]) -> str:
+    """Return the path of the option that is named most alike, of those that may stand here or anywhere else."""
+    sections = {section: values for section, values in Config().to_dict().items() if isinstance(values, dict)}
+    options = here | {f"{section}.{option}": option for section, values in sections.items() for option in values}
+    return max(options, key=lambda path: difflib.SequenceMatcher(None, name, options[path]).ratio())
 
 
 def _convert(hint: Any, value: object, path: str) -> Any:

@@ -6,34 +6,36 @@ small value that travels to the workers; each thread there opens the file for it
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
-import xml.etree.ElementTree as ElementTree
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import numpy as np
 import rasterio
-import rasterio.features
 import rasterio.windows
-import shapely
 from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioError
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 
+from geoseg.aoi import inside, read_aoi, touches_area
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
+from geoseg.vrt import check_vrt
 
 log = logging.getLogger(__name__)
 
 # Formats that hold their pixels themselves; no other can lead the program to another file or address.
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "HFA", "ENVI")
-_SMALLEST_PART = 64  # px; a damaged window is read in parts down to this size
+_MOSAIC_PART = 16  # px; in parts of this size a damaged window of a mosaic is read
 _REMOTE = ("http://", "https://", "s3://")
 _GDAL = {
     "GDAL_HTTP_TIMEOUT": "60",
@@ -82,14 +84,15 @@ def open_scene(path: str | Path, *, bands: tuple[int, ...] = (), aoi: str | Path
     ------
     RasterError : not there, not readable, no place on the map, colours instead of measurements, no such band
     """
+    _handle.cache_clear()  # a member of a mosaic may have changed since the last run in this process
     with _opened(str(path)) as src:
         chosen = _choose_bands(src, str(path), bands)
         _check_place(src, str(path))
-        geobox = GeoBox(src.shape, src.transform, src.crs.to_wkt())
+        geobox = GeoBox(src.shape, src.transform, _wkt(src, str(path)))
         names = tuple((src.descriptions[band - 1] or "").strip() for band in chosen)
         colours = _colours(src, chosen, names)
         files = tuple(src.files) or (str(path),)
-    area = None if aoi is None else _read_aoi(Path(aoi), geobox)
+    area = None if aoi is None else read_aoi(Path(aoi), geobox)
     return Scene(str(path), geobox, chosen, names, colours, area, files)
 
 
@@ -99,25 +102,29 @@ def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.
     Returns
     -------
     pixels : (band, y, x) float32, raw values; 0 where there is no data
-    valid : (y, x) bool; False = nodata, NaN, transparent, hidden by the file's own mask, or outside the area of interest
+    valid : (y, x) bool; False = nodata, NaN, transparent, hidden by the file's own mask, or outside the AOI
 
     Raises
     ------
     RasterError : the file is damaged there
+
+    Notes
+    -----
+    A nodata value such as -9999 or NaN is no measurement: a pixel that has it in one of the bands is no data. One of
+    unsigned bands, such as 0 or 255, is a colour too: only a pixel that has it in all of the bands is no data.
     """
-    handle = _handle(scene.path, threading.get_ident())
+    handle = _handle(scene.path, _state(scene.path), threading.get_ident())
     part = rasterio.windows.Window(*window)
     try:
         with rasterio.Env(**_GDAL):
             pixels = handle.read(scene.bands, window=part, out_dtype=np.float32)
-            opaque = all(MaskFlags.all_valid in flags for flags in handle.mask_flag_enums)
-            valid = np.ones(window.shape, bool) if opaque else handle.dataset_mask(window=part) > 0
+            valid = _valid(handle, scene.bands, part)
     except RasterioError as err:
         reason = " ".join(str(err.__cause__ or err).split())
         raise RasterError(f"{scene.path} cannot be read at {window}: {reason}") from err
     valid &= np.isfinite(pixels).all(axis=0)
     if scene.aoi is not None:
-        valid &= _inside(scene, window)
+        valid &= inside(scene.aoi, scene.geobox.cropped(window))
     return np.where(valid, pixels, np.float32(0)), valid
 
 
@@ -130,30 +137,80 @@ def read_leniently(
     ------
     RasterError : the core is damaged
     """
-    try:
+    with contextlib.suppress(RasterError):
         return read(scene, window)
-    except RasterError as err:
-        if core is not None and window.intersection(core) == window:
-            raise
-        if max(window.shape) <= _SMALLEST_PART:
-            if core is not None and window.intersection(core) is not None:
-                read(scene, core)  # the part around the core is damaged; is the core?
-            log.info("%s", err)
-            return np.zeros((len(scene.bands), *window.shape), np.float32), np.zeros(window.shape, bool)
     pixels = np.zeros((len(scene.bands), *window.shape), np.float32)
     valid = np.zeros(window.shape, bool)
-    for part in _quarters(window):
+    for part in _parts(window, _block_shape(scene)):
         inner = part.within(window)
-        pixels[:, *inner], valid[inner] = read_leniently(scene, part, core=core)
+        pixels[:, *inner], valid[inner] = _read_part(scene, part, core)
     return pixels, valid
 
 
 def touches(scene: Scene, window: Window) -> bool:
     """Say whether a window has ground in the area of interest."""
-    return scene.aoi is None or bool(_area(scene.aoi).intersects(_frame(scene.geobox.cropped(window))))
+    return scene.aoi is None or touches_area(scene.aoi, scene.geobox.cropped(window))
 
 
-@contextmanager
+def _block_shape(scene: Scene) -> tuple[int, int]:
+    """Return the (rows, cols) of what is readable or damaged as a whole."""
+    handle = _handle(scene.path, _state(scene.path), threading.get_ident())
+    rows, cols = handle.block_shapes[0]
+    # The blocks of a mosaic are not those of the files in it.
+    return (_MOSAIC_PART, _MOSAIC_PART) if handle.driver == "VRT" else (int(rows), int(cols))
+
+
+def _parts(window: Window, shape: tuple[int, int]) -> list[Window]:
+    """Cut a window along the lines of blocks of a shape."""
+    rows, cols = (
+        sorted({begin, *range(begin - begin % step + step, end, step), end})
+        for begin, end, step in (
+            (window.row_off, window.row_end, shape[0]),
+            (window.col_off, window.col_end, shape[1]),
+        )
+    )
+    return [
+        Window(left, top, right - left, bottom - top)
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(cols)
+    ]
+
+
+def _read_part(scene: Scene, part: Window, core: Window | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Read a part of a damaged window: all of it, or only what of it lies in the core, which must be readable."""
+    try:
+        return read(scene, part)
+    except RasterError as err:
+        log.info("%s", err)
+    pixels = np.zeros((len(scene.bands), *part.shape), np.float32)
+    valid = np.zeros(part.shape, bool)
+    own = None if core is None else part.intersection(core)
+    if own is not None:
+        inner = own.within(part)
+        pixels[:, *inner], valid[inner] = read(scene, own)
+    return pixels, valid
+
+
+def _valid(handle: Any, bands: tuple[int, ...], part: rasterio.windows.Window) -> NDArray[np.bool_]:
+    flags = [handle.mask_flag_enums[band - 1] for band in bands]
+    valid = np.ones((part.height, part.width), bool)
+    if not all(MaskFlags.all_valid in of_band for of_band in flags):
+        unsigned = all(handle.dtypes[band - 1].startswith("uint") for band in bands)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NodataShadowWarning)  # alpha comes below
+            shown = handle.read_masks(bands, window=part) > 0  # (band, y, x)
+        valid = shown.any(axis=0) if unsigned else shown.all(axis=0)
+    if any(MaskFlags.nodata in of_band for of_band in flags):  # which hides alpha from GDAL
+        for band in _alpha(handle):
+            valid &= handle.read(band, window=part) > 0
+    return valid
+
+
+def _alpha(src: Any) -> list[int]:
+    return [band for band, meaning in zip(src.indexes, src.colorinterp, strict=True) if meaning == ColorInterp.alpha]
+
+
+@contextlib.contextmanager
 def _opened(path: str) -> Iterator[Any]:
     with rasterio.Env(**_GDAL), _open(path) as source:
         yield source
@@ -163,7 +220,9 @@ def _open(path: str) -> Any:
     failures = []
     for driver in _drivers(path):
         try:
-            return rasterio.open(path, driver=driver)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `_check_place` says what to do
+                return rasterio.open(path, driver=driver)
         except (RasterioError, OSError) as err:
             failures.append(" ".join(str(err).split()))
     raise RasterError(f"{path} cannot be opened as a raster: {failures[0]}")
@@ -172,38 +231,28 @@ def _open(path: str) -> Any:
 def _drivers(path: str) -> list[str]:
     if path.startswith(_REMOTE):
         return list(DRIVERS)
-    if not Path(path).is_file():
+    if not _state(path) or not Path(path).is_file():
         raise RasterError(f"there is no file {path}.")
     if Path(path).suffix.lower() == ".vrt":
-        _check_vrt(Path(path), depth=8)
+        check_vrt(Path(path))
         return ["VRT"]
     return list(DRIVERS)
 
 
-def _check_vrt(path: Path, *, depth: int) -> None:
-    """Refuse a mosaic that would lead to anything but local raster files."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, OSError) as err:
-        raise RasterError(f"{path} is no readable VRT: {err}") from err
-    tags = ("SourceFilename", "SourceDataset", "DatasetFilename")
-    for node in (node for tag in tags for node in root.iter(tag)):
-        name = (node.text or "").strip()
-        if "://" in name or "/vsi" in name or name.startswith("<"):
-            raise RasterError(f"{path} points to {name}; a VRT may only point to files on this machine.")
-        member = path.parent / name
-        if not member.is_file():
-            raise RasterError(f"{path} points to {name}, which is not there.")
-        if member.suffix.lower() == ".vrt":
-            if depth == 0:
-                raise RasterError(f"{path} is nested too deeply.")
-            _check_vrt(member, depth=depth - 1)
-
-
 @functools.lru_cache(maxsize=8)  # one open file per worker thread; opening a mosaic for each tile would be slow
-def _handle(path: str, thread: int) -> Any:  # noqa: ARG001 # GDAL's handles must not be shared between threads
+def _handle(path: str, state: tuple[int, ...], thread: int) -> Any:  # noqa: ARG001
+    """Return an open file; another one for each thread, since GDAL's must not be shared, and for each state of it."""
     with rasterio.Env(**_GDAL):
         return _open(path)
+
+
+def _state(path: str) -> tuple[int, ...]:
+    """Return what changes when a file is written anew, so that a worker that lives long does not read the old one."""
+    try:
+        found = Path(path).stat()
+    except OSError:  # an address, or a file that has gone: reading says so
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_place(src: Any, path: str) -> None:
@@ -227,13 +276,23 @@ def _check_place(src: Any, path: str) -> None:
         raise RasterError(f"{path} has pixels without an area (transform {tuple(src.transform)[:6]}).")
 
 
+def _wkt(src: Any, path: str) -> str:
+    try:
+        wkt: str = src.crs.to_wkt()
+        CRS(wkt)  # what writes the polygons must understand it too
+    except (rasterio.errors.CRSError, CRSError) as err:
+        raise RasterError(
+            f"{path} has a CRS that cannot be read: {' '.join(str(err).split())} "
+            f"Give it another one: gdal_edit.py -a_srs EPSG:<code> {path}"
+        ) from err
+    return wkt
+
+
 def _choose_bands(src: Any, path: str, wanted: tuple[int, ...]) -> tuple[int, ...]:
     missing = [band for band in wanted if band not in src.indexes]
     if missing:
         raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {missing[0]}.")
-    bands = wanted or tuple(
-        band for band, meaning in zip(src.indexes, src.colorinterp, strict=True) if meaning != ColorInterp.alpha
-    )
+    bands = wanted or tuple(band for band in src.indexes if band not in _alpha(src))
     if not bands:
         raise RasterError(f"{path} has no band but alpha, so there is nothing to segment.")
     for band in bands:
@@ -262,54 +321,3 @@ def _colours(src: Any, bands: tuple[int, ...], names: tuple[str, ...]) -> tuple[
         return found[0], found[1], found[2]  # type: ignore[return-value] # None was just excluded
     last = len(bands) - 1
     return (0, 1, 2) if last >= 2 else (0, min(1, last), last)
-
-
-def _read_aoi(path: Path, geobox: GeoBox) -> bytes:
-    try:
-        frame = geopandas.read_file(path)
-    except Exception as err:  # pyogrio and GDAL raise many kinds
-        raise RasterError(f"the area of interest {path} cannot be read: {' '.join(str(err).split())}") from err
-    if frame.crs is None:
-        raise RasterError(f"the area of interest {path} has no CRS, so it cannot be laid over the scene.")
-    shapes = frame.to_crs(geobox.crs).geometry.dropna()
-    area = shapely.make_valid(shapely.union_all(shapely.make_valid(shapes[shapes.geom_type.str.endswith("Polygon")])))
-    if area.is_empty or not area.intersects(_frame(geobox)):
-        raise RasterError(f"the area of interest {path} has no polygon that touches the scene.")
-    return shapely.to_wkb(area)
-
-
-@functools.lru_cache(maxsize=1)  # the same for every tile of a run
-def _area(aoi: bytes) -> Any:
-    area = shapely.from_wkb(aoi)
-    shapely.prepare(area)
-    return area
-
-
-def _inside(scene: Scene, window: Window) -> NDArray[np.bool_]:
-    geobox = scene.geobox.cropped(window)
-    area = _area(scene.aoi or b"")
-    if not touches(scene, window):
-        return np.zeros(window.shape, bool)
-    if area.covers(_frame(geobox)):
-        return np.ones(window.shape, bool)
-    inside: NDArray[np.bool_] = rasterio.features.geometry_mask(
-        [area], out_shape=window.shape, transform=geobox.transform, invert=True
-    )
-    return inside
-
-
-def _frame(geobox: GeoBox) -> Any:
-    rows, cols = geobox.shape
-    return shapely.Polygon([geobox.transform @ corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))])
-
-
-def _quarters(window: Window) -> list[Window]:
-    width, height = (window.width + 1) // 2, (window.height + 1) // 2
-    parts = [
-        Window(
-            window.col_off + col, window.row_off + row, min(width, window.width - col), min(height, window.height - row)
-        )
-        for row in (0, height)
-        for col in (0, width)
-    ]
-    return [part for part in parts if part.width > 0 and part.height > 0]

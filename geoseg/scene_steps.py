@@ -49,7 +49,7 @@ def learn_network(job: Job, progress: Callable[[int], None]) -> None:
 
 
 def forget_later_steps(job: Job, tiles: Sequence[int]) -> None:
-    """Remove what was made from the votes of other tiles than these: a tile that failed before may have come out now."""
+    """Remove what was made from the votes of other tiles than these: one that failed may have come out now."""
     if job.run.has_json("segmented") and job.run.get_json("segmented") != list(tiles):
         job.run.remove_steps("translation", "ground", "classes", "pieces", "regions", "sums", "outlines")
     job.run.put_json("segmented", list(tiles))

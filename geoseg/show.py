@@ -26,6 +26,10 @@ _STEPS = {
 }
 
 
+_PATIENCE = 60.0  # seconds between two lines of one step, where there are no bars
+_MOST_NAMED = 20  # failed tiles; run.json has all of them
+
+
 class Shown:
     """A progress that is printed to standard error.
 
@@ -40,13 +44,13 @@ class Shown:
         self._bars = bars
         self._task: TaskID | None = None
         self._step, self._total, self._done, self._pixels = "", 0, 0, 0
-        self._start = self._begin = time.monotonic()
+        self._start = self._begin = self._told = time.monotonic()
 
     def begin(self, step: str, total: int, *, pixels: int) -> None:
         """Show that a step begins."""
         self._finish_line()
         self._step, self._total, self._done, self._pixels = step, total, 0, pixels
-        self._begin = time.monotonic()
+        self._begin = self._told = time.monotonic()
         if self._bars is not None:
             self._task = self._bars.add_task(_STEPS[step], total=total, speed="")
 
@@ -55,10 +59,12 @@ class Shown:
         self._done = done
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done, speed=self._speed())
+        elif done < self._total and time.monotonic() - self._told > _PATIENCE:
+            self._line()
 
     def note(self, text: str) -> None:
         """Show a line that stays."""
-        self._console.print(f"geoseg: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"geoseg: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def summary(self, result: Result) -> None:
         """Show what was made."""
@@ -67,27 +73,36 @@ class Shown:
         if self._bars is not None:
             self._bars.stop()
         files = ", ".join(str(path) for path in result.outputs.paths)
-        self.note(
-            f"{result.n_regions} regions of {result.n_classes} classes in {time.monotonic() - self._start:.0f} s: {files}"
-        )
+        regions, classes = _count(result.n_regions, "region"), _count(result.n_classes, "class")
+        self.note(f"{regions} of {classes} in {time.monotonic() - self._start:.0f} s: {files}")
         if result.failed:
-            numbers = ", ".join(str(number) for number in sorted(result.failed)[:20])
-            more = f" and {len(result.failed) - 20} more" if len(result.failed) > 20 else ""
-            self.note(f"{len(result.failed)} tiles failed and are holes in the result: {numbers}{more}")
+            self._console.quiet = False  # an error, and --quiet is silent about all else
+            numbers = ", ".join(str(number) for number in sorted(result.failed)[:_MOST_NAMED])
+            more = f" and {len(result.failed) - _MOST_NAMED} more" if len(result.failed) > _MOST_NAMED else ""
+            self.note(f"{_count(len(result.failed), 'tile')} failed, a hole in the result each: {numbers}{more}")
 
     def _finish_line(self) -> None:
         if self._step and self._bars is None:
-            parts = f"{self._done}/{self._total}" if self._total > 1 else ""
-            seconds = time.monotonic() - self._begin
-            self.note(f"{_STEPS[self._step]:<18} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
+            self._line()
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=self._total)
+
+    def _line(self) -> None:
+        self._told = time.monotonic()
+        parts = f"{self._done}/{self._total}" if self._total > 1 else ""
+        seconds = self._told - self._begin
+        self.note(f"{_STEPS[self._step]:<18} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
 
     def _speed(self) -> str:
         seconds = time.monotonic() - self._begin
         if self._total <= 1 or self._step == "learn" or seconds <= 0:
             return ""
         return f"{self._pixels * self._done / self._total / seconds / 1e6:.1f} Mpx/s"
+
+
+def _count(n: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{n} {what if n == 1 else plural}"
 
 
 @contextmanager

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _PERCENTILES = (1.0, 99.0)  # a stretch from the very lowest to the very highest would be one of the outliers
 _ROUNDS = 4  # draws of windows, where many of them lie in no data
 _MIN_VALID = 0.5  # share of data in a window that is worth learning from
+_SEARCHED = 512  # px; not the size of the tiles, which must have no say in the result
 _PIXELS_PER_WINDOW = 4096  # for the stretch
 
 
@@ -95,7 +96,9 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
                 poor.pop()
         if len(good) >= config.learn.windows // 2:
             break
-    windows = good or poor or list(_search(scene, config, size))
+    if len(good) < config.learn.windows // 2:
+        good += poor  # ground that is scattered: a few full windows alone would not speak for it
+    windows = good or list(_search(scene, size))
     if not windows:
         raise RasterError(f"{scene.path} has no data in the bands {list(scene.bands)}: there is nothing to segment.")
     return windows[: config.learn.windows]
@@ -129,10 +132,10 @@ def _spread(
         yield Window(left, top, size[1], size[0])
 
 
-def _search(scene: Scene, config: Config, size: tuple[int, int]) -> Iterator[Window]:
-    """Yield windows with data in a scene where a draw found none, tile by tile."""
+def _search(scene: Scene, size: tuple[int, int]) -> Iterator[Window]:
+    """Yield windows with data in a scene where a draw found none, piece by piece."""
     rows, cols = scene.geobox.shape
-    grid = TileGrid((rows, cols), config.tiles.size, 0)
+    grid = TileGrid((rows, cols), _SEARCHED, 0)
     for number in grid.touching(_extent(scene)):
         core = grid.tile(number).core
         try:
@@ -160,9 +163,12 @@ def _fit_stretch(scene: Scene, windows: list[Window]) -> Stretch:
     sample = []
     for window in windows:
         pixels, valid = read(scene, window)
-        values = pixels[:, valid]
-        sample.append(values[:, :: max(1, values.shape[1] // _PIXELS_PER_WINDOW)])
-    low, high = np.percentile(np.concatenate(sample, axis=1).astype(np.float64), _PERCENTILES, axis=1)
+        seen = pixels[:, valid]
+        sample.append(seen[:, :: max(1, seen.shape[1] // _PIXELS_PER_WINDOW)])
+    values = np.concatenate(sample, axis=1).astype(np.float64)
+    low, high = np.percentile(values, _PERCENTILES, axis=1)
+    even = low == high  # nearly all is of one value, and the little else must not be lost
+    low, high = np.where(even, values.min(axis=1), low), np.where(even, values.max(axis=1), high)
     return Stretch(tuple(low.tolist()), tuple(high.tolist()))
 
 

@@ -77,10 +77,9 @@ def segment_tile(job: Job, number: int) -> int:
     read = tile.read.within(wide)
     numbers = np.where(valid[read], _superpixels_of(job, tile.read), superpixels.NONE)
     looks = channels.looks(job.survey.stretch.apply(pixels, valid), valid)
-    n_codes = job.config.network.channels[-1]
-    codes = _codes(job, tile, looks, valid, numbers) if valid.any() else np.zeros(tile.read.shape, np.uint8)
     core = tile.core.within(tile.read)
-    table = votes.count_votes(numbers, codes, job.tiles.feather(tile), looks[:, *read], core=core, n_codes=n_codes)
+    shares = _shares(job, tile, looks, valid, numbers)
+    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), looks[:, *read], core=core)
     index = np.searchsorted(table.numbers, numbers[core]).astype(np.int32)
     job.run.put("map", number, {"index": np.where(numbers[core] >= 0, index, superpixels.NONE)})
     job.run.put("votes", number, table.to_arrays())
@@ -162,30 +161,37 @@ def _superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
     return superpixels.assemble(window, (load(number) for number in job.blocks.reading(window)))
 
 
-def _codes(
+def _shares(
     job: Job,
     tile: Tile,
     looks: NDArray[np.float32],
     valid: NDArray[np.bool_],
     numbers: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
-    """Return the code of each pixel of the tile's read window; `looks` and `valid` hold the wider window."""
+    """Return what the pixels of the tile's read window give to each code; `looks` and `valid` hold the wide window."""
     wide = tile.read.expanded(channels.REACH + job.config.network.reach, job.scene.geobox.shape)
     layers = job.survey.standard.apply(channels.network_input(looks, valid, job.config.network.inputs), valid)
-    alone = job.config.prior == "none"
-    if alone:
+    if not valid.any():
+        return np.zeros((*numbers.shape, job.config.network.channels[-1]), np.uint8)
+    if job.config.prior == "none":
         seed = job.config.seed + 1 + tile.number
         network = new_network(len(layers), job.config.network, seed=seed)
     else:
         network = from_arrays(job.run.get("scene", "network"), len(layers), job.config.network).eval()
     if job.config.steps:
-        labels = np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape)
-        labels = (labels - (numbers < 0).any()).astype(np.int32)  # no data, the lowest number, becomes -1
+        _, order = np.unique(numbers, return_inverse=True)
+        labels = order.reshape(numbers.shape).astype(np.int32)
+        labels -= (numbers < 0).any()  # no data has the lowest number: it becomes -1
         patch = Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), labels)
         network = backprop.train(network, patch, job.config.backprop, steps=job.config.steps, device=job.device)
-    own = bool(job.config.steps)
-    codes = backprop.codes(network, layers, device=job.device, own_statistics=own)
-    return codes[tile.read.within(wide)]
+    shares = backprop.shares(
+        network,
+        layers,
+        device=job.device,
+        own_statistics=job.config.prior == "none",
+        hard=job.config.harmonize.evidence == "votes",
+    )
+    return shares[tile.read.within(wide)]
 
 
 def _translation(run: RunFolder, number: int) -> NDArray[np.float64] | None:

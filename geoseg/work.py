@@ -14,7 +14,7 @@ from typing import Any
 from geoseg import __version__, scene_steps
 from geoseg.cluster import Executor, Serial
 from geoseg.config import Config
-from geoseg.errors import ConfigError, OutputError, TileError
+from geoseg.errors import ConfigError, OutputError, RunError, TileError
 from geoseg.grid import TileGrid
 from geoseg.progress import Progress
 from geoseg.raster import Scene, open_scene, touches
@@ -139,9 +139,10 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
     GeosegError : something will not work; nothing has been touched then
     """
     scene = open_scene(path, bands=config.bands, aoi=options.aoi)
+    _refuse_finished(outputs, options)
     outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
     tiles, blocks = _numbers(scene, config)
-    _check_room(scene, outputs)
+    _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
     device = _device(options.device)
     with open_run(
         _run_dir(outputs, options),
@@ -155,6 +156,16 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
     return options.run_dir or outputs.polygons.with_suffix(".run")
+
+
+def _refuse_finished(outputs: Outputs, options: RunOptions) -> None:
+    folder = _run_dir(outputs, options)
+    finished = (folder / "run.json").is_file() and not RunFolder(folder).has_json("outputs")
+    if options.resume and not options.overwrite and finished and outputs.polygons.exists():
+        raise RunError(
+            f"the run in {folder} is finished, and {outputs.polygons} is there: nothing is left to do. "
+            f"--overwrite instead of --resume makes it anew."
+        )
 
 
 def _made_here(outputs: Outputs, options: RunOptions) -> bool:
@@ -179,15 +190,17 @@ def _numbers(scene: Scene, config: Config) -> tuple[list[int], list[int]]:
     return [tile.number for tile in tiles], sorted({block for tile in tiles for block in blocks.reading(tile.read)})
 
 
-def _check_room(scene: Scene, outputs: Outputs) -> None:
+def _check_room(scene: Scene, folders: set[Path]) -> None:
     rows, cols = scene.geobox.shape
     needed = rows * cols * _BYTES_PER_PIXEL
-    free = shutil.disk_usage(outputs.polygons.absolute().parent).free
-    if free < needed:
-        raise OutputError(
-            f"{outputs.polygons.absolute().parent} has {free / 1e9:.1f} GB of room, and a scene of "
-            f"{rows * cols / 1e6:.0f} Mpx needs about {needed / 1e9:.1f} GB. Make room, or choose another place."
-        )
+    for folder in sorted(folders):
+        there = next(path for path in (folder, *folder.parents) if path.is_dir())  # a run folder may be made yet
+        free = shutil.disk_usage(there).free
+        if free < needed:
+            raise OutputError(
+                f"{there} has {free / 1e9:.1f} GB of room, and a scene of {rows * cols / 1e6:.0f} Mpx needs about "
+                f"{needed / 1e9:.1f} GB. Make room, or choose another place."
+            )
 
 
 def _device(wanted: str) -> str:

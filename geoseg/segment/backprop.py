@@ -73,7 +73,8 @@ def train(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, 
 
     Parameters
     ----------
-    network : where to start; it is not changed
+    network : where to start; it is not changed. In training mode each step normalises by the image itself, as the
+        articles do; in evaluation mode by what was learned, so that codes keep their meaning
     steps : at most; fewer when less than ``options.min_labels`` labels are left
 
     Returns
@@ -81,7 +82,7 @@ def train(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, 
     CodeNetwork : a new one, on `device`
     """
     with _fixed_threads():
-        trained = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
+        trained = _placed(copy.deepcopy(network), device)
         image, superpixels = _on_device([patch], device)
         optimizer = _optimizer(trained, options)
         for _ in range(steps):
@@ -116,7 +117,7 @@ def learn(
     CodeNetwork : a new one, on `device`, in evaluation mode
     """
     with _fixed_threads():
-        learned = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
+        learned = _placed(copy.deepcopy(network), device).train()
         optimizer = _optimizer(learned, options)
         draw = np.random.default_rng(seed)
         queue: list[int] = []
@@ -130,36 +131,47 @@ def learn(
         return _with_whole_statistics(learned, patches, device)
 
 
-def codes(
-    network: CodeNetwork, channels: NDArray[np.float32], *, device: str = "cpu", own_statistics: bool = False
+def shares(
+    network: CodeNetwork,
+    channels: NDArray[np.float32],
+    *,
+    device: str = "cpu",
+    own_statistics: bool = False,
+    hard: bool = False,
 ) -> NDArray[np.uint8]:
-    """Give every pixel its code.
+    """Say how much each pixel belongs to each code.
 
     Parameters
     ----------
     channels : (channel, y, x) float32, as in `Patch`
     own_statistics : normalise by the image itself, as the articles do, instead of by what was learned
+    hard : all to the code with the highest score, as the articles do, instead of by softmax
 
     Returns
     -------
-    (y, x) uint8, from 0; of no meaning where there is no data
+    (y, x, code) uint8, in 1/255; of no meaning where there is no data
     """
     with _fixed_threads(), torch.inference_mode(), _autocast(device):
-        network = network.to(device, memory_format=torch.channels_last).train(own_statistics)
+        network = _placed(network, device).train(own_statistics)
         whole = Window(0, 0, channels.shape[2], channels.shape[1])
         if own_statistics or device != "cpu":
-            return _codes_of(network, channels, whole, device)
-        found = np.empty(whole.shape, np.uint8)
-        for part in TileGrid(whole.shape, _CACHE_SIZE, network.reach):
-            codes_read = _codes_of(network, channels, part.read, device)
-            found[part.core.within(whole)] = codes_read[part.core.within(part.read)]
+            return _shares_of(network, channels, hard, device)
+        parts = TileGrid(whole.shape, _CACHE_SIZE, network.reach)
+        found: NDArray[np.uint8] | None = None
+        for part in parts:
+            seen = _shares_of(network, channels[:, *part.read.within(whole)], hard, device)
+            if found is None:
+                found = np.empty((*whole.shape, seen.shape[2]), np.uint8)
+            found[part.core.within(whole)] = seen[part.core.within(part.read)]
+        assert found is not None  # a grid has at least one part
         return found
 
 
-def _codes_of(network: CodeNetwork, channels: NDArray[np.float32], window: Window, device: str) -> NDArray[np.uint8]:
-    rows, cols = window.within(Window(0, 0, channels.shape[2], channels.shape[1]))
-    image = torch.from_numpy(channels[:, rows, cols])[None].to(device).contiguous(memory_format=torch.channels_last)
-    found: NDArray[np.uint8] = network(image)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+def _shares_of(network: CodeNetwork, channels: NDArray[np.float32], hard: bool, device: str) -> NDArray[np.uint8]:
+    image = torch.from_numpy(channels)[None].to(device).contiguous(memory_format=torch.channels_last)
+    scores = network(image)[0].permute(1, 2, 0)  # (y, x, code)
+    given = F.one_hot(scores.argmax(dim=2), scores.shape[2]) if hard else scores.float().softmax(dim=2)
+    found: NDArray[np.uint8] = (given * 255 + 0.5).to(torch.uint8).contiguous().cpu().numpy()
     return found
 
 
@@ -171,6 +183,12 @@ def _fixed_threads() -> Any:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _placed(network: CodeNetwork, device: str) -> CodeNetwork:
+    """Move the network to the device, its weights in the order in which convolutions are quickest."""
+    moved: CodeNetwork = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's hints lack it
+    return moved
 
 
 def _on_device(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor]:
@@ -200,7 +218,7 @@ def _step(
     if options.entropy_weight > 0:
         loss = loss - options.entropy_weight * _entropy(scores[data].softmax(dim=1).mean(dim=0))
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     optimizer.step()
     return int(torch.unique(target[data]).numel())
 
@@ -225,7 +243,7 @@ def _with_whole_statistics(network: CodeNetwork, patches: Sequence[Patch], devic
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # type: ignore[assignment] # None: a plain average over all batches
+        norm.momentum = None  # a plain average over all batches
     with torch.inference_mode():
         for begin in range(0, len(patches), _AVERAGING_BATCHES):
             image, _ = _on_device(patches[begin : begin + _AVERAGING_BATCHES], device)

@@ -22,8 +22,8 @@ from geoseg.segment.channels import contrasts
 from geoseg.segment.classtree import ClassTree, grow_tree
 from geoseg.segment.votes import Ground, Votes
 
-_VOTE_WEIGHT = 0.35  # of the votes' square roots against looks in units of the stretch
-_TEXTURE_WEIGHT = 1.0
+_VOTE_WEIGHT = 0.1  # of the votes' square roots against looks in units of the stretch
+_TEXTURE_WEIGHT = 0.0
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 _MOST_SAMPLES = 40_000  # superpixels from which the fine classes are found
 _ROUNDS = 10  # of passing on what neighbouring tiles say; a word goes no further than as many tiles
@@ -86,7 +86,7 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int, seed: i
         centres, described = np.zeros((0, 0)), _looks_features(ground.looks, n_bands)
     else:
         described = features(ground, n_bands)
-        centres = _fine_centres(described, ground.pixels**_SIZE_POWER, options.fine_classes, seed)
+        centres = _fine_centres(described, _weights(ground), options.fine_classes, seed)
         fine, code_class = _nearest(described, centres), np.zeros(0, np.int64)
     n_fine = int(fine.max()) + 1
     return Harmony(
@@ -200,15 +200,21 @@ def _nearest(described: NDArray[np.float64], centres: NDArray[np.float64]) -> ND
 def _tree(
     ground: Ground, fine: NDArray[np.int64], n_fine: int, described: NDArray[np.float64], options: Harmonize
 ) -> ClassTree:
-    weights = ground.pixels**_SIZE_POWER
+    weights = _weights(ground)
     means = _means(described, weights, fine, n_fine)
-    mass = np.bincount(fine, weights, minlength=n_fine)
+    mass = np.bincount(fine, weights, minlength=n_fine).astype(float)
     place = np.searchsorted(ground.numbers, ground.pairs)
     place = np.minimum(place, len(ground.numbers) - 1)
     known = (ground.numbers[place] == ground.pairs).all(axis=1)  # the other end may lie in a block without a sample
     a, b = fine[place[known]].T
-    borders = np.bincount(a * n_fine + b, ground.borders[known], minlength=n_fine**2).reshape(n_fine, n_fine)
+    borders = (
+        np.bincount(a * n_fine + b, ground.borders[known], minlength=n_fine**2).reshape(n_fine, n_fine).astype(float)
+    )
     return grow_tree(means, mass, borders + borders.T, interleaving=options.interleaving)
+
+
+def _weights(ground: Ground) -> NDArray[np.float64]:
+    return ground.pixels.astype(np.float64) ** _SIZE_POWER
 
 
 def _means(

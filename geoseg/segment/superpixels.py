@@ -72,7 +72,7 @@ def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: 
 
     Notes
     -----
-    Felzenszwalb and Huttenlocher (2004), section 3, with τ(C) = k / \\|C\\| and the joining of patches under `min_size`
+    Felzenszwalb and Huttenlocher (2004), section 3, with τ(C) = k / |C| and the joining of patches under `min_size`
     of their public code; on edges to the 4 neighbours, so that every patch is connected through pixel sides. Edges are
     sorted by counting on 1/4096 of the stretch, ties in reading order.
     """
@@ -166,7 +166,7 @@ def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.where(labels >= 0, lookup[labels], NONE).astype(np.int32)
 
 
-@njit(cache=True)  # type: ignore[misc] # numba has no hints
+@njit(cache=True)
 def _find(parent, i):  # type: ignore[no-untyped-def]
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -174,7 +174,7 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
     return i
 
 
-@njit(cache=True)  # type: ignore[misc] # numba has no hints
+@njit(cache=True)
 def _edges(bands, valid):  # type: ignore[no-untyped-def]
     """Return the edges to the right and lower neighbours as (first pixel × 2 + direction), and their weights."""
     n_bands, height, width = bands.shape
@@ -199,7 +199,7 @@ def _edges(bands, valid):  # type: ignore[no-untyped-def]
     return edge[:n], weight[:n]
 
 
-@njit(cache=True)  # type: ignore[misc] # numba has no hints
+@njit(cache=True)
 def _counting_order(weight):  # type: ignore[no-untyped-def]
     level = np.empty(weight.size, np.int32)
     start = np.zeros(_LEVELS + 1, np.int64)
@@ -215,7 +215,7 @@ def _counting_order(weight):  # type: ignore[no-untyped-def]
     return order
 
 
-@njit(cache=True)  # type: ignore[misc] # numba has no hints
+@njit(cache=True)
 def _felzenszwalb(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     width = valid.shape[1]
     edge, weight = _edges(bands, valid)

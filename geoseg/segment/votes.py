@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.segment.superpixels import block_of
@@ -24,7 +25,7 @@ class Votes:
     Parameters
     ----------
     numbers : (n,) int64, ascending, the superpixels in the tile's read window
-    votes : (n, code) int64, feathered count of pixels per code
+    votes : (n, code) int64, feathered sum of what its pixels give to each code
     pixels : (n,) int64, pixels in the tile's core
     looks : (n, look) int64, sum of `_FIXED` times the looks of these pixels
     pairs : (m, 2) int64, numbers of superpixels that touch in the core or on its right or lower side
@@ -70,32 +71,26 @@ class Ground:
 
 def count_votes(
     numbers: NDArray[np.int64],
-    codes: NDArray[np.uint8],
+    shares: NDArray[np.uint8],
     weight: NDArray[np.int64],
     looks: NDArray[np.float32],
     *,
     core: tuple[slice, slice],
-    n_codes: int,
 ) -> Votes:
     """Count what a tile says.
 
     Parameters
     ----------
     numbers : (y, x) int64 over the read window, superpixels; below 0 = no data
-    codes : (y, x) uint8, the network's code of each pixel
+    shares : (y, x, code) uint8, how much the network gives each pixel to each code
     weight : (y, x) int64, `TileGrid.feather`
     looks : (look, y, x) float32, stretched bands and texture
     core : (row, col) slices of the core in the read window
-    n_codes : number of codes there are
     """
     data = numbers >= 0
     seen, inverse = np.unique(numbers[data], return_inverse=True)
     index = np.full(numbers.shape, -1, np.int64)
     index[data] = inverse
-    cells = index[data] * n_codes + codes[data]
-    # whole numbers below 2⁵³ add up exactly as float64
-    votes = np.bincount(cells, weight[data], minlength=len(seen) * n_codes).astype(np.int64)
-
     inner = data[core]
     own = index[core][inner]
     fixed = np.rint(looks[:, *core][:, inner] * _FIXED)
@@ -103,7 +98,7 @@ def count_votes(
     pairs, borders = _touching(index, core)
     return Votes(
         numbers=seen,
-        votes=votes.reshape(len(seen), n_codes),
+        votes=_sum_shares(index, shares, weight, len(seen)),
         pixels=np.bincount(own, minlength=len(seen)),
         looks=sums,
         pairs=seen[pairs],
@@ -146,8 +141,20 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
     )
 
 
+@njit(cache=True)
+def _sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
+    height, width, n_codes = shares.shape
+    sums = np.zeros((n, n_codes), np.int64)
+    for y in range(height):
+        for x in range(width):
+            if index[y, x] >= 0:
+                for code in range(n_codes):
+                    sums[index[y, x], code] += weight[y, x] * shares[y, x, code]
+    return sums
+
+
 def _touching(index: NDArray[np.int64], core: tuple[slice, slice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs a < b of superpixels that share pixel sides, counted where the left or upper pixel is in the core."""
+    """Return the pairs a < b of superpixels that share pixel sides, each where its left or upper pixel is."""
     rows, cols = core
     keys = []
     for down, right in ((0, 1), (1, 0)):

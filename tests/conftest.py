@@ -1,0 +1,113 @@
+"""Small scenes on disk, and the command line in this process."""
+
+import contextlib
+import io
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from geoseg import cli
+
+# The examples are the same in every run: a test that fails here fails everywhere. No deadline, as machines are shared.
+hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
+TRANSFORM = Affine(10, 0, 500_000, 0, -10, 5_000_000)
+
+QUICK = """
+tiles: {size: 96, halo: 16}
+superpixels: {min_size: 8}
+network: {kernels: [3, 1], channels: [24, 24]}
+learn: {windows: 8, crop: 64, batch: 4, steps: 12}
+harmonize: {classes: 5}
+polygons: {min_pixels: 12, simplify: 0}
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, and what it said on standard error."""
+
+    code: int
+    text: str
+
+    @property
+    def lines(self):
+        return self.text.strip().splitlines()
+
+
+def run_command(*arguments):
+    """Run the command line in this process; only sys.exit may get out of it."""
+    stderr, argv = io.StringIO(), sys.argv
+    level = logging.getLogger("geoseg").level
+    sys.argv = ["geoseg", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        sys.argv = argv
+        logging.getLogger("geoseg").setLevel(level)
+    return Ended(ended.value.code, stderr.getvalue())
+
+
+def write_raster(path, pixels, *, mask=None, colours=None, names=None, **profile):
+    """Write (band, y, x) pixels; on a grid of 10 m in UTM unless the profile says something else."""
+    pixels = np.asarray(pixels)
+    shape = {"count": pixels.shape[0], "height": pixels.shape[1], "width": pixels.shape[2], "dtype": pixels.dtype}
+    place = {"crs": "EPSG:32631", "transform": TRANSFORM}
+    with rasterio.open(path, "w", **{"driver": "GTiff"} | shape | place | profile) as raster:
+        raster.write(pixels)
+        if mask is not None:
+            raster.write_mask(mask)
+        if colours is not None:
+            raster.colorinterp = colours
+        for band, name in enumerate(names or (), start=1):
+            raster.set_band_description(band, name)
+    return Path(path)
+
+
+def fields(shape=(150, 170), n_bands=3, *, seed=0, dtype=np.uint8, patch=40):
+    """Return (band, y, x) pixels of square fields in four colours, with some noise."""
+    draw = np.random.default_rng(seed)
+    kinds = draw.integers(0, 4, (-(-shape[0] // patch), -(-shape[1] // patch)))
+    kinds = np.kron(kinds, np.ones((patch, patch), int))[: shape[0], : shape[1]]
+    colours = draw.permuted(np.tile([40, 90, 150, 210], (n_bands, 1)), axis=1)
+    return np.clip(colours[:, kinds] + draw.normal(0, 4, (n_bands, *shape)), 1, 254).astype(dtype)
+
+
+@pytest.fixture
+def make_raster(tmp_path):
+    """Write a raster into this test's own folder: make_raster(pixels, "name.tif", **profile)."""
+
+    def make(pixels, name="scene.tif", **profile):
+        return write_raster(tmp_path / name, pixels, **profile)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quick_config(tmp_path_factory):
+    """A configuration whose result is of no use, but soon there."""
+    path = tmp_path_factory.mktemp("config") / "quick.yaml"
+    path.write_text(QUICK)
+    return path
+
+
+@pytest.fixture
+def geoseg_tile(tmp_path, quick_config):
+    """Run `geoseg tile` quickly: geoseg_tile(scene, *options) → Ended; polygons go to labels.gpkg unless told."""
+
+    def run(scene, *options):
+        out = () if "--out" in options else ("--out", tmp_path / "labels.gpkg")
+        config = () if "--config" in options else ("--config", quick_config)
+        workers = () if {"--workers", "--scheduler", "--scheduler-file"} & set(options) else ("--workers", "0")
+        return run_command("tile", scene, *out, *config, *workers, "--device", "cpu", *options)
+
+    return run

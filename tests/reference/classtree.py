@@ -1,0 +1,57 @@
+"""The tree of classes with sets of leaves, whose looks and borders are added up anew for every pair."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Class = frozenset[int]
+
+
+def merges(
+    centres: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    borders: NDArray[np.float64],
+    *,
+    interleaving: float,
+    weight_power: float,
+) -> list[tuple[Class, Class]]:
+    """Return which classes are joined, one pair after the other, until two are left."""
+    classes = [frozenset([leaf]) for leaf in range(len(centres))]
+    joined = []
+    while len(classes) > 2:
+        a, b = min(
+            combinations(classes, 2),
+            key=lambda pair: cost(*pair, centres, weights, borders, interleaving, weight_power),
+        )
+        classes = sorted([one for one in classes if one not in (a, b)] + [a | b], key=min)
+        joined.append((a, b))
+    return joined
+
+
+def cost(
+    a: Class,
+    b: Class,
+    centres: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    borders: NDArray[np.float64],
+    interleaving: float,
+    weight_power: float,
+) -> float:
+    """Squared distance of the means, times size, less for what lies among each other."""
+    mean_a, mean_b = (np.average(centres[list(one)], axis=0, weights=weights[list(one)]) for one in (a, b))
+    size_a, size_b = (sum(weights[leaf] for leaf in one) for one in (a, b))
+    common = length(a, b, borders)
+    everything = frozenset(range(len(centres)))
+    whole_a, whole_b = length(a, everything - a, borders), length(b, everything - b, borders)
+    share = common / math.sqrt(whole_a * whole_b) if common else 0.0
+    size = (size_a * size_b / (size_a + size_b)) ** weight_power
+    return float(((mean_a - mean_b) ** 2).sum()) * size * math.exp(-interleaving * share)
+
+
+def length(a: Class, b: Class, borders: NDArray[np.float64]) -> float:
+    """Return the length of the border between two classes."""
+    return float(sum(borders[i, j] for i in a for j in b))

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from geoseg.segment import classtree
+from geoseg.segment.classtree import ClassTree, grow_tree
+from tests.reference import classtree as reference
+
+seeds = st.integers(0, 2**32 - 1)
+counts = st.integers(1, 12)
+lambdas = st.sampled_from([0.0, 1.0, 4.0])
+
+
+def drawn(seed: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Draw classes: looks, weights, and borders of which some are 0."""
+    draw = np.random.default_rng(seed)
+    half = np.triu(draw.integers(0, 50, (n, n)) * (draw.random((n, n)) < 0.5), 1)
+    return draw.random((n, 3)), draw.uniform(0.1, 20, n), (half + half.T).astype(float)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, counts, lambdas)
+def test_each_step_joins_the_cheapest_pair(seed: int, n: int, interleaving: float) -> None:
+    centres, weights, borders = drawn(seed, n)
+
+    tree = grow_tree(centres, weights, borders, interleaving=interleaving)
+
+    expected = reference.merges(
+        centres, weights, borders, interleaving=interleaving, weight_power=classtree._WEIGHT_POWER
+    )
+    assert tree.n_fine == n
+    assert [tuple(pair) for pair in tree.merges.tolist()] == [tuple(sorted((min(a), min(b)))) for a, b in expected]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, counts, lambdas)
+def test_every_class_of_a_coarser_level_is_a_union_of_finer_ones(seed: int, n: int, interleaving: float) -> None:
+    tree = grow_tree(*drawn(seed, n), interleaving=interleaving)
+
+    for finer, coarser in zip(range(n + 1, 2, -1), range(n, 1, -1), strict=True):
+        pairs = set(zip(tree.level(finer).tolist(), tree.level(coarser).tolist(), strict=True))
+        assert len(pairs) == tree.level(finer).max()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, counts, st.integers(2, 14))
+def test_a_level_has_as_many_classes_as_asked_or_all_there_are(seed: int, n: int, n_classes: int) -> None:
+    classes = grow_tree(*drawn(seed, n), interleaving=1.0).level(n_classes)
+
+    assert classes.shape == (n,)
+    assert set(classes.tolist()) == set(range(1, min(n, n_classes) + 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, counts, st.integers(2, 14))
+def test_classes_are_numbered_in_the_order_of_their_lowest_leaves(seed: int, n: int, n_classes: int) -> None:
+    classes = grow_tree(*drawn(seed, n), interleaving=1.0).level(n_classes).tolist()
+
+    assert list(dict.fromkeys(classes)) == sorted(set(classes))
+
+
+def stripes() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Black stripes (0) in orange fur (1), a brown log far off (2) that looks like the fur, and grass (3)."""
+    centres = np.array([[0.2], [0.6], [0.75], [2.0]])
+    borders = np.zeros((4, 4))
+    borders[0, 1] = borders[1, 0] = 90
+    borders[1, 3] = borders[3, 1] = 10
+    borders[2, 3] = borders[3, 2] = 30
+    return centres, np.ones(4), borders
+
+
+def test_stripes_join_the_fur_they_lie_in_when_interleaving_counts() -> None:
+    assert grow_tree(*stripes(), interleaving=4.0).merges[0].tolist() == [0, 1]
+
+
+def test_fur_joins_what_looks_like_it_when_interleaving_does_not_count() -> None:
+    assert grow_tree(*stripes(), interleaving=0.0).merges[0].tolist() == [1, 2]
+
+
+def test_looks_alone_decide_where_nothing_touches() -> None:
+    centres, weights, borders = drawn(4, 8)
+
+    lonely = grow_tree(centres, weights, np.zeros_like(borders), interleaving=4.0)
+
+    np.testing.assert_array_equal(lonely.merges, grow_tree(centres, weights, borders, interleaving=0.0).merges)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds)
+def test_what_stands_on_the_diagonal_of_the_borders_does_not_matter(seed: int) -> None:
+    centres, weights, borders = drawn(seed, 8)
+    inner = borders + np.diag(np.random.default_rng(seed).integers(1, 1000, 8))
+
+    expected = grow_tree(centres, weights, borders, interleaving=2.0).merges
+    np.testing.assert_array_equal(grow_tree(centres, weights, inner, interleaving=2.0).merges, expected)
+
+
+def test_nothing_that_was_given_is_changed() -> None:
+    given_arrays = drawn(5, 9)
+    kept = [array.copy() for array in given_arrays]
+
+    grow_tree(*given_arrays, interleaving=2.0)
+
+    for array, before in zip(given_arrays, kept, strict=True):
+        np.testing.assert_array_equal(array, before)
+
+
+def test_looks_in_whole_numbers_are_not_rounded_on_the_way() -> None:
+    centres = np.array([[0], [1], [4], [8]])
+    weights, borders = np.array([1.0, 2.0, 3.0, 4.0]), np.zeros((4, 4))
+
+    expected = grow_tree(centres.astype(float), weights, borders, interleaving=0.0).merges
+    np.testing.assert_array_equal(grow_tree(centres, weights, borders, interleaving=0.0).merges, expected)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_leaves_stay_as_they_are(n: int) -> None:
+    tree = grow_tree(*drawn(0, n), interleaving=2.0)
+
+    assert tree.merges.shape == (0, 2)
+    np.testing.assert_array_equal(tree.level(2), np.arange(1, n + 1))
+
+
+def test_a_tree_that_was_made_by_hand_can_be_cut() -> None:
+    tree = ClassTree(5, np.array([[1, 4], [0, 2], [0, 1]]))
+
+    assert tree.level(5).tolist() == [1, 2, 3, 4, 5]
+    assert tree.level(4).tolist() == [1, 2, 3, 4, 2]
+    assert tree.level(3).tolist() == [1, 2, 1, 3, 2]
+    assert tree.level(2).tolist() == [1, 1, 1, 2, 1]

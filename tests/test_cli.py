@@ -1,0 +1,533 @@
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+from rich.console import Console
+from rich.progress import Progress
+
+from geoseg import cluster, scene_steps, show, tile_steps
+from geoseg.results import Outputs, Result
+
+from .conftest import fields, run_command, write_raster
+from .test_raster import damage
+
+N_TILES = 4  # of the scene in tiles of 96
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory):
+    """A scene of 150 × 170 pixels with square fields and a hole."""
+    pixels = fields()
+    pixels[:, 60:80, 100:130] = 0
+    return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", pixels, nodata=0)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, scene, quick_config):
+    """The folder of a run that has ended well, with all its results, and how the command ended."""
+    folder = tmp_path_factory.mktemp("finished")
+    ended = run_command(
+        "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", "--region-raster",
+        folder / "regions.tif", "--config", quick_config, "--workers", 0, "--device", "cpu",
+    )  # fmt: skip
+    return folder, ended
+
+
+@pytest.fixture
+def damaged_scene(make_raster):
+    path = make_raster(fields(), "damaged.tif", tiled=True, blockxsize=32, blockysize=32, compress="deflate")
+    damage(path, 4, 4)  # in the last tile
+    return path
+
+
+def only_line(ended, code=1):
+    """Return the one line that a command which ended with `code` has said."""
+    assert ended.code == code, ended.text
+    (line,) = ended.lines
+    assert line.startswith("geoseg: ")
+    return line
+
+
+def classes(path):
+    with rasterio.open(path) as raster:
+        return raster.read(1)
+
+
+# --- it works -----------------------------------------------------------------------------------------------------
+
+
+def test_run_ends_with_0_and_tells_how_far_it_was_in_plain_lines(finished):
+    folder, ended = finished
+
+    assert ended.code == 0
+    assert all(line.startswith("geoseg: ") for line in ended.lines)
+    assert "\x1b" not in ended.text
+    assert f"segment tiles              {N_TILES}/{N_TILES}" in ended.text
+    assert re.search(r"\d+ regions of \d class(es)? in \d+ s: ", ended.lines[-1])
+    assert str(folder / "labels.gpkg") in ended.lines[-1]
+
+
+def test_run_leaves_the_results_and_a_report_and_nothing_else(finished):
+    folder, _ = finished
+
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "classes.qml", "classes.tif", "classes.tif.aux.xml", "labels.gpkg", "labels.run", "regions.tif",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (folder / "labels.run").iterdir()) == ["lock", "manifest.json", "run.json"]
+
+
+def test_report_says_what_was_made_of_what_and_how(finished, scene):
+    folder, _ = finished
+
+    report = json.loads((folder / "labels.run" / "run.json").read_text())
+    manifest = json.loads((folder / "labels.run" / "manifest.json").read_text())
+
+    assert report["scene"]["path"] == str(scene)
+    assert report["config"]["tiles"]["size"] == 96
+    assert {"geoseg", "python", "torch", "GDAL"} <= set(report["versions"])
+    assert report["tiles"] == {"count": N_TILES, "n_rows": 2, "n_cols": 2, "failed": {}} | report["tiles"]
+    assert set(report["seconds"]) >= {"survey", "learn", "superpixels", "segment", "ground", "label", "outline"}
+    assert report["n_regions"] == pyogrio.read_info(folder / "labels.gpkg")["features"]
+    assert manifest["input"]["scene.tif"]["size"] == scene.stat().st_size
+    assert len(manifest["input"]["scene.tif"]["blake2b"]) == 32
+
+
+def test_quiet_run_says_nothing(geoseg_tile, scene):
+    assert (geoseg_tile(scene, "-q").code, geoseg_tile(scene, "-q", "--overwrite").text) == (0, "")
+
+
+def test_scene_that_the_command_makes_can_be_segmented(tmp_path, geoseg_tile):
+    made = tmp_path / "made.tif"
+
+    assert run_command("scene", made, "--size", "120x100", "--truth", tmp_path / "truth.tif").code == 0
+
+    with rasterio.open(made) as raster:
+        assert (raster.width, raster.height, raster.count) == (120, 100, 3)
+    assert geoseg_tile(made).code == 0
+
+
+@pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
+def test_suffix_of_the_output_decides_about_the_format(tmp_path, geoseg_tile, scene, finished, suffix):
+    out = tmp_path / f"labels{suffix}"
+
+    assert geoseg_tile(scene, "--out", out).code == 0
+
+    import geopandas
+
+    frame = geopandas.read_parquet(out) if suffix == ".parquet" else geopandas.read_file(out)
+    assert len(frame) == pyogrio.read_info(finished[0] / "labels.gpkg")["features"]
+    assert frame.crs == "EPSG:32631"
+
+
+def test_options_decide_over_the_configuration(tmp_path, geoseg_tile, scene):
+    out = tmp_path / "few.gpkg"
+
+    assert (
+        geoseg_tile(scene, "--out", out, "--classes", 2, "--min-pixels", 200, "--bands", "3,1", "--seed", 3).code == 0
+    )
+
+    report = json.loads((tmp_path / "few.run" / "run.json").read_text())
+    assert report["config"]["bands"] == [3, 1]
+    assert (report["config"]["seed"], report["n_classes"]) == (3, 2)
+    layer = pyogrio.read_dataframe(out)
+    assert {"mean_3", "mean_1"} <= set(layer.columns)
+    assert layer["pixels"].min() >= 200
+
+
+# --- one line for everything that the user can repair ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--tile-size", 10), "tiles.size is 10"),
+        (("--halo", 0), "halo (0 px) is too small"),
+        (("--halo", 60), "halo (60 px) must be at most half"),
+        (("--classes", 1), "harmonize.classes is 1"),
+        (("--simplify", "nan"), "polygons.simplify is nan"),
+        (("--min-pixels", -1), "polygons.min_pixels is -1"),
+        (("--prior", "none", "--tile-steps", 0), "tile_steps 0"),
+        (("--bands", "1,4"), "bands 1 to 3; there is no band 4"),
+        (("--bands", "0"), "bands [0]"),
+        (("--config", "dron"), "no config 'dron'"),
+        (("--aoi", "absent.gpkg"), "area of interest absent.gpkg cannot be read"),
+        (("--workers", -1), "workers (-1)"),
+        (("--workers", 1, "--scheduler", "tcp://localhost:1"), "give one of them"),
+        (("--resume", "--overwrite"), "give one of them"),
+    ],
+)
+def test_wrong_option_is_told_in_one_line(tmp_path, geoseg_tile, scene, options, reason):
+    assert reason in only_line(geoseg_tile(scene, *options))
+    assert not list(tmp_path.rglob("*.arrays"))  # no work was begun
+    assert not (tmp_path / "labels.gpkg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("labels.shp", "it can end in .gpkg, .fgb, .parquet"),
+        ("labels", "it can end in .gpkg"),
+        ("absent/labels.gpkg", "is no folder"),
+        ("file/labels.gpkg", "is no folder"),
+        ("folder.gpkg", "is a folder"),
+    ],
+)
+def test_output_that_cannot_be_written_is_told_before_the_work_starts(tmp_path, geoseg_tile, scene, name, reason):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.gpkg").mkdir()
+
+    assert reason in only_line(geoseg_tile(scene, "--out", tmp_path / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.gpkg"]
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self").is_dir(), reason="needs a folder that not even the administrator can write to"
+)
+def test_output_in_a_folder_that_cannot_be_written_to_is_told_before_the_work_starts(geoseg_tile, scene):
+    assert "could not be written" in only_line(geoseg_tile(scene, "--out", "/proc/self/labels.gpkg"))
+
+
+@pytest.mark.parametrize("option", ["--out", "--class-raster", "--region-raster"])
+def test_result_that_exists_is_left_alone(tmp_path, geoseg_tile, scene, option):
+    precious = tmp_path / ("old.gpkg" if option == "--out" else "old.tif")
+    precious.write_text("years of work")
+
+    line = only_line(geoseg_tile(scene, option, precious))
+
+    assert f"{precious} exists" in line
+    assert "--overwrite" in line
+    assert precious.read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == [precious.name]
+
+
+def test_result_that_exists_is_replaced_when_the_user_says_so(tmp_path, geoseg_tile, scene, finished):
+    (tmp_path / "labels.gpkg").write_text("to be replaced")
+
+    assert geoseg_tile(scene, "--overwrite").code == 0
+
+    assert pyogrio.read_info(tmp_path / "labels.gpkg") == pyogrio.read_info(finished[0] / "labels.gpkg") | {
+        key: value for key, value in pyogrio.read_info(tmp_path / "labels.gpkg").items() if "metadata" in key
+    }
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_scene_is_never_overwritten_by_its_result(make_raster, geoseg_tile, options):
+    scene = make_raster(fields((64, 64)))
+    before = scene.read_bytes()
+
+    assert "is the scene itself" in only_line(geoseg_tile(scene, "--class-raster", scene, *options))
+    assert scene.read_bytes() == before
+
+
+def test_two_results_of_one_name_are_refused(tmp_path, geoseg_tile, scene):
+    same = ("--class-raster", tmp_path / "a.tif", "--region-raster", tmp_path / "a.tif")
+
+    assert "same name" in only_line(geoseg_tile(scene, *same))
+
+
+def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "cat.jpg").write_text("")
+
+    assert "is no run folder" in only_line(geoseg_tile(scene, "--run-dir", folder, "--overwrite"))
+    assert [path.name for path in folder.iterdir()] == ["cat.jpg"]
+
+
+def test_disk_without_room_is_told_before_the_work_starts(geoseg_tile, scene, monkeypatch, tmp_path):
+    monkeypatch.setattr("geoseg.work._BYTES_PER_PIXEL", 10**15)
+
+    assert "Make room" in only_line(geoseg_tile(scene, "--run-dir", tmp_path / "far" / "away"))
+
+
+def test_gpu_that_is_not_there_is_told(geoseg_tile, scene, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    assert "torch finds no GPU" in only_line(geoseg_tile(scene, "--device", "cuda"))
+
+
+# --- usage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tile",),
+        ("tile", "scene.tif"),
+        ("tile", "scene.tif", "--out", "a.gpkg", "--classses", "3"),
+        ("tile", "scene.tif", "--out", "a.gpkg", "--classes", "many"),
+        ("tile", "scene.tif", "--out", "a.gpkg", "--bands", "1,x"),
+        ("tile", "scene.tif", "--out", "a.gpkg", "--bands", ""),
+        ("tile", "scene.tif", "--out", "a.gpkg", "--prior", "some"),
+        ("scene", "made.tif", "--size", "large"),
+        ("slice", "scene.tif"),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments):
+    ended = run_command(*arguments)
+
+    assert ended.code == 2
+    assert "Traceback" not in ended.text
+    assert "Error" in ended.text
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("tile", "-h"), ("scene", "--help"), ("--version",)])
+def test_help_ends_with_0(arguments, capsys):
+    assert run_command(*arguments).code == 0
+    assert "geoseg" in capsys.readouterr().out
+
+
+# --- tiles that fail ----------------------------------------------------------------------------------------------
+
+
+def test_tile_that_fails_is_a_hole_that_is_listed_and_the_others_are_there(tmp_path, geoseg_tile, damaged_scene):
+    ended = geoseg_tile(damaged_scene, "--class-raster", tmp_path / "classes.tif")
+
+    assert ended.code == 3
+    assert "Traceback" not in ended.text
+    assert any("tile 3 failed" in line and "cannot be read" in line for line in ended.lines)
+    assert "1 tile failed" in ended.lines[-1]
+    expected = np.ones((150, 170), bool)
+    expected[96:, 96:] = False
+    np.testing.assert_array_equal(classes(tmp_path / "classes.tif") > 0, expected)
+    layer = pyogrio.read_dataframe(tmp_path / "labels.gpkg", layer="labels")
+    assert layer["pixels"].sum() == expected.sum()
+    failed = pyogrio.read_dataframe(tmp_path / "labels.gpkg", layer="failed_tiles")
+    assert failed["tile"].tolist() == [3]
+    assert failed.geometry[0].area == (150 - 96) * (170 - 96) * 100
+    assert "cannot be read" in failed["message"][0]
+    report = json.loads((tmp_path / "labels.run" / "run.json").read_text())
+    assert list(report["tiles"]["failed"]) == ["3"]
+
+
+def test_tile_that_fails_is_told_even_by_a_quiet_run(geoseg_tile, damaged_scene):
+    ended = geoseg_tile(damaged_scene, "-q")
+
+    assert "1 tile failed" in only_line(ended, code=3)
+
+
+def test_run_of_which_every_tile_fails_ends_with_1(tmp_path, geoseg_tile, scene, monkeypatch):
+    monkeypatch.setattr(tile_steps, "label_tile", _fail)
+
+    ended = geoseg_tile(scene)
+
+    assert ended.code == 1
+    assert "every tile failed" in ended.lines[-1]
+    assert "out of luck" in ended.lines[-1]
+    assert not (tmp_path / "labels.gpkg").exists()
+
+
+def _fail(job, number):
+    raise RuntimeError("out\nof luck")
+
+
+# --- broken off and gone on with ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (scene_steps, "learn_network"),
+        (tile_steps, "make_superpixels"),
+        (tile_steps, "segment_tile"),
+        (tile_steps, "gather_block"),
+        (scene_steps, "find_classes"),
+        (tile_steps, "label_tile"),
+        (scene_steps, "join_regions"),
+        (tile_steps, "outline_tile"),
+    ],
+)
+def test_run_that_was_broken_off_goes_on_to_the_same_result(
+    tmp_path, geoseg_tile, scene, finished, monkeypatch, module, step
+):
+    out = ("--class-raster", tmp_path / "classes.tif", "--region-raster", tmp_path / "regions.tif")
+    whole, calls = getattr(module, step), []
+
+    def broken(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 2 or module is scene_steps or step in ("make_superpixels", "gather_block"):
+            raise KeyboardInterrupt
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(module, step, broken)
+    ended = geoseg_tile(scene, *out)
+    assert (ended.code, "--resume" in ended.lines[-1], "Traceback" in ended.text) == (130, True, False)
+    assert not (tmp_path / "labels.gpkg").exists()
+    monkeypatch.setattr(module, step, whole)
+
+    assert "--resume goes on" in only_line(geoseg_tile(scene, *out))  # not without being asked
+    assert geoseg_tile(scene, *out, "--resume").code == 0
+
+    folder, _ = finished
+    for name in ("classes.tif", "regions.tif"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    np.testing.assert_array_equal(
+        pyogrio.read_dataframe(tmp_path / "labels.gpkg"), pyogrio.read_dataframe(folder / "labels.gpkg")
+    )
+
+
+def test_run_does_not_go_on_with_another_configuration_and_says_what_differs(geoseg_tile, scene, monkeypatch):
+    monkeypatch.setattr(tile_steps, "label_tile", _interrupt)
+    assert geoseg_tile(scene).code == 130
+
+    line = only_line(geoseg_tile(scene, "--resume", "--classes", 4))
+
+    assert "config.harmonize.classes: 5 → 4" in line
+    assert "--overwrite" in line
+
+
+def test_run_does_not_go_on_with_a_scene_that_has_changed(make_raster, geoseg_tile, monkeypatch):
+    scene = make_raster(fields((100, 100)))
+    monkeypatch.setattr(tile_steps, "label_tile", _interrupt)
+    assert geoseg_tile(scene).code == 130
+
+    make_raster(fields((100, 100), seed=1))
+
+    assert "input.scene.tif" in only_line(geoseg_tile(scene, "--resume"))
+
+
+def _interrupt(job, number):
+    raise KeyboardInterrupt
+
+
+def test_run_that_is_finished_says_so_and_keeps_its_results(tmp_path, geoseg_tile, scene):
+    assert geoseg_tile(scene).code == 0
+    before = (tmp_path / "labels.gpkg").read_bytes()
+
+    line = only_line(geoseg_tile(scene, "--resume"))
+
+    assert "is finished" in line
+    assert "nothing is left to do" in line
+    assert (tmp_path / "labels.gpkg").read_bytes() == before
+
+
+def test_run_whose_work_is_kept_can_write_its_results_again(tmp_path, geoseg_tile, scene, finished, monkeypatch):
+    assert geoseg_tile(scene, "--keep").code == 0
+    monkeypatch.setattr(tile_steps, "segment_tile", _fail)  # is not needed again
+
+    assert geoseg_tile(scene, "--resume", "--class-raster", tmp_path / "classes.tif").code == 0
+
+    assert (tmp_path / "classes.tif").read_bytes() == (finished[0] / "classes.tif").read_bytes()
+
+
+def test_result_of_somebody_else_is_left_alone_by_a_run_that_goes_on(tmp_path, geoseg_tile, scene, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tile_steps, "label_tile", _interrupt)
+        assert geoseg_tile(scene).code == 130
+    other = tmp_path / "other.tif"
+    other.write_text("years of work")
+
+    assert f"{other} exists" in only_line(geoseg_tile(scene, "--resume", "--class-raster", other))
+    assert other.read_text() == "years of work"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize(("way", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_process_that_was_stopped_from_outside_goes_on_to_the_same_result(
+    tmp_path, geoseg_tile, scene, finished, quick_config, way, code
+):
+    out = ("--class-raster", tmp_path / "classes.tif")
+    program = "import time; from geoseg import cli, tile_steps; tile_steps.label_tile = lambda *_: time.sleep(60); "
+    process = subprocess.Popen(
+        [
+            sys.executable, "-c", f"{program}cli.main()", "tile", str(scene), "--out", str(tmp_path / "labels.gpkg"),
+            *map(str, out), "--config", str(quick_config), "--workers", "0", "--device", "cpu",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("labels.run/steps/classes/*/*.arrays")) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+
+    process.send_signal(way)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert ("interrupted" in said.splitlines()[-1]) == (way == signal.SIGINT)
+    assert geoseg_tile(scene, *out, "--resume").code == 0
+    assert (tmp_path / "classes.tif").read_bytes() == (finished[0] / "classes.tif").read_bytes()
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+
+def shown_lines(work):
+    """Return the plain lines that `work` had shown."""
+    stream = io.StringIO()
+    work(show.Shown(Console(file=stream, width=40), None))
+    return stream.getvalue().splitlines()
+
+
+def test_long_step_tells_now_and_then_how_far_it_is(monkeypatch):
+    clock = iter(np.arange(0.0, 10_000.0, 25.0))
+    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+
+    def work(progress):
+        progress.begin("segment", 100, pixels=10**9)
+        for done in range(1, 11):
+            progress.advance(done)
+
+    lines = shown_lines(work)
+
+    assert 2 <= len(lines) < 10
+    assert all("segment tiles" in line and "/100" in line for line in lines)
+
+
+def test_path_is_shown_as_it_is():
+    path = "/data/[red]/:car:/a very long name that goes on and on.gpkg"
+
+    assert shown_lines(lambda progress: progress.note(path)) == [f"geoseg: {path}"]
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (Result(Outputs(Path("a.gpkg")), 1, 1, {}, {}), "1 region of 1 class in"),
+        (Result(Outputs(Path("a.gpkg")), 2, 3, {}, {}), "2 regions of 3 classes in"),
+        (Result(Outputs(Path("a.gpkg")), 2, 3, {7: "x"}, {}), "1 tile failed, a hole in the result each: 7"),
+        (Result(Outputs(Path("a.gpkg")), 2, 3, dict.fromkeys(range(25), "x"), {}), "18, 19 and 5 more"),
+    ],
+)
+def test_summary_counts_as_people_do(result, text):
+    assert any(text in line for line in shown_lines(lambda progress: progress.summary(result)))
+
+
+def test_terminal_shows_bars():
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100)
+    columns = show.columns() if hasattr(show, "columns") else ()
+    with Progress(*columns, console=console) as bars:
+        progress = show.Shown(console, bars)
+        progress.begin("segment", 4, pixels=10**6)
+        progress.advance(2)
+        progress.begin("label", 4, pixels=10**6)
+        progress.summary(Result(Outputs(Path("a.gpkg")), 2, 3, {}, {}))
+
+    assert "segment tiles" in stream.getvalue()
+    assert "2 regions of 3 classes" in stream.getvalue()
+
+
+def test_every_step_of_the_pipeline_has_a_name_for_people(finished):
+    folder, _ = finished
+
+    report = json.loads((folder / "labels.run" / "run.json").read_text())
+
+    assert set(report["seconds"]) <= set(show._STEPS)
+
+
+def test_default_is_a_process_per_core():
+    assert cluster.ClusterOptions().workers is None

@@ -1,0 +1,239 @@
+import dataclasses
+import math
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoseg.config import Backprop, Config, Harmonize, Network, Superpixels, Tiles, load_config, named_configs
+from geoseg.errors import ConfigError
+
+SECTIONS = [field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(field.default_factory)]
+
+
+def write(tmp_path, text):
+    path = tmp_path / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(source=None, **changes):
+    """Return the error of a configuration that must be refused; it is one line."""
+    with pytest.raises(ConfigError) as refused:
+        load_config(source, **changes)
+    text = str(refused.value)
+    assert "\n" not in text
+    return text
+
+
+# --- the configurations that come with geoseg ----------------------------------------------------------------------
+
+
+def test_default_yaml_says_exactly_what_the_code_says():
+    path = named_configs()["default"]
+
+    assert load_config("default") == Config() == load_config()
+    assert set(yaml.safe_load(path.read_text())) == set(Config().to_dict())  # every value is written out
+    for section in SECTIONS:
+        assert set(yaml.safe_load(path.read_text())[section]) == set(Config().to_dict()[section])
+
+
+@pytest.mark.parametrize("name", ["aerial", "default", "drone", "kanezaki2018", "landsat", "sentinel2", "yonv2019"])
+def test_named_config_loads_and_says_the_reason_beside_its_values(name):
+    assert isinstance(load_config(name), Config)
+    lines = named_configs()[name].read_text(encoding="utf-8").splitlines()
+    assert sum("#" in line for line in lines) >= 4
+
+
+def test_kanezaki2018_is_the_table_of_the_article():
+    config = load_config("kanezaki2018")
+
+    assert (config.superpixels.method, config.superpixels.n_segments, config.superpixels.compactness) == (
+        "slic",
+        10_000,
+        100.0,
+    )
+    assert config.network == Network((3, 3, 1), (100, 100, 100), "relu-bn", "bands")
+    assert config.backprop == Backprop("sgd", 0.1, 0.9, max_steps=1000, min_labels=4, entropy_weight=0.0)
+    assert (config.prior, config.steps, config.harmonize.evidence) == ("none", 1000, "votes")
+
+
+def test_yonv2019_is_the_table_of_the_script():
+    config = load_config("yonv2019")
+
+    felzenszwalb = dataclasses.replace(config.superpixels, n_segments=10_000, compactness=100.0)
+    assert felzenszwalb == Superpixels("felzenszwalb", scale=32.0, sigma=0.5, min_size=64)
+    assert config.network == Network((3, 1, 3, 1), (64, 32, 64, 32), "bn-relu", "bands")
+    assert config.backprop == Backprop("sgd", 0.05, 0.9, max_steps=128, min_labels=4, entropy_weight=0.0)
+    assert (config.prior, config.steps, config.harmonize.evidence) == ("none", 128, "votes")
+
+
+# --- what may be written ------------------------------------------------------------------------------------------
+
+
+def test_file_gives_only_what_differs_and_options_go_over_it(tmp_path):
+    path = write(tmp_path, "seed: 5\ntiles:\n  size: 256\nbands: [4, 3]\n")
+
+    config = load_config(path, tiles__halo=40, seed=7)
+
+    assert config == Config(bands=(4, 3), seed=7, tiles=Tiles(256, 40))
+
+
+def test_option_that_is_none_leaves_the_value_of_the_file(tmp_path):
+    path = write(tmp_path, "seed: 5\n")
+
+    assert load_config(path, seed=None, tiles__size=None) == Config(seed=5)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "tiles:\n", "tiles: {}\n", "bands: []\n"])
+def test_file_without_values_is_the_default(tmp_path, text):
+    assert load_config(write(tmp_path, text)) == Config()
+
+
+def test_option_goes_into_a_section_that_is_empty_in_the_file(tmp_path):
+    path = write(tmp_path, "tiles:\n  # size: 1024\n")
+
+    assert load_config(path, tiles__size=256).tiles.size == 256
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1e-3", 0.001), ("0.001", 0.001), ("1", 1.0), ("'0.5'", 0.5)])
+def test_number_may_be_written_in_any_way_that_people_write_it(tmp_path, text, rate):
+    path = write(tmp_path, f"backprop: {{learning_rate: {text}}}\n")
+
+    assert load_config(path).backprop.learning_rate == rate
+
+
+def test_more_classes_alone_bring_more_fine_classes():
+    assert load_config(harmonize__classes=8).harmonize == Harmonize(classes=8)
+    assert load_config(harmonize__classes=100).harmonize == Harmonize(classes=100, fine_classes=200)
+
+
+def test_fine_classes_that_the_user_gave_are_not_changed():
+    assert "fine_classes (50)" in refusal(harmonize__classes=100, harmonize__fine_classes=50)
+
+
+def test_tile_steps_follow_the_prior():
+    assert Config().steps == 0
+    assert load_config(prior="none").steps == Config().backprop.max_steps
+    assert load_config(tile_steps=5).steps == 5
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(64, 4096),
+    rate=st.floats(1e-6, 10),
+    bands=st.lists(st.integers(1, 500), unique=True, max_size=5),
+)
+def test_config_comes_back_from_its_own_yaml(tmp_path_factory, seed, size, rate, bands):
+    config = load_config(seed=seed, tiles__size=size, backprop__learning_rate=rate, bands=bands)
+    path = tmp_path_factory.mktemp("config") / "written.yaml"
+
+    path.write_text(yaml.safe_dump(config.to_dict()))
+
+    assert load_config(path) == config
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "right"),
+    [
+        ("sed: 1", "sed", "nearest one is seed"),
+        ("size: 512", "size", "nearest one is tiles.size"),
+        ("tiles: {siez: 1}", "tiles.siez", "tiles.size"),
+        ("tile: {size: 1}", "tile", "tiles"),
+        ("17: 1", "17", "nearest"),
+        ("tiles: 512", "tiles is 512", "names with values"),
+        ("tiles: [size]", "tiles is ['size']", "names with values"),
+        ("tiles: {size: big}", "tiles.size is 'big'", "whole number"),
+        ("tiles: {size: 512.5}", "tiles.size is 512.5", "whole number"),
+        ("tiles: {size: true}", "tiles.size is True", "whole number"),
+        ("tiles: {size: null}", "tiles.size is None", "whole number"),
+        ("seed: [1]", "seed is [1]", "whole number"),
+        ("polygons: {simplify: yes}", "polygons.simplify is True", "number"),
+        ("polygons: {simplify: much}", "polygons.simplify is 'much'", "number"),
+        ("superpixels: {method: watershed}", "superpixels.method is 'watershed'", "felzenszwalb, slic"),
+        ("superpixels: {method: [slic]}", "superpixels.method is ['slic']", "felzenszwalb, slic"),
+        ("prior: None", "prior is 'None'", "scene, none"),
+        ("bands: 3", "bands is 3", "list of whole numbers"),
+        ("bands: [1, two]", "bands is [1, 'two']", "list of whole numbers"),
+        ("network: {kernels: [true, 1, 3, 1]}", "network.kernels is [True, 1, 3, 1]", "list of whole numbers"),
+        ("tiles: {size: 32}", "tiles.size is 32", "at least 64"),
+        ("tiles: {halo: -1}", "tiles.halo is -1", "at least 0"),
+        ("seed: -1", "seed is -1", "from 0"),
+        ("seed: 4294967296", "seed is 4294967296", "to 4294967295"),
+        ("tile_steps: -1", "tile_steps is -1", "at least 0"),
+        ("harmonize: {classes: 1}", "harmonize.classes is 1", "from 2 to 255"),
+        ("harmonize: {classes: 256}", "harmonize.classes is 256", "from 2 to 255"),
+        ("superpixels: {compactness: 0}", "superpixels.compactness is 0.0", "at least"),
+        ("backprop: {momentum: 2}", "backprop.momentum is 2.0", "from 0 to 1"),
+        ("backprop: {learning_rate: 0}", "backprop.learning_rate is 0.0", "at least"),
+        ("backprop: {learning_rate: .nan}", "backprop.learning_rate is nan", "at least"),
+        ("backprop: {learning_rate: nan}", "backprop.learning_rate is nan", "at least"),
+        ("polygons: {simplify: .inf}", "polygons.simplify is inf", "finite"),
+        ("polygons: {simplify: -.inf}", "polygons.simplify is -inf", "finite"),
+        ("superpixels: {scale: 1" + 400 * "0" + "}", "superpixels.scale", "number"),
+        ("network: {kernels: []}", "network.kernels has 0 layers", "one number for each layer"),
+        ("network: {kernels: [3]}", "network.kernels has 1 layers and network.channels 4", "one number"),
+        ("network: {kernels: [3, 2, 3, 1]}", "network.kernels is [3, 2, 3, 1]", "odd"),
+        ("network: {channels: [64, 32, 64, 1]}", "network.channels is [64, 32, 64, 1]", "at least 2"),
+        ("network: {channels: [64, 32, 64, 300]}", "network.channels is [64, 32, 64, 300]", "at most 256"),
+        ("tiles: {size: 64, halo: 40}", "halo (40 px)", "try a halo of 8"),
+        ("tiles: {halo: 1}", "halo (1 px) is too small", "try a halo of 32"),
+        ("{prior: none, tile_steps: 0}", "tile_steps 0", "tile_steps 1 or more"),
+        ("bands: [1, 1]", "bands [1, 1]", "different"),
+        ("bands: [0]", "bands [0]", "from 1"),
+    ],
+)
+def test_wrong_value_is_named_together_with_what_would_be_right(tmp_path, text, wrong, right):
+    said = refusal(write(tmp_path, text))
+
+    assert wrong in said
+    assert right in said
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("- a\n- b\n", "list"),
+        ("just words\n", "str"),
+        ("3\n", "int"),
+        ("tiles: {size: 5", "no readable YAML"),
+        ("seed: 2001-99-99\n", "no readable YAML"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "no readable YAML"),
+        ("[" * 5000, "no readable YAML"),
+    ],
+)
+def test_file_that_is_no_mapping_is_refused_by_name(tmp_path, text, reason):
+    path = write(tmp_path, text)
+
+    said = refusal(path)
+
+    assert str(path) in said
+    assert reason in said
+
+
+def test_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x81")
+
+    assert "no readable YAML" in refusal(path)
+
+
+def test_config_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    assert "drone" in refusal("dron")
+    assert "drone" in refusal(tmp_path / "absent.yaml")
+    assert "drone" in refusal(tmp_path)  # a folder
+
+
+def test_option_does_not_hide_a_section_that_is_wrong_in_the_file(tmp_path):
+    assert "tiles is 5" in refusal(write(tmp_path, "tiles: 5\n"), tiles__size=256)
+
+
+def test_config_made_in_python_is_checked_like_one_from_a_file():
+    with pytest.raises(ConfigError, match=r"tiles\.size is 10"):
+        Config(tiles=Tiles(size=10))
+    with pytest.raises(ConfigError, match="seed is nan"):
+        Config(seed=math.nan)
