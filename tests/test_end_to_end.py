@@ -1,0 +1,366 @@
+"""The whole way, from a raster to polygons, on small scenes."""
+
+import geopandas
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+from affine import Affine
+
+from geoseg.cluster import ClusterOptions
+from geoseg.config import load_config
+from geoseg.pipeline import segment_scene
+from geoseg.results import Outputs
+from geoseg.tools.scenes import SceneOptions, write_scene
+from geoseg.work import RunOptions
+
+from .conftest import fields, run_command, write_raster
+from .test_raster import damage
+
+SHAPE = (260, 300)
+PIXEL_AREA = 4.0  # m², of the landscape
+
+
+@pytest.fixture(scope="session")
+def landscape(tmp_path_factory):
+    """A painted scene of 300 × 260 pixels with an irregular rim without data."""
+    folder = tmp_path_factory.mktemp("landscape")
+    write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=4, resolution=2.0, collar=True))
+    return folder / "scene.tif"
+
+
+@pytest.fixture(scope="session")
+def serial(tmp_path_factory, landscape, quick_config):
+    """The folder with the results of the command in one process, at simplify 0."""
+    return command(tmp_path_factory.mktemp("serial"), landscape, quick_config, "--workers", 0)
+
+
+def command(folder, scene, config, *options):
+    """Run the command with all three results into `folder`."""
+    ended = run_command(
+        "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", "--region-raster",
+        folder / "regions.tif", "--config", config, "--device", "cpu", "--classes", 12, *options,
+    )  # fmt: skip
+    assert ended.code == 0, ended.text
+    return folder
+
+
+@pytest.fixture
+def segment(tmp_path, quick_config):
+    """Segment a scene from Python: segment(scene, **changes of the configuration) → (Result, polygons, classes)."""
+
+    def run(scene, options=None, **changes):
+        outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
+        result = segment_scene(
+            scene,
+            outputs,
+            load_config(quick_config, **changes),
+            options=options or RunOptions(device="cpu"),
+            cluster=ClusterOptions(workers=0),
+        )
+        return result, labels(tmp_path), band(tmp_path / "classes.tif")
+
+    return run
+
+
+def labels(folder):
+    return pyogrio.read_dataframe(folder / "labels.gpkg", layer="labels")
+
+
+def band(path, number=1):
+    with rasterio.open(path) as raster:
+        return raster.read(number)
+
+
+def valid_of(scene):
+    with rasterio.open(scene) as raster:
+        return raster.dataset_mask() > 0
+
+
+def rasterised(layer, column, like):
+    """Return the column's values where the polygons are, on the grid of a raster."""
+    with rasterio.open(like) as raster:
+        shapes = zip(layer.geometry, layer[column], strict=True)
+        return rasterio.features.rasterize(shapes, raster.shape, transform=raster.transform, dtype="int32")
+
+
+# --- what the results are -----------------------------------------------------------------------------------------
+
+
+def test_every_pixel_with_data_has_a_class_and_no_other(landscape, serial):
+    classes, regions = band(serial / "classes.tif"), band(serial / "regions.tif")
+
+    np.testing.assert_array_equal(classes > 0, valid_of(landscape))
+    np.testing.assert_array_equal(regions > 0, valid_of(landscape))
+    assert len(np.unique(classes)) > 3
+
+
+def test_polygons_rasterised_are_the_class_raster_and_the_region_raster(serial):
+    layer = labels(serial)
+
+    np.testing.assert_array_equal(rasterised(layer, "class", serial / "classes.tif"), band(serial / "classes.tif"))
+    np.testing.assert_array_equal(rasterised(layer, "region", serial / "regions.tif"), band(serial / "regions.tif"))
+
+
+def test_polygons_are_a_coverage_of_the_pixels_with_data(landscape, serial):
+    layer = labels(serial)
+
+    assert shapely.is_valid(layer.geometry).all()
+    assert shapely.coverage_is_valid(layer.geometry.to_numpy())
+    assert shapely.area(layer.geometry).sum() == pytest.approx(valid_of(landscape).sum() * PIXEL_AREA, rel=1e-12)
+    assert layer["area"].to_numpy() == pytest.approx(shapely.area(layer.geometry))
+
+
+def test_attributes_are_those_of_the_pixels_of_the_region(landscape, serial):
+    layer, regions = labels(serial), band(serial / "regions.tif")
+
+    assert sorted(layer["region"]) == list(range(1, len(layer) + 1))
+    np.testing.assert_array_equal(
+        layer.sort_values("region")["pixels"], np.bincount(regions.ravel(), minlength=len(layer) + 1)[1:]
+    )
+    classes, green = band(serial / "classes.tif"), band(landscape, 2)
+    for _, row in layer.sample(20, random_state=0).iterrows():
+        inside = regions == row["region"]
+        assert row["mean_2"] == pytest.approx(green[inside].mean(), rel=1e-5)
+        assert row["std_2"] == pytest.approx(green[inside].std(), rel=1e-5, abs=1e-5)
+        assert (classes[inside] == row["class"]).all()
+
+
+def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(serial):
+    layer = labels(serial)
+
+    assert layer["pixels"].min() >= 12
+    assert (shapely.get_type_id(layer.geometry) == shapely.GeometryType.POLYGON).all()
+    pairs = layer.sindex.query(layer.geometry, predicate="touches")
+    shared = shapely.length(
+        shapely.intersection(layer.geometry.to_numpy()[pairs[0]], layer.geometry.to_numpy()[pairs[1]])
+    )
+    same = layer["class"].to_numpy()[pairs[0]] == layer["class"].to_numpy()[pairs[1]]
+    assert not (same & (shared > 0)).any()  # two neighbours of one class would be one region, also over a tile line
+
+
+def test_coarser_classes_are_made_of_whole_classes(serial):
+    layer = labels(serial)
+
+    for column, most in (("class_2", 2), ("class_4", 4), ("class_8", 8)):
+        assert (layer.groupby("class")[column].nunique() == 1).all()
+        assert layer[column].nunique() <= most
+    assert (layer.groupby("class_8")["class_4"].nunique() == 1).all()
+    assert (layer.groupby("class_4")["class_2"].nunique() == 1).all()
+
+
+@pytest.mark.slow
+def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, serial):
+    parallel = command(tmp_path, landscape, quick_config, "--workers", 2)
+
+    for name in ("classes.tif", "regions.tif"):
+        assert (parallel / name).read_bytes() == (serial / name).read_bytes()
+    assert labels(parallel).equals(labels(serial))
+
+
+@pytest.mark.slow
+def test_two_workers_list_the_same_failed_tile_as_one_process(tmp_path, quick_config):
+    scene = write_raster(tmp_path / "scene.tif", fields(), tiled=True, blockxsize=32, blockysize=32, compress="deflate")
+    damage(scene, 4, 4)
+    told = []
+    for workers in (0, 2):
+        ended = run_command(
+            "tile", scene, "--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", workers,
+            "--device", "cpu", "--overwrite",
+        )  # fmt: skip
+        assert ended.code == 3
+        told.append(pyogrio.read_dataframe(tmp_path / "labels.gpkg", layer="failed_tiles"))
+
+    assert told[0].equals(told[1])
+
+
+def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, serial):
+    again = command(tmp_path, landscape, quick_config, "--workers", 0)
+
+    for name in ("classes.tif", "regions.tif"):
+        assert (again / name).read_bytes() == (serial / name).read_bytes()
+
+
+def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
+    result, layer, _ = segment(landscape, polygons__simplify=2.0, harmonize__classes=12)
+
+    assert len(layer) == result.n_regions > 100
+    assert shapely.coverage_is_valid(layer.geometry.to_numpy())
+    assert shapely.area(layer.geometry).sum() == pytest.approx(valid_of(landscape).sum() * PIXEL_AREA, rel=1e-12)
+
+
+# --- scenes of all kinds --------------------------------------------------------------------------------------------
+
+
+def check(layer, classes, valid, pixel_area=100.0):
+    """Look whether polygons and classes are right where there is data, and nowhere else."""
+    np.testing.assert_array_equal(classes > 0, valid)
+    assert shapely.is_valid(layer.geometry).all()
+    assert shapely.area(layer.geometry).sum() == pytest.approx(valid.sum() * pixel_area, rel=1e-9)
+    assert layer["pixels"].sum() == valid.sum()
+    assert set(layer["class"]) == set(np.unique(classes[valid]))
+
+
+def test_tiles_that_learn_each_alone_give_a_result_too(segment, make_raster):
+    scene = make_raster(fields())
+
+    result, layer, classes = segment(scene, prior="none", tile_steps=6)
+
+    check(layer, classes, np.ones((150, 170), bool))
+    assert result.n_classes >= 2
+
+
+def test_scene_smaller_than_a_tile_is_one_tile(segment, make_raster):
+    _, layer, classes = segment(make_raster(fields((33, 47), patch=12)))
+
+    check(layer, classes, np.ones((33, 47), bool))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (2, 3), (5, 130)])
+def test_scene_of_a_few_pixels_or_a_line_is_a_scene(segment, make_raster, shape):
+    _, layer, classes = segment(make_raster(fields(shape, 1, patch=40)))
+
+    check(layer, classes, np.ones(shape, bool))
+
+
+@pytest.mark.parametrize(
+    ("n_bands", "dtype"), [(1, "uint8"), (2, "int16"), (8, "uint16"), (4, "float32"), (1, "float64")]
+)
+def test_scene_of_any_number_of_bands_of_any_type_is_segmented(segment, make_raster, n_bands, dtype):
+    scene = make_raster(fields(n_bands=n_bands, dtype=dtype))
+
+    _, layer, classes = segment(scene)
+
+    check(layer, classes, np.ones((150, 170), bool))
+    assert {f"mean_{number}" for number in range(1, n_bands + 1)} <= set(layer.columns)
+    truth = np.kron(np.random.default_rng(0).integers(0, 4, (4, 5)), np.ones((40, 40), int))[:150, :170]
+    inner = np.kron(np.ones((4, 5), int), np.pad(np.ones((24, 24), int), 8))[:150, :170] > 0
+    for kind in range(4):
+        counts = np.bincount(classes[(truth == kind) & inner])
+        assert counts.max() > 0.9 * counts.sum()  # the fields differ widely, so each kind is one class
+
+
+def test_scene_of_one_value_is_one_class_and_one_region(segment, make_raster):
+    result, layer, classes = segment(make_raster(np.full((3, 150, 170), 7, np.uint8)))
+
+    check(layer, classes, np.ones((150, 170), bool))
+    assert (result.n_regions, result.n_classes) == (1, 1)
+    assert layer["mean_1"].tolist() == [7.0]
+
+
+def test_scene_of_one_value_is_one_class_also_where_tiles_learn_alone(segment, make_raster):
+    result, _, _ = segment(make_raster(np.full((3, 150, 170), 7, np.uint8)), prior="none", tile_steps=3)
+
+    assert (result.n_regions, result.n_classes) == (1, 1)
+
+
+def test_hole_without_data_stays_a_hole(segment, make_raster):
+    pixels = fields()
+    pixels[:, 50:110, 70:130] = 0  # over the place where four tiles meet
+
+    _, layer, classes = segment(make_raster(pixels, nodata=0))
+
+    check(layer, classes, pixels[0] > 0)
+
+
+@pytest.mark.parametrize("prior", ["scene", "none"])
+def test_tile_without_any_data_is_no_trouble(segment, make_raster, prior):
+    pixels = fields((200, 300))
+    pixels[:, :, 100:200] = 0  # a whole column of tiles
+
+    result, layer, classes = segment(make_raster(pixels, nodata=0), tiles__size=64, prior=prior, tile_steps=2)
+
+    assert not result.failed
+    check(layer, classes, pixels[0] > 0)
+
+
+def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_worked(segment, make_raster, tmp_path):
+    to_map = Affine(10, 0, 500_000, 0, -10, 5_000_000)
+    area = shapely.Polygon([to_map @ at for at in ((10.3, 10.1), (90.2, 21.7), (79.4, 70.6), (19.9, 88.3))])
+    geopandas.GeoSeries([area], crs="EPSG:32631").to_crs(4326).to_file(tmp_path / "area.geojson")
+    options = RunOptions(device="cpu", aoi=tmp_path / "area.geojson", keep=True)
+
+    result, layer, classes = segment(make_raster(fields((300, 300))), options)
+
+    rows, cols = np.indices((300, 300)) + 0.5
+    check(layer, classes, shapely.contains_xy(area, *(to_map @ (cols, rows))))
+    assert not result.failed
+    assert len(list((tmp_path / "labels.run" / "steps" / "votes").rglob("*.arrays"))) == 1  # of 9 tiles
+
+
+@pytest.mark.parametrize("prior", ["scene", "none"])
+def test_one_pixel_with_data_is_one_region(segment, make_raster, prior):
+    pixels = np.zeros((3, 150, 170), np.uint8)
+    pixels[:, 120, 130] = 9
+
+    result, layer, classes = segment(make_raster(pixels, nodata=0), prior=prior, tile_steps=2)
+
+    check(layer, classes, pixels[0] > 0)
+    assert result.n_regions == 1
+
+
+def test_pixels_with_data_that_do_not_touch_are_regions_of_their_own(segment, make_raster):
+    rows, cols = np.indices((60, 60))
+    pixels = np.where((rows + cols) % 2, fields((60, 60), patch=20), 0).astype(np.uint8)
+
+    _, layer, classes = segment(make_raster(pixels, nodata=0))
+
+    check(layer, classes, pixels[0] > 0)
+    assert len(layer) == 1800
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Affine(10, 0, 500_000, 0, 10, 5_000_000),  # south up
+        Affine(-10, 0, 500_000, 0, -10, 5_000_000),  # mirrored
+        Affine.translation(500_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(10, -10),
+        Affine.translation(500_000, 5_000_000) @ Affine.shear(20, 0) @ Affine.scale(10, -10),
+    ],
+    ids=["south-up", "mirrored", "turned", "sheared"],
+)
+def test_grid_in_any_direction_gives_the_same_map_in_its_place(segment, make_raster, transform):
+    _, layer, classes = segment(make_raster(fields(), transform=transform))
+
+    check(layer, classes, np.ones((150, 170), bool), abs(transform.determinant))
+    points = layer.representative_point()
+    cols, rows = ~transform @ (points.x.to_numpy(), points.y.to_numpy())
+    found = classes[np.floor(rows).astype(int), np.floor(cols).astype(int)]
+    np.testing.assert_array_equal(found, layer["class"])
+
+
+def test_scene_in_degrees_has_areas_in_square_metres(segment, make_raster):
+    _, layer, classes = segment(make_raster(fields(), transform=Affine(1e-4, 0, 8, 0, -1e-4, 47), crs="EPSG:4326"))
+
+    check(layer, classes, np.ones((150, 170), bool), 1e-8)
+    assert layer["area"].sum() == pytest.approx(150 * 170 * 11.12 * 7.59, rel=0.01)  # m per 1e-4° at 47° north
+
+
+def test_mosaic_gives_the_same_map_as_one_file(segment, make_raster, tmp_path):
+    pixels = fields()
+    whole = make_raster(pixels)
+    _, _, expected = segment(whole, RunOptions(device="cpu", run_dir=tmp_path / "first"))
+    left = make_raster(pixels[:, :, :100], "left.tif")
+    right = make_raster(pixels[:, :, 100:], "right.tif", transform=Affine(10, 0, 501_000, 0, -10, 5_000_000))
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{number}">'
+        + "".join(
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename>'
+            f'<SourceBand>{number}</SourceBand><SrcRect xOff="0" yOff="0" xSize="{width}" ySize="150"/>'
+            f'<DstRect xOff="{col}" yOff="0" xSize="{width}" ySize="150"/></SimpleSource>'
+            for path, col, width in ((left, 0, 100), (right, 100, 70))
+        )
+        + "</VRTRasterBand>"
+        for number in (1, 2, 3)
+    )
+    mosaic = tmp_path / "mosaic.vrt"
+    mosaic.write_text(
+        '<VRTDataset rasterXSize="170" rasterYSize="150"><SRS>EPSG:32631</SRS>'
+        f"<GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>{bands}</VRTDataset>"
+    )
+
+    _, _, found = segment(mosaic, RunOptions(device="cpu", run_dir=tmp_path / "second", overwrite=True))
+
+    np.testing.assert_array_equal(found, expected)
