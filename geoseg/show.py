@@ -44,12 +44,14 @@ class Shown:
         self._bars = bars
         self._task: TaskID | None = None
         self._step, self._total, self._done, self._pixels = "", 0, 0, 0
+        self._before: int | None = None  # parts that an earlier run had done; they say nothing about the speed
         self._start = self._begin = self._told = time.monotonic()
 
     def begin(self, step: str, total: int, *, pixels: int) -> None:
         """Show that a step begins."""
         self._finish_line()
         self._step, self._total, self._done, self._pixels = step, total, 0, pixels
+        self._before = None
         self._begin = self._told = time.monotonic()
         if self._bars is not None:
             self._task = self._bars.add_task(_STEPS[step], total=total, speed="")
@@ -57,6 +59,7 @@ class Shown:
     def advance(self, done: int) -> None:
         """Show how many parts of the step are done."""
         self._done = done
+        self._before = done if self._before is None else self._before
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done, speed=self._speed())
         elif done < self._total and time.monotonic() - self._told > _PATIENCE:
@@ -95,9 +98,10 @@ class Shown:
 
     def _speed(self) -> str:
         seconds = time.monotonic() - self._begin
-        if self._total <= 1 or self._step == "learn" or seconds <= 0:
+        n_new = self._done - (self._before or 0)
+        if self._total <= 1 or self._step in ("learn", "write") or n_new <= 0 or seconds <= 0:
             return ""
-        return f"{self._pixels * self._done / self._total / seconds / 1e6:.1f} Mpx/s"
+        return f"{self._pixels * n_new / self._total / seconds / 1e6:.1f} Mpx/s"
 
 
 def _count(n: int, what: str) -> str:

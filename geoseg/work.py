@@ -85,6 +85,7 @@ class Work:
         if self.config.prior == "scene":
             with self.timed("learn", self.config.learn.steps):
                 scene_steps.learn_network(self.job, self.progress.advance)
+                self.progress.advance(self.config.learn.steps)  # also where an earlier run had learned it
 
     def each_block(self, product: str, function: Callable[[Job, int], object]) -> None:
         """Do a step for every block of superpixels that has no `product` yet."""
@@ -140,6 +141,8 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
     """
     scene = open_scene(path, bands=config.bands, aoi=options.aoi)
     _refuse_finished(outputs, options)
+    if options.aoi is not None and options.aoi.resolve() in {path.resolve() for path in outputs.paths}:
+        raise OutputError(f"{options.aoi} is the area of interest itself; give the result another name.")
     outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
     tiles, blocks = _numbers(scene, config)
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})

@@ -15,6 +15,7 @@ import pytest
 import rasterio
 from rich.console import Console
 from rich.progress import Progress
+from shapely import box
 
 from geoseg import scene_steps, show, tile_steps
 from geoseg.results import Outputs, Result
@@ -180,6 +181,10 @@ def test_wrong_option_is_told_in_one_line(tmp_path, geoseg_tile, scene, options,
     assert not (tmp_path / "labels.gpkg").exists()
 
 
+def test_name_of_two_lines_is_told_in_one(geoseg_tile):
+    assert "there is no file two lines.tif" in only_line(geoseg_tile("two\nlines.tif"))
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -233,6 +238,15 @@ def test_scene_is_never_overwritten_by_its_result(make_raster, geoseg_tile, opti
 
     assert "is the scene itself" in only_line(geoseg_tile(scene, "--class-raster", scene, *options))
     assert scene.read_bytes() == before
+
+
+def test_area_of_interest_is_never_overwritten_by_a_result(tmp_path, geoseg_tile, scene):
+    area = tmp_path / "area.gpkg"
+    geopandas.GeoSeries([box(500_000, 4_999_000, 501_000, 5_000_000)], crs="EPSG:32631").to_file(area)
+    before = area.read_bytes()
+
+    assert "area of interest itself" in only_line(geoseg_tile(scene, "--aoi", area, "--out", area, "--overwrite"))
+    assert area.read_bytes() == before
 
 
 def test_two_results_of_one_name_are_refused(tmp_path, geoseg_tile, scene):
@@ -537,6 +551,25 @@ def test_long_step_tells_now_and_then_how_far_it_is(monkeypatch):
 
     assert 2 <= len(lines) < 10
     assert all("segment tiles" in line and "/100" in line for line in lines)
+
+
+def test_speed_is_that_of_this_run_and_not_of_the_one_that_it_goes_on_with(monkeypatch):
+    clock = iter([0.0, 0.0, *100 * [10.0]])
+    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+
+    def work(progress):
+        progress.begin("segment", 100, pixels=100_000_000)
+        progress.advance(80)
+        progress.advance(100)
+        progress.begin("label", 100, pixels=100_000_000)
+        progress.advance(100)
+        progress.begin("outline", 100, pixels=100_000_000)
+
+    lines = shown_lines(work)
+
+    assert "2.0 Mpx/s" in lines[0]
+    assert "100/100" in lines[1]
+    assert "Mpx/s" not in lines[1]
 
 
 def test_path_is_shown_as_it_is():

@@ -283,12 +283,12 @@ class TestTranslate:
         draw = np.random.default_rng(seed)
         n = n_tiles * 5
         table = sparse.random_array((n, n), density=0.2, rng=draw)
-        mass = draw.integers(0, 3, n) * 100.0  # some codes are not used
+        mass = draw.integers(0, 3, n).astype(np.float64)  # some codes are not used
         mass[0] = 1
 
         words = translate(
             mass,
-            draw.random((n, 6)),
+            draw.uniform(0, 1, (n, 6)),
             sparse.csr_array(table + table.T),
             n_scene_codes=n_scene_codes,
             n_bands=N_BANDS,

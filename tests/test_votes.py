@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from geoseg.grid import Tile, TileGrid, Window
 from geoseg.segment.superpixels import NONE, block_of
@@ -214,6 +213,15 @@ class TestGather:
         for part in ground:
             assert np.isfinite(part.votes).all()
             assert np.isfinite(part.looks).all()
+
+    def test_a_superpixel_that_only_a_failed_tile_owned_is_not_known(self) -> None:
+        grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(3)
+        picture.numbers[7:9, 0:3] = 999  # all of it in tile 4, and in the halo of tile 0
+
+        tables = [(picture.seen_by(tile, grid), None) for tile in grid if tile.number != 4]
+
+        assert 999 in tables[0][0].numbers
+        assert 999 not in gather(0, tables).numbers
 
     def test_codes_that_tiles_call_by_other_names_come_together_by_their_translations(self) -> None:
         grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(5)

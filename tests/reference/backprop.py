@@ -11,7 +11,7 @@ from torch import nn
 
 
 def refine(im_target: NDArray[np.int64], superpixels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Give every pixel the most frequent label of its superpixel, as kanezaki's demo.py does; no data stays as it is."""
+    """Give every pixel the most frequent label of its superpixel, as kanezaki's demo.py does; no data stays."""
     im_target = im_target.copy()
     l_inds = [np.where(superpixels == label)[0] for label in np.unique(superpixels) if label >= 0]
     for inds in l_inds:
@@ -51,7 +51,7 @@ def train(
         loss = nn.functional.cross_entropy(output[data], target[data])
         mean = torch.softmax(output[data], dim=1).mean(dim=0)
         loss = loss + entropy_weight * (mean * torch.log(mean + 1e-12)).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call] # torch has no hints for it
         descent.step()
         done += 1
         if len(np.unique(im_target[data.numpy()])) < min_labels:

@@ -25,7 +25,7 @@ def merges(
     while len(classes) > 2:
         a, b = min(
             combinations(classes, 2),
-            key=lambda pair: cost(*pair, centres, weights, borders, interleaving, weight_power),
+            key=lambda pair: cost(pair[0], pair[1], centres, weights, borders, interleaving, weight_power),
         )
         classes = sorted([one for one in classes if one not in (a, b)] + [a | b], key=min)
         joined.append((a, b))
@@ -49,7 +49,7 @@ def cost(
     whole_a, whole_b = length(a, everything - a, borders), length(b, everything - b, borders)
     share = common / math.sqrt(whole_a * whole_b) if common else 0.0
     size = (size_a * size_b / (size_a + size_b)) ** weight_power
-    return float(((mean_a - mean_b) ** 2).sum()) * size * math.exp(-interleaving * share)
+    return float(((mean_a - mean_b) ** 2).sum() * size * math.exp(-interleaving * share))
 
 
 def length(a: Class, b: Class, borders: NDArray[np.float64]) -> float:

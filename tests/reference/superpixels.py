@@ -11,7 +11,7 @@ LEVEL = 1 / 4096  # edges that differ by less count as equal
 def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], *, k: float, min_size: int) -> NDArray[np.int64]:
     """Return the superpixels of a picture, numbered by their first pixels in reading order; -1 = no data."""
     edges = sorted(edges_of(bands, valid), key=lambda edge: int(edge[0] / LEVEL))  # stable: ties in reading order
-    patches = {pixel: frozenset([pixel]) for pixel in map(tuple, np.argwhere(valid).tolist())}
+    patches = {(y, x): frozenset([(y, x)]) for y, x in np.argwhere(valid).tolist()}
     most = {patch: np.float32(k) for patch in patches.values()}  # Int(C) + k / |C|; a single pixel has Int 0
     for weight, p, q in edges:
         a, b = patches[p], patches[q]
