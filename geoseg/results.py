@@ -114,8 +114,8 @@ def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: 
             cores = _cores(content, np.arange(len(regions) + 1))
             write_region_raster(outputs.region_raster, job.scene.geobox, cores, overwrite=True)
         work.progress.advance(len(outputs.paths))
-    n_classes = len(np.unique(regions.classes))
-    result = Result(outputs, len(regions), n_classes, dict(work.failed), dict(work.seconds))
+    drawn = content.columns["pixels"] > 0
+    result = Result(outputs, int(drawn.sum()), len(np.unique(regions.classes[drawn])), dict(work.failed), dict(work.seconds))
     write_report(job.run, _report(result, job, harmony, begin))
     if not work.options.keep:
         job.run.clean()

@@ -97,6 +97,9 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
     known = set(tiles)
     tables = [_pieces(job, tile.number) if tile.number in known else regions.no_pieces(tile.core) for tile in job.tiles]
     joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, looks=looks)
+    if job.run.has_json("labelled") and job.run.get_json("labelled") != list(tiles):
+        job.run.remove_steps("regions", "sums", "outlines")
+    job.run.put_json("labelled", list(tiles))
     finished = job.run.finished("regions")
     for tile in tiles:
         if tile not in finished:

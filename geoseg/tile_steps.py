@@ -130,7 +130,10 @@ def outline_tile(job: Job, number: int) -> None:
     polygons = simplify.simplify(
         polygons, tolerance=job.config.polygons.simplify, min_area=job.config.polygons.min_pixels
     )
-    _, coords, offsets = shapely.to_ragged_array(polygons)
+    if len(polygons):
+        _, coords, offsets = shapely.to_ragged_array(polygons)
+    else:
+        coords, offsets = np.zeros((0, 2)), (np.zeros(1, np.int64), np.zeros(1, np.int64))
     pixels, _ = read_leniently(job.scene, tile.core, core=tile.core)
     size = attributes.pixel_size(job.scene.geobox.cropped(tile.core))
     n_pieces = len(around["lookup"]) - 1

@@ -15,7 +15,8 @@ from scipy import ndimage
 
 TEXTURE_SIGMAS = (1.0, 2.0, 4.0)  # px; fine, middle and coarse texture
 _TRUNCATE = 3.0
-_CHROMA = 2.0  # how much a difference between bands counts against one of brightness; light and shade are no ground
+_CHROMA = 3.0  # how much a difference between bands counts against one of brightness; light and shade are no ground
+_LIGHTNESS = 0.7  # power that makes steps of brightness look equal, between 1 and the cube root of CIELAB
 REACH = round(_TRUNCATE * TEXTURE_SIGMAS[-1])
 
 
@@ -67,19 +68,20 @@ def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:
-    """Return brightness and the differences between the bands, for any number of bands.
+    """Return lightness and the differences between the bands, for any number of bands.
 
-    Red, green and blue become their mean, red − green, and yellow − blue: what eyes compare too. Each further band is
+    Red, green and blue become a power of their mean, red − green, and yellow − blue: what eyes compare too. Each further band is
     set against the mean of those before it (Helmert contrasts).
 
     Examples
     --------
-    >>> contrasts(np.array([0.9, 0.5, 0.1]))
-    array([0.5, 0.8, 1.2])
+    >>> contrasts(np.array([0.9, 0.5, 0.1])).round(2)
+    array([0.62, 1.2 , 1.8 ])
     """
     layers = np.moveaxis(bands, axis, 0)
     before = np.cumsum(layers, axis=0)[:-1] / np.arange(1, len(layers)).reshape(-1, *[1] * (layers.ndim - 1))
-    mixed = np.concatenate([layers.mean(axis=0, keepdims=True), _CHROMA * (before - layers[1:])])
+    lightness = np.maximum(layers.mean(axis=0, keepdims=True), 0) ** _LIGHTNESS
+    mixed = np.concatenate([lightness, _CHROMA * (before - layers[1:])])
     return np.moveaxis(mixed, 0, axis)
 
 

@@ -23,10 +23,10 @@ from geoseg.segment.classtree import ClassTree, grow_tree
 from geoseg.segment.votes import Ground, Votes
 
 _VOTE_WEIGHT = 0.1  # of the votes' square roots against looks in units of the stretch
-_TEXTURE_WEIGHT = 0.0
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 _MOST_SAMPLES = 40_000  # superpixels from which the fine classes are found
 _ROUNDS = 10  # of passing on what neighbouring tiles say; a word goes no further than as many tiles
+_TEXTURE_WEIGHT = 0.15
 _OVERLAP_SHARE = 0.5  # of the neighbours' word against the code's own looks
 
 
