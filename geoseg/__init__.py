@@ -1,3 +1,30 @@
 """Unsupervised segmentation of rasters too large for memory into seamless, georeferenced polygons."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geoseg.config import Config, load_config
+    from geoseg.pipeline import segment_scene
+    from geoseg.results import Outputs, Result
+
 __version__ = "0.1.0"
+
+__all__ = ["Config", "Outputs", "Result", "load_config", "segment_scene"]
+
+_HOMES = {
+    "Config": "geoseg.config",
+    "load_config": "geoseg.config",
+    "segment_scene": "geoseg.pipeline",
+    "Outputs": "geoseg.results",
+    "Result": "geoseg.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are asked for, so that ``import geoseg`` is quick."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

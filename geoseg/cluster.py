@@ -76,7 +76,7 @@ class ClusterOptions:
     scheduler_file: str | None = None
     dashboard: bool = False
     memory_limit: str | None = None
-    timeout: float = 15.0
+    timeout: float = 60.0
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:

@@ -48,19 +48,19 @@ def segment_scene(
     GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
     """
     outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
-    with (
-        open_work(str(scene), outputs, config or Config(), options or RunOptions(), progress or Silent()) as work,
-        open_executor(cluster or ClusterOptions()) as work.executor,
-    ):
-        job = work.survey()
-        work.learn()
-        work.each_block("superpixels", tile_steps.make_superpixels)
-        work.each_tile("segment", tile_steps.segment_tile, "votes")
-        scene_steps.forget_later_steps(job, work.tiles)
-        scene_steps.translate_codes(job, work.tiles)
-        work.each_block("ground", tile_steps.gather_block)
-        harmony = scene_steps.find_classes(job, work.blocks)
-        work.each_tile("label", tile_steps.label_tile, "pieces")
-        regions = scene_steps.join_regions(job, work.tiles)
-        work.each_tile("outline", tile_steps.outline_tile, "outlines")
-        return results.write(job, outputs, harmony, regions, work)
+    with open_work(str(scene), outputs, config or Config(), options or RunOptions(), progress or Silent()) as work:
+        if work.finished:
+            return results.of_finished_run(outputs, work)
+        with open_executor(cluster or ClusterOptions()) as work.executor:
+            job = work.survey()
+            work.learn()
+            work.each_block("superpixels", tile_steps.make_superpixels)
+            work.each_tile("segment", tile_steps.segment_tile, "votes")
+            scene_steps.forget_later_steps(job, work.tiles)
+            scene_steps.translate_codes(job, work.tiles)
+            work.each_block("ground", tile_steps.gather_block)
+            harmony = scene_steps.find_classes(job, work.blocks)
+            work.each_tile("label", tile_steps.label_tile, "pieces")
+            regions = scene_steps.join_regions(job, work.tiles)
+            work.each_tile("outline", tile_steps.outline_tile, "outlines")
+            return results.write(job, outputs, harmony, regions, work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,8 @@ from geoseg.polygons.cog import RASTER_SUFFIXES, write_class_raster, write_regio
 from geoseg.polygons.regions import Regions
 from geoseg.polygons.style import Legend, distinct, polygon_qml
 from geoseg.polygons.write import SUFFIXES, FailedTile, Layer, check_output, label_fields, write_polygons
-from geoseg.runs import versions, write_report
+from geoseg.provenance import versions
+from geoseg.runs import read_report, write_report
 from geoseg.segment.harmonize import Harmony
 from geoseg.tile_steps import Job, class_looks
 
@@ -62,8 +62,9 @@ class Outputs:
         for path in self.paths:
             if path.resolve() in sources:
                 raise OutputError(f"{path} is the scene itself; give the result another name.")
-        if len({path.resolve() for path in self.paths}) < len(self.paths):
-            raise OutputError("two results have the same name; give each its own.")
+        beside = [path.resolve().with_suffix(".qml") for path in self.paths if path.suffix.lower() != ".gpkg"]
+        if len({path.resolve() for path in self.paths} | set(beside)) < len(self.paths) + len(beside):
+            raise OutputError("two results have the same name, or their .qml styles would; name each differently.")
         check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
         for path in self.paths[1:]:
             check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
@@ -102,7 +103,6 @@ class _Content:
 
 def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: Work) -> Result:
     """Write all results, then the report; only then remove the work of the steps."""
-    begin = time.monotonic()
     content = _content(job, harmony, regions, work)
     with work.timed("write", len(outputs.paths)):
         _write_polygons(content, outputs, work)
@@ -115,11 +115,20 @@ def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: 
             write_region_raster(outputs.region_raster, job.scene.geobox, cores, overwrite=True)
         work.progress.advance(len(outputs.paths))
     drawn = content.columns["pixels"] > 0
-    result = Result(outputs, int(drawn.sum()), len(np.unique(regions.classes[drawn])), dict(work.failed), dict(work.seconds))
-    write_report(job.run, _report(result, job, harmony, begin))
-    if not work.options.keep:
+    n_classes = len(np.unique(regions.classes[drawn]))
+    result = Result(outputs, int(drawn.sum()), n_classes, dict(work.failed), dict(work.seconds))
+    write_report(job.run, _report(result, harmony, work))
+    if not work.options.keep and not work.failed:  # after a failure --resume shall not make everything anew
         job.run.clean()
     return result
+
+
+def of_finished_run(outputs: Outputs, work: Work) -> Result:
+    """Return what an earlier run has made of the same scene with the same config."""
+    work.progress.note(f"the run in {work.run.path} is finished: nothing is left to do")
+    report = read_report(work.run)
+    failed = {int(number): text for number, text in report["failed"].items()}
+    return Result(outputs, report["n_regions"], report["n_classes"], failed, report["seconds"])
 
 
 def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Content:
@@ -252,24 +261,21 @@ def _cores(content: _Content, lookup: NDArray[Any]) -> Iterator[tuple[Window, ND
         yield content.job.tiles.tile(tile).core, lookup[content.regions.of_tile(tile)[pieces]]
 
 
-def _report(result: Result, job: Job, harmony: Harmony, begin: float) -> dict[str, Any]:
-    geobox = job.scene.geobox
+def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:
+    worked = set(work.tiles)
+    states = [
+        "done" if i in worked else "failed" if i in work.failed else "outside" for i in range(len(work.job.tiles))
+    ]
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "config": job.config.to_dict(),
-        "scene": {"path": job.scene.path, "shape": list(geobox.shape), "transform": list(geobox.transform)[:6]},
-        "tiles": {
-            "count": len(job.tiles),
-            "n_rows": job.tiles.n_rows,
-            "n_cols": job.tiles.n_cols,
-            "failed": {str(number): text for number, text in result.failed.items()},
-        },
+        "scene": work.scene.path,
+        **work.identity,
+        "tiles": {"n_rows": work.job.tiles.n_rows, "n_cols": work.job.tiles.n_cols, "states": states},
+        "failed": {str(number): text for number, text in result.failed.items()},
         "outputs": [str(path) for path in result.outputs.paths],
         "n_regions": result.n_regions,
         "n_classes": result.n_classes,
-        "fine_classes": harmony.tree.n_fine,
-        "merges": harmony.tree.merges.tolist(),
+        "tree": {"n_fine": harmony.tree.n_fine, "merges": harmony.tree.merges.tolist()},
         "seconds": result.seconds,
-        "write_seconds": round(time.monotonic() - begin, 3),
     }

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.metadata
 import io
 import json
 import logging
 import os
-import platform
 import re
 import secrets
 import shutil
@@ -34,7 +32,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg import __version__
 from geoseg.errors import ConfigError, OutputError, RunError
 
 _log = logging.getLogger(__name__)
@@ -46,8 +43,6 @@ _MANIFEST = "manifest.json"
 _PARTIAL = ".geoseg-part"  # a file on its way, or left behind by a crash
 _KEYS_PER_FOLDER = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SAMPLED_BYTES = 64 * 1024
-_PACKAGES = "numpy scipy scikit-image scikit-learn numba torch rasterio shapely geopandas pyogrio pyarrow dask"
 
 
 @dataclass(frozen=True)
@@ -171,32 +166,9 @@ def write_report(folder: RunFolder, report: Mapping[str, Any]) -> None:
     _write_whole(folder.path / "run.json", _to_json(report))
 
 
-def fingerprint(paths: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what tells whether the input is still the same, without reading all of it.
-
-    By file name, so that a scene may move with its run folder: size in bytes, mtime_ns, and a blake2b digest of the
-    first and last 64 KiB. A URL or a file that is not there is under its full name, with nothing.
-    """
-    prints: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        is_local = Path(path).is_file()
-        # Two files of one name in different folders: the later ones stay apart under their full names.
-        name = path if not is_local or Path(path).name in prints else Path(path).name
-        prints[name] = _file_print(Path(path)) if is_local else {}
-    return prints
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, geoseg and the packages that results depend on; absent ones are left out."""
-    found = {"geoseg": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES.split():
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    with suppress(ImportError):
-        import rasterio  # here, because workers that only get and put do not need GDAL
-
-        found["GDAL"] = rasterio.__gdal_version__
-    return found
+def read_report(folder: RunFolder) -> Any:
+    """Return the report of the last run that was finished here; RunError where there is none."""
+    return _read_json(folder.path / "run.json")
 
 
 def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -388,12 +360,3 @@ def _unusable(what: str, path: Path, err: Exception) -> str:
         return f"{what} is not finished: there is no {path}; go on with --resume to have it made."
     advice = "start anew with --overwrite" if path.name == _MANIFEST else f"delete {path} and go on with --resume"
     return f"{what} is damaged: {err}; {advice}."
-
-
-def _file_print(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        digest = hashlib.blake2b(file.read(_SAMPLED_BYTES), digest_size=_DIGEST_SIZE)
-        file.seek(max(status.st_size - _SAMPLED_BYTES, 0))
-        digest.update(file.read(_SAMPLED_BYTES))
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "blake2b": digest.hexdigest()}

@@ -14,12 +14,13 @@ from typing import Any
 from geoseg import __version__, scene_steps
 from geoseg.cluster import Executor, Serial
 from geoseg.config import Config
-from geoseg.errors import ConfigError, OutputError, RunError, TileError
+from geoseg.errors import ConfigError, OutputError, TileError
 from geoseg.grid import TileGrid
 from geoseg.progress import Progress
+from geoseg.provenance import fingerprint
 from geoseg.raster import Scene, open_scene, touches
 from geoseg.results import Outputs
-from geoseg.runs import RunFolder, fingerprint, open_run
+from geoseg.runs import RunFolder, open_run
 from geoseg.tile_steps import Job, block_grid
 
 log = logging.getLogger(__name__)
@@ -55,13 +56,16 @@ class Work:
 
     Parameters
     ----------
+    identity : what the work depends on: version, config, input, grid
     tiles : numbers of the tiles that are worked, ascending; those that failed are taken out
     blocks : numbers of the blocks of superpixels that these tiles look at, ascending
+    finished : an earlier run has made these results already
     failed : tile number → one line that says why
     seconds : step → how long it took
     """
 
     run: RunFolder
+    identity: dict[str, Any]
     scene: Scene
     config: Config
     options: RunOptions
@@ -69,6 +73,7 @@ class Work:
     device: str
     tiles: list[int]
     blocks: list[int]
+    finished: bool
     executor: Executor = field(default_factory=Serial)
     failed: dict[int, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -140,41 +145,43 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
     GeosegError : something will not work; nothing has been touched then
     """
     scene = open_scene(path, bands=config.bands, aoi=options.aoi)
-    _refuse_finished(outputs, options)
     if options.aoi is not None and options.aoi.resolve() in {path.resolve() for path in outputs.paths}:
         raise OutputError(f"{options.aoi} is the area of interest itself; give the result another name.")
     outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
     tiles, blocks = _numbers(scene, config)
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
     device = _device(options.device)
+    identity = _identity(scene, config, options)
     with open_run(
         _run_dir(outputs, options),
-        identity=_identity(scene, config, options),
+        identity=identity,
         resume=options.resume,
         overwrite=options.overwrite,
     ) as run:
-        run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
-        yield Work(run, scene, config, options, progress, device, tiles, blocks)
+        finished = _is_finished(run, outputs)
+        if not finished:
+            run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
+        yield Work(run, identity, scene, config, options, progress, device, tiles, blocks, finished)
 
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
     return options.run_dir or outputs.polygons.with_suffix(".run")
 
 
-def _refuse_finished(outputs: Outputs, options: RunOptions) -> None:
-    folder = _run_dir(outputs, options)
-    finished = (folder / "run.json").is_file() and not RunFolder(folder).has_json("outputs")
-    if options.resume and not options.overwrite and finished and outputs.polygons.exists():
-        raise RunError(
-            f"the run in {folder} is finished, and {outputs.polygons} is there: nothing is left to do. "
-            f"--overwrite instead of --resume makes it anew."
-        )
+def _is_finished(run: RunFolder, outputs: Outputs) -> bool:
+    """Say whether nothing is left to do: the report is there, the work is cleared away, and the results are there."""
+    cleared = (run.path / "run.json").is_file() and not run.has_json("outputs")
+    return cleared and all(path.exists() for path in outputs.paths)
 
 
 def _made_here(outputs: Outputs, options: RunOptions) -> bool:
     """Say whether the results that are there come from the run that goes on."""
     run = RunFolder(_run_dir(outputs, options))
-    if not (options.resume and run.has_json("outputs")):
+    if not options.resume:
+        return False
+    if _is_finished(run, outputs):
+        return True
+    if not run.has_json("outputs"):
         return False
     return {str(path.absolute()) for path in outputs.paths if path.exists()} <= set(run.get_json("outputs"))
 

@@ -391,4 +391,4 @@ class TestAssemble:
         numbers = assemble(Window(0, 0, 1100, 60), made_of(bands, valid, options, strip))
 
         ends = (numbers[:, 1:] != numbers[:, :-1]).mean(axis=0)
-        assert ends[BLOCK - 3 : BLOCK + 3].mean() < 1.5 * ends.mean()
+        assert ends[BLOCK - 5 : BLOCK + 5].mean() < 1.4 * ends.mean()

@@ -70,8 +70,8 @@ def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:
     """Return lightness and the differences between the bands, for any number of bands.
 
-    Red, green and blue become a power of their mean, red − green, and yellow − blue: what eyes compare too. Each further band is
-    set against the mean of those before it (Helmert contrasts).
+    Red, green and blue become a power of their mean, red − green, and yellow − blue: what eyes compare too. Each
+    further band is set against the mean of those before it (Helmert contrasts).
 
     Examples
     --------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Found by measuring: small but distinct ground survives while many classes are left, and the last few have about one size.
+# Found by measuring: small but distinct ground survives while many classes are left; the last few are all of some size.
 _COARSE = 16  # classes; with fewer left, size counts more and interleaving less, step by step
 _SIZE_POWER = (0.1, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward)
 _INTERLEAVING_LEFT = 0.25  # of `interleaving`, where two classes are left

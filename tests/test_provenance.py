@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from geoseg.provenance import fingerprint
+
+
+def test_asking_for_versions_imports_neither_torch_nor_dask():
+    program = (
+        "import sys; from geoseg.provenance import versions; versions(); print({'torch', 'dask'} & set(sys.modules))"
+    )
+
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == "set()"
+
+
+def test_fingerprint_changes_with_the_size_the_time_and_both_ends(tmp_path):
+    scene = tmp_path / "scene.tif"
+    content = bytearray(300_000)
+    prints = []
+
+    for at in (None, 0, 299_999):
+        if at is not None:
+            content[at] = 1
+        scene.write_bytes(content)
+        os.utime(scene, ns=(0, 0))
+        prints.append(fingerprint([str(scene)]))
+    os.utime(scene, ns=(0, 5))
+    prints.append(fingerprint([str(scene)]))
+    scene.write_bytes(content + b"\0")
+    os.utime(scene, ns=(0, 5))
+    prints.append(fingerprint([str(scene)]))
+
+    assert all(prints[i] != prints[j] for i in range(5) for j in range(i))
+
+
+def test_fingerprint_stays_when_the_scene_moves(tmp_path):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "scene.tif").write_bytes(b"small")
+        os.utime(tmp_path / folder / "scene.tif", ns=(0, 7))
+
+    here, there = (fingerprint([str(tmp_path / folder / "scene.tif")]) for folder in ("here", "there"))
+
+    assert here == there
+    assert here["scene.tif"]["size"] == 5
+
+
+def test_fingerprint_of_what_is_not_local_is_only_its_name(tmp_path):
+    names = ["https://example.org/scene.tif", "/vsis3/bucket/scene.tif", str(tmp_path / "absent.tif")]
+
+    assert fingerprint(names) == {name: {} for name in names}
+
+
+def test_files_of_one_name_in_two_folders_have_two_fingerprints(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "scene.tif").write_text(folder)
+
+    assert len(fingerprint([str(tmp_path / "a" / "scene.tif"), str(tmp_path / "b" / "scene.tif")])) == 2
