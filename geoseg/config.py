@@ -324,7 +324,8 @@ def _check_network(layers: Network) -> None:
 
 
 def _check_halo(config: Config) -> None:
-    size, halo, reach = config.tiles.size, config.tiles.halo, config.network.reach
+    size, halo = config.tiles.size, config.tiles.halo
+    reach = max(config.network.reach, 1)  # borders between tiles are seen from inside the halo
     if halo * 2 > size:
         raise ConfigError(f"halo ({halo} px) must be at most half of the tile ({size} px); try a halo of {size // 8}.")
     if halo < reach:

@@ -63,7 +63,8 @@ def make_superpixels(job: Job, number: int) -> None:
     block = job.blocks.tile(number)
     pixels, valid = read_leniently(job.scene, block.read)
     bands = job.survey.stretch.apply(pixels, valid)
-    labels = superpixels.superpixels(bands, valid, job.config.superpixels)
+    origin = (block.read.row_off, block.read.col_off)
+    labels = superpixels.superpixels(bands, valid, job.config.superpixels, origin)
     made = superpixels.block_superpixels(labels, block)
     job.run.put("superpixels", number, {"labels": made.labels, "home": made.home})
 
@@ -98,17 +99,16 @@ def label_tile(job: Job, number: int) -> None:
     tile = job.tiles.tile(number)
     harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
     class_of_fine = harmony.tree.level(job.config.harmonize.classes)
-    known, classes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for block in job.blocks.reading(tile.core):
-        ground = Ground(**job.run.get("ground", block))
-        known.append(ground.numbers)
-        classes.append(class_of_fine[harmony.fine_classes(ground)])
-    seen = job.run.get("votes", number)["numbers"]
-    class_of_seen = np.concatenate(classes)[np.searchsorted(np.concatenate(known), seen)] if len(seen) else seen
     index = job.run.get("map", number)["index"]
-    labels = np.append(class_of_seen, 0)[index]  # -1, no data, is the last: class 0
+    owned = np.unique(index[index >= 0])  # of the tile's superpixels, those that are not in its halo alone
+    numbers = job.run.get("votes", number)["numbers"]
+    class_of = np.zeros(len(numbers) + 1, np.int64)  # the last is no data, -1: class 0
+    grounds = [Ground(**job.run.get("ground", block)) for block in job.blocks.reading(tile.core)]
+    known = np.concatenate([ground.numbers for ground in grounds])
+    classes = np.concatenate([class_of_fine[harmony.fine_classes(ground)] for ground in grounds])
+    class_of[owned] = classes[np.searchsorted(known, numbers[owned])]
     found, table = regions.pieces(
-        labels,
+        class_of[index],
         window=tile.core,
         scene_shape=job.scene.geobox.shape,
         min_pixels=job.config.polygons.min_pixels,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from geoseg.segment.classtree import ClassTree, grow_tree
 from tests.reference import classtree as reference
 
 seeds = st.integers(0, 2**32 - 1)
-counts = st.integers(1, 12)
+counts = st.integers(1, 22)  # more and fewer than the 16 from which size begins to count more
 lambdas = st.sampled_from([0.0, 1.0, 4.0])
 
 
@@ -22,16 +24,27 @@ def drawn(seed: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], 
     return draw.random((n, 3)), draw.uniform(0.1, 20, n), (half + half.T).astype(float)
 
 
-@settings(max_examples=40, deadline=None)
+def schedule(interleaving: float) -> Callable[[int], tuple[float, float]]:
+    """Return the power of the sizes and the interleaving for a number of classes, in straight lines down to two."""
+    many, few = classtree._SIZE_POWER
+    left = [2, classtree._COARSE]
+
+    def at(n_classes: int) -> tuple[float, float]:
+        power = np.interp(n_classes, left, [few, many])
+        share = np.interp(n_classes, left, [classtree._INTERLEAVING_LEFT, 1.0])
+        return float(power), float(share * interleaving)
+
+    return at
+
+
+@settings(max_examples=25, deadline=None)
 @given(seeds, counts, lambdas)
 def test_each_step_joins_the_cheapest_pair(seed: int, n: int, interleaving: float) -> None:
     centres, weights, borders = drawn(seed, n)
 
     tree = grow_tree(centres, weights, borders, interleaving=interleaving)
 
-    expected = reference.merges(
-        centres, weights, borders, interleaving=interleaving, weight_power=classtree._WEIGHT_POWER
-    )
+    expected = reference.merges(centres, weights, borders, options_at=schedule(interleaving))
     assert tree.n_fine == n
     assert [tuple(pair) for pair in tree.merges.tolist()] == [tuple(sorted((min(a), min(b)))) for a, b in expected]
 
@@ -64,13 +77,13 @@ def test_classes_are_numbered_in_the_order_of_their_lowest_leaves(seed: int, n: 
 
 
 def stripes() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Black stripes (0) in orange fur (1), a brown log far off (2) that looks like the fur, and grass (3)."""
-    centres = np.array([[0.2], [0.6], [0.75], [2.0]])
-    borders = np.zeros((4, 4))
+    """Black stripes (0) in orange fur (1), a brown log far off (2) that looks like the fur, grass (3) and much else."""
+    centres = np.array([[0.2], [0.6], [0.75], *([2.0 + i] for i in range(20))])
+    borders = np.zeros((23, 23))
     borders[0, 1] = borders[1, 0] = 90
     borders[1, 3] = borders[3, 1] = 10
     borders[2, 3] = borders[3, 2] = 30
-    return centres, np.ones(4), borders
+    return centres, np.ones(23), borders
 
 
 def test_stripes_join_the_fur_they_lie_in_when_interleaving_counts() -> None:
@@ -79,6 +92,14 @@ def test_stripes_join_the_fur_they_lie_in_when_interleaving_counts() -> None:
 
 def test_fur_joins_what_looks_like_it_when_interleaving_does_not_count() -> None:
     assert grow_tree(*stripes(), interleaving=0.0).merges[0].tolist() == [1, 2]
+
+
+def test_what_is_small_is_joined_first_where_all_look_equally_different() -> None:
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5]])
+
+    tree = grow_tree(corners, np.array([10.0, 10.0, 1.0]), np.zeros((3, 3)), interleaving=0.0)
+
+    assert 2 in tree.merges[0]
 
 
 def test_looks_alone_decide_where_nothing_touches() -> None:

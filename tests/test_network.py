@@ -71,7 +71,6 @@ def test_making_a_network_leaves_other_random_draws_alone() -> None:
     torch.testing.assert_close(torch.rand(3), expected)
 
 
-@pytest.mark.xfail(reason="from_arrays draws random weights before it replaces them", strict=True)
 def test_loading_a_network_leaves_other_random_draws_alone() -> None:
     arrays = to_arrays(new_network(3, YONV, seed=7))
     torch.manual_seed(1)

@@ -98,18 +98,7 @@ class TestSceneNetwork:
         assert (segment(128, tile_steps=0, tiles__halo=8) != whole).mean() <= 0.005
 
     @pytest.mark.usefixtures("small_blocks")
-    @pytest.mark.parametrize(
-        "tile_size",
-        [
-            150,
-            pytest.param(
-                110,
-                marks=pytest.mark.xfail(
-                    reason="label_tile asks for superpixels of blocks that it has not loaded", strict=True
-                ),
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("tile_size", [150, 110])
     def test_tile_lines_and_block_lines_may_lie_anywhere(self, collared: Path, tmp_path: Path, tile_size: int) -> None:
         whole, _ = classes(collared, load_config(tiles__size=512, **QUICK), tmp_path / "whole")
 

@@ -192,13 +192,6 @@ class TestGather:
             expected += int(((a != b) & (a >= 0) & (b >= 0)).sum())
         assert sum(found.values()) == expected
 
-    @pytest.mark.xfail(reason="without a halo no tile sees both sides of a tile line", strict=True)
-    def test_every_border_is_counted_once_without_a_halo_too(self) -> None:
-        whole = whole_word(7, TileGrid(SCENE.shape, 100, 0))
-
-        for one, other in zip(whole_word(7, TileGrid(SCENE.shape, 7, 0)), whole, strict=True):
-            assert pairs_of(one) == pairs_of(other)
-
     def test_a_tile_that_failed_takes_its_own_pixels_with_it_and_no_others(self) -> None:
         grid = TileGrid(SCENE.shape, 7, 2)
         picture = Picture(3, no_data=0.0)

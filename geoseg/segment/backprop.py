@@ -152,7 +152,7 @@ def shares(
     (y, x, code) uint8, in 1/255; of no meaning where there is no data
     """
     with _fixed_threads(), torch.inference_mode(), _autocast(device):
-        network = _placed(network, device).train(own_statistics)
+        network = _placed(copy.deepcopy(network), device).train(own_statistics)
         whole = Window(0, 0, channels.shape[2], channels.shape[1])
         if own_statistics or device != "cpu":
             return _shares_of(network, channels, hard, device)
@@ -243,10 +243,14 @@ def _with_whole_statistics(network: CodeNetwork, patches: Sequence[Patch], devic
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain average over all batches
+    seen = 0
     with torch.inference_mode():
         for begin in range(0, len(patches), _AVERAGING_BATCHES):
-            image, _ = _on_device(patches[begin : begin + _AVERAGING_BATCHES], device)
+            batch = patches[begin : begin + _AVERAGING_BATCHES]
+            seen += len(batch)
+            for norm in norms:
+                norm.momentum = len(batch) / seen  # so that every patch counts the same
+            image, _ = _on_device(batch, device)
             network(image)
     for norm in norms:
         norm.momentum = 0.1

@@ -20,13 +20,13 @@ from threadpoolctl import threadpool_limits
 from geoseg.config import Harmonize
 from geoseg.segment.channels import contrasts
 from geoseg.segment.classtree import ClassTree, grow_tree
-from geoseg.segment.votes import Ground, Votes
+from geoseg.segment.votes import FIXED, Ground, Votes
 
 _VOTE_WEIGHT = 0.1  # of the votes' square roots against looks in units of the stretch
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 _MOST_SAMPLES = 40_000  # superpixels from which the fine classes are found
 _ROUNDS = 10  # of passing on what neighbouring tiles say; a word goes no further than as many tiles
-_TEXTURE_WEIGHT = 0.15
+_TEXTURE_WEIGHT = 0.3
 _OVERLAP_SHARE = 0.5  # of the neighbours' word against the code's own looks
 
 
@@ -110,7 +110,7 @@ def code_table(votes: Votes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     shares = votes.votes[seen] / np.maximum(votes.votes[seen].sum(axis=1, keepdims=True), 1)
     mass = (shares * votes.pixels[seen, None]).sum(axis=0)
     looks = shares.T @ votes.looks[seen].astype(float) / np.maximum(mass[:, None], 1e-9)
-    return mass, looks / 4096.0
+    return mass, looks / FIXED
 
 
 def overlap(a: Votes, b: Votes) -> NDArray[np.float64]:

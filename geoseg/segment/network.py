@@ -58,6 +58,6 @@ def to_arrays(network: CodeNetwork) -> dict[str, NDArray[Any]]:
 
 def from_arrays(arrays: dict[str, NDArray[Any]], n_channels: int, options: Network) -> CodeNetwork:
     """Return a network with the weights that `to_arrays` gave."""
-    network = CodeNetwork(n_channels, options)
+    network = new_network(n_channels, options, seed=0)  # whatever it draws is replaced
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
     return network

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label
 from skimage.segmentation import slic as skimage_slic
 
 from geoseg.config import Superpixels
@@ -49,13 +50,16 @@ class BlockSuperpixels:
         return np.where(self.labels >= 0, self.labels.astype(np.int64) + first, NONE)
 
 
-def superpixels(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels) -> NDArray[np.int32]:
+def superpixels(
+    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels, origin: tuple[int, int] = (0, 0)
+) -> NDArray[np.int32]:
     """Give every pixel with data the number of its superpixel.
 
     Parameters
     ----------
     bands : (band, y, x) float32, stretched so that most values lie in 0 … 1
     valid : (y, x) bool, True = data
+    origin : (row, col) of the first pixel in the scene
 
     Returns
     -------
@@ -63,8 +67,9 @@ def superpixels(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: S
     """
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
-    labels = felzenszwalb(bands, valid, options) if options.method == "felzenszwalb" else slic(bands, valid, options)
-    return _consecutive(labels)
+    if options.method == "felzenszwalb":
+        return _consecutive(felzenszwalb(bands, valid, options))
+    return _consecutive(slic(bands, valid, options, origin))
 
 
 def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels) -> NDArray[np.int64]:
@@ -80,19 +85,29 @@ def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: 
     return _felzenszwalb(smooth, valid, options.scale / 255.0, options.min_size)
 
 
-def slic(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels) -> NDArray[np.int64]:
-    """Cluster pixels by likeness and nearness around seeds on a lattice (Achanta 2012)."""
-    n_segments = max(1, round(options.n_segments * valid.size / BLOCK**2))
-    labels: NDArray[np.int64] = skimage_slic(
-        np.moveaxis(bands.astype(np.float64), 0, -1),
-        n_segments=n_segments,
-        compactness=options.compactness / 100.0,  # scikit-image's reference is Lab, 0 … 100; the stretch is 0 … 1
-        mask=None if valid.all() else valid,
+def slic(
+    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels, origin: tuple[int, int] = (0, 0)
+) -> NDArray[np.int64]:
+    """Cluster pixels by likeness and nearness around seeds on one lattice of the whole scene (Achanta 2012).
+
+    Parameters
+    ----------
+    origin : (row, col) of the first pixel in the scene, so that the lattice of each block is the same
+    """
+    step = max(1, round(BLOCK / options.n_segments**0.5))
+    top, left = (begin % step for begin in origin)
+    padded = np.pad(bands.astype(np.float64), ((0, 0), (top, 0), (left, 0)), mode="edge")
+    labels = skimage_slic(
+        np.moveaxis(padded, 0, -1),
+        n_segments=max(1, round(padded[0].size / step**2)),
+        # Its reference is Lab, 0 … 100, and the stretch is 0 … 1; by the span it would scale each block for itself.
+        compactness=options.compactness / 100.0 / (float(np.ptp(padded)) or 1.0),
         start_label=1,
         convert2lab=False,
         channel_axis=-1,
     )
-    return np.where(valid, labels.astype(np.int64), NONE)
+    data = np.where(valid, labels[top:, left:], 0)  # with its own `mask` it takes minutes where data are missing
+    return label(data, background=0, connectivity=1).astype(np.int64) - 1
 
 
 def block_superpixels(labels: NDArray[np.int32], block: Tile) -> BlockSuperpixels:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.segment.superpixels import block_of
 
-_FIXED = 4096  # looks are summed in 1/4096 of the stretch
+FIXED = 4096  # looks are summed in 1/4096 of the stretch
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Votes:
     numbers : (n,) int64, ascending, the superpixels in the tile's read window
     votes : (n, code) int64, feathered sum of what its pixels give to each code
     pixels : (n,) int64, pixels in the tile's core
-    looks : (n, look) int64, sum of `_FIXED` times the looks of these pixels
+    looks : (n, look) int64, sum of `FIXED` times the looks of these pixels
     pairs : (m, 2) int64, numbers of superpixels that touch in the core or on its right or lower side
     borders : (m,) int64, pixel sides that a pair has in common
     """
@@ -93,7 +93,7 @@ def count_votes(
     index[data] = inverse
     inner = data[core]
     own = index[core][inner]
-    fixed = np.rint(looks[:, *core][:, inner] * _FIXED)
+    fixed = np.rint(looks[:, *core][:, inner] * FIXED)
     sums = np.stack([np.bincount(own, layer, minlength=len(seen)) for layer in fixed], axis=1).astype(np.int64)
     pairs, borders = _touching(index, core)
     return Votes(
@@ -135,7 +135,7 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
         numbers=numbers[kept],
         votes=votes[kept] / votes[kept].sum(axis=1, keepdims=True),
         pixels=pixels[kept],
-        looks=looks[kept] / (_FIXED * pixels[kept, None]),
+        looks=looks[kept] / (FIXED * pixels[kept, None]),
         pairs=pairs,
         borders=borders,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -16,17 +17,21 @@ def merges(
     weights: NDArray[np.float64],
     borders: NDArray[np.float64],
     *,
-    interleaving: float,
-    weight_power: float,
+    options_at: Callable[[int], tuple[float, float]],
 ) -> list[tuple[Class, Class]]:
-    """Return which classes are joined, one pair after the other, until two are left."""
+    """Return which classes are joined, one pair after the other, until two are left.
+
+    Parameters
+    ----------
+    options_at : number of classes that are left → power of their sizes, interleaving
+    """
     classes = [frozenset([leaf]) for leaf in range(len(centres))]
     joined = []
     while len(classes) > 2:
-        a, b = min(
-            combinations(classes, 2),
-            key=lambda pair: cost(pair[0], pair[1], centres, weights, borders, interleaving, weight_power),
-        )
+        options = options_at(len(classes))
+        pairs = list(combinations(classes, 2))
+        costs = [cost(a, b, centres, weights, borders, *options) for a, b in pairs]
+        a, b = pairs[costs.index(min(costs))]
         classes = sorted([one for one in classes if one not in (a, b)] + [a | b], key=min)
         joined.append((a, b))
     return joined
@@ -38,8 +43,8 @@ def cost(
     centres: NDArray[np.float64],
     weights: NDArray[np.float64],
     borders: NDArray[np.float64],
+    size_power: float,
     interleaving: float,
-    weight_power: float,
 ) -> float:
     """Squared distance of the means, times size, less for what lies among each other."""
     mean_a, mean_b = (np.average(centres[list(one)], axis=0, weights=weights[list(one)]) for one in (a, b))
@@ -48,7 +53,7 @@ def cost(
     everything = frozenset(range(len(centres)))
     whole_a, whole_b = length(a, everything - a, borders), length(b, everything - b, borders)
     share = common / math.sqrt(whole_a * whole_b) if common else 0.0
-    size = (size_a * size_b / (size_a + size_b)) ** weight_power
+    size = (size_a * size_b / (size_a + size_b)) ** size_power
     return float(((mean_a - mean_b) ** 2).sum() * size * math.exp(-interleaving * share))
 
 
