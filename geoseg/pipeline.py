@@ -51,7 +51,7 @@ def segment_scene(
     with open_work(str(scene), outputs, config or Config(), options or RunOptions(), progress or Silent()) as work:
         if work.finished:
             return results.of_finished_run(outputs, work)
-        with open_executor(cluster or ClusterOptions()) as work.executor:
+        with open_executor(work.places(cluster or ClusterOptions())) as work.executor:
             job = work.survey()
             work.learn()
             work.each_block("superpixels", tile_steps.make_superpixels)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from geoseg import __version__, scene_steps
-from geoseg.cluster import Executor, Serial
+from geoseg.cluster import ClusterOptions, Executor, Serial
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
 from geoseg.grid import TileGrid
@@ -25,7 +26,8 @@ from geoseg.tile_steps import Job, block_grid
 
 log = logging.getLogger(__name__)
 
-_BYTES_PER_PIXEL = 3  # of the run folder and the results on scenes of all kinds; see docs/benchmarks.md
+_WORKERS_ON_A_GPU = 4  # each has its own half GiB there; superpixels and outlines are still made by the processor
+_BYTES_PER_PIXEL = 5  # of the run folder and the results together; see docs/benchmarks.md
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,13 @@ class Work:
     executor: Executor = field(default_factory=Serial)
     failed: dict[int, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def places(self, cluster: ClusterOptions) -> ClusterOptions:
+        """Say who works where nobody has said it: on a GPU fewer processes than there are cores."""
+        undecided = (cluster.workers, cluster.scheduler, cluster.scheduler_file) == (None, None, None)
+        if self.device == "cpu" or not undecided:
+            return cluster
+        return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_ON_A_GPU))
 
     def survey(self) -> Job:
         """Look at the whole scene; return what every later step must know."""
