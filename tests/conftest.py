@@ -30,6 +30,8 @@ harmonize: {classes: 5}
 polygons: {min_pixels: 12, simplify: 0}
 """
 
+collect_ignore = ["qgis_probe.py"]  # runs under the Python of QGIS; looking for doctests would import it
+
 
 @dataclass(frozen=True)
 class Ended:
