@@ -25,8 +25,10 @@ from geoseg.segment.votes import FIXED, Ground, Votes
 _VOTE_WEIGHT = 0.1  # of the votes' square roots against looks in units of the stretch
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 _MOST_SAMPLES = 40_000  # superpixels from which the fine classes are found
+_RESTARTS = 5  # of k-means, the best counts; with one alone a small ground is kept or lost by luck
 _ROUNDS = 10  # of passing on what neighbouring tiles say; a word goes no further than as many tiles
 _TEXTURE_WEIGHT = 0.3
+_NOTHING = 1e-9  # squared distance at which looks are the same
 _OVERLAP_SHARE = 0.5  # of the neighbours' word against the code's own looks
 
 
@@ -136,6 +138,8 @@ def translate(
 
     The codes are grouped by their looks; then each listens to the codes that neighbouring tiles give the same ground,
     and keeps at the same time to its own looks. That anchor keeps classes from chaining together from tile to tile.
+    How much a code belongs to a group by its looks is the membership of fuzzy c-means (Bezdek 1981) with m = 1.5:
+    half and half where it lies halfway, whatever the scale.
 
     Parameters
     ----------
@@ -152,8 +156,7 @@ def translate(
     used = mass > 0
     centres = _fine_centres(described[used], mass[used] ** _SIZE_POWER, n_scene_codes, seed)
     distance = ((described[:, None] - centres[None]) ** 2).sum(axis=-1)
-    width = max(float(np.average(distance[used].min(axis=1), weights=mass[used])), 1e-6)
-    own = np.exp(-(distance - distance.min(axis=1, keepdims=True)) / (2 * width))
+    own = 1 / (distance + _NOTHING) ** 2
     own /= own.sum(axis=1, keepdims=True)
     said = np.asarray(overlaps.sum(axis=1)).ravel()
     heard = np.where(said > 0, _OVERLAP_SHARE, 0.0)[:, None]
@@ -184,7 +187,7 @@ def _fine_centres(
     rows = np.unique(np.linspace(0, len(described) - 1, min(len(described), _MOST_SAMPLES)).astype(int))
     n_distinct = len(np.unique(described[rows], axis=0))
     with threadpool_limits(1):  # the order in which threads add up would change the last digits
-        means = KMeans(min(n_centres, n_distinct), n_init=1, random_state=seed, max_iter=100)
+        means = KMeans(min(n_centres, n_distinct), n_init=_RESTARTS, random_state=seed, max_iter=100)
         means.fit(described[rows], sample_weight=weights[rows])
     centres: NDArray[np.float64] = means.cluster_centers_
     taken = np.unique(_nearest(described, centres))
