@@ -69,8 +69,8 @@ def make_superpixels(job: Job, number: int) -> None:
     job.run.put("superpixels", number, {"labels": made.labels, "home": made.home})
 
 
-def segment_tile(job: Job, number: int) -> int:
-    """Give a tile's pixels codes and count its votes; return how many pixels of its core are data."""
+def segment_tile(job: Job, number: int) -> None:
+    """Give a tile's pixels codes and count its votes."""
     tile = job.tiles.tile(number)
     margin = channels.REACH + job.config.network.reach
     wide = tile.read.expanded(margin, job.scene.geobox.shape)
@@ -84,7 +84,6 @@ def segment_tile(job: Job, number: int) -> int:
     index = np.searchsorted(table.numbers, numbers[core]).astype(np.int32)
     job.run.put("map", number, {"index": np.where(numbers[core] >= 0, index, superpixels.NONE)})
     job.run.put("votes", number, table.to_arrays())
-    return int(valid[tile.core.within(wide)].sum())
 
 
 def gather_block(job: Job, number: int) -> None:

@@ -198,11 +198,10 @@ def test_a_batch_is_never_empty_nor_leaves_other_workers_without_tiles(n_waiting
 
 
 def test_few_slow_tiles_are_shared_evenly(executors):
-    outcomes = list(executors["two workers"].run(nap, 0.25, range(8)))
+    # naps long enough that a busy machine, slow to hand out the next one, does not decide who gets it
+    outcomes = list(executors["two workers"].run(nap, 1.0, range(8)))
 
-    shares = Counter(outcome.result for outcome in outcomes).values()
-    assert len(shares) == 2
-    assert min(shares) >= 2  # 4 on an idle machine
+    assert sorted(Counter(outcome.result for outcome in outcomes).values()) in ([4, 4], [3, 5])
 
 
 def test_a_batch_of_slow_tiles_comes_back_after_a_second_with_what_it_has():

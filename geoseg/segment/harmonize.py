@@ -27,7 +27,7 @@ _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small 
 _MOST_SAMPLES = 40_000  # superpixels from which the fine classes are found
 _RESTARTS = 5  # of k-means, the best counts; with one alone a small ground is kept or lost by luck
 _ROUNDS = 10  # of passing on what neighbouring tiles say; a word goes no further than as many tiles
-_TEXTURE_WEIGHT = 0.3
+_TEXTURE_WEIGHT = 0.3  # of the textures' square roots, likewise
 _NOTHING = 1e-9  # squared distance at which looks are the same
 _OVERLAP_SHARE = 0.5  # of the neighbours' word against the code's own looks
 
@@ -92,7 +92,7 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int, seed: i
         fine, code_class = _nearest(described, centres), np.zeros(0, np.int64)
     n_fine = int(fine.max()) + 1
     return Harmony(
-        centres=centres[:n_fine] if len(centres) else centres,
+        centres=centres,
         code_class=code_class,
         tree=_tree(ground, fine, n_fine, described, options),
         looks=_means(ground.looks, ground.pixels, fine, n_fine),
