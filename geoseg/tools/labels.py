@@ -15,6 +15,7 @@ import rasterio.windows
 from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
+from rasterio._err import CPLE_BaseError  # rasterio lets it out, but gives it no public name
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
@@ -172,9 +173,9 @@ def _warped(src: Any, path: str | Path, own: GeoBox, geobox: GeoBox) -> Iterator
             width=geobox.shape[1],
             resampling=Resampling.nearest,
             nodata=0 if src.nodata is None else src.nodata,
-            tolerance=0,  # an approximation would depend on the windows
+            tolerance=1e-6,  # px; a coarser approximation would depend on the windows, and of 0 rasterio makes an error
         )
-    except RasterioError as err:
+    except (RasterioError, CPLE_BaseError) as err:
         reason = " ".join(str(err.__cause__ or err).split())
         raise RasterError(
             f"{path} cannot be brought onto the grid of the classes: {reason}. Warp it first, with gdalwarp -r near."
