@@ -12,6 +12,7 @@ from shapely import MultiPolygon, Point, Polygon, box
 
 from geoseg.errors import ConfigError, RasterError
 from geoseg.tools import evaluate as module
+from geoseg.tools import reference
 from geoseg.tools.evaluate import evaluate
 
 from .conftest import TRANSFORM, run_command
@@ -287,16 +288,17 @@ def test_polygon_as_wide_as_the_world_covers_the_scene(pair, tmp_path):
     assert found.agreement.per_label[0].pixels == 60 * 80
 
 
-def test_polygon_that_comes_last_lies_on_top_in_every_window(pair, polygons_file, monkeypatch):
-    draw = np.random.default_rng(3)
-    corners = draw.integers(0, 50, (60, 2))
+@pytest.mark.parametrize("name", ["truth.gpkg", "truth.parquet"])
+def test_polygon_that_comes_last_lies_on_top_in_every_window_and_batch(pair, polygons_file, monkeypatch, name):
+    corners = np.random.default_rng(3).integers(0, 50, (60, 2))
     shapes = [box(x, y, x + 25, y + 9) for x, y in corners.tolist()]
-    path = polygons_file(shapes, kind=[f"kind {i % 3}" for i in range(60)])
+    path = polygons_file(shapes, name, kind=[f"kind {i % 3}" for i in range(60)])
     top = np.zeros(SHAPE, int)
     for i, (x, y) in enumerate(corners):
         top[y : y + 9, x : x + 25] = i % 3 + 1
 
     monkeypatch.setattr(module, "_WINDOW", (16, 16))
+    monkeypatch.setattr(reference, "_ROWS_PER_BATCH", 7)
     found = evaluate(pair[0], path, field="kind").agreement
 
     assert [row.pixels for row in found.per_label] == np.bincount(top.ravel())[1:].tolist()

@@ -184,9 +184,7 @@ def _count(found: Labels, truth: Labels, reach: int, tile: int) -> tuple[Conting
     shape = found.geobox.shape
     pairs, borders, seams = None, np.zeros(len(BorderCounts._fields), np.int64), None
     for core in _windows(shape):
-        read = core.expanded(
-            reach + 1, shape
-        )  # and one more, as whether a pixel is on a border is seen from its neighbours
+        read = core.expanded(reach + 1, shape)  # one more, because a pixel on a border is known by its neighbours
         inner = core.within(read)
         classes, labels = found.read(read), truth.read(read)
         of_window = count_pairs(classes[inner], labels[inner])
