@@ -226,6 +226,15 @@ def test_rasters_without_a_crs_are_compared_pixel_by_pixel_and_say_so(pair, make
         evaluate(*bare, tolerance=3)
 
 
+def test_raster_without_a_crs_and_of_another_shape_is_named(pair, make_raster):
+    small = make_raster(pair[3][None, :9], "small.tif", crs=None)
+
+    assert "-a_srs EPSG:<code> " + str(small) in refused(1, pair[0], "--reference", small)
+    line = refused(1, small, "--reference", pair[0])
+    assert "the class raster has no CRS" in line
+    assert line.endswith("-a_srs EPSG:<code> CLASSES")
+
+
 # --- polygons -----------------------------------------------------------------------------------------------------
 
 

@@ -133,11 +133,11 @@ def _pixel_by_pixel(path: str | Path, own: GeoBox, geobox: GeoBox) -> tuple[str,
     """Say that two rasters are compared without a CRS; only the same grid, or none at all, is good enough for that."""
     placed = not (own.transform.is_identity or geobox.transform.is_identity)
     if own.shape != geobox.shape or (placed and not _same_corners(own, geobox)):
-        missing = str(path) if not own.crs else "the class raster"
+        missing, file = ("the class raster", "CLASSES") if own.crs else (str(path), str(path))
         raise RasterError(
             f"{missing} has no CRS, so a reference of {own.shape} and classes of {geobox.shape} (rows, cols) with "
             "corners of their own cannot be laid over each other. Give it one first: "
-            f"gdal_edit.py -a_srs EPSG:<code> {path}"
+            f"gdal_edit.py -a_srs EPSG:<code> {file}"
         )
     return (f"one of the rasters has no CRS; {path} was compared with the classes pixel by pixel.",)
 
