@@ -4,7 +4,8 @@
 
 FOLDER holds pairs NAME_rgb.tif and NAME_labels.tif (0 = no label). Three procedural scenes of known truth come along.
 Each scene is segmented twice per seed, in tiles of 512 px and as one tile; the seam column is the border density on the
-tile lines over that of the single tile on the same lines.
+tile lines over that of the single tile on the same lines. The other scores are those of `geoseg evaluate`; recall is
+that of the borders, density the share of pixels that lie on one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from geoseg.tools.evaluate import evaluate
+
 TILE = 512
 
 
@@ -28,7 +31,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("options", nargs="*")
     args = parser.parse_args()
-    print("scene                 seed classes    OA  mIoU   NMI density  seam differ s/Mpx")
+    print("scene                 seed classes    OA  mIoU   NMI recall density  seam differ s/Mpx")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         pairs = [(p, p.with_name(p.name.replace("_rgb", "_labels"))) for p in sorted(args.folder.glob("*_rgb.tif"))]
@@ -44,8 +47,8 @@ def figures(row: np.ndarray) -> str:
     return (
         f"{row[0]:7.0f} "
         + " ".join(f"{value:5.3f}" for value in row[1:4])
-        + "   "
-        + " ".join(f"{value:5.3f}" for value in row[4:])
+        + f"  {row[4]:5.3f}   "
+        + " ".join(f"{value:5.3f}" for value in row[5:])
     )
 
 
@@ -62,13 +65,12 @@ def row(scene: Path, truth: Path, seed: str, options: list[str], folder: Path) -
     begin = time.monotonic()
     tiled = segment(scene, folder / "tiled.gpkg", "--tile-size", TILE, "--seed", seed, *options)
     seconds = time.monotonic() - begin
-    labels = read(truth)
-    single = segment(scene, folder / "single.gpkg", "--tile-size", max(labels.shape), "--seed", seed, *options)
+    single = segment(scene, folder / "single.gpkg", "--tile-size", max(tiled.shape), "--seed", seed, *options)
     seam = line_density(tiled) / max(line_density(single), 1e-9)
-    n_classes = len(np.unique(tiled[tiled > 0]))
     differ = float((tiled != single).mean())
-    density = float(borders(tiled, 0).mean() + borders(tiled, 1).mean())
-    return np.array([n_classes, *scores(tiled, labels), density, seam, differ, seconds / labels.size * 1e6])
+    scores = evaluate(folder / "tiled.tif", truth, tile=TILE).to_dict()
+    named = ("n_classes", "oa", "miou", "nmi", "boundary_recall", "boundary_density")
+    return np.array([*(scores[name] for name in named), seam, differ, seconds / tiled.size * 1e6])
 
 
 def segment(scene: Path, out: Path, *options: object) -> np.ndarray:
@@ -94,25 +96,6 @@ def line_density(labels: np.ndarray) -> float:
     lines = [borders(labels, 1)[:, line - 1] for line in range(TILE, labels.shape[1] - 9, TILE)]
     lines += [borders(labels, 0)[line - 1] for line in range(TILE, labels.shape[0] - 9, TILE)]
     return float(np.mean([line.mean() for line in lines]))
-
-
-def scores(classes: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
-    """Return overall accuracy and mean IoU, every class mapped to its most frequent label, and NMI."""
-    keep = (truth > 0) & (classes > 0)
-    _, c = np.unique(classes[keep], return_inverse=True)
-    _, t = np.unique(truth[keep], return_inverse=True)
-    table = np.bincount(c * (t.max() + 1) + t).astype(float)
-    table = np.pad(table, (0, -len(table) % (t.max() + 1))).reshape(-1, t.max() + 1)
-    confusion = np.zeros((table.shape[1],) * 2)
-    np.add.at(confusion, table.argmax(axis=1), table)
-    hit = np.diag(confusion)
-    iou = hit / (confusion.sum(axis=0) + confusion.sum(axis=1) - hit)
-    p = table / table.sum()
-    of_class, of_truth = p.sum(axis=1, keepdims=True), p.sum(axis=0, keepdims=True)
-    some = p > 0
-    mutual = (p[some] * np.log(p[some] / (of_class * of_truth)[some])).sum()
-    entropy = -(of_class * np.log(of_class)).sum() - (of_truth * np.log(of_truth)).sum()
-    return float(hit.sum() / table.sum()), float(iou.mean()), float(2 * mutual / entropy)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,8 @@ def read_aoi(path: Path, geobox: GeoBox) -> bytes:
         raise RasterError(f"the area of interest {path} has no CRS, so it cannot be laid over the scene.")
     shapes = shapely.make_valid(np.asarray(frame.geometry.dropna().array, object))
     if frame.crs != geobox.crs:
-        near = _clipped(shapes, geobox, frame.crs.to_wkt())
-        moved = geopandas.GeoSeries(near, crs=frame.crs).to_crs(geobox.crs)
-        shapes = shapely.make_valid(np.asarray(moved.array, object))
-    area = shapely.union_all(_polygons(shapes))
+        shapes = reproject(shapes, frame.crs.to_wkt(), geobox)
+    area = shapely.union_all(polygons_among(shapes)[0])
     if area.is_empty or not area.intersects(frame_of(geobox)):
         raise RasterError(f"the area of interest {path} has no polygon that touches the scene.")
     return shapely.to_wkb(area)
@@ -71,6 +69,39 @@ def frame_of(geobox: GeoBox) -> Any:
     return shapely.Polygon([geobox.transform @ corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))])
 
 
+def reproject(shapes: NDArray[np.object_], crs: str, geobox: GeoBox) -> NDArray[np.object_]:
+    """Bring what of the valid shapes lies near a scene into its CRS; the others become empty."""
+    outline = outline_near(geobox, crs)
+    if outline is not None:  # a shape as wide as the world does not survive reprojection
+        left, bottom, right, top = outline.bounds
+        step = max(right - left, top - bottom) / (1 + 2 * _MARGIN) / _STEPS
+        shapes = np.asarray(shapely.segmentize(shapely.intersection(shapes, outline), step))
+    moved = geopandas.GeoSeries(shapes, crs=crs).to_crs(geobox.crs)
+    return np.asarray(shapely.make_valid(np.asarray(moved.array, object)))
+
+
+def outline_near(geobox: GeoBox, crs: str) -> Any:
+    """Return a box in another CRS that holds a scene with some room; None where that CRS cannot say it."""
+    try:
+        left, bottom, right, top = rasterio.warp.transform_bounds(geobox.crs, crs, *frame_of(geobox).bounds)
+    except RasterioError:
+        return None  # the scene goes beyond what that CRS can say
+    if not np.isfinite([left, bottom, right, top]).all() or left >= right:
+        return None  # likewise, or it crosses the date line
+    return shapely.box(left, bottom, right, top).buffer(_MARGIN * max(right - left, top - bottom), join_style="mitre")
+
+
+def polygons_among(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the polygons among the shapes, and the position of the shape that each comes from.
+
+    Lines and points, also those from repair, have no area.
+    """
+    parts, source = shapely.get_parts(shapes, return_index=True)
+    parts, again = shapely.get_parts(parts, return_index=True)  # a collection may hold a multipolygon
+    chosen = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    return np.asarray(parts[chosen]), np.asarray(source[again][chosen])
+
+
 def _layer(path: Path) -> str:
     """Return the name of the only layer with geometry."""
     layers = [name for name, geometry in pyogrio.list_layers(path) if geometry is not None]
@@ -78,25 +109,6 @@ def _layer(path: Path) -> str:
         told = f"the layers {', '.join(layers)}" if layers else "no layer with geometry"
         raise RasterError(f"the area of interest {path} has {told}; give a file with one layer of polygons.")
     return str(layers[0])
-
-
-def _clipped(shapes: NDArray[np.object_], geobox: GeoBox, crs: str) -> NDArray[np.object_]:
-    """Return what of the shapes is near the scene: a shape as wide as the world does not survive reprojection."""
-    try:
-        left, bottom, right, top = rasterio.warp.transform_bounds(geobox.crs, crs, *frame_of(geobox).bounds)
-    except RasterioError:
-        return shapes  # the scene goes beyond what that CRS can say
-    if not np.isfinite([left, bottom, right, top]).all() or left >= right:
-        return shapes  # likewise, or it crosses the date line
-    size = max(right - left, top - bottom)
-    box = shapely.box(left, bottom, right, top).buffer(_MARGIN * size, join_style="mitre")
-    return np.asarray(shapely.segmentize(shapely.intersection(shapes, box), size / _STEPS))
-
-
-def _polygons(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Return the polygons among the shapes; lines and points, also those from repair, have no area."""
-    parts = shapely.get_parts(shapely.get_parts(shapes))  # twice: a collection may hold a multipolygon
-    return np.asarray(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
 
 
 @functools.lru_cache(maxsize=1)  # the same for every tile of a run

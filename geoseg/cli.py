@@ -145,6 +145,31 @@ def scene(out: Path, size: str, truth: Path | None, **options: Any) -> int:
     return EXIT_DONE
 
 
+@commands.command()
+@click.argument("classes")
+@click.option("--reference", required=True, help="Raster of labels (0 = no label), or polygons.")
+@click.option("--field", metavar="NAME", help="Of polygons: the number or word of each.  [default: inside or outside]")
+@click.option("--layer", metavar="NAME", help="Of polygons, where the file has several.")
+@click.option("--tolerance", type=float, metavar="METRES", help="Of the borders.  [default: 3 pixels]")
+@click.option("--tile", "tile_", type=int, default=512, show_default=True, help="Pixels between possible seams.")
+@click.option("--json", "report", metavar="FILE|-", help="Also write all figures as JSON; - = only that, to stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier JSON file.")
+def evaluate(classes: str, reference: str, tile_: int, report: str | None, **options: Any) -> int:
+    """Score CLASSES, a class raster, against a reference: accuracy, agreement, borders and seams."""
+    from geoseg.tools.evaluate import evaluate as score
+    from geoseg.tools.scoreboard import check_report, scoreboard, to_json, write_report
+
+    overwrite = options.pop("overwrite")
+    target = None if report in (None, "-") else Path(str(report))
+    if target is not None:
+        check_report(target, (classes, reference), overwrite=overwrite)
+    evaluation = score(classes, reference, tile=tile_, **options)
+    click.echo(to_json(evaluation) if report == "-" else scoreboard(evaluation))
+    if target is not None:
+        write_report(target, evaluation, overwrite=overwrite)
+    return EXIT_DONE
+
+
 def _config(options: dict[str, Any]) -> Any:
     from geoseg.config import load_config
 

@@ -85,7 +85,7 @@ def open_scene(path: str | Path, *, bands: tuple[int, ...] = (), aoi: str | Path
     RasterError : not there, not readable, no place on the map, colours instead of measurements, no such band
     """
     _handle.cache_clear()  # a member of a mosaic may have changed since the last run in this process
-    with _opened(str(path)) as src:
+    with opened(str(path)) as src:
         chosen = _choose_bands(src, str(path), bands)
         _check_place(src, str(path))
         geobox = GeoBox(src.shape, src.transform, _wkt(src, str(path)))
@@ -94,6 +94,18 @@ def open_scene(path: str | Path, *, bands: tuple[int, ...] = (), aoi: str | Path
         files = tuple(src.files) or (str(path),)
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
     return Scene(str(path), geobox, chosen, names, colours, area, files)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """Open a raster as rasterio's dataset, safely and with GDAL's settings for as long as it is open.
+
+    Raises
+    ------
+    RasterError : not there, or not readable
+    """
+    with rasterio.Env(**_GDAL), _open(path) as source:
+        yield source
 
 
 def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -208,12 +220,6 @@ def _valid(handle: Any, bands: tuple[int, ...], part: rasterio.windows.Window) -
 
 def _alpha(src: Any) -> list[int]:
     return [band for band, meaning in zip(src.indexes, src.colorinterp, strict=True) if meaning == ColorInterp.alpha]
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    with rasterio.Env(**_GDAL), _open(path) as source:
-        yield source
 
 
 def _open(path: str) -> Any:
