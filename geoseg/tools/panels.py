@@ -92,7 +92,7 @@ def write_png(path: Path, picture: Image.Image) -> None:
     OutputError : it cannot be written; nothing is left behind then
     """
     with staged(path) as folder, writing(path):
-        picture.save(folder / path.name, format="PNG", optimize=True)
+        picture.save(folder / path.name, format="PNG")
 
 
 def write_gif(path: Path, frames: Sequence[Image.Image]) -> None:
