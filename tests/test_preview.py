@@ -129,8 +129,9 @@ def test_classes_have_as_many_colours_as_classes(drawn, level, n):
 
 
 def test_classes_of_a_whole_scene_are_those_of_geoseg_tile(make_raster, quick, tmp_path):
-    scene = make_raster(fields((90, 90)))
-    config = replace(quick, harmonize=replace(quick.harmonize, classes=4))
+    scene = make_raster(fields((90, 90), patch=10))
+    small = replace(quick.polygons, min_pixels=150)  # a field has 100
+    config = replace(quick, harmonize=replace(quick.harmonize, classes=4), polygons=small)
     outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
     segment_scene(scene, outputs, config, options=RunOptions(device="cpu"), cluster=ClusterOptions(workers=0))
     options = PreviewOptions(classes=(4,), stage="classes", device="cpu")
@@ -147,6 +148,8 @@ def test_animation_has_the_states_after_1_2_4_8_steps_and_at_the_end(drawn):
 
     assert len(frames) == 5
     assert len({frame.tobytes() for frame in frames}) == 5
+    first, fourth = frames[0, GAP : GAP + SIDE], frames[3, GAP : GAP + SIDE]  # without the captions
+    assert (first != fourth).any()
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(1, [1]), (4, [1, 2, 4]), (6, [1, 2, 4, 6])])
