@@ -53,26 +53,29 @@ def _grouped(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return add
 
 
-_RESULT_OPTIONS = _grouped(
+_METHOD_OPTIONS = _grouped(
     click.option("--config", metavar="NAME|FILE", help="A named configuration or a YAML file; options go over it."),
     click.option("--bands", metavar="N,N,…", help="Numbers of the bands to use, from 1.  [default: all but alpha]"),
     click.option(
         "--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data."
     ),
-    click.option("--classes", type=int, help="At most this many classes.  [default: 16]"),
     click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]"),
     click.option("--halo", type=int, help="Pixels that neighbouring tiles share on each side.  [default: 32]"),
-    click.option("--min-pixels", type=int, help="Smaller regions go to a neighbour.  [default: 64]"),
-    click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
     click.option(
         "--prior", type=click.Choice(["scene", "none"]), help="One network for all tiles, or each from nothing."
     ),
     click.option("--tile-steps", type=int, help="Steps of backprop on each tile.  [default: 0 with --prior scene]"),
     click.option("--superpixels", type=click.Choice(["felzenszwalb", "slic"]), help="[default: felzenszwalb]"),
     click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
+    click.option("--min-pixels", type=int, help="Smaller regions go to a neighbour.  [default: 64]"),
 )
+_POLYGON_OPTIONS = _grouped(
+    click.option("--classes", type=int, help="At most this many classes.  [default: 16]"),
+    click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
+)
+_DEVICE_OPTION = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 _WORK_OPTIONS = _grouped(
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    _DEVICE_OPTION,
     click.option("--workers", type=int, help="Processes; 0 = all in this one.  [default: one per core]"),
     click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs already."),
     click.option("--scheduler-file", type=click.Path(), help="The file that such a scheduler has written."),
@@ -95,7 +98,8 @@ _TALK_OPTIONS = _grouped(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
 @click.option("--class-raster", type=click.Path(path_type=Path), help="Also write the classes as a COG.")
 @click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
-@_RESULT_OPTIONS
+@_POLYGON_OPTIONS
+@_METHOD_OPTIONS
 @_WORK_OPTIONS
 @_TALK_OPTIONS
 def tile(scene: str, **options: Any) -> int:
@@ -123,6 +127,61 @@ def tile(scene: str, **options: Any) -> int:
         )
         progress.summary(result)
     return EXIT_TILES_FAILED if result.failed else EXIT_DONE
+
+
+@commands.command()
+@click.argument("scene")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The picture, a .png.  [default: SCENE_preview.png in this folder]"
+)
+@click.option("--window", metavar="COL,ROW,WIDTH,HEIGHT", help="Pixels to show.  [default: the most varied ones]")
+@click.option("--size", type=int, default=512, show_default=True, help="Sides of the most varied window, in pixels.")
+@click.option("--classes", metavar="N,N,…", help="At how many classes.  [default: 4,8,16]")
+@click.option(
+    "--stage",
+    type=click.Choice(["all", "scene", "superpixels", "classes"]),
+    default="all",
+    show_default=True,
+    help="What to show.",
+)
+@click.option(
+    "--animation",
+    type=click.Path(path_type=Path),
+    help="Also write a .gif: labels after 1, 2, 4, … steps from nothing.",
+)
+@click.option("--steps", type=int, help="Of the animation, at most.  [default: 128]")
+@_METHOD_OPTIONS
+@_DEVICE_OPTION
+@click.option("--overwrite", is_flag=True, help="Replace earlier pictures.")
+@_TALK_OPTIONS
+def preview(scene: str, **options: Any) -> int:
+    """Show a window of SCENE as picture, superpixels and classes, in seconds; the classes are those of the window."""
+    from geoseg.grid import Window
+    from geoseg.show import show
+    from geoseg.tools.preview import PreviewOptions, preview
+
+    window = _whole_numbers(options["window"], "--window", "0,0,512,512", n=4)
+    levels = _whole_numbers(options["classes"], "--classes", "4,8,16") or []
+    most = max(levels, default=None)
+    with show(quiet=options["quiet"]) as progress:
+        _start_log(options)
+        made = preview(
+            scene,
+            options["out"] or Path(f"{Path(scene).stem}_preview.png"),
+            _config(options | {"classes": most, "simplify": None}),
+            options=PreviewOptions(
+                window=None if window is None else Window(*window),
+                classes=tuple(levels),
+                **{
+                    name: options[name]
+                    for name in ("size", "stage", "animation", "steps", "aoi", "overwrite", "device")
+                },
+            ),
+            progress=progress,
+        )
+        files, place = ", ".join(map(str, made.paths)), ",".join(map(str, made.window))
+        progress.finish(f"window {place} in {made.seconds:.0f} s: {files}")
+    return EXIT_DONE
 
 
 @commands.command()
@@ -175,7 +234,7 @@ def _config(options: dict[str, Any]) -> Any:
 
     return load_config(
         options["config"],
-        bands=_band_numbers(options["bands"]),
+        bands=_whole_numbers(options["bands"], "--bands", "4,3,2"),
         prior=options["prior"],
         tile_steps=options["tile_steps"],
         seed=options["seed"],
@@ -188,12 +247,13 @@ def _config(options: dict[str, Any]) -> Any:
     )
 
 
-def _band_numbers(text: str | None) -> list[int] | None:
+def _whole_numbers(text: str | None, option: str, example: str, *, n: int | None = None) -> list[int] | None:
+    """Return the numbers of a list such as `example`; there must be `n` of them, None = any number."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{text!r} is no list of band numbers; write them as 4,3,2.", param_hint="--bands")
+    if not all(part.isdecimal() for part in parts) or len(parts) != (n or len(parts)):
+        raise click.BadParameter(f"{text!r} is no list of numbers; write them as {example}.", param_hint=option)
     return [int(part) for part in parts]
 
 

@@ -131,12 +131,23 @@ def of_finished_run(outputs: Outputs, work: Work) -> Result:
     return Result(outputs, report["n_regions"], report["n_classes"], failed, report["seconds"])
 
 
+def class_colours(job: Job, looks: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the colours of classes that are shown, (class, 3) uint8: means in the scene's stretch, told apart.
+
+    Parameters
+    ----------
+    looks : (class, look) float64
+    """
+    shown = looks[:, list(job.scene.red_green_blue)]
+    return distinct(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
+
+
 def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Content:
     class_of_fine = harmony.tree.level(job.config.harmonize.classes)
     n_classes = int(class_of_fine.max())
     levels = {n: _coarser(harmony, class_of_fine, n) for n in (2, 4, 8, 16, 32, 64, 128) if n < n_classes}
     pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
-    legend = Legend.of_classes(distinct(_colours(job, class_looks(harmony, class_of_fine)[1:])), pixels)
+    legend = Legend.of_classes(class_colours(job, class_looks(harmony, class_of_fine)[1:]), pixels)
     sums = ((_sums(job, tile), regions.of_tile(tile)[1:]) for tile in work.tiles)
     total = attributes.combine(sums, len(regions))
     names = np.array([*legend.hexes])
@@ -157,12 +168,6 @@ def _coarser(harmony: Harmony, class_of_fine: NDArray[np.int64], n_classes: int)
     coarser = np.zeros(int(class_of_fine.max()) + 1, np.int64)
     coarser[class_of_fine] = harmony.tree.level(n_classes)
     return coarser
-
-
-def _colours(job: Job, looks: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the mean colours of classes in the scene's stretch, (class, 3) uint8."""
-    shown = looks[:, list(job.scene.red_green_blue)]
-    return np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8)
 
 
 def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _STEPS = {
     "survey": "look at the scene",
     "learn": "learn the network",
+    "animate": "learn from nothing",
     "superpixels": "make superpixels",
     "segment": "segment tiles",
     "ground": "gather votes",
@@ -69,15 +70,19 @@ class Shown:
         """Show a line that stays."""
         self._console.print(f"geoseg: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
-    def summary(self, result: Result) -> None:
-        """Show what was made."""
+    def finish(self, text: str) -> None:
+        """Show that the last step is done, and a line that stays."""
         self._finish_line()
         self._step = ""
         if self._bars is not None:
             self._bars.stop()
+        self.note(text)
+
+    def summary(self, result: Result) -> None:
+        """Show what was made."""
         files = ", ".join(str(path) for path in result.outputs.paths)
         regions, classes = _count(result.n_regions, "region"), _count(result.n_classes, "class")
-        self.note(f"{regions} of {classes} in {time.monotonic() - self._start:.0f} s: {files}")
+        self.finish(f"{regions} of {classes} in {time.monotonic() - self._start:.0f} s: {files}")
         if result.failed:
             self._console.quiet = False  # an error, and --quiet is silent about all else
             numbers = ", ".join(str(number) for number in sorted(result.failed)[:_MOST_NAMED])
@@ -99,7 +104,7 @@ class Shown:
     def _speed(self) -> str:
         seconds = time.monotonic() - self._begin
         n_new = self._done - (self._before or 0)
-        if self._total <= 1 or self._step in ("learn", "write") or n_new <= 0 or seconds <= 0:
+        if self._total <= 1 or self._step in ("learn", "animate", "write") or n_new <= 0 or seconds <= 0:
             return ""
         return f"{self._pixels * n_new / self._total / seconds / 1e6:.1f} Mpx/s"
 

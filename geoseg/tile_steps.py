@@ -76,7 +76,7 @@ def segment_tile(job: Job, number: int) -> None:
     wide = tile.read.expanded(margin, job.scene.geobox.shape)
     pixels, valid = read_leniently(job.scene, wide, core=tile.core)
     read = tile.read.within(wide)
-    numbers = np.where(valid[read], _superpixels_of(job, tile.read), superpixels.NONE)
+    numbers = np.where(valid[read], superpixels_of(job, tile.read), superpixels.NONE)
     looks = channels.looks(job.survey.stretch.apply(pixels, valid), valid)
     core = tile.core.within(tile.read)
     shares = _shares(job, tile, looks, valid, numbers)
@@ -147,20 +147,30 @@ def votes_of(run: RunFolder, number: int) -> Votes:
     return Votes(**run.get("votes", number))
 
 
+def superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
+    """Return the numbers of the superpixels of a window, (y, x) int64; every block that reads it must be made."""
+
+    def load(number: int) -> BlockSuperpixels:
+        arrays = job.run.get("superpixels", number)
+        return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["home"])
+
+    return superpixels.assemble(window, (load(number) for number in job.blocks.reading(window)))
+
+
+def consecutive(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Give superpixels new numbers, from 0 without gaps, (y, x); -1 = no data, which is below 0 in `numbers`."""
+    _, order = np.unique(numbers, return_inverse=True)
+    labels = order.reshape(numbers.shape).astype(np.int32)
+    labels -= (numbers < 0).any()  # no data has the lowest number: it becomes -1
+    return labels
+
+
 def class_looks(harmony: Harmony, class_of_fine: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the mean looks of each class, (class + 1, look) float64; row 0, no data, is 0."""
     n_classes = int(class_of_fine.max())
     weights = np.bincount(class_of_fine, harmony.weights, minlength=n_classes + 1)
     sums = [np.bincount(class_of_fine, harmony.weights * look, minlength=n_classes + 1) for look in harmony.looks.T]
     return np.asarray((np.stack(sums) / np.maximum(weights, 1)).T)
-
-
-def _superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
-    def load(number: int) -> BlockSuperpixels:
-        arrays = job.run.get("superpixels", number)
-        return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["home"])
-
-    return superpixels.assemble(window, (load(number) for number in job.blocks.reading(window)))
 
 
 def _shares(
@@ -181,10 +191,7 @@ def _shares(
     else:
         network = from_arrays(job.run.get("scene", "network"), len(layers), job.config.network).eval()
     if job.config.steps:
-        _, order = np.unique(numbers, return_inverse=True)
-        labels = order.reshape(numbers.shape).astype(np.int32)
-        labels -= (numbers < 0).any()  # no data has the lowest number: it becomes -1
-        patch = Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), labels)
+        patch = Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), consecutive(numbers))
         network = backprop.train(network, patch, job.config.backprop, steps=job.config.steps, device=job.device)
     shares = backprop.shares(
         network,

@@ -159,7 +159,7 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
     outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
     tiles, blocks = _numbers(scene, config)
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
-    device = _device(options.device)
+    device = pick_device(options.device)
     identity = _identity(scene, config, options)
     with open_run(
         _run_dir(outputs, options),
@@ -171,6 +171,19 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
         if not finished:
             run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
         yield Work(run, identity, scene, config, options, progress, device, tiles, blocks, finished)
+
+
+def pick_device(wanted: str) -> str:
+    """Return "cpu" or "cuda", whichever "auto" means here; ConfigError where there is no GPU to take."""
+    if wanted == "cpu":
+        return "cpu"
+    import torch  # only here, because it takes seconds that an error before should not cost
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Take --device cpu or auto.")
+    return "cpu"
 
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
@@ -220,15 +233,3 @@ def _check_room(scene: Scene, folders: set[Path]) -> None:
                 f"{there} has {free / 1e9:.1f} GB of room, and a scene of {rows * cols / 1e6:.0f} Mpx needs about "
                 f"{needed / 1e9:.1f} GB. Make room, or choose another place."
             )
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cpu":
-        return "cpu"
-    import torch  # only here, because it takes seconds that an error before should not cost
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Take --device cpu or auto.")
-    return "cpu"

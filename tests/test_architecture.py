@@ -30,7 +30,7 @@ FLOORS = (
         "geoseg.survey",
     ),
     ("geoseg.work", "geoseg.results", "geoseg.scene_steps", "geoseg.tile_steps"),
-    ("geoseg.show", "geoseg.pipeline"),
+    ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
     ("geoseg.cli", "geoseg.__main__"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

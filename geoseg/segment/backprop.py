@@ -68,7 +68,15 @@ def majority(codes: Tensor, superpixels: Tensor, n_codes: int) -> Tensor:
     return target
 
 
-def train(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, device: str = "cpu") -> CodeNetwork:
+def train(
+    network: CodeNetwork,
+    patch: Patch,
+    options: Backprop,
+    *,
+    steps: int,
+    device: str = "cpu",
+    watch: Callable[[int, CodeNetwork], None] = lambda _step, _network: None,
+) -> CodeNetwork:
     """Run the method on one image.
 
     Parameters
@@ -76,6 +84,7 @@ def train(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, 
     network : where to start; it is not changed. In training mode each step normalises by the image itself, as the
         articles do; in evaluation mode by what was learned, so that codes keep their meaning
     steps : at most; fewer when less than ``options.min_labels`` labels are left
+    watch : shown the number of steps done and the network as it is then, which it must not change
 
     Returns
     -------
@@ -85,11 +94,27 @@ def train(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, 
         trained = _placed(copy.deepcopy(network), device)
         image, superpixels = _on_device([patch], device)
         optimizer = _optimizer(trained, options)
-        for _ in range(steps):
+        for step in range(steps):
             n_labels = _step(trained, optimizer, image, superpixels, options)
+            watch(step + 1, trained)
             if n_labels < options.min_labels:
                 break
         return trained
+
+
+def labels(network: CodeNetwork, patch: Patch, *, device: str = "cpu") -> NDArray[np.int64]:
+    """Return what the method has made of an image so far: each pixel the most frequent code of its superpixel.
+
+    Returns
+    -------
+    (y, x) int64; `IGNORE` where there is no data
+    """
+    with _fixed_threads(), torch.no_grad():
+        image, superpixels = _on_device([patch], device)
+        scores = _scores(copy.deepcopy(network), image)  # a copy, as in training mode it keeps statistics
+        target = majority(scores.argmax(dim=1), superpixels, scores.shape[1])
+        found: NDArray[np.int64] = target.reshape(patch.superpixels.shape).cpu().numpy()
+        return found
 
 
 def learn(
