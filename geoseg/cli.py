@@ -59,6 +59,10 @@ _RESULT_OPTIONS = _grouped(
     click.option(
         "--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data."
     ),
+    click.option(
+        "--model", type=click.Path(path_type=Path), help="Take a kept network and its classes; nothing is learned."
+    ),
+    click.option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of taking the model's."),
     click.option("--classes", type=int, help="At most this many classes.  [default: 16]"),
     click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]"),
     click.option("--halo", type=int, help="Pixels that neighbouring tiles share on each side.  [default: 32]"),
@@ -95,6 +99,7 @@ _TALK_OPTIONS = _grouped(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
 @click.option("--class-raster", type=click.Path(path_type=Path), help="Also write the classes as a COG.")
 @click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
+@click.option("--save-model", type=click.Path(path_type=Path), help="Also keep the network and its classes: .geoseg.")
 @_RESULT_OPTIONS
 @_WORK_OPTIONS
 @_TALK_OPTIONS
@@ -113,7 +118,7 @@ def tile(scene: str, **options: Any) -> int:
         _start_log(options)  # in here, so that its lines do not break the bars
         result = segment_scene(
             scene,
-            Outputs(options["out"], options["class_raster"], options["region_raster"]),
+            Outputs(options["out"], options["class_raster"], options["region_raster"], options["save_model"]),
             _config(options),
             options=RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__}),
             cluster=ClusterOptions(
@@ -149,7 +154,7 @@ def _config(options: dict[str, Any]) -> Any:
     from geoseg.config import load_config
 
     return load_config(
-        options["config"],
+        options["config"] or _config_of_model(options["model"]),
         bands=_band_numbers(options["bands"]),
         prior=options["prior"],
         tile_steps=options["tile_steps"],
@@ -161,6 +166,14 @@ def _config(options: dict[str, Any]) -> Any:
         polygons__min_pixels=options["min_pixels"],
         polygons__simplify=options["simplify"],
     )
+
+
+def _config_of_model(model: Path | None) -> dict[str, Any] | None:
+    if model is None:
+        return None
+    from geoseg.model import load_model  # here, because a run without a model need not wait for it
+
+    return load_model(model).config.to_dict()
 
 
 def _band_numbers(text: str | None) -> list[int] | None:
