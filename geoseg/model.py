@@ -166,7 +166,8 @@ def check_fits(model: Model, scene: Scene) -> None:
     """
     there, here = model.origin, Origin.of(scene)
     if len(there.bands) != len(here.bands):
-        differ = [f"it has {len(here.bands)} bands, the model {len(there.bands)} ({_listed(there.bands)})"]
+        bands = "1 band" if len(here.bands) == 1 else f"{len(here.bands)} bands"
+        differ = [f"it has {bands}, the model {len(there.bands)} ({_listed(there.bands)})"]
     else:
         differ = [*_other_values(there, here), *_other_bands(there, here)]
     if differ:
