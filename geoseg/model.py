@@ -253,7 +253,11 @@ def _digest(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # a folder that may not be looked into
+        there = False
+    if not there:
         raise ModelError(f"there is no model {path}; --save-model writes one.")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:

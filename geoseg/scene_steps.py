@@ -37,10 +37,10 @@ def survey_scene(run: RunFolder, scene: Scene, config: Config) -> Survey:
     return Survey.from_dict(run.get_json("survey"))
 
 
-def take_survey(run: RunFolder, scene: Scene, model: Model, *, restretch: bool) -> None:
+def take_survey(run: RunFolder, scene: Scene, config: Config, model: Model, *, restretch: bool) -> None:
     """Put what a model knows in the place of what would be found in the scene."""
     if not run.has_json("survey"):
-        stretch = fit_stretch(scene, model.config) if restretch else model.survey.stretch
+        stretch = fit_stretch(scene, config) if restretch else model.survey.stretch
         run.put_json("survey", replace(model.survey, stretch=stretch).to_dict())
 
 

@@ -99,7 +99,8 @@ class Work:
         """Look at the whole scene; return what every later step must know."""
         with self.timed("survey", 1):
             if self.model is not None:
-                scene_steps.take_survey(self.run, self.scene, self.model, restretch=self.options.restretch)
+                restretch = self.options.restretch
+                scene_steps.take_survey(self.run, self.scene, self.config, self.model, restretch=restretch)
             survey = scene_steps.survey_scene(self.run, self.scene, self.config)
         self.job = Job(self.run, self.scene, self.config, survey, self.device)
         return self.job
