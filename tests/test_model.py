@@ -564,6 +564,17 @@ def test_model_that_is_there_is_not_replaced_unasked(tmp_path, other_scene, quic
     assert kept.read_text() == "years of work"
 
 
+def test_model_that_is_there_is_replaced_when_the_user_says_so(tmp_path, other_scene, taught):
+    kept = tmp_path / "kept.geoseg"
+    kept.write_text("to be replaced")
+    options = ("--model", taught / "city.geoseg", "--save-model", kept)
+
+    assert tile(tmp_path, other_scene, *options, "--overwrite").code == 0
+
+    assert load_model(kept).origin.scene == "other.tif"
+    assert "is finished: nothing is left to do" in tile(tmp_path, other_scene, *options, "--resume").text
+
+
 def test_tiles_that_learn_alone_leave_nothing_to_keep(tmp_path, other_scene, quick_config):
     options = ("--prior", "none", "--tile-steps", 2, "--save-model", tmp_path / "kept.geoseg")
 
