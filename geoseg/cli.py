@@ -53,6 +53,12 @@ def _grouped(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return add
 
 
+_MODEL_OPTIONS = _grouped(
+    click.option(
+        "--model", type=click.Path(path_type=Path), help="Take a kept network and its classes; nothing is learned."
+    ),
+    click.option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of taking the model's."),
+)
 _METHOD_OPTIONS = _grouped(
     click.option("--config", metavar="NAME|FILE", help="A named configuration or a YAML file; options go over it."),
     click.option("--bands", metavar="N,N,…", help="Numbers of the bands to use, from 1.  [default: all but alpha]"),
@@ -98,6 +104,8 @@ _TALK_OPTIONS = _grouped(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
 @click.option("--class-raster", type=click.Path(path_type=Path), help="Also write the classes as a COG.")
 @click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
+@click.option("--save-model", type=click.Path(path_type=Path), help="Also keep the network and its classes: .geoseg.")
+@_MODEL_OPTIONS
 @_POLYGON_OPTIONS
 @_METHOD_OPTIONS
 @_WORK_OPTIONS
@@ -117,7 +125,7 @@ def tile(scene: str, **options: Any) -> int:
         _start_log(options)  # in here, so that its lines do not break the bars
         result = segment_scene(
             scene,
-            Outputs(options["out"], options["class_raster"], options["region_raster"]),
+            Outputs(options["out"], options["class_raster"], options["region_raster"], options["save_model"]),
             _config(options),
             options=RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__}),
             cluster=ClusterOptions(
@@ -233,7 +241,7 @@ def _config(options: dict[str, Any]) -> Any:
     from geoseg.config import load_config
 
     return load_config(
-        options["config"],
+        options["config"] or _config_of_model(options.get("model")),
         bands=_whole_numbers(options["bands"], "--bands", "4,3,2"),
         prior=options["prior"],
         tile_steps=options["tile_steps"],
@@ -245,6 +253,14 @@ def _config(options: dict[str, Any]) -> Any:
         polygons__min_pixels=options["min_pixels"],
         polygons__simplify=options["simplify"],
     )
+
+
+def _config_of_model(model: Path | None) -> dict[str, Any] | None:
+    if model is None:
+        return None
+    from geoseg.model import load_model  # here, because a run without a model need not wait for it
+
+    return load_model(model).config.to_dict()
 
 
 def _whole_numbers(text: str | None, option: str, example: str, *, n: int | None = None) -> list[int] | None:

@@ -7,6 +7,7 @@ the named ones (``--config drone``) lie in the folder ``configs`` and say the re
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import difflib
 import types
@@ -174,12 +175,13 @@ class Config:
         return typing.cast(dict[str, Any], _plain(dataclasses.asdict(self)))
 
 
-def load_config(source: str | Path | None = None, **changes: Any) -> Config:
+def load_config(source: str | Path | dict[str, Any] | None = None, **changes: Any) -> Config:
     """Return a checked configuration.
 
     Parameters
     ----------
-    source : the name of a configuration that comes with geoseg, a YAML file, or None for the defaults
+    source : the name of a configuration that comes with geoseg, a YAML file, what `Config.to_dict` gave,
+        or None for the defaults
     **changes : values that differ, by field name (``seed=1``) or by path with a double underscore
         (``harmonize__classes=8``); None leaves a value as it is
 
@@ -192,7 +194,7 @@ def load_config(source: str | Path | None = None, **changes: Any) -> Config:
     >>> load_config("yonv2019", seed=7).prior
     'none'
     """
-    values = _read(source) if source is not None else {}
+    values = copy.deepcopy(source) if isinstance(source, dict) else _read(source) if source is not None else {}
     for path, value in changes.items():
         if value is not None:
             _change(values, path.split("__"), value)

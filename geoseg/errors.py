@@ -6,6 +6,7 @@
     ├── ConfigError   (ValueError)   an option or a configuration file is wrong
     ├── RasterError   (ValueError)   a raster cannot be segmented, or not read
     ├── OutputError   (ValueError)   a result cannot be written where it was asked for
+    ├── ModelError    (ValueError)   a kept network cannot be read, or does not fit the scene
     ├── RunError      (ValueError)   a run folder does not belong to this scene, config or version
     └── TileError                    a tile failed; the others go on
 """
@@ -25,6 +26,10 @@ class RasterError(GeosegError, ValueError):
 
 class OutputError(GeosegError, ValueError):
     """A result cannot be written where it was asked for."""
+
+
+class ModelError(GeosegError, ValueError):
+    """A kept network cannot be read, or does not fit the scene."""
 
 
 class RunError(GeosegError, ValueError):

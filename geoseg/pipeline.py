@@ -34,8 +34,8 @@ def segment_scene(
     ----------
     scene : GeoTIFF, or another raster that GDAL reads; a .vrt for a mosaic
     outputs : where the results go, or just the polygon file: .gpkg, .fgb or .parquet
-    config : what is done; None = the defaults
-    options : the run folder, the area of interest, going on with an earlier run
+    config : what is done; None = the defaults, or what the model has settled
+    options : the run folder, the area of interest, a kept network, going on with an earlier run
     cluster : who works; None = one process per core of this machine
     progress : who is told how far the work is
 
@@ -48,7 +48,7 @@ def segment_scene(
     GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
     """
     outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
-    with open_work(str(scene), outputs, config or Config(), options or RunOptions(), progress or Silent()) as work:
+    with open_work(str(scene), outputs, config, options or RunOptions(), progress or Silent()) as work:
         if work.finished:
             return results.of_finished_run(outputs, work)
         with open_executor(work.places(cluster or ClusterOptions())) as work.executor:
@@ -59,7 +59,7 @@ def segment_scene(
             scene_steps.forget_later_steps(job, work.tiles)
             scene_steps.translate_codes(job, work.tiles)
             work.each_block("ground", tile_steps.gather_block)
-            harmony = scene_steps.find_classes(job, work.blocks)
+            harmony = work.find_classes()
             work.each_tile("label", tile_steps.label_tile, "pieces")
             regions = scene_steps.join_regions(job, work.tiles)
             work.each_tile("outline", tile_steps.outline_tile, "outlines")

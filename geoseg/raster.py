@@ -57,6 +57,7 @@ class Scene:
     geobox : GeoBox
     bands : numbers of the bands to use, from 1
     names : what each of `bands` is called, "" where the raster does not say
+    dtypes : the type of the values of each of `bands`, as "uint8"
     red_green_blue : positions in `bands` that show natural colours, or the first bands there are
     aoi : WKB in the scene's CRS; pixels with their middle outside are no data; None = all
     files : every file the raster consists of
@@ -66,6 +67,7 @@ class Scene:
     geobox: GeoBox
     bands: tuple[int, ...]
     names: tuple[str, ...]
+    dtypes: tuple[str, ...]
     red_green_blue: tuple[int, int, int]
     aoi: bytes | None
     files: tuple[str, ...]
@@ -90,10 +92,11 @@ def open_scene(path: str | Path, *, bands: tuple[int, ...] = (), aoi: str | Path
         _check_place(src, str(path))
         geobox = GeoBox(src.shape, src.transform, _wkt(src, str(path)))
         names = tuple((src.descriptions[band - 1] or "").strip() for band in chosen)
+        dtypes = tuple(src.dtypes[band - 1] for band in chosen)
         colours = _colours(src, chosen, names)
         files = tuple(src.files) or (str(path),)
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
-    return Scene(str(path), geobox, chosen, names, colours, area, files)
+    return Scene(str(path), geobox, chosen, names, dtypes, colours, area, files)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
+from geoseg.model import MODEL_SUFFIXES, Model, Origin, save_model
 from geoseg.polygons import attributes, simplify
 from geoseg.polygons.attributes import Sums
 from geoseg.polygons.cog import RASTER_SUFFIXES, write_class_raster, write_region_raster
@@ -40,16 +41,22 @@ class Outputs:
     ----------
     polygons : .gpkg, .fgb or .parquet
     class_raster, region_raster : .tif, or None where they are not wanted
+    model : .geoseg, what the run has learned, to segment other scenes; or None
     """
 
     polygons: Path
     class_raster: Path | None = None
     region_raster: Path | None = None
+    model: Path | None = None
 
     @property
     def paths(self) -> list[Path]:
         """The files that are wanted."""
-        return [path for path in (self.polygons, self.class_raster, self.region_raster) if path is not None]
+        return [path for path in (self.polygons, *self._rasters, self.model) if path is not None]
+
+    @property
+    def _rasters(self) -> list[Path]:
+        return [path for path in (self.class_raster, self.region_raster) if path is not None]
 
     def check(self, inputs: Iterable[str], *, overwrite: bool) -> None:
         """Look whether all of them can be written.
@@ -62,12 +69,15 @@ class Outputs:
         for path in self.paths:
             if path.resolve() in sources:
                 raise OutputError(f"{path} is the scene itself; give the result another name.")
-        beside = [path.resolve().with_suffix(".qml") for path in self.paths if path.suffix.lower() != ".gpkg"]
+        beside = [path.resolve().with_suffix(".qml") for path in (self.polygons, *self._rasters)]
+        beside = beside[self.polygons.suffix.lower() == ".gpkg" :]  # which has its style inside
         if len({path.resolve() for path in self.paths} | set(beside)) < len(self.paths) + len(beside):
             raise OutputError("two results have the same name, or their .qml styles would; name each differently.")
         check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
-        for path in self.paths[1:]:
+        for path in self._rasters:
             check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
+        if self.model is not None:
+            check_output(self.model, overwrite=overwrite, suffixes=MODEL_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,8 @@ def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: 
         if outputs.region_raster:
             cores = _cores(content, np.arange(len(regions) + 1))
             write_region_raster(outputs.region_raster, job.scene.geobox, cores, overwrite=True)
+        if outputs.model:
+            save_model(outputs.model, _model(job, harmony), overwrite=True)
         work.progress.advance(len(outputs.paths))
     drawn = content.columns["pixels"] > 0
     n_classes = len(np.unique(regions.classes[drawn]))
@@ -264,6 +276,11 @@ def _cores(content: _Content, lookup: NDArray[Any]) -> Iterator[tuple[Window, ND
     for tile in content.tiles:
         pieces = content.job.run.get("pieces", tile)["map"]
         yield content.job.tiles.tile(tile).core, lookup[content.regions.of_tile(tile)[pieces]]
+
+
+def _model(job: Job, harmony: Harmony) -> Model:
+    survey = replace(job.survey, windows=())
+    return Model(job.config, survey, job.run.get("scene", "network"), harmony, Origin.of(job.scene))
 
 
 def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:

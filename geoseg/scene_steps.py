@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
 
 from geoseg.config import Config
 from geoseg.grid import TileGrid, Window
+from geoseg.model import Model
 from geoseg.polygons import regions
 from geoseg.polygons.regions import Pieces
 from geoseg.raster import Scene
@@ -22,7 +24,7 @@ from geoseg.segment.backprop import Patch
 from geoseg.segment.harmonize import Harmony
 from geoseg.segment.network import new_network, to_arrays
 from geoseg.segment.votes import Ground
-from geoseg.survey import Survey, crop_looks, survey
+from geoseg.survey import Survey, crop_looks, fit_stretch, survey
 from geoseg.tile_steps import Job, class_looks, votes_of
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
@@ -33,6 +35,13 @@ def survey_scene(run: RunFolder, scene: Scene, config: Config) -> Survey:
     if not run.has_json("survey"):
         run.put_json("survey", survey(scene, config).to_dict())
     return Survey.from_dict(run.get_json("survey"))
+
+
+def take_survey(run: RunFolder, scene: Scene, config: Config, model: Model, *, restretch: bool) -> None:
+    """Put what a model knows in the place of what would be found in the scene."""
+    if not run.has_json("survey"):
+        stretch = fit_stretch(scene, config) if restretch else model.survey.stretch
+        run.put_json("survey", replace(model.survey, stretch=stretch).to_dict())
 
 
 def learn_network(job: Job, progress: Callable[[int], None]) -> None:

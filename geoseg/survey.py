@@ -67,6 +67,11 @@ def survey(scene: Scene, config: Config) -> Survey:
     return Survey(stretch, _fit_standard(scene, windows, stretch, config), tuple(windows))
 
 
+def fit_stretch(scene: Scene, config: Config) -> Stretch:
+    """Return the stretch of a scene, as `survey` finds it."""
+    return _fit_stretch(scene, _draw_windows(scene, config))
+
+
 def crop_looks(scene: Scene, window: Window, stretch: Stretch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Read a window with the margin that its looks need.
 

@@ -17,11 +17,13 @@ from geoseg.cluster import ClusterOptions, Executor, Serial
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
 from geoseg.grid import TileGrid
+from geoseg.model import Model, check_config, check_fits, load_model
 from geoseg.progress import Progress
 from geoseg.provenance import fingerprint
 from geoseg.raster import Scene, open_scene, touches
 from geoseg.results import Outputs
 from geoseg.runs import RunFolder, open_run
+from geoseg.segment.harmonize import Harmony
 from geoseg.tile_steps import Job, block_grid
 
 log = logging.getLogger(__name__)
@@ -32,11 +34,13 @@ _BYTES_PER_PIXEL = 5  # of the run folder and the results together; see docs/ben
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run needs to know that does not decide the result.
+    """What a run needs to know besides its configuration.
 
     Parameters
     ----------
-    aoi : vector file with the area of interest (this one does decide: what lies outside is no data)
+    aoi : vector file with the area of interest; what lies outside is no data
+    model : a kept network that segments the scene into its own classes; None = learn one
+    restretch : fit the stretch to the scene, instead of taking the model's
     run_dir : the run folder; None = beside the polygons, named as they are with the ending .run
     resume : go on with what the run folder holds
     overwrite : replace results and run folder of an earlier run
@@ -45,6 +49,8 @@ class RunOptions:
     """
 
     aoi: Path | None = None
+    model: Path | None = None
+    restretch: bool = False
     run_dir: Path | None = None
     resume: bool = False
     overwrite: bool = False
@@ -58,7 +64,8 @@ class Work:
 
     Parameters
     ----------
-    identity : what the work depends on: version, config, input, grid
+    identity : what the work depends on: version, config, input, grid, model
+    model : the kept network that is used; None = one is learned
     tiles : numbers of the tiles that are worked, ascending; those that failed are taken out
     blocks : numbers of the blocks of superpixels that these tiles look at, ascending
     finished : an earlier run has made these results already
@@ -70,6 +77,7 @@ class Work:
     identity: dict[str, Any]
     scene: Scene
     config: Config
+    model: Model | None
     options: RunOptions
     progress: Progress
     device: str
@@ -90,16 +98,27 @@ class Work:
     def survey(self) -> Job:
         """Look at the whole scene; return what every later step must know."""
         with self.timed("survey", 1):
+            if self.model is not None:
+                restretch = self.options.restretch
+                scene_steps.take_survey(self.run, self.scene, self.config, self.model, restretch=restretch)
             survey = scene_steps.survey_scene(self.run, self.scene, self.config)
         self.job = Job(self.run, self.scene, self.config, survey, self.device)
         return self.job
 
     def learn(self) -> None:
-        """Learn the scene network."""
-        if self.config.prior == "scene":
+        """Learn the scene network, or take the one that was kept."""
+        if self.model is not None:
+            self.run.put("scene", "network", self.model.network)
+        elif self.config.prior == "scene":
             with self.timed("learn", self.config.learn.steps):
                 scene_steps.learn_network(self.job, self.progress.advance)
                 self.progress.advance(self.config.learn.steps)  # also where an earlier run had learned it
+
+    def find_classes(self) -> Harmony:
+        """Find the classes of the scene, or take those that were kept."""
+        if self.model is not None:
+            self.run.put("classes", "harmony", self.model.harmony.to_arrays())
+        return scene_steps.find_classes(self.job, self.blocks)
 
     def each_block(self, product: str, function: Callable[[Job, int], object]) -> None:
         """Do a step for every block of superpixels that has no `product` yet."""
@@ -146,14 +165,27 @@ class Work:
 
 
 @contextmanager
-def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, progress: Progress) -> Iterator[Work]:
+def open_work(
+    path: str, outputs: Outputs, config: Config | None, options: RunOptions, progress: Progress
+) -> Iterator[Work]:
     """Look at everything that can be known before the first tile, and open the run folder.
+
+    Parameters
+    ----------
+    config : None = the model's, or the defaults
 
     Raises
     ------
     GeosegError : something will not work; nothing has been touched then
     """
+    model = _model(options)
+    config = config or (Config() if model is None else model.config)
+    if model is not None:
+        check_config(model, config)
     scene = open_scene(path, bands=config.bands, aoi=options.aoi)
+    if model is not None:
+        check_fits(model, scene)
+    _check_keeping(outputs, config, options)
     if options.aoi is not None and options.aoi.resolve() in {path.resolve() for path in outputs.paths}:
         raise OutputError(f"{options.aoi} is the area of interest itself; give the result another name.")
     outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
@@ -161,6 +193,9 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
     device = pick_device(options.device)
     identity = _identity(scene, config, options)
+    if model is not None:
+        kept = {"scene": model.origin.scene, "digest": model.digest, "restretch": options.restretch}
+        identity["model"] = kept
     with open_run(
         _run_dir(outputs, options),
         identity=identity,
@@ -170,7 +205,22 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
         finished = _is_finished(run, outputs)
         if not finished:
             run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
-        yield Work(run, identity, scene, config, options, progress, device, tiles, blocks, finished)
+        yield Work(run, identity, scene, config, model, options, progress, device, tiles, blocks, finished)
+
+
+def _model(options: RunOptions) -> Model | None:
+    if options.model is None and options.restretch:
+        raise ConfigError("restretch is for a scene that is segmented with a model; give --model too, or leave it out.")
+    return None if options.model is None else load_model(options.model)
+
+
+def _check_keeping(outputs: Outputs, config: Config, options: RunOptions) -> None:
+    if outputs.model is not None and config.prior == "none":
+        raise ConfigError(
+            "prior none has no network of the scene that could be kept; leave out --save-model, or take --prior scene."
+        )
+    if options.model is not None and options.model.resolve() in {path.resolve() for path in outputs.paths}:
+        raise OutputError(f"{options.model} is the model that is used; give the result another name.")
 
 
 def pick_device(wanted: str) -> str:

@@ -28,6 +28,7 @@ FLOORS = (
         "geoseg.provenance",
         "geoseg.cluster",
         "geoseg.survey",
+        "geoseg.model",
     ),
     ("geoseg.work", "geoseg.results", "geoseg.scene_steps", "geoseg.tile_steps"),
     ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
