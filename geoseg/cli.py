@@ -65,6 +65,11 @@ _RESULT_OPTIONS = _grouped(
     click.option("--min-pixels", type=int, help="Smaller regions go to a neighbour.  [default: 64]"),
     click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
     click.option(
+        "--method",
+        type=click.Choice(["backprop", "kmeans", "rag"]),
+        help="Learn, or classes from colours alone, of superpixels or of merged regions.  [default: backprop]",
+    ),
+    click.option(
         "--prior", type=click.Choice(["scene", "none"]), help="One network for all tiles, or each from nothing."
     ),
     click.option("--tile-steps", type=int, help="Steps of backprop on each tile.  [default: 0 with --prior scene]"),
@@ -151,6 +156,7 @@ def _config(options: dict[str, Any]) -> Any:
     return load_config(
         options["config"],
         bands=_band_numbers(options["bands"]),
+        method=options["method"],
         prior=options["prior"],
         tile_steps=options["tile_steps"],
         seed=options["seed"],

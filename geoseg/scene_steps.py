@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from geoseg.config import Config
@@ -17,13 +18,10 @@ from geoseg.polygons import regions
 from geoseg.polygons.regions import Pieces
 from geoseg.raster import Scene
 from geoseg.runs import RunFolder
-from geoseg.segment import backprop, channels, harmonize, superpixels
-from geoseg.segment.backprop import Patch
+from geoseg.segment import channels, codebook, harmonize, superpixels
 from geoseg.segment.harmonize import Harmony
-from geoseg.segment.network import new_network, to_arrays
-from geoseg.segment.votes import Ground
 from geoseg.survey import Survey, crop_looks, survey
-from geoseg.tile_steps import Job, class_looks, votes_of
+from geoseg.tile_steps import Job, class_looks, ground_of, votes_of
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
 
@@ -39,7 +37,10 @@ def learn_network(job: Job, progress: Callable[[int], None]) -> None:
     """Learn the scene network from crops that are spread over the scene."""
     if job.config.prior == "none" or job.run.has("scene", "network", verify=True):
         return
-    patches = [_patch(job, window) for window in job.survey.windows]
+    from geoseg.segment import backprop  # only here: torch takes seconds, and other methods do without
+    from geoseg.segment.network import new_network, to_arrays
+
+    patches = [backprop.Patch(*_layers_and_labels(job, window)) for window in job.survey.windows]
     config = job.config
     network = new_network(len(patches[0].channels), config.network, seed=config.seed)
     learned = backprop.learn(
@@ -51,7 +52,7 @@ def learn_network(job: Job, progress: Callable[[int], None]) -> None:
 def forget_later_steps(job: Job, tiles: Sequence[int]) -> None:
     """Remove what was made from the votes of other tiles than these: one that failed may have come out now."""
     if job.run.has_json("segmented") and job.run.get_json("segmented") != list(tiles):
-        job.run.remove_steps("translation", "ground", "classes", "pieces", "regions", "sums", "outlines")
+        job.run.remove_steps("translation", "ground", "merged", "classes", "pieces", "regions", "sums", "outlines")
     job.run.put_json("segmented", list(tiles))
 
 
@@ -84,8 +85,12 @@ def find_classes(job: Job, blocks: Sequence[int]) -> Harmony:
     """Find the classes of the scene and their tree."""
     if not job.run.has("classes", "harmony", verify=True):
         chosen = np.unique(np.linspace(0, len(blocks) - 1, min(len(blocks), _MOST_BLOCKS)).astype(int))
-        sample = [Ground(**job.run.get("ground", blocks[i])) for i in chosen]
-        harmony = harmonize.harmonize(sample, job.config.harmonize, n_bands=len(job.scene.bands), seed=job.config.seed)
+        sample = [ground_of(job, blocks[i]) for i in chosen]
+        options, known = job.config.harmonize, {"n_bands": len(job.scene.bands), "seed": job.config.seed}
+        if job.config.method == "backprop":
+            harmony = harmonize.harmonize(sample, options, **known)
+        else:
+            harmony = codebook.find_codebook(sample, n_classes=options.classes, **known)
         job.run.put("classes", "harmony", harmony.to_arrays())
     return Harmony.from_arrays(job.run.get("classes", "harmony"))
 
@@ -108,11 +113,11 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
     return joined
 
 
-def _patch(job: Job, window: Window) -> Patch:
+def _layers_and_labels(job: Job, window: Window) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     looks, valid = crop_looks(job.scene, window, job.survey.stretch)
     labels = superpixels.superpixels(looks[: len(job.scene.bands)], valid, job.config.superpixels)
     layers = channels.network_input(looks, valid, job.config.network.inputs)
-    return Patch(job.survey.standard.apply(layers, valid), labels)
+    return job.survey.standard.apply(layers, valid), labels
 
 
 def _later_neighbours(grid: TileGrid, number: int) -> list[int]:

@@ -96,7 +96,7 @@ class Work:
 
     def learn(self) -> None:
         """Learn the scene network."""
-        if self.config.prior == "scene":
+        if self.config.method == "backprop" and self.config.prior == "scene":
             with self.timed("learn", self.config.learn.steps):
                 scene_steps.learn_network(self.job, self.progress.advance)
                 self.progress.advance(self.config.learn.steps)  # also where an earlier run had learned it
@@ -159,7 +159,7 @@ def open_work(path: str, outputs: Outputs, config: Config, options: RunOptions, 
     outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
     tiles, blocks = _numbers(scene, config)
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
-    device = _device(options.device)
+    device = _device(options.device, config)
     identity = _identity(scene, config, options)
     with open_run(
         _run_dir(outputs, options),
@@ -222,8 +222,12 @@ def _check_room(scene: Scene, folders: set[Path]) -> None:
             )
 
 
-def _device(wanted: str) -> str:
-    if wanted == "cpu":
+def _device(wanted: str, config: Config) -> str:
+    if wanted == "cuda" and config.method != "backprop":
+        raise ConfigError(
+            f"device is cuda, but method {config.method} does nothing on a GPU. Take --device cpu or auto."
+        )
+    if wanted == "cpu" or config.method != "backprop":
         return "cpu"
     import torch  # only here, because it takes seconds that an error before should not cost
 
