@@ -101,6 +101,21 @@ class TestMergeAlike:
         assert region.tolist() == [0, 1, 1]
         assert other.tolist() == [0, 0, 2]  # the mean stays near 0, and 0.17 is too far from it
 
+    def test_of_two_neighbours_that_differ_as_much_the_lower_is_joined_first(self) -> None:
+        totals, pairs = np.array([[0.0], [0.0], [0.125], [-0.125]]), np.array([[0, 1], [1, 2], [0, 3]])
+
+        region = merge_alike(totals, np.ones(4, int), pairs, threshold=0.15)
+
+        assert region.tolist() == [0, 0, 0, 3]  # 3 is now too far from the mean of the others
+
+    def test_neighbours_are_joined_that_were_both_nearer_to_what_went_away_from_them(self) -> None:
+        means, pixels = np.array([0.31, 0.27, 0.49, 0.53, 0.36, 0.44]), np.array([1, 1000, 1, 1000, 1, 1])
+        pairs = np.array([[0, 1], [2, 3], [0, 4], [2, 5], [4, 5]])  # 1 0 4 5 2 3 in a row; 1 and 3 are heavy
+
+        region = merge_alike((means * pixels)[:, None], pixels, pairs, threshold=0.085)
+
+        assert region.tolist() == [0, 0, 2, 2, 4, 4]
+
     def test_even_ground_becomes_one_whatever_the_order(self) -> None:
         totals, pairs = np.full((900, 3), 0.3), lattice(30, 30)
 
