@@ -68,6 +68,11 @@ _METHOD_OPTIONS = _grouped(
     click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]"),
     click.option("--halo", type=int, help="Pixels that neighbouring tiles share on each side.  [default: 32]"),
     click.option(
+        "--method",
+        type=click.Choice(["backprop", "kmeans", "rag"]),
+        help="Learn, or classes from colours alone, of superpixels or of merged regions.  [default: backprop]",
+    ),
+    click.option(
         "--prior", type=click.Choice(["scene", "none"]), help="One network for all tiles, or each from nothing."
     ),
     click.option("--tile-steps", type=int, help="Steps of backprop on each tile.  [default: 0 with --prior scene]"),
@@ -243,6 +248,7 @@ def _config(options: dict[str, Any]) -> Any:
     return load_config(
         options["config"] or _config_of_model(options.get("model")),
         bands=_whole_numbers(options["bands"], "--bands", "4,3,2"),
+        method=options["method"],
         prior=options["prior"],
         tile_steps=options["tile_steps"],
         seed=options["seed"],

@@ -45,6 +45,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make 
     "harmonize.classes": (2, 255),
     "harmonize.fine_classes": (2, _FINITE),
     "harmonize.interleaving": (0, _FINITE),
+    "rag.threshold": (0, _FINITE),
     "polygons.min_pixels": (0, _FINITE),
     "polygons.simplify": (0, _FINITE),
 }
@@ -118,6 +119,13 @@ class Harmonize:
 
 
 @dataclass(frozen=True)
+class Rag:
+    """How superpixels that touch become one, with the method rag."""
+
+    threshold: float = 0.08  # difference of an average band up to which they do, in units of the stretch
+
+
+@dataclass(frozen=True)
 class Polygons:
     """How classes become polygons."""
 
@@ -132,6 +140,9 @@ class Config:
     Parameters
     ----------
     bands : numbers of the bands to use, from 1; empty = all but alpha
+    method : "backprop" = learn; "kmeans" = one codebook of the superpixels' colours; "rag" = the same after joining
+        superpixels that touch and look alike. These two learn nothing: network, backprop and learn have no say then,
+        and of harmonize only the number of classes
     prior : "scene" = all tiles start from one network learned from all over the scene, "none" = each from nothing
     tile_steps : steps of backprop on each tile; None = 0 with a scene network, ``backprop.max_steps`` without
     seed : of every random draw
@@ -142,6 +153,7 @@ class Config:
     """
 
     bands: tuple[int, ...] = ()
+    method: Literal["backprop", "kmeans", "rag"] = "backprop"
     prior: Literal["scene", "none"] = "scene"
     tile_steps: int | None = None
     seed: int = 0
@@ -151,6 +163,7 @@ class Config:
     backprop: Backprop = field(default_factory=Backprop)
     learn: Learn = field(default_factory=Learn)
     harmonize: Harmonize = field(default_factory=Harmonize)
+    rag: Rag = field(default_factory=Rag)
     polygons: Polygons = field(default_factory=Polygons)
 
     def __post_init__(self) -> None:
@@ -158,6 +171,7 @@ class Config:
         _check_harmonize(self)
         _check_network(self.network)
         _check_halo(self)
+        _check_learning(self.method, {"prior": "none" if self.prior == "none" else None, "tile_steps": self.tile_steps})
         if self.prior == "none" and self.steps == 0:
             raise ConfigError("prior none with tile_steps 0 would leave random classes; give tile_steps 1 or more.")
         if len(set(self.bands)) != len(self.bands) or any(band < 1 for band in self.bands):
@@ -199,6 +213,7 @@ def load_config(source: str | Path | dict[str, Any] | None = None, **changes: An
         if value is not None:
             _change(values, path.split("__"), value)
     _follow_classes(values)
+    _check_learning(values.get("method"), {name: changes.get(name) for name in ("prior", "tile_steps")})
     config: Config = _build(Config, values, "")
     return config
 
@@ -308,6 +323,16 @@ def _check_harmonize(config: Config) -> None:
         raise ConfigError(
             f"harmonize.classes ({classes}) are joined from harmonize.fine_classes ({fine}), so there must be at least "
             f"as many of these; try {2 * classes}."
+        )
+
+
+def _check_learning(method: object, given: dict[str, object]) -> None:
+    """Refuse options of the backprop method beside one that learns nothing."""
+    told = [f"{name} {value}" for name, value in given.items() if value is not None]
+    if method in ("kmeans", "rag") and told:
+        raise ConfigError(
+            f"method {method} learns nothing, so {' and '.join(told)} would have no say; leave that out, or take "
+            f"method backprop."
         )
 
 

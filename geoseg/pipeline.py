@@ -59,6 +59,8 @@ def segment_scene(
             scene_steps.forget_later_steps(job, work.tiles)
             scene_steps.translate_codes(job, work.tiles)
             work.each_block("ground", tile_steps.gather_block)
+            if job.config.method == "rag":
+                work.each_block("merged", tile_steps.merge_block)
             harmony = work.find_classes()
             work.each_tile("label", tile_steps.label_tile, "pieces")
             regions = scene_steps.join_regions(job, work.tiles)

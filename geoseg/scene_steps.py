@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from geoseg.config import Config
@@ -19,13 +20,11 @@ from geoseg.polygons import regions
 from geoseg.polygons.regions import Pieces
 from geoseg.raster import Scene
 from geoseg.runs import RunFolder
-from geoseg.segment import backprop, channels, harmonize, superpixels
-from geoseg.segment.backprop import Patch
+from geoseg.segment import channels, codebook, harmonize, superpixels
 from geoseg.segment.harmonize import Harmony
-from geoseg.segment.network import new_network, to_arrays
 from geoseg.segment.votes import Ground
 from geoseg.survey import Survey, crop_looks, fit_stretch, survey
-from geoseg.tile_steps import Job, class_looks, votes_of
+from geoseg.tile_steps import Job, class_looks, ground_of, votes_of
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
 
@@ -46,9 +45,13 @@ def take_survey(run: RunFolder, scene: Scene, config: Config, model: Model, *, r
 
 def learn_network(job: Job, progress: Callable[[int], None]) -> None:
     """Learn the scene network from crops that are spread over the scene."""
-    if job.config.prior == "none" or job.run.has("scene", "network", verify=True):
+    learns = job.config.method == "backprop" and job.config.prior == "scene"
+    if not learns or job.run.has("scene", "network", verify=True):
         return
-    patches = [_patch(job, window) for window in job.survey.windows]
+    from geoseg.segment import backprop  # only here: torch takes seconds, and other methods do without
+    from geoseg.segment.network import new_network, to_arrays
+
+    patches = [backprop.Patch(*_layers_and_labels(job, window)) for window in job.survey.windows]
     config = job.config
     network = new_network(len(patches[0].channels), config.network, seed=config.seed)
     learned = backprop.learn(
@@ -60,7 +63,7 @@ def learn_network(job: Job, progress: Callable[[int], None]) -> None:
 def forget_later_steps(job: Job, tiles: Sequence[int]) -> None:
     """Remove what was made from the votes of other tiles than these: one that failed may have come out now."""
     if job.run.has_json("segmented") and job.run.get_json("segmented") != list(tiles):
-        job.run.remove_steps("translation", "ground", "classes", "pieces", "regions", "sums", "outlines")
+        job.run.remove_steps("translation", "ground", "merged", "classes", "pieces", "regions", "sums", "outlines")
     job.run.put_json("segmented", list(tiles))
 
 
@@ -93,10 +96,17 @@ def find_classes(job: Job, blocks: Sequence[int]) -> Harmony:
     """Find the classes of the scene and their tree."""
     if not job.run.has("classes", "harmony", verify=True):
         chosen = np.unique(np.linspace(0, len(blocks) - 1, min(len(blocks), _MOST_BLOCKS)).astype(int))
-        sample = [Ground(**job.run.get("ground", blocks[i])) for i in chosen]
-        harmony = harmonize.harmonize(sample, job.config.harmonize, n_bands=len(job.scene.bands), seed=job.config.seed)
+        harmony = classes_of(job, [ground_of(job, blocks[i]) for i in chosen])
         job.run.put("classes", "harmony", harmony.to_arrays())
     return Harmony.from_arrays(job.run.get("classes", "harmony"))
+
+
+def classes_of(job: Job, sample: list[Ground]) -> Harmony:
+    """Find classes in a sample of blocks, the way the method does it."""
+    options, known = job.config.harmonize, {"n_bands": len(job.scene.bands), "seed": job.config.seed}
+    if job.config.method == "backprop":
+        return harmonize.harmonize(sample, options, **known)
+    return codebook.find_codebook(sample, n_classes=options.classes, **known)
 
 
 def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
@@ -117,11 +127,11 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
     return joined
 
 
-def _patch(job: Job, window: Window) -> Patch:
+def _layers_and_labels(job: Job, window: Window) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     looks, valid = crop_looks(job.scene, window, job.survey.stretch)
     labels = superpixels.superpixels(looks[: len(job.scene.bands)], valid, job.config.superpixels)
     layers = channels.network_input(looks, valid, job.config.network.inputs)
-    return Patch(job.survey.standard.apply(layers, valid), labels)
+    return job.survey.standard.apply(layers, valid), labels
 
 
 def _later_neighbours(grid: TileGrid, number: int) -> list[int]:

@@ -21,6 +21,7 @@ _STEPS = {
     "superpixels": "make superpixels",
     "segment": "segment tiles",
     "ground": "gather votes",
+    "merged": "join superpixels",
     "label": "label tiles",
     "outline": "draw outlines",
     "write": "write results",

@@ -6,6 +6,7 @@ the functions that compute, and puts its result there, whole. What it returns is
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,8 @@ from geoseg.grid import Tile, TileGrid, Window
 from geoseg.polygons import attributes, outline, regions, simplify
 from geoseg.raster import Scene, read_leniently
 from geoseg.runs import RunFolder
-from geoseg.segment import backprop, channels, superpixels, votes
-from geoseg.segment.backprop import Patch
+from geoseg.segment import channels, rag, superpixels, votes
 from geoseg.segment.harmonize import Harmony
-from geoseg.segment.network import from_arrays, new_network
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.votes import Ground, Votes
 from geoseg.survey import Survey
@@ -79,7 +78,10 @@ def segment_tile(job: Job, number: int) -> None:
     numbers = np.where(valid[read], superpixels_of(job, tile.read), superpixels.NONE)
     looks = channels.looks(job.survey.stretch.apply(pixels, valid), valid)
     core = tile.core.within(tile.read)
-    shares = _shares(job, tile, looks, valid, numbers)
+    if job.config.method == "backprop":
+        shares = _shares(job, tile, looks, valid, numbers)
+    else:
+        shares = np.full((*numbers.shape, 1), 255, np.uint8)  # one code for everything: its looks decide
     table = votes.count_votes(numbers, shares, job.tiles.feather(tile), looks[:, *read], core=core)
     index = np.searchsorted(table.numbers, numbers[core]).astype(np.int32)
     job.run.put("map", number, {"index": np.where(numbers[core] >= 0, index, superpixels.NONE)})
@@ -93,6 +95,23 @@ def gather_block(job: Job, number: int) -> None:
     job.run.put("ground", number, votes.gather(number, tables).to_arrays())
 
 
+def merge_block(job: Job, number: int) -> None:
+    """Give the superpixels of a block the looks of what they are joined with, here and in the blocks around it."""
+
+    @functools.cache
+    def load(block: int) -> Ground:
+        return Ground(**job.run.get("ground", block))
+
+    own = load(number)
+    middles = rag.middles(_block_superpixels(job, number), own.numbers)
+    windows = [
+        ([load(block) for block in blocks if job.run.has("ground", block)], weight)
+        for blocks, weight in rag.corner_windows(job.blocks, number, middles)
+    ]
+    merged = rag.merged_ground(own, windows, n_bands=len(job.scene.bands), threshold=job.config.rag.threshold)
+    job.run.put("merged", number, merged.to_arrays())
+
+
 def label_tile(job: Job, number: int) -> None:
     """Give a tile's pixels the classes of the scene, and find the connected pieces of each class."""
     tile = job.tiles.tile(number)
@@ -102,7 +121,7 @@ def label_tile(job: Job, number: int) -> None:
     owned = np.unique(index[index >= 0])  # of the tile's superpixels, those that are not in its halo alone
     numbers = job.run.get("votes", number)["numbers"]
     class_of = np.zeros(len(numbers) + 1, np.int64)  # the last is no data, -1: class 0
-    grounds = [Ground(**job.run.get("ground", block)) for block in job.blocks.reading(tile.core)]
+    grounds = [ground_of(job, block) for block in job.blocks.reading(tile.core)]
     known = np.concatenate([ground.numbers for ground in grounds])
     classes = np.concatenate([class_of_fine[harmony.fine_classes(ground)] for ground in grounds])
     class_of[owned] = classes[np.searchsorted(known, numbers[owned])]
@@ -149,12 +168,7 @@ def votes_of(run: RunFolder, number: int) -> Votes:
 
 def superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
     """Return the numbers of the superpixels of a window, (y, x) int64; every block that reads it must be made."""
-
-    def load(number: int) -> BlockSuperpixels:
-        arrays = job.run.get("superpixels", number)
-        return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["home"])
-
-    return superpixels.assemble(window, (load(number) for number in job.blocks.reading(window)))
+    return superpixels.assemble(window, (_block_superpixels(job, number) for number in job.blocks.reading(window)))
 
 
 def consecutive(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -165,12 +179,22 @@ def consecutive(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
     return labels
 
 
+def ground_of(job: Job, number: int) -> Ground:
+    """Return what is known of the superpixels of a block, once all that comes before the classes is done."""
+    return Ground(**job.run.get("merged" if job.config.method == "rag" else "ground", number))
+
+
 def class_looks(harmony: Harmony, class_of_fine: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the mean looks of each class, (class + 1, look) float64; row 0, no data, is 0."""
     n_classes = int(class_of_fine.max())
     weights = np.bincount(class_of_fine, harmony.weights, minlength=n_classes + 1)
     sums = [np.bincount(class_of_fine, harmony.weights * look, minlength=n_classes + 1) for look in harmony.looks.T]
     return np.asarray((np.stack(sums) / np.maximum(weights, 1)).T)
+
+
+def _block_superpixels(job: Job, number: int) -> BlockSuperpixels:
+    arrays = job.run.get("superpixels", number)
+    return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["home"])
 
 
 def _shares(
@@ -181,6 +205,9 @@ def _shares(
     numbers: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
     """Return what the pixels of the tile's read window give to each code; `looks` and `valid` hold the wide window."""
+    from geoseg.segment import backprop  # only here: torch takes seconds, and other methods do without
+    from geoseg.segment.network import from_arrays, new_network
+
     wide = tile.read.expanded(channels.REACH + job.config.network.reach, job.scene.geobox.shape)
     layers = job.survey.standard.apply(channels.network_input(looks, valid, job.config.network.inputs), valid)
     if not valid.any():
@@ -191,7 +218,7 @@ def _shares(
     else:
         network = from_arrays(job.run.get("scene", "network"), len(layers), job.config.network).eval()
     if job.config.steps:
-        patch = Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), consecutive(numbers))
+        patch = backprop.Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), consecutive(numbers))
         network = backprop.train(network, patch, job.config.backprop, steps=job.config.steps, device=job.device)
     shares = backprop.shares(
         network,

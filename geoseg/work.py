@@ -109,7 +109,7 @@ class Work:
         """Learn the scene network, or take the one that was kept."""
         if self.model is not None:
             self.run.put("scene", "network", self.model.network)
-        elif self.config.prior == "scene":
+        elif self.config.method == "backprop" and self.config.prior == "scene":
             with self.timed("learn", self.config.learn.steps):
                 scene_steps.learn_network(self.job, self.progress.advance)
                 self.progress.advance(self.config.learn.steps)  # also where an earlier run had learned it
@@ -191,7 +191,7 @@ def open_work(
     outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
     tiles, blocks = _numbers(scene, config)
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
-    device = pick_device(options.device)
+    device = pick_device(options.device, config)
     identity = _identity(scene, config, options)
     if model is not None:
         kept = {"scene": model.origin.scene, "digest": model.digest, "restretch": options.restretch}
@@ -223,9 +223,18 @@ def _check_keeping(outputs: Outputs, config: Config, options: RunOptions) -> Non
         raise OutputError(f"{options.model} is the model that is used; give the result another name.")
 
 
-def pick_device(wanted: str) -> str:
-    """Return "cpu" or "cuda", whichever "auto" means here; ConfigError where there is no GPU to take."""
-    if wanted == "cpu":
+def pick_device(wanted: str, config: Config) -> str:
+    """Return "cpu" or "cuda", whichever "auto" means here.
+
+    Raises
+    ------
+    ConfigError : there is no GPU to take, or the method does nothing on one
+    """
+    if wanted == "cuda" and config.method != "backprop":
+        raise ConfigError(
+            f"device is cuda, but method {config.method} does nothing on a GPU. Take --device cpu or auto."
+        )
+    if wanted == "cpu" or config.method != "backprop":
         return "cpu"
     import torch  # only here, because it takes seconds that an error before should not cost
 

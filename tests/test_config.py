@@ -39,7 +39,9 @@ def test_default_yaml_says_exactly_what_the_code_says():
         assert set(yaml.safe_load(path.read_text())[section]) == set(Config().to_dict()[section])
 
 
-@pytest.mark.parametrize("name", ["aerial", "default", "drone", "kanezaki2018", "landsat", "sentinel2", "yonv2019"])
+@pytest.mark.parametrize(
+    "name", ["aerial", "default", "drone", "kanezaki2018", "kmeans", "landsat", "rag", "sentinel2", "yonv2019"]
+)
 def test_named_config_loads_and_says_the_reason_beside_its_values(name):
     assert isinstance(load_config(name), Config)
     lines = named_configs()[name].read_text(encoding="utf-8").splitlines()
@@ -113,6 +115,21 @@ def test_fine_classes_that_the_user_gave_are_not_changed():
     assert "fine_classes (50)" in refusal(harmonize__classes=100, harmonize__fine_classes=50)
 
 
+@pytest.mark.parametrize("method", ["kmeans", "rag"])
+def test_options_of_learning_are_refused_beside_a_method_that_learns_nothing(method):
+    assert "prior scene and tile_steps 2" in refusal(method=method, prior="scene", tile_steps=2)
+    assert "prior none" in refusal("yonv2019", method=method)
+    with pytest.raises(ConfigError, match=f"method {method} learns nothing, so tile_steps 0"):
+        Config(method=method, tile_steps=0)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "rag"])
+def test_default_written_out_is_no_trouble_beside_a_method_that_learns_nothing(method, tmp_path):
+    path = write(tmp_path, yaml.safe_dump(Config(method=method).to_dict()))
+
+    assert load_config(path) == load_config("default", method=method) == load_config(method) == Config(method=method)
+
+
 def test_tile_steps_follow_the_prior():
     assert Config().steps == 0
     assert load_config(prior="none").steps == Config().backprop.max_steps
@@ -183,6 +200,10 @@ def test_config_comes_back_from_its_own_yaml(tmp_path_factory, seed, size, rate,
         ("tiles: {size: 64, halo: 40}", "halo (40 px)", "try a halo of 8"),
         ("tiles: {halo: 1}", "halo (1 px) is too small", "try a halo of 32"),
         ("{prior: none, tile_steps: 0}", "tile_steps 0", "tile_steps 1 or more"),
+        ("method: snake", "method is 'snake'", "backprop, kmeans, rag"),
+        ("{method: kmeans, prior: none}", "prior none", "method backprop"),
+        ("{method: rag, tile_steps: 3}", "tile_steps 3", "method backprop"),
+        ("rag: {threshold: -0.1}", "rag.threshold is -0.1", "at least 0"),
         ("bands: [1, 1]", "bands [1, 1]", "different"),
         ("bands: [0]", "bands [0]", "from 1"),
     ],

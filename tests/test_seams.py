@@ -117,6 +117,36 @@ class TestStepsOnTiles:
         assert border_share(tiled, LINES[128]) <= 1.5 * everywhere  # cutting at the line gave 12 to 22 times as many
 
 
+class TestMethodsThatLearnNothing:
+    @pytest.mark.usefixtures("small_blocks")
+    @pytest.mark.parametrize("method", ["kmeans", "rag"])
+    @pytest.mark.parametrize("name", ["scene", "collared"])
+    def test_tiles_of_any_size_give_the_same_classes_pixel_by_pixel(
+        self, request: pytest.FixtureRequest, tmp_path: Path, method: str, name: str
+    ) -> None:
+        path = request.getfixturevalue(name)
+        whole, _ = classes(path, load_config(method=method, tiles__size=512), tmp_path / "whole")
+
+        tiled, result = classes(path, load_config(method=method, tiles__size=128), tmp_path / "tiled")
+
+        assert result.failed == {}
+        assert len(np.unique(whole)) >= 8
+        np.testing.assert_array_equal(tiled, whole)
+
+    @pytest.mark.parametrize("threshold", [0.08, 0.16])
+    def test_regions_that_are_joined_block_by_block_do_not_end_at_block_lines(
+        self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float
+    ) -> None:
+        monkeypatch.setattr(superpixels, "BLOCK", 128)
+        config = load_config(method="rag", rag__threshold=threshold)
+
+        blocks, _ = classes(scene, config, tmp_path / "blocks")
+
+        lines = [128, 256]
+        beside = [line + step for line in lines for step in range(-40, 41) if abs(step) >= 3]
+        assert border_share(blocks, lines) <= 1.25 * border_share(blocks, beside)
+
+
 class TestFailedTile:
     def test_takes_no_other_tile_with_it(self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tile_steps, "segment_tile", all_but(8))  # the last one

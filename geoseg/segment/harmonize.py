@@ -8,7 +8,7 @@ classes, and these are joined to a tree (`harmonize`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class Harmony:
     looks : (fine class, look) float64, mean looks, for colours
     weights : (fine class,) float64, pixels seen
     n_bands : how many of the looks are bands; the others are textures
+    mix : (feature, look) float64, what makes features of looks, where superpixels are compared by nothing else;
+        else empty
     """
 
     centres: NDArray[np.float64]
@@ -52,11 +54,14 @@ class Harmony:
     looks: NDArray[np.float64]
     weights: NDArray[np.float64]
     n_bands: int
+    mix: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
     def fine_classes(self, ground: Ground) -> NDArray[np.int64]:
         """Return the fine class, from 0, of each superpixel."""
         if self.code_class.size:
             return self.code_class[ground.votes.argmax(axis=1)]
+        if self.mix.size:
+            return _nearest(ground.looks @ self.mix.T, self.centres)
         return _nearest(features(ground, self.n_bands), self.centres)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

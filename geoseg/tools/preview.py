@@ -27,7 +27,7 @@ from geoseg.progress import Progress, Silent
 from geoseg.raster import Scene, open_scene, read_leniently
 from geoseg.results import class_colours
 from geoseg.runs import RunFolder
-from geoseg.segment import harmonize
+from geoseg.segment.harmonize import Harmony
 from geoseg.segment.superpixels import NONE, block_of
 from geoseg.segment.votes import Ground
 from geoseg.tile_steps import Job, class_looks
@@ -143,7 +143,7 @@ def preview(
     _check_outputs(opened, out, options)
     if options.window is not None:
         _check_window(opened, options.window)
-    device = pick_device(options.device)
+    device = pick_device(options.device, config)
     with TemporaryDirectory(prefix="geoseg-preview-") as folder:
         run = RunFolder(Path(folder))
         progress.begin("survey", 1, pixels=_size(opened.geobox.window))
@@ -254,13 +254,13 @@ def _class_panels(job: Job, view: _View, levels: Iterable[int], progress: Progre
     return made
 
 
-def _find_classes(job: Job, view: _View, progress: Progress) -> tuple[harmonize.Harmony, NDArray[np.int64]]:
+def _find_classes(job: Job, view: _View, progress: Progress) -> tuple[Harmony, NDArray[np.int64]]:
     """Return the classes of the window, and the (y, x) fine class of its pixels, from 0; -1 = no data."""
-    if job.config.prior == "scene":
+    if job.config.method == "backprop" and job.config.prior == "scene":
         progress.begin("learn", job.config.learn.steps, pixels=_size(view.window))
         scene_steps.learn_network(job, progress.advance)
     ground = _ground(job, view, progress)
-    harmony = harmonize.harmonize(ground, job.config.harmonize, n_bands=len(job.scene.bands), seed=job.config.seed)
+    harmony = scene_steps.classes_of(job, ground)
     known = np.concatenate([part.numbers for part in ground])
     fine = np.concatenate([harmony.fine_classes(part) for part in ground])
     return harmony, np.where(view.valid, fine[np.searchsorted(known, view.numbers)], -1)
@@ -277,11 +277,13 @@ def _ground(job: Job, view: _View, progress: Progress) -> list[Ground]:
         progress.advance(done)
     scene_steps.translate_codes(job, tiles)
     seen = np.unique(view.numbers[view.numbers >= 0])
-    ground = []
-    for block in np.unique(block_of(seen)).tolist():
+    shown = np.unique(block_of(seen)).tolist()
+    for block in sorted(blocks) if job.config.method == "rag" else shown:
         tile_steps.gather_block(job, block)
-        ground.append(_cut(Ground(**job.run.get("ground", block)), seen))
-    return ground
+    if job.config.method == "rag":
+        for block in shown:
+            tile_steps.merge_block(job, block)
+    return [_cut(tile_steps.ground_of(job, block), seen) for block in shown]
 
 
 def _cut(ground: Ground, seen: NDArray[np.int64]) -> Ground:

@@ -1,0 +1,208 @@
+"""The methods that learn nothing, kmeans and rag, through the command and the whole way."""
+
+import numpy as np
+import pytest
+import rasterio
+
+from geoseg import scene_steps, tile_steps
+from geoseg.cluster import ClusterOptions
+from geoseg.config import load_config
+from geoseg.pipeline import segment_scene
+from geoseg.results import Outputs
+from geoseg.segment import superpixels
+
+from .conftest import fields, run_command
+from .test_architecture import said_by
+
+pytestmark = pytest.mark.parametrize("method", ["kmeans", "rag"])
+
+SHAPE = (200, 230)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Let a small scene have many blocks of superpixels."""
+    monkeypatch.setattr(superpixels, "BLOCK", 80)
+    monkeypatch.setattr(superpixels, "BLOCK_MARGIN", 24)
+
+
+@pytest.fixture
+def command(tmp_path, quick_config):
+    """Run `geoseg tile`; return how it ended."""
+
+    def run(scene, method, *options, workers=0):
+        return run_command(
+            "tile", scene, "--out", tmp_path / "labels.gpkg", "--class-raster", tmp_path / "classes.tif", "--config",
+            quick_config, "--workers", workers, "--method", method, *options,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def classes_of(command, tmp_path):
+    """Run `geoseg tile` and return the class raster."""
+
+    def run(scene, method, *options, **places):
+        ended = command(scene, method, *options, **places)
+        assert ended.code == 0, ended.text
+        with rasterio.open(tmp_path / "classes.tif") as raster:
+            return raster.read(1)
+
+    return run
+
+
+def kinds(shape, seed=0, patch=40):
+    """Return which of the four colours of `fields` each pixel has, 4 = too near to another field to tell."""
+    drawn = np.random.default_rng(seed).integers(0, 4, (-(-shape[0] // patch), -(-shape[1] // patch)))
+    inner = np.pad(np.ones((patch - 16, patch - 16), int), 8)
+    tiled = np.where(np.tile(inner, drawn.shape) > 0, np.kron(drawn, np.ones((patch, patch), int)), 4)
+    return tiled[: shape[0], : shape[1]]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(("n_bands", "dtype"), [(1, "uint8"), (3, "uint8"), (4, "uint16"), (2, "float32")])
+def test_each_ground_is_a_class_with_any_number_of_bands(make_raster, classes_of, method, n_bands, dtype):
+    scene = make_raster(fields(SHAPE, n_bands, dtype=dtype))
+
+    classes = classes_of(scene, method, "--classes", 4)
+
+    names = [np.bincount(classes[kinds(SHAPE) == kind], minlength=5) for kind in range(4)]
+    assert all(counts.max() > 0.95 * counts.sum() for counts in names)
+    assert sorted(int(counts.argmax()) for counts in names) == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("n_classes", [2, 3, 40])
+def test_there_are_at_most_as_many_classes_as_asked(make_raster, classes_of, method, n_classes):
+    classes = classes_of(make_raster(fields(SHAPE)), method, "--classes", n_classes)
+
+    assert 2 <= len(np.unique(classes)) <= n_classes
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_pixels_without_data_have_no_class_and_all_others_have_one(make_raster, classes_of, method):
+    pixels = fields(SHAPE)
+    pixels[:, 60:130, 70:180] = 0  # a whole block and parts of others
+    pixels[:, :, :9] = 0
+
+    classes = classes_of(make_raster(pixels, nodata=0), method)
+
+    np.testing.assert_array_equal(classes > 0, pixels[0] > 0)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_scene_of_one_value_is_one_class(make_raster, classes_of, method):
+    assert len(np.unique(classes_of(make_raster(np.full((3, *SHAPE), 77, np.uint8)), method))) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (2, 3)])
+def test_scene_of_a_few_pixels_or_a_line_is_a_scene(make_raster, classes_of, method, shape):
+    assert classes_of(make_raster(fields(shape, 1)), method).all()
+
+
+def test_coarser_classes_come_along(make_raster, tmp_path, classes_of, method):
+    import geopandas
+
+    classes_of(make_raster(fields(SHAPE)), method, "--classes", 12)
+
+    layer = geopandas.read_file(tmp_path / "labels.gpkg", layer="labels")
+    for column, most in (("class_2", 2), ("class_4", 4), ("class_8", 8)):
+        assert 2 <= layer[column].nunique() <= most
+        assert (layer.groupby("class")[column].nunique() == 1).all()
+
+
+@pytest.mark.slow
+def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, make_raster, classes_of, method):
+    scene = make_raster(fields(SHAPE))
+    classes_of(scene, method)
+    serial = (tmp_path / "classes.tif").read_bytes()
+
+    classes_of(scene, method, "--overwrite", workers=2)
+
+    assert (tmp_path / "classes.tif").read_bytes() == serial
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("step", ["segment_tile", "gather_block", "merge_block", "find_classes", "label_tile"])
+def test_run_that_was_broken_off_goes_on_to_the_same_result(
+    make_raster, command, classes_of, monkeypatch, method, step
+):
+    if (method, step) == ("kmeans", "merge_block"):
+        pytest.skip("kmeans merges nothing")
+    module = scene_steps if step == "find_classes" else tile_steps
+    scene = make_raster(fields(SHAPE))
+    unbroken = classes_of(scene, method)
+    whole, calls = getattr(module, step), []
+
+    def broken(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2 or module is scene_steps:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, step, broken)
+        assert command(scene, method, "--overwrite").code == 130
+
+    np.testing.assert_array_equal(classes_of(scene, method, "--resume"), unbroken)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_tile_that_failed_and_works_now_makes_the_result_whole(
+    tmp_path, make_raster, command, classes_of, monkeypatch, method
+):
+    scene = make_raster(fields(SHAPE))
+    unbroken = classes_of(scene, method)
+    real = tile_steps.segment_tile
+
+    def failing(job, number):
+        if number == 1:
+            raise OSError("a disk that broke")
+        real(job, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tile_steps, "segment_tile", failing)
+        assert command(scene, method, "--overwrite").code == 3
+    with rasterio.open(tmp_path / "classes.tif") as raster:
+        holed = raster.read(1)
+
+    missing = np.zeros(SHAPE, bool)
+    missing[:96, 96:192] = True
+    np.testing.assert_array_equal(holed == 0, missing)
+    np.testing.assert_array_equal(classes_of(scene, method, "--resume"), unbroken)
+
+
+def test_options_of_learning_are_refused(make_raster, command, tmp_path, method):
+    scene = make_raster(fields((40, 40)))
+
+    for option in (("--prior", "scene"), ("--tile-steps", 0), ("--device", "cuda")):
+        ended = command(scene, method, *option)
+        assert ended.code == 1
+        assert len(ended.lines) == 1
+        assert f"method {method}" in ended.text
+    assert not (tmp_path / "labels.run").exists()
+
+
+def test_torch_is_not_imported(make_raster, tmp_path, method):
+    scene = make_raster(fields((64, 64)))
+    program = (
+        "import sys; from geoseg import cli\n"
+        f"sys.argv = ['geoseg', 'tile', {str(scene)!r}, '--out', {str(tmp_path / 'a.gpkg')!r}, '--workers', '0', "
+        f"'--method', {method!r}, '-q']\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: print('ENDED', end.code, 'torch' in sys.modules)"
+    )
+
+    assert "ENDED 0 False" in said_by(program)
+
+
+def test_result_does_not_depend_on_the_options_of_learning(make_raster, tmp_path, method):
+    scene = make_raster(fields(SHAPE))
+    found = []
+    for name, learn in (("few", {"learn__steps": 1}), ("many", {"learn__steps": 999, "network__inputs": "bands"})):
+        outputs = Outputs(tmp_path / f"{name}.gpkg", tmp_path / f"{name}.tif")
+        segment_scene(scene, outputs, load_config(method=method, **learn), cluster=ClusterOptions(workers=0))
+        found.append(outputs.class_raster.read_bytes())
+
+    assert found[0] == found[1]
