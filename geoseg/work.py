@@ -215,6 +215,10 @@ def _model(options: RunOptions) -> Model | None:
 
 
 def _check_keeping(outputs: Outputs, config: Config, options: RunOptions) -> None:
+    if outputs.model is not None and config.method != "backprop":
+        raise ConfigError(
+            f"method {config.method} has no network that could be kept; leave out --save-model, or take backprop."
+        )
     if outputs.model is not None and config.prior == "none":
         raise ConfigError(
             "prior none has no network of the scene that could be kept; leave out --save-model, or take --prior scene."

@@ -184,6 +184,21 @@ def test_options_of_learning_are_refused(make_raster, command, tmp_path, method)
     assert not (tmp_path / "labels.run").exists()
 
 
+def test_network_that_is_not_there_is_neither_kept_nor_animated(make_raster, command, tmp_path, method):
+    scene = make_raster(fields((40, 40)))
+
+    kept = command(scene, method, "--save-model", tmp_path / "kept.geoseg")
+    shown = run_command(
+        "preview", scene, "--out", tmp_path / "a.png", "--method", method, "--animation", tmp_path / "a.gif"
+    )
+
+    for ended in (kept, shown):
+        assert ended.code == 1
+        assert len(ended.lines) == 1
+        assert f"method {method} has no" in ended.text
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".run", ".gpkg", ".png", ".gif")]
+
+
 def test_torch_is_not_imported(make_raster, tmp_path, method):
     scene = make_raster(fields((64, 64)))
     program = (

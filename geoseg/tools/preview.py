@@ -141,6 +141,10 @@ def preview(
     config, options, progress = config or Config(), options or PreviewOptions(), progress or Silent()
     opened = open_scene(scene, bands=config.bands, aoi=options.aoi)
     _check_outputs(opened, out, options)
+    if options.animation is not None and config.method != "backprop":
+        raise ConfigError(
+            f"method {config.method} has no steps that could be shown; leave out --animation, or take backprop."
+        )
     if options.window is not None:
         _check_window(opened, options.window)
     device = pick_device(options.device, config)
