@@ -42,6 +42,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make 
     "learn.crop": (32, 4096),  # px; more would not fit the memory
     "learn.batch": (1, _FINITE),
     "learn.steps": (1, _FINITE),
+    "learn.lead": (0, 1),
     "harmonize.classes": (2, 255),
     "harmonize.fine_classes": (2, _FINITE),
     "harmonize.interleaving": (0, _FINITE),
@@ -106,6 +107,7 @@ class Learn:
     crop: int = 128  # px; fits the processor's cache
     batch: int = 4  # crops per step
     steps: int = 96
+    lead: float = 0.33  # share of the steps that are led by the looks of superpixels; 0 = a start at random
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,6 @@ def translate_codes(job: Job, tiles: Sequence[int]) -> None:
         _symmetric(blocks, len(tiles), n_codes),
         n_scene_codes=job.config.harmonize.fine_classes,
         n_bands=len(job.scene.bands),
-        seed=job.config.seed,
     )
     for i, tile in enumerate(tiles):
         job.run.put("translation", tile, {"words": words[i * n_codes : (i + 1) * n_codes]})
@@ -103,10 +102,10 @@ def find_classes(job: Job, blocks: Sequence[int]) -> Harmony:
 
 def classes_of(job: Job, sample: list[Ground]) -> Harmony:
     """Find classes in a sample of blocks, the way the method does it."""
-    options, known = job.config.harmonize, {"n_bands": len(job.scene.bands), "seed": job.config.seed}
+    options, n_bands = job.config.harmonize, len(job.scene.bands)
     if job.config.method == "backprop":
-        return harmonize.harmonize(sample, options, **known)
-    return codebook.find_codebook(sample, n_classes=options.classes, **known)
+        return harmonize.harmonize(sample, options, n_bands=n_bands)
+    return codebook.find_codebook(sample, n_classes=options.classes, n_bands=n_bands, seed=job.config.seed)
 
 
 def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:

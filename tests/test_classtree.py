@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.segment import classtree
-from geoseg.segment.classtree import ClassTree, grow_tree
+from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 from tests.reference import classtree as reference
 
 seeds = st.integers(0, 2**32 - 1)
@@ -17,22 +17,22 @@ counts = st.integers(1, 22)  # more and fewer than the 16 from which size begins
 lambdas = st.sampled_from([0.0, 1.0, 4.0])
 
 
-def drawn(seed: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def drawn(seed: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], Borders]:
     """Draw classes: looks, weights, and borders of which some are 0."""
     draw = np.random.default_rng(seed)
-    half = np.triu(draw.integers(0, 50, (n, n)) * (draw.random((n, n)) < 0.5), 1)
-    return draw.random((n, 3)), draw.uniform(0.1, 20, n), (half + half.T).astype(float)
+    half = np.triu(draw.integers(0, 900, (n, n)) * (draw.random((n, n)) < 0.5), 1)
+    length = (half + half.T).astype(float)
+    contrast, patchy = (length * (share + share.T) for share in draw.random((2, n, n)))
+    return draw.random((n, 3)), draw.uniform(0.1, 20, n), Borders(length, contrast, patchy)
 
 
-def schedule(interleaving: float) -> Callable[[int], tuple[float, float]]:
-    """Return the power of the sizes and the interleaving for a number of classes, in straight lines down to two."""
+def schedule(interleaving: float) -> Callable[[int], tuple[float, float, float]]:
+    """Return the options of the reference: the power of the sizes goes in a straight line down to two classes."""
     many, few = classtree._SIZE_POWER
-    left = [2, classtree._COARSE]
 
-    def at(n_classes: int) -> tuple[float, float]:
-        power = np.interp(n_classes, left, [few, many])
-        share = np.interp(n_classes, left, [classtree._INTERLEAVING_LEFT, 1.0])
-        return float(power), float(share * interleaving)
+    def at(n_classes: int) -> tuple[float, float, float]:
+        power = np.interp(n_classes, [2, classtree._COARSE], [few, many])
+        return float(power), interleaving, classtree._SHORT
 
     return at
 
@@ -76,14 +76,38 @@ def test_classes_are_numbered_in_the_order_of_their_lowest_leaves(seed: int, n: 
     assert list(dict.fromkeys(classes)) == sorted(set(classes))
 
 
-def stripes() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def stripes() -> tuple[NDArray[np.float64], NDArray[np.float64], Borders]:
     """Black stripes (0) in orange fur (1), a brown log far off (2) that looks like the fur, grass (3) and much else."""
     centres = np.array([[0.2], [0.6], [0.75], *([2.0 + i] for i in range(20))])
-    borders = np.zeros((23, 23))
-    borders[0, 1] = borders[1, 0] = 90
-    borders[1, 3] = borders[3, 1] = 10
-    borders[2, 3] = borders[3, 2] = 30
-    return centres, np.ones(23), borders
+    length = np.zeros((23, 23))
+    length[0, 1] = length[1, 0] = 90
+    length[1, 3] = length[3, 1] = 10
+    length[2, 3] = length[3, 2] = 30
+    return centres, np.ones(23), Borders(length, length * (centres - centres.T) ** 2, length / 50)
+
+
+def shades() -> tuple[NDArray[np.float64], NDArray[np.float64], Borders]:
+    """Two shades of sand (0, 1) that pass into each other, a road (2) that cuts through the second, and much else."""
+    centres = np.array([[0.5], [0.62], [0.73], *([2.0 + i] for i in range(20))])
+    length = np.zeros((23, 23))
+    length[0, 1] = length[1, 0] = length[1, 2] = length[2, 1] = 5000
+    contrast = length * 0.12**2
+    contrast[0, 1] = contrast[1, 0] = 5000 * 0.02**2
+    return centres, np.ones(23), Borders(length, contrast, np.zeros((23, 23)))
+
+
+def test_shades_that_pass_into_each_other_are_joined_before_what_stands_out_at_its_border() -> None:
+    centres, weights, borders = shades()
+
+    assert grow_tree(centres, weights, borders, interleaving=0.0).merges[0].tolist() == [0, 1]
+    assert grow_tree(centres, weights, Borders.none(23), interleaving=0.0).merges[0].tolist() == [1, 2]
+
+
+def test_a_border_that_is_hardly_there_says_little() -> None:
+    centres, weights, borders = shades()
+    touch = Borders(borders.length / 5000, borders.contrast / 5000, borders.patchy)
+
+    assert grow_tree(centres, weights, touch, interleaving=0.0).merges[0].tolist() == [1, 2]
 
 
 def test_stripes_join_the_fur_they_lie_in_when_interleaving_counts() -> None:
@@ -97,34 +121,36 @@ def test_fur_joins_what_looks_like_it_when_interleaving_does_not_count() -> None
 def test_what_is_small_is_joined_first_where_all_look_equally_different() -> None:
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5]])
 
-    tree = grow_tree(corners, np.array([10.0, 10.0, 1.0]), np.zeros((3, 3)), interleaving=0.0)
+    tree = grow_tree(corners, np.array([10.0, 10.0, 1.0]), Borders.none(3), interleaving=0.0)
 
     assert 2 in tree.merges[0]
 
 
 def test_looks_alone_decide_where_nothing_touches() -> None:
-    centres, weights, borders = drawn(4, 8)
+    centres, weights, _ = drawn(4, 8)
 
-    lonely = grow_tree(centres, weights, np.zeros_like(borders), interleaving=4.0)
+    lonely = grow_tree(centres, weights, Borders.none(8), interleaving=4.0)
 
-    np.testing.assert_array_equal(lonely.merges, grow_tree(centres, weights, borders, interleaving=0.0).merges)
+    np.testing.assert_array_equal(lonely.merges, grow_tree(centres, weights, Borders.none(8), interleaving=0.0).merges)
 
 
 @settings(max_examples=20, deadline=None)
 @given(seeds)
 def test_what_stands_on_the_diagonal_of_the_borders_does_not_matter(seed: int) -> None:
     centres, weights, borders = drawn(seed, 8)
-    inner = borders + np.diag(np.random.default_rng(seed).integers(1, 1000, 8))
+    diagonal = np.diag(np.random.default_rng(seed).integers(1, 1000, 8))
+    inner = Borders(borders.length + diagonal, borders.contrast + diagonal, borders.patchy + diagonal)
 
     expected = grow_tree(centres, weights, borders, interleaving=2.0).merges
     np.testing.assert_array_equal(grow_tree(centres, weights, inner, interleaving=2.0).merges, expected)
 
 
 def test_nothing_that_was_given_is_changed() -> None:
-    given_arrays = drawn(5, 9)
+    centres, weights, borders = drawn(5, 9)
+    given_arrays = [centres, weights, borders.length, borders.contrast, borders.patchy]
     kept = [array.copy() for array in given_arrays]
 
-    grow_tree(*given_arrays, interleaving=2.0)
+    grow_tree(centres, weights, borders, interleaving=2.0)
 
     for array, before in zip(given_arrays, kept, strict=True):
         np.testing.assert_array_equal(array, before)
@@ -132,7 +158,7 @@ def test_nothing_that_was_given_is_changed() -> None:
 
 def test_looks_in_whole_numbers_are_not_rounded_on_the_way() -> None:
     centres = np.array([[0], [1], [4], [8]])
-    weights, borders = np.array([1.0, 2.0, 3.0, 4.0]), np.zeros((4, 4))
+    weights, borders = np.array([1.0, 2.0, 3.0, 4.0]), Borders.none(4)
 
     expected = grow_tree(centres.astype(float), weights, borders, interleaving=0.0).merges
     np.testing.assert_array_equal(grow_tree(centres, weights, borders, interleaving=0.0).merges, expected)

@@ -7,6 +7,7 @@ step; again. Labels merge as it goes. Training is the inference, and the network
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from geoseg.config import Backprop, Learn
 from geoseg.grid import TileGrid, Window
+from geoseg.segment.grouping import group, nearest
 from geoseg.segment.network import CodeNetwork
 
 IGNORE = -1  # target of a pixel without data
@@ -129,7 +131,10 @@ def learn(
 ) -> CodeNetwork:
     """Run the method on crops from all over a scene, so that one network serves all of it.
 
-    The statistics of the batch norm are taken over all patches at the end and then hold for every image.
+    A network that starts at random ends with codes that luck has chosen. So the first steps teach it the groups that
+    superpixels fall into by their channels, one code each, found without chance; from there on the method itself
+    decides. The learning rate falls to 0 along a cosine (Loshchilov and Hutter 2017): the codes of the last step are
+    kept. The statistics of the batch norm are taken over all patches at the end and then hold for every image.
 
     Parameters
     ----------
@@ -144,16 +149,37 @@ def learn(
     with _fixed_threads():
         learned = _placed(copy.deepcopy(network), device).train()
         optimizer = _optimizer(learned, options)
+        first = _first_codes(patches, network.n_codes) if sample.lead else []
         draw = np.random.default_rng(seed)
         queue: list[int] = []
         for step in range(sample.steps):
             while len(queue) < sample.batch:
                 queue += draw.permutation(len(patches)).tolist()
             batch, queue = queue[: sample.batch], queue[sample.batch :]
+            optimizer.param_groups[0]["lr"] = options.learning_rate * (1 + math.cos(math.pi * step / sample.steps)) / 2
             image, superpixels = _on_device([patches[i] for i in batch], device)
-            _step(learned, optimizer, image, superpixels, options)
+            led = step < sample.lead * sample.steps
+            target = torch.from_numpy(np.concatenate([first[i] for i in batch])).to(device) if led else None
+            _step(learned, optimizer, image, superpixels, options, target)
             progress(step + 1)
         return _with_whole_statistics(learned, patches, device)
+
+
+def _first_codes(patches: Sequence[Patch], n_codes: int) -> list[NDArray[np.int64]]:
+    """Return for each patch the group of each pixel's superpixel, (pixel,); `IGNORE` = no data."""
+    means, sizes = zip(*(_superpixel_means(patch) for patch in patches), strict=True)
+    centres = group(np.concatenate(means), np.sqrt(np.concatenate(sizes)), n_codes)
+    codes = (np.append(nearest(mean, centres), IGNORE) for mean in means)  # the last is for no data, -1
+    return [code[patch.superpixels.ravel()] for code, patch in zip(codes, patches, strict=True)]
+
+
+def _superpixel_means(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean channels of the superpixels of a patch, (superpixel, channel), and their pixels."""
+    data = patch.superpixels >= 0
+    labels = patch.superpixels[data]
+    sizes = np.bincount(labels).astype(float)
+    sums = [np.bincount(labels, channel[data]) for channel in patch.channels]
+    return np.stack(sums, axis=1) / sizes[:, None], sizes
 
 
 def shares(
@@ -233,11 +259,17 @@ def _optimizer(network: CodeNetwork, options: Backprop) -> torch.optim.Optimizer
 
 
 def _step(
-    network: CodeNetwork, optimizer: torch.optim.Optimizer, image: Tensor, superpixels: Tensor, options: Backprop
+    network: CodeNetwork,
+    optimizer: torch.optim.Optimizer,
+    image: Tensor,
+    superpixels: Tensor,
+    options: Backprop,
+    target: Tensor | None = None,
 ) -> int:
-    """Do one step of the method and return the number of labels that are left."""
+    """Do one step of the method, or towards a target that is given, and return the number of labels that are left."""
     scores = _scores(network, image)  # (pixel, code)
-    target = majority(scores.argmax(dim=1), superpixels, scores.shape[1])
+    if target is None:
+        target = majority(scores.argmax(dim=1), superpixels, scores.shape[1])
     data = target >= 0
     loss = F.cross_entropy(scores[data], target[data])
     if options.entropy_weight > 0:

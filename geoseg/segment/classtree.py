@@ -8,9 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Found by measuring: small but distinct ground survives while many classes are left; the last few are all of some size.
-_COARSE = 16  # classes; with fewer left, size counts more and interleaving less, step by step
-_SIZE_POWER = (0.1, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward)
-_INTERLEAVING_LEFT = 0.25  # of `interleaving`, where two classes are left
+_COARSE = 16  # classes; with fewer left, size counts more, step by step
+_SIZE_POWER = (0.3, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward)
+_SHORT = 200.0  # px; a border shorter than this says less of the contrast between two classes than their means do
+
+
+@dataclass(frozen=True)
+class Borders:
+    """What is known of the borders between classes; all are (class, class), symmetric, the diagonal is not used.
+
+    Parameters
+    ----------
+    length : pixel sides that two classes have in common
+    contrast : sum over these of the squared difference between the ground on both sides
+    patchy : sum over these of 1 / the smaller of the two patches that touch there: stripes, speckle and crowns of trees
+        have much of it, two fields side by side have little
+    """
+
+    length: NDArray[np.float64]
+    contrast: NDArray[np.float64]
+    patchy: NDArray[np.float64]
+
+    @classmethod
+    def none(cls, n_classes: int) -> Borders:
+        """Return the borders of classes that never touch: only their looks will count."""
+        nothing = np.zeros((n_classes, n_classes))
+        return cls(nothing, nothing, nothing)
 
 
 @dataclass(frozen=True)
@@ -46,50 +69,52 @@ class ClassTree:
 
 
 def grow_tree(
-    centres: NDArray[np.float64], weights: NDArray[np.float64], borders: NDArray[np.float64], *, interleaving: float
+    centres: NDArray[np.float64], weights: NDArray[np.float64], borders: Borders, *, interleaving: float
 ) -> ClassTree:
-    """Join classes that look alike and lie among each other, cheapest pair first.
+    """Join classes that pass into each other and lie among each other, cheapest pair first.
 
-    The cost of a pair is ``|m_i − m_j|² · (w_i w_j / (w_i + w_j))^p · exp(−λ b_ij / sqrt(b_i b_j))`` with the means m,
-    weights w, common border b_ij and whole border b_i of a class to all others: stripes and the fur between them share
-    most of their border, so they belong together although they look different. The power p grows and λ falls from 16
-    classes downwards: what is left near the root then has a size to speak of.
+    The cost of a pair is ``c_ij · (w_i w_j / (w_i + w_j))^p · exp(−λ q_ij / sqrt(q_i q_j))``. The contrast c is the
+    mean squared difference across their common border, which tells shades of one ground, that pass into each other,
+    from a road in the sand, that does not; where they hardly touch, ``|m_i − m_j|²`` of the means m. Weights are w, and
+    q is the patchy border, q_i that of a class to all others: stripes and the fur between them share most of it, so
+    they belong together although they look different. The power p grows from 16 classes downwards: what is left near
+    the root then has a size to speak of.
 
     Parameters
     ----------
     centres : (class, feature), means of the classes' looks
     weights : (class,), how much of the ground each class has, above 0
-    borders : (class, class), symmetric, length of the border between two classes; the diagonal is not used
-    interleaving : λ with many classes, 0 = looks alone
+    interleaving : λ, 0 = looks alone
     """
-    means, mass, common = centres.copy(), weights.astype(float), borders.astype(float)
-    np.fill_diagonal(common, 0)
+    means, mass = centres.copy(), weights.astype(float)
+    tables = np.stack([borders.length, borders.contrast, borders.patchy]).astype(float)  # (table, class, class)
+    tables[:, np.arange(len(means)), np.arange(len(means))] = 0
     alive = np.arange(len(means))
     merges = []
     while len(alive) > 2:
-        cost = _pair_costs(means[alive], mass[alive], common[np.ix_(alive, alive)], interleaving)
+        cost = _pair_costs(means[alive], mass[alive], Borders(*tables[:, alive[:, None], alive]), interleaving)
         i, j = np.unravel_index(int(np.argmin(cost)), cost.shape)
         a, b = sorted((int(alive[i]), int(alive[j])))
         means[a] = (mass[a] * means[a] + mass[b] * means[b]) / (mass[a] + mass[b])
         mass[a] += mass[b]
-        common[a] += common[b]
-        common[:, a] += common[:, b]
-        common[a, a] = 0
+        tables[:, a] += tables[:, b]
+        tables[:, :, a] += tables[:, :, b]
+        tables[:, a, a] = 0
         merges.append((a, b))
         alive = alive[alive != b]
     return ClassTree(len(centres), np.array(merges, np.int64).reshape(-1, 2))
 
 
 def _pair_costs(
-    means: NDArray[np.float64], mass: NDArray[np.float64], common: NDArray[np.float64], interleaving: float
+    means: NDArray[np.float64], mass: NDArray[np.float64], borders: Borders, interleaving: float
 ) -> NDArray[np.float64]:
     coarseness = max(0.0, (_COARSE - len(means)) / (_COARSE - 2))
     power = _SIZE_POWER[0] + (_SIZE_POWER[1] - _SIZE_POWER[0]) * coarseness
-    interleaving *= 1 - (1 - _INTERLEAVING_LEFT) * coarseness
     distance = ((means[:, None] - means[None]) ** 2).sum(axis=-1)
+    contrast = (borders.contrast + _SHORT * distance) / (borders.length + _SHORT)
     size = (mass[:, None] * mass[None] / (mass[:, None] + mass[None])) ** power
-    whole = np.maximum(common.sum(axis=1), 1e-12)
-    nearness = np.exp(-interleaving * common / np.sqrt(whole[:, None] * whole[None]))
-    cost = distance * size * nearness
+    whole = np.maximum(borders.patchy.sum(axis=1), 1e-12)
+    nearness = np.exp(-interleaving * borders.patchy / np.sqrt(whole[:, None] * whole[None]))
+    cost = contrast * size * nearness
     cost[np.tril_indices(len(cost))] = np.inf
     return np.asarray(cost)

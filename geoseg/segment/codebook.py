@@ -14,7 +14,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin
 from threadpoolctl import threadpool_limits
 
-from geoseg.segment.classtree import grow_tree
+from geoseg.segment.classtree import Borders, grow_tree
 from geoseg.segment.harmonize import Harmony
 from geoseg.segment.votes import Ground
 
@@ -53,7 +53,7 @@ def find_codebook(sample: Sequence[Ground], *, n_classes: int, n_bands: int, see
     return Harmony(
         centres=centres,
         code_class=np.zeros(0, np.int64),
-        tree=grow_tree(centres, weights, np.zeros((len(centres), len(centres))), interleaving=0.0),
+        tree=grow_tree(centres, weights, Borders.none(len(centres)), interleaving=0.0),
         looks=sums / weights[:, None],
         weights=weights,
         n_bands=n_bands,

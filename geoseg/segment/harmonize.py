@@ -14,18 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
+from scipy.sparse.csgraph import connected_components
 
 from geoseg.config import Harmonize
 from geoseg.segment.channels import contrasts
-from geoseg.segment.classtree import ClassTree, grow_tree
+from geoseg.segment.classtree import Borders, ClassTree, grow_tree
+from geoseg.segment.grouping import group, nearest
 from geoseg.segment.votes import FIXED, Ground, Votes
 
 _VOTE_WEIGHT = 0.1  # of the votes' square roots against looks in units of the stretch
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
-_MOST_SAMPLES = 40_000  # superpixels from which the fine classes are found
-_RESTARTS = 5  # of k-means, the best counts; with one alone a small ground is kept or lost by luck
 _ROUNDS = 10  # of passing on what neighbouring tiles say; a word goes no further than as many tiles
 _TEXTURE_WEIGHT = 0.3  # of the textures' square roots, likewise
 _NOTHING = 1e-9  # squared distance at which looks are the same
@@ -61,8 +59,8 @@ class Harmony:
         if self.code_class.size:
             return self.code_class[ground.votes.argmax(axis=1)]
         if self.mix.size:
-            return _nearest(ground.looks @ self.mix.T, self.centres)
-        return _nearest(features(ground, self.n_bands), self.centres)
+            return nearest(ground.looks @ self.mix.T, self.centres)
+        return nearest(features(ground, self.n_bands), self.centres)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name."""
@@ -77,7 +75,7 @@ class Harmony:
         return cls(tree=tree, n_bands=int(fields.pop("n_bands")), **fields)
 
 
-def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int, seed: int) -> Harmony:
+def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harmony:
     """Find the classes of the scene from blocks that are spread over it.
 
     Parameters
@@ -93,8 +91,8 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int, seed: i
         centres, described = np.zeros((0, 0)), _looks_features(ground.looks, n_bands)
     else:
         described = features(ground, n_bands)
-        centres = _fine_centres(described, _weights(ground), options.fine_classes, seed)
-        fine, code_class = _nearest(described, centres), np.zeros(0, np.int64)
+        centres = group(described, _weights(ground), options.fine_classes)
+        fine, code_class = nearest(described, centres), np.zeros(0, np.int64)
     n_fine = int(fine.max()) + 1
     return Harmony(
         centres=centres,
@@ -137,7 +135,6 @@ def translate(
     *,
     n_scene_codes: int,
     n_bands: int,
-    seed: int,
 ) -> NDArray[np.float64]:
     """Say for the codes of all tiles which code of the scene each one is, softly.
 
@@ -159,7 +156,7 @@ def translate(
     """
     described = _looks_features(looks, n_bands)
     used = mass > 0
-    centres = _fine_centres(described[used], mass[used] ** _SIZE_POWER, n_scene_codes, seed)
+    centres = group(described[used], mass[used] ** _SIZE_POWER, n_scene_codes)
     distance = ((described[:, None] - centres[None]) ** 2).sum(axis=-1)
     own = 1 / (distance + _NOTHING) ** 2
     own /= own.sum(axis=1, keepdims=True)
@@ -185,40 +182,40 @@ def _looks_features(looks: NDArray[np.float64], n_bands: int) -> NDArray[np.floa
     return np.concatenate([colour, _TEXTURE_WEIGHT * np.sqrt(np.maximum(looks[:, n_bands:], 0))], axis=1)
 
 
-def _fine_centres(
-    described: NDArray[np.float64], weights: NDArray[np.float64], n_centres: int, seed: int
-) -> NDArray[np.float64]:
-    """Return at most `n_centres` means of groups, by k-means."""
-    rows = np.unique(np.linspace(0, len(described) - 1, min(len(described), _MOST_SAMPLES)).astype(int))
-    n_distinct = len(np.unique(described[rows], axis=0))
-    with threadpool_limits(1):  # the order in which threads add up would change the last digits
-        means = KMeans(min(n_centres, n_distinct), n_init=_RESTARTS, random_state=seed, max_iter=100)
-        means.fit(described[rows], sample_weight=weights[rows])
-    centres: NDArray[np.float64] = means.cluster_centers_
-    taken = np.unique(_nearest(described, centres))
-    return centres[taken]
-
-
-def _nearest(described: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
-    with threadpool_limits(1):
-        cross = described @ centres.T
-    return np.asarray(((centres**2).sum(axis=1) - 2 * cross).argmin(axis=1))
-
-
 def _tree(
     ground: Ground, fine: NDArray[np.int64], n_fine: int, described: NDArray[np.float64], options: Harmonize
 ) -> ClassTree:
     weights = _weights(ground)
     means = _means(described, weights, fine, n_fine)
     mass = np.bincount(fine, weights, minlength=n_fine).astype(float)
-    place = np.searchsorted(ground.numbers, ground.pairs)
-    place = np.minimum(place, len(ground.numbers) - 1)
+    return grow_tree(means, mass, _borders(ground, fine, n_fine, described), interleaving=options.interleaving)
+
+
+def _borders(ground: Ground, fine: NDArray[np.int64], n_fine: int, described: NDArray[np.float64]) -> Borders:
+    place = np.minimum(np.searchsorted(ground.numbers, ground.pairs), len(ground.numbers) - 1)
     known = (ground.numbers[place] == ground.pairs).all(axis=1)  # the other end may lie in a block without a sample
-    a, b = fine[place[known]].T
-    borders = (
-        np.bincount(a * n_fine + b, ground.borders[known], minlength=n_fine**2).reshape(n_fine, n_fine).astype(float)
-    )
-    return grow_tree(means, mass, borders + borders.T, interleaving=options.interleaving)
+    a, b = place[known].T
+    length = ground.borders[known].astype(float)
+    contrast = length * ((described[a] - described[b]) ** 2).sum(axis=1)
+    patch = _patches(ground.pixels, fine, a, b)
+    patchy = length / np.minimum(patch[a], patch[b])
+    between = fine[a] * n_fine + fine[b]
+
+    def table(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        half = np.bincount(between, values, minlength=n_fine**2).reshape(n_fine, n_fine)
+        return np.asarray(half + half.T, np.float64)
+
+    return Borders(table(length), table(contrast), table(patchy))
+
+
+def _patches(
+    pixels: NDArray[np.int64], fine: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the pixels of the connected ground of one fine class that each superpixel is part of, (n,) float64."""
+    same, n = fine[a] == fine[b], len(fine)
+    graph = sparse.coo_array((np.ones(same.sum(), np.int8), (a[same], b[same])), shape=(n, n))
+    patch = connected_components(graph, directed=False)[1]
+    return np.asarray(np.bincount(patch, pixels)[patch])
 
 
 def _weights(ground: Ground) -> NDArray[np.float64]:

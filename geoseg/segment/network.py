@@ -26,6 +26,7 @@ class CodeNetwork(nn.Module):
     def __init__(self, n_channels: int, options: Network) -> None:
         super().__init__()
         self.reach = options.reach
+        self.n_codes = options.channels[-1]
         layers: list[nn.Module] = []
         last = len(options.kernels) - 1
         for i, (kernel, channels) in enumerate(zip(options.kernels, options.channels, strict=True)):

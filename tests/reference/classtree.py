@@ -9,21 +9,23 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.segment.classtree import Borders
+
 Class = frozenset[int]
 
 
 def merges(
     centres: NDArray[np.float64],
     weights: NDArray[np.float64],
-    borders: NDArray[np.float64],
+    borders: Borders,
     *,
-    options_at: Callable[[int], tuple[float, float]],
+    options_at: Callable[[int], tuple[float, float, float]],
 ) -> list[tuple[Class, Class]]:
     """Return which classes are joined, one pair after the other, until two are left.
 
     Parameters
     ----------
-    options_at : number of classes that are left → power of their sizes, interleaving
+    options_at : number of classes that are left → power of their sizes, interleaving, what a short border is
     """
     classes = [frozenset([leaf]) for leaf in range(len(centres))]
     joined = []
@@ -42,21 +44,24 @@ def cost(
     b: Class,
     centres: NDArray[np.float64],
     weights: NDArray[np.float64],
-    borders: NDArray[np.float64],
+    borders: Borders,
     size_power: float,
     interleaving: float,
+    short: float,
 ) -> float:
-    """Squared distance of the means, times size, less for what lies among each other."""
+    """Mean contrast across the border, times size, less for what lies among each other."""
     mean_a, mean_b = (np.average(centres[list(one)], axis=0, weights=weights[list(one)]) for one in (a, b))
     size_a, size_b = (sum(weights[leaf] for leaf in one) for one in (a, b))
-    common = length(a, b, borders)
+    distance = float(((mean_a - mean_b) ** 2).sum())
+    contrast = (between(a, b, borders.contrast) + short * distance) / (between(a, b, borders.length) + short)
+    common = between(a, b, borders.patchy)
     everything = frozenset(range(len(centres)))
-    whole_a, whole_b = length(a, everything - a, borders), length(b, everything - b, borders)
+    whole_a, whole_b = between(a, everything - a, borders.patchy), between(b, everything - b, borders.patchy)
     share = common / math.sqrt(whole_a * whole_b) if common else 0.0
     size = (size_a * size_b / (size_a + size_b)) ** size_power
-    return float(((mean_a - mean_b) ** 2).sum() * size * math.exp(-interleaving * share))
+    return float(contrast * size * math.exp(-interleaving * share))
 
 
-def length(a: Class, b: Class, borders: NDArray[np.float64]) -> float:
-    """Return the length of the border between two classes."""
-    return float(sum(borders[i, j] for i in a for j in b))
+def between(a: Class, b: Class, table: NDArray[np.float64]) -> float:
+    """Return what a table holds of the border between two classes."""
+    return float(sum(table[i, j] for i in a for j in b))
