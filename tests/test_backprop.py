@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Backprop, Learn, Network
 from geoseg.segment import backprop
@@ -228,6 +229,30 @@ class TestLearn:
 
         assert counts[1] >= 4
         assert counts[1] > counts[0]
+
+    def test_led_by_looks_networks_of_different_seeds_say_the_same(self) -> None:
+        patches, seen = [four_grounds(seed, noise=1.0)[0] for seed in range(8)], four_grounds(99, noise=1.0)[0]
+        agreement = {}
+        for lead in (0.0, 0.5):
+            found = [
+                codes(
+                    learn(new_network(3, YONV, seed=seed), patches, Backprop(), Learn(steps=24, lead=lead), seed=seed),
+                    seen,
+                )
+                for seed in (1, 2)
+            ]
+            agreement[lead] = adjusted_rand_score(found[0].ravel(), found[1].ravel())
+
+        assert agreement[0.5] > agreement[0.0] + 0.05
+
+    def test_led_all_the_way_every_ground_has_the_code_of_its_looks(self) -> None:
+        patches = [four_grounds(seed)[0] for seed in range(8)]
+        network = new_network(3, Network(channels=(16, 8, 16, 4)), seed=1)
+
+        learned = learn(network, patches, Backprop(entropy_weight=0.0), Learn(steps=40, lead=1.0), seed=0)
+
+        patch, grounds = four_grounds(99)
+        assert adjusted_rand_score(grounds.ravel(), codes(learned, patch).ravel()) > 0.9
 
     def test_the_network_is_in_evaluation_mode_with_the_statistics_of_all_patches(self) -> None:
         patches = [four_grounds(seed)[0] for seed in range(5)]
