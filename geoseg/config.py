@@ -38,6 +38,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make 
     "backprop.max_steps": (1, _FINITE),
     "backprop.min_labels": (1, _FINITE),
     "backprop.entropy_weight": (0, _FINITE),
+    "backprop.hold": (0, 1),
     "learn.windows": (1, _FINITE),
     "learn.crop": (32, 4096),  # px; more would not fit the memory
     "learn.batch": (1, _FINITE),
@@ -97,6 +98,7 @@ class Backprop:
     max_steps: int = 128  # on a tile without a scene network
     min_labels: int = 4  # stop when fewer labels than this are left ...
     entropy_weight: float = 1.0  # of the entropy of the mean prediction: the term against collapse; 0 = none
+    hold: float = 0.8  # of a tile's network on what the scene network says, with prior scene; 1 = nothing moves
 
 
 @dataclass(frozen=True)

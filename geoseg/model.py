@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 MODEL_SUFFIXES = (".geoseg",)
 _FORMAT = 1  # to be raised when the arrays, or what geoseg computes from pixels before it uses them, change meaning
 _DOCUMENT = "geoseg"  # the metadata's one name
-_FREE = ("bands", "seed", "tile_steps", "tiles.", "polygons.", "harmonize.classes")  # what a model leaves open
+_FREE = ("bands", "seed", "tile_steps", "backprop.hold", "tiles.", "polygons.", "harmonize.classes")  # left open
 _FAR = 2.0  # times larger or smaller pixels show other textures, and other superpixels
 
 

@@ -219,7 +219,8 @@ def _shares(
         network = from_arrays(job.run.get("scene", "network"), len(layers), job.config.network).eval()
     if job.config.steps:
         patch = backprop.Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), consecutive(numbers))
-        network = backprop.train(network, patch, job.config.backprop, steps=job.config.steps, device=job.device)
+        fit = backprop.train if job.config.prior == "none" else backprop.refine
+        network = fit(network, patch, job.config.backprop, steps=job.config.steps, device=job.device)
     shares = backprop.shares(
         network,
         layers,

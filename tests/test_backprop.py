@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Backprop, Learn, Network
 from geoseg.segment import backprop
-from geoseg.segment.backprop import IGNORE, Patch, learn, majority, shares, train
+from geoseg.segment.backprop import IGNORE, Patch, learn, majority, refine, shares, train
 from geoseg.segment.network import CodeNetwork, new_network, to_arrays
 from tests.reference import backprop as reference
 
@@ -174,6 +174,118 @@ class TestTrain:
         trained = train(new_network(3, YONV, seed=1), empty, Backprop(), steps=3)
 
         assert all(np.isfinite(value).all() for value in to_arrays(trained).values())
+
+
+@pytest.fixture(scope="module")
+def scene_network() -> CodeNetwork:
+    patches = [four_grounds(seed, noise=0.6)[0] for seed in range(8)]
+    return learn(new_network(3, YONV, seed=1), patches, Backprop(), Learn(batch=4, steps=30), seed=0)
+
+
+def two_tiles(seed: int) -> tuple[Patch, Patch, int]:
+    """Cut two tiles out of a strip, each with grounds of its own; also return how many columns both see.
+
+    These, in the middle, are too noisy to be sure of.
+    """
+    left, _ = four_grounds(seed, 48, noise=0.6)
+    right, _ = four_grounds(seed + 1, 48, noise=0.6)
+    middle, _ = four_grounds(seed + 2, 16, noise=1.5)
+    common = np.tile(middle.channels, (1, 3, 1))
+    strip = np.concatenate([left.channels[:, :, :24], common, right.channels[:, :, 24:]], axis=2)
+    return Patch(strip[:, :, :40], numbered(40)), Patch(strip[:, :, 24:], numbered(40)), common.shape[2]
+
+
+def numbered(cols: int, rows: int = 48) -> NDArray[np.int32]:
+    """Number superpixels of 4 × 4 pixels."""
+    y, x = np.indices((rows, cols))
+    return (y // 4 * (cols // 4) + x // 4).astype(np.int32)
+
+
+@pytest.mark.usefixtures("full_floats")
+class TestRefine:
+    @pytest.mark.parametrize("hold", [0.0, 0.3, 0.9])
+    def test_steps_are_those_of_cross_entropy_and_divergence(self, scene_network: CodeNetwork, hold: float) -> None:
+        patch = holed(four_grounds(5, noise=1.0)[0])
+
+        refined = refine(scene_network, patch, Backprop(learning_rate=0.2, hold=hold), steps=3)
+
+        expected = reference.hold(
+            scene_network, patch.channels, patch.superpixels, learning_rate=0.2, momentum=0.9, hold=hold, steps=3
+        )
+        assert_same(refined, expected, rtol=1e-3, atol=1e-4)
+        assert not np.allclose(weights(refined), weights(scene_network), rtol=1e-2, atol=1e-3)
+
+    def test_a_hold_of_1_leaves_every_pixel_its_code(self, scene_network: CodeNetwork) -> None:
+        patch, _ = four_grounds(5, noise=1.0)
+
+        held = refine(scene_network, patch, Backprop(learning_rate=0.5, hold=1.0), steps=12)
+
+        np.testing.assert_array_equal(codes(held, patch), codes(scene_network, patch))
+
+    def test_without_hold_codes_move(self, scene_network: CodeNetwork) -> None:
+        patch, _ = four_grounds(5, noise=1.0)
+
+        loose = refine(scene_network, patch, Backprop(learning_rate=0.5, hold=0.0), steps=12)
+
+        assert (codes(loose, patch) != codes(scene_network, patch)).mean() > 0.05
+
+    def test_a_tile_of_one_ground_keeps_one_code(self, scene_network: CodeNetwork) -> None:
+        even = np.ascontiguousarray(four_grounds(5, 64)[0].channels[:, :32, :32])  # the first quarter
+        patch = Patch(even, four_grounds()[0].superpixels)
+
+        refined = refine(scene_network, patch, Backprop(learning_rate=0.5, hold=0.0), steps=24)
+
+        assert len(np.unique(codes(scene_network, patch))) == 1
+        np.testing.assert_array_equal(codes(refined, patch), codes(scene_network, patch))
+
+    def test_neighbouring_tiles_agree_better_on_what_both_see_with_a_hold_than_without(
+        self, scene_network: CodeNetwork
+    ) -> None:
+        apart: dict[float, list[float]] = {0.0: [], 0.8: []}
+        for seed in range(0, 12, 3):
+            left, right, common = two_tiles(seed)
+            for hold, found in apart.items():
+                options = Backprop(learning_rate=0.2, hold=hold)
+                one, other = (
+                    shares(refine(scene_network, tile, options, steps=8), tile.channels) for tile in (left, right)
+                )
+                inner = np.abs(one[:, -common + 2 : -2].astype(int) - other[:, 2 : common - 2])
+                found.append(float(inner.sum(axis=2).mean() / 510))
+
+        assert np.mean(apart[0.8]) < 0.5 * np.mean(apart[0.0])
+
+    def test_is_repeated_to_the_bit_whatever_the_threads_of_the_caller(self, scene_network: CodeNetwork) -> None:
+        patch, found = four_grounds(size=48)[0], []
+        for n_threads in (1, 2):
+            with threads(n_threads):
+                found.append(refine(scene_network, patch, Backprop(), steps=4))
+
+        assert_same(found[0], found[1])
+
+    def test_the_scene_network_and_its_statistics_are_not_changed(self, scene_network: CodeNetwork) -> None:
+        before = {name: value.copy() for name, value in to_arrays(scene_network).items()}
+
+        refined = refine(scene_network, four_grounds()[0], Backprop(hold=0.0), steps=3)
+
+        assert not refined.training
+        for name, value in to_arrays(scene_network).items():
+            np.testing.assert_array_equal(value, before[name])
+            if "running" in name:
+                np.testing.assert_array_equal(to_arrays(refined)[name], before[name])
+
+    def test_what_stands_in_no_data_is_no_target(self) -> None:
+        patch = holed(four_grounds()[0])
+        network = new_network(3, Network(kernels=(1, 1), channels=(8, 8)), seed=1).eval()
+        filled = Patch(np.where(patch.superpixels >= 0, patch.channels, np.float32(3)), patch.superpixels)
+
+        one, other = (refine(network, item, Backprop(), steps=2) for item in (patch, filled))
+
+        assert_same(one, other, rtol=1e-5, atol=1e-6)  # a 1 × 1 kernel sees no neighbours
+
+    def test_a_tile_without_data_leaves_the_network_as_it_was(self, scene_network: CodeNetwork) -> None:
+        empty = Patch(np.zeros((3, 16, 16), np.float32), np.full((16, 16), IGNORE, np.int32))
+
+        assert_same(refine(scene_network, empty, Backprop(), steps=3), scene_network)
 
 
 class TestRepeating:

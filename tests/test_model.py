@@ -358,7 +358,7 @@ def test_option_that_the_model_leaves_open_is_free():
     model = a_model()
     free = {
         "seed": 4, "tiles__size": 96, "tiles__halo": 8, "polygons__min_pixels": 9, "polygons__simplify": 0,
-        "tile_steps": 3, "harmonize__classes": 2, "bands": [3, 2, 1],
+        "tile_steps": 3, "backprop__hold": 0.9, "harmonize__classes": 2, "bands": [3, 2, 1],
     }  # fmt: skip
 
     check_config(model, load_config(model.config.to_dict(), **free))

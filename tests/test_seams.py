@@ -116,6 +116,12 @@ class TestStepsOnTiles:
         everywhere = np.mean([border_share(tiled, [line]) for line in range(1, SIZE)])
         assert border_share(tiled, LINES[128]) <= 1.5 * everywhere  # cutting at the line gave 12 to 22 times as many
 
+    def test_steps_that_hold_on_to_the_scene_network_alone_change_nothing(self, segment: Segment) -> None:
+        held = segment(128, tile_steps=4, backprop__hold=1.0)
+
+        assert (held != segment(128, tile_steps=0)).mean() <= 0.005
+        assert (held != segment(128, tile_steps=4)).mean() > 0.005  # which take a part of what the tile says
+
 
 class TestMethodsThatLearnNothing:
     @pytest.mark.usefixtures("small_blocks")

@@ -104,6 +104,49 @@ def train(
         return trained
 
 
+def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, device: str = "cpu") -> CodeNetwork:
+    """Fit the network of a scene to one of its tiles, without losing hold of what it says of the scene.
+
+    The target of a pixel is no longer a code alone: a share ``options.hold`` of it is what the scene network says, the
+    rest the most frequent code of the pixel's superpixel. So the scene network's doubts are kept where the tile says
+    nothing new, neighbouring tiles stay alike, and a hold of 1 moves nothing. There is no entropy term, nor a least
+    number of labels, for a tile may be all of one ground. The learning rate falls to 0 along a cosine, so that the
+    last of a few steps with momentum are no leap.
+
+    Parameters
+    ----------
+    network : the scene network, in evaluation mode; it is not changed
+    steps : all are done
+
+    Returns
+    -------
+    CodeNetwork : a new one, on `device`, in evaluation mode
+
+    Notes
+    -----
+    The target is that of soft bootstrapping (Reed et al. 2015), and the loss, but for a constant,
+    ``(1 - hold) × cross entropy + hold × KL(scene network ‖ this network)``: distillation (Hinton et al. 2015).
+    """
+    with _fixed_threads():
+        refined = _placed(copy.deepcopy(network), device).eval()
+        image, superpixels = _on_device([patch], device)
+        data = superpixels >= 0
+        if not data.any():
+            return refined
+        optimizer = _optimizer(refined, options)
+        with torch.no_grad():
+            said = _scores(refined, image)[data].softmax(dim=1)  # (pixel, code)
+        for step in range(steps):
+            _decay(optimizer, options.learning_rate, step / steps)
+            scores = _scores(refined, image)[data]
+            common = F.one_hot(majority(scores.argmax(dim=1), superpixels[data], scores.shape[1]), scores.shape[1])
+            loss = F.cross_entropy(scores, (1 - options.hold) * common + options.hold * said)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+        return refined
+
+
 def labels(network: CodeNetwork, patch: Patch, *, device: str = "cpu") -> NDArray[np.int64]:
     """Return what the method has made of an image so far: each pixel the most frequent code of its superpixel.
 
@@ -256,6 +299,11 @@ def _on_device(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor]:
 def _optimizer(network: CodeNetwork, options: Backprop) -> torch.optim.Optimizer:
     kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.RMSprop
     return kind(network.parameters(), lr=options.learning_rate, momentum=options.momentum)
+
+
+def _decay(optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
 
 
 def _step(

@@ -57,3 +57,32 @@ def train(
         if len(np.unique(im_target[data.numpy()])) < min_labels:
             break
     return model, done
+
+
+def hold(
+    network: nn.Module,
+    channels: NDArray[np.float32],
+    superpixels: NDArray[np.integer],
+    *,
+    learning_rate: float,
+    momentum: float,
+    hold: float,
+    steps: int,
+) -> nn.Module:
+    """Return the network after steps on a tile: cross entropy, and divergence from the network it started as."""
+    scene, model = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
+    descent = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=momentum)
+    data = torch.from_numpy(np.flatnonzero(superpixels.ravel() >= 0))
+    for step in range(steps):
+        descent.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + np.cos(np.pi * step / steps))
+        descent.zero_grad()
+        said = scene(torch.from_numpy(channels)[None])[0].flatten(1).T.detach()  # (pixel, code)
+        output = model(torch.from_numpy(channels)[None])[0].flatten(1).T
+        target = torch.from_numpy(refine(output.argmax(dim=1).numpy(), superpixels.ravel()))
+        apart = nn.functional.kl_div(
+            output[data].log_softmax(dim=1), said[data].log_softmax(dim=1), log_target=True, reduction="batchmean"
+        )
+        loss = (1 - hold) * nn.functional.cross_entropy(output[data], target[data]) + hold * apart
+        loss.backward()  # type: ignore[no-untyped-call] # torch has no hints for it
+        descent.step()
+    return model
