@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Backprop, Learn, Network
@@ -288,6 +289,15 @@ class TestRefine:
         assert_same(refine(scene_network, empty, Backprop(), steps=3), scene_network)
 
 
+def drifting(seed: int, size: int = 64) -> Patch:
+    """Draw ground without kinds: looks pass into each other, and where codes end is a matter of luck."""
+    draw = np.random.default_rng(seed)
+    layers = np.stack([gaussian_filter(layer, 8, mode="wrap") for layer in draw.normal(size=(3, size, size))])
+    rows, cols = np.indices((size, size)) // 4
+    labels = (rows * (size // 4) + cols).astype(np.int32)
+    return Patch((layers / layers.std()).astype(np.float32), labels)
+
+
 class TestRepeating:
     @pytest.mark.parametrize("n_threads", [1, 2])
     def test_threads_of_the_caller_do_not_change_what_is_trained(self, n_threads: int) -> None:
@@ -342,20 +352,18 @@ class TestLearn:
         assert counts[1] >= 4
         assert counts[1] > counts[0]
 
-    def test_led_by_looks_networks_of_different_seeds_say_the_same(self) -> None:
-        patches, seen = [four_grounds(seed, noise=1.0)[0] for seed in range(8)], four_grounds(99, noise=1.0)[0]
+    def test_led_by_looks_networks_of_different_seeds_cut_what_drifts_alike(self) -> None:
+        patches, seen = [drifting(seed) for seed in range(8)], drifting(99)
         agreement = {}
         for lead in (0.0, 0.5):
+            sample = Learn(steps=32, lead=lead)
             found = [
-                codes(
-                    learn(new_network(3, YONV, seed=seed), patches, Backprop(), Learn(steps=24, lead=lead), seed=seed),
-                    seen,
-                )
+                codes(learn(new_network(3, YONV, seed=seed), patches, Backprop(), sample, seed=seed), seen).ravel()
                 for seed in (1, 2)
             ]
-            agreement[lead] = adjusted_rand_score(found[0].ravel(), found[1].ravel())
+            agreement[lead] = adjusted_rand_score(*found)
 
-        assert agreement[0.5] > agreement[0.0] + 0.05
+        assert agreement[0.5] > agreement[0.0] + 0.1
 
     def test_led_all_the_way_every_ground_has_the_code_of_its_looks(self) -> None:
         patches = [four_grounds(seed)[0] for seed in range(8)]

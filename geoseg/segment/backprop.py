@@ -199,7 +199,7 @@ def learn(
             while len(queue) < sample.batch:
                 queue += draw.permutation(len(patches)).tolist()
             batch, queue = queue[: sample.batch], queue[sample.batch :]
-            optimizer.param_groups[0]["lr"] = options.learning_rate * (1 + math.cos(math.pi * step / sample.steps)) / 2
+            _decay(optimizer, options.learning_rate, step / sample.steps)
             image, superpixels = _on_device([patches[i] for i in batch], device)
             led = step < sample.lead * sample.steps
             target = torch.from_numpy(np.concatenate([first[i] for i in batch])).to(device) if led else None
@@ -302,8 +302,9 @@ def _optimizer(network: CodeNetwork, options: Backprop) -> torch.optim.Optimizer
 
 
 def _decay(optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
+    """Let the learning rate fall from `rate` to 0, along a cosine of the share that is done."""
+    for settings in optimizer.param_groups:
+        settings["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
 
 
 def _step(
