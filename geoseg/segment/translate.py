@@ -27,6 +27,7 @@ _RIM = 0.05  # of the ground that two tiles share; a code with as much of it is 
 _LOOKS_ALONE = 0.25  # of looks, where two tiles share no ground of two codes
 _LEAST_WEIGHT = 1e-3  # of a pair that is looked at
 _DIFFER = 0.25  # weight below 0 from which two groups are known to differ
+_GROUPS = 2  # times the codes of the scene; where there are more groups, looks alone join neighbours too
 _SIZE_POWER = 0.5  # groups weigh by the root of their ground, so that small ground keeps a code of its own
 _HEARD = 0.5  # of the neighbours' word against the group's own
 _PAIRS_AT_ONCE = 4096  # of tiles, so that memory grows with what is kept alone
@@ -97,6 +98,7 @@ def translate(codes: Codes, *, n_scene_codes: int, n_bands: int) -> NDArray[np.f
     used = Codes(
         codes.tiles[nodes], codes.mass[nodes], codes.looks[nodes], sparse.csr_array(codes.overlaps[nodes][:, nodes])
     )
+    used.overlaps.sort_indices()  # the order in which floats add up decides their last digits
     described = looks_features(used.looks, n_bands)
     groups, differences = _grouped(*signed_edges(used, described), len(nodes), n_scene_codes)
     scene_codes = _tied(groups, differences, used.mass, described, n_scene_codes)
@@ -150,12 +152,12 @@ def signed_edges(codes: Codes, described: NDArray[np.float64]) -> tuple[Edges, E
 def _grouped(said: Edges, alike: Edges, n_nodes: int, n_wanted: int) -> tuple[NDArray[np.int64], Edges]:
     """Return each node's group and what keeps the groups apart.
 
-    Looks alone join groups only where there are more of them than codes of the scene: on a long strip where a ground
-    is missing from an overlap here and there.
+    A ground that is missing from an overlap here and there leaves many groups behind it on a long strip; only then do
+    looks alone join groups of neighbouring tiles.
     """
     groups, left, _ = contract(said, n_nodes)
     more = _all([left, Edges(groups[alike.a], groups[alike.b], alike.weight)])
-    joined, left, _ = contract(more, n_nodes, most=max(len(np.unique(groups)) - n_wanted, 0))
+    joined, left, _ = contract(more, n_nodes, most=max(len(np.unique(groups)) - _GROUPS * n_wanted, 0))
     return joined[groups], left
 
 
