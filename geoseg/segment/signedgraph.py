@@ -33,8 +33,9 @@ def contract(edges: Edges, n_nodes: int, *, most: int | None = None) -> tuple[ND
     one, and what each has with a third adds up. So a group of a hundred codes that was seen beside another one a
     hundred times cannot be joined to it by one odd link, which is how classes chain together where links alone count.
 
-    As in RAMA (Abbas and Swoboda 2022), all pairs at once that are each other's strongest are contracted, round after
-    round, instead of one after the other from a queue. Weights are compared in steps of 2^(1/8); within a step chance
+    As in RAMA (Abbas and Swoboda 2022), many groups are contracted at once, round after round, instead of one after the
+    other from a queue: each two that are each other's strongest, and with them all others for which one of these two is
+    the strongest, unless they differ from one another. Weights are compared in steps of 2^(1/8); within a step chance
     decides, a fixed hash of the two nodes, because weights that rise along a strip would otherwise need a round for
     each node. So the rounds grow with the logarithm of the nodes, and the edges fall by a part in each: the cost is
     all but linear.
@@ -46,7 +47,7 @@ def contract(edges: Edges, n_nodes: int, *, most: int | None = None) -> tuple[ND
 
     Returns
     -------
-    groups : (node,) int64, the lowest node of each one's group
+    groups : (node,) int64, each one's group, named after one of its nodes
     left : what is between the groups, none of it above 0
     n_looked_at : edges, over all rounds
 
@@ -61,7 +62,7 @@ def contract(edges: Edges, n_nodes: int, *, most: int | None = None) -> tuple[ND
     n_looked_at, left = 0, n_nodes if most is None else most
     while left > 0 and (edges.weight > _LEAST).any():
         n_looked_at += len(edges.a)
-        joined, n_joined = _strongest_pairs(edges, n_nodes, left)
+        joined, n_joined = _joined(edges, n_nodes, left)
         left -= n_joined
         groups = joined[groups]
         edges = _added_up(edges, joined)
@@ -80,21 +81,35 @@ def _added_up(edges: Edges, groups: NDArray[np.int64]) -> Edges:
     )
 
 
-def _strongest_pairs(edges: Edges, n_nodes: int, most: int) -> tuple[NDArray[np.int64], int]:
-    """Return each node, or the lower one of the pair that is the strongest for both; and the number of pairs."""
+def _joined(edges: Edges, n_nodes: int, most: int) -> tuple[NDArray[np.int64], int]:
+    """Return for each node itself or the one that it joins, which joins none; and how many join."""
     attract = edges.weight > _LEAST
     a, b = edges.a[attract], edges.b[attract]
     step = np.floor(_PER_OCTAVE * np.log2(edges.weight[attract]))
     order = np.lexsort((_hash(a * n_nodes + b), -step))
     a, b = a[order], b[order]
     rank = np.arange(len(order))
-    best = np.full(n_nodes, len(order))
+    best = np.full(n_nodes, len(order))  # rank of each node's strongest edge
     np.minimum.at(best, a, rank)
     np.minimum.at(best, b, rank)
-    mutual = np.flatnonzero((best[a] == rank) & (best[b] == rank))[:most]
+    wooing = np.flatnonzero(best < len(order))
+    wooed = np.where(a[best[wooing]] == wooing, b[best[wooing]], a[best[wooing]])
+    n_wooers = np.bincount(wooed, minlength=n_nodes)
+    mutual = (best[a] == rank) & (best[b] == rank)
+    one, other = a[mutual], b[mutual]
+    stays = np.zeros(n_nodes, bool)
+    stays[np.where(n_wooers[one] >= n_wooers[other], one, other)] = True
+    goes = stays[wooed] & ~stays[wooing]
+    to = np.full(n_nodes, -1)
+    to[wooing[goes]] = wooed[goes]
+    differ = (edges.weight < 0) & (to[edges.a] >= 0) & (to[edges.a] == to[edges.b])
+    one, other = edges.a[differ], edges.b[differ]
+    to[np.where(best[one] > best[other], one, other)] = -1  # of two that differ, the weaker one waits
+    go = np.flatnonzero(to >= 0)
+    go = go[np.argsort(best[go])][:most]
     joined = np.arange(n_nodes)
-    joined[b[mutual]] = a[mutual]
-    return joined, len(mutual)
+    joined[go] = to[go]
+    return joined, len(go)
 
 
 def _hash(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
