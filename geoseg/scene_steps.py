@@ -20,7 +20,7 @@ from geoseg.polygons import regions
 from geoseg.polygons.regions import Pieces
 from geoseg.raster import Scene
 from geoseg.runs import RunFolder
-from geoseg.segment import channels, codebook, harmonize, superpixels
+from geoseg.segment import channels, codebook, harmonize, superpixels, translate
 from geoseg.segment.harmonize import Harmony
 from geoseg.segment.votes import Ground
 from geoseg.survey import Survey, crop_looks, fit_stretch, survey
@@ -72,21 +72,22 @@ def translate_codes(job: Job, tiles: Sequence[int]) -> None:
     if job.config.prior == "scene" or len(tiles) == 1 or set(tiles) <= job.run.finished("translation"):
         return
     load = functools.lru_cache(maxsize=2 * job.tiles.n_cols + 4)(functools.partial(votes_of, job.run))
-    tables = [harmonize.code_table(load(tile)) for tile in tiles]
+    tables = [translate.code_table(load(tile)) for tile in tiles]
     n_codes = len(tables[0][0])
     blocks = {
-        (a, b): sparse.coo_array(harmonize.overlap(load(tile), load(other)))
+        (a, b): translate.overlap(load(tile), load(other))
         for a, tile in enumerate(tiles)
         for other in _later_neighbours(job.tiles, tile)
         if (b := _place(tiles, other)) is not None
     }
-    words = harmonize.translate(
-        np.concatenate([mass for mass, _ in tables]),
-        np.concatenate([looks for _, looks in tables]),
-        _symmetric(blocks, len(tiles), n_codes),
-        n_scene_codes=job.config.harmonize.fine_classes,
-        n_bands=len(job.scene.bands),
+    codes = translate.Codes(
+        tiles=np.repeat(np.asarray(tiles), n_codes),
+        mass=np.concatenate([mass for mass, _ in tables]),
+        looks=np.concatenate([looks for _, looks in tables]),
+        overlaps=_symmetric(blocks, len(tiles), n_codes),
     )
+    n_scene_codes, n_bands = job.config.harmonize.fine_classes, len(job.scene.bands)
+    words = translate.translate(codes, n_scene_codes=n_scene_codes, n_bands=n_bands)
     for i, tile in enumerate(tiles):
         job.run.put("translation", tile, {"words": words[i * n_codes : (i + 1) * n_codes]})
 

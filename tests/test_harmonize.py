@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import sparse
 
 from geoseg.config import Harmonize
 from geoseg.segment.classtree import ClassTree
-from geoseg.segment.harmonize import Harmony, code_table, features, harmonize, overlap, translate
-from geoseg.segment.votes import Ground, Votes
+from geoseg.segment.harmonize import Harmony, features, harmonize
+from geoseg.segment.votes import Ground
 
 N_BANDS = 3
 LOOKS = np.array(  # four grounds: three bands, three textures
@@ -199,151 +196,3 @@ class TestHarmonize:
         of_votes = (features(ground, N_BANDS) - looks_alone)[:, : ground.votes.shape[1]]
 
         np.testing.assert_allclose((of_votes**2).sum(axis=1), (of_votes[0] ** 2).sum())
-
-
-def tile_votes(numbers: list[int], votes: list[list[int]], pixels: list[int], looks: list[list[float]]) -> Votes:
-    return Votes(
-        np.array(numbers, np.int64),
-        np.array(votes, np.int64),
-        np.array(pixels, np.int64),
-        np.rint(np.array(looks) * np.array(pixels)[:, None] * 4096).astype(np.int64),
-        np.zeros((0, 2), np.int64),
-        np.zeros(0, np.int64),
-    )
-
-
-class TestTables:
-    def test_codes_have_the_pixels_and_looks_of_the_core(self) -> None:
-        word = tile_votes([1, 4, 9], [[30, 0], [10, 30], [0, 8]], [10, 20, 0], [[0.2], [0.6], [0.0]])
-
-        mass, looks = code_table(word)
-
-        np.testing.assert_allclose(mass, [15, 15])
-        np.testing.assert_allclose(looks, [[(10 * 0.2 + 5 * 0.6) / 15], [0.6]], atol=1e-3)
-
-    def test_codes_of_a_tile_without_data_weigh_nothing(self) -> None:
-        word = tile_votes([7], [[3, 4]], [0], [[0.0]])
-
-        mass, looks = code_table(word)
-
-        np.testing.assert_array_equal(mass, [0, 0])
-        assert np.isfinite(looks).all()
-
-    def test_overlap_pairs_what_two_tiles_say_of_the_same_superpixels(self) -> None:
-        one = tile_votes([1, 4], [[10, 0], [0, 20]], [1, 1], [[0.0], [0.0]])
-        other = tile_votes([4, 8], [[30, 10], [5, 5]], [1, 1], [[0.0], [0.0]])
-
-        np.testing.assert_allclose(overlap(one, other), [[0, 0], [15, 5]])
-        np.testing.assert_allclose(overlap(other, one), overlap(one, other).T)
-
-    def test_tiles_apart_have_no_overlap(self) -> None:
-        one = tile_votes([1], [[10, 0]], [1], [[0.0]])
-        other = tile_votes([2], [[10, 0]], [1], [[0.0]])
-
-        np.testing.assert_array_equal(overlap(one, other), np.zeros((2, 2)))
-
-
-def strip(
-    n_tiles: int, looks_of: NDArray[np.float64], names: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], sparse.csr_array]:
-    """Put tiles in a row; `looks_of` is (tile, ground, look), and tile t calls ground g its code ``names[t, g]``."""
-    n = names.shape[1]
-    looks = np.empty((n_tiles * n, looks_of.shape[2]))
-    for t in range(n_tiles):
-        looks[t * n + names[t]] = looks_of[t]
-    rows = np.concatenate([t * n + names[t] for t in range(n_tiles - 1)])
-    cols = np.concatenate([(t + 1) * n + names[t + 1] for t in range(n_tiles - 1)])
-    half = sparse.coo_array((np.full(len(rows), 500.0), (rows, cols)), shape=(n_tiles * n,) * 2)
-    return np.full(n_tiles * n, 3000.0), looks, sparse.csr_array(half + half.T)
-
-
-def permuted(seed: int, n_tiles: int, noise: float = 0.005) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Draw tiles that see the four grounds under names of their own."""
-    draw = np.random.default_rng(seed)
-    looks_of = np.abs(LOOKS + draw.normal(0, noise, (n_tiles, *LOOKS.shape)))
-    return looks_of, np.stack([draw.permutation(N_GROUNDS) for _ in range(n_tiles)])
-
-
-class TestTranslate:
-    @settings(max_examples=15, deadline=None)
-    @given(seeds, st.integers(2, 30))
-    def test_tiles_that_call_the_same_ground_by_other_names_come_together(self, seed: int, n_tiles: int) -> None:
-        looks_of, names = permuted(seed, n_tiles)
-
-        words = translate(*strip(n_tiles, looks_of, names), n_scene_codes=4, n_bands=N_BANDS)
-
-        truth = np.concatenate([np.argsort(order) for order in names])  # of each code of each tile
-        np.testing.assert_array_equal(groups(words.argmax(axis=1)), groups(truth))
-
-    @settings(max_examples=15, deadline=None)
-    @given(seeds, st.integers(1, 12), st.integers(2, 40))
-    def test_rows_add_up_to_1(self, seed: int, n_tiles: int, n_scene_codes: int) -> None:
-        draw = np.random.default_rng(seed)
-        n = n_tiles * 5
-        table = sparse.random_array((n, n), density=0.2, rng=draw)
-        mass = draw.integers(0, 3, n).astype(np.float64)  # some codes are not used
-        mass[0] = 1
-
-        words = translate(
-            mass,
-            draw.uniform(0, 1, (n, 6)),
-            sparse.csr_array(table + table.T),
-            n_scene_codes=n_scene_codes,
-            n_bands=N_BANDS,
-        )
-
-        assert words.shape[0] == n
-        assert words.shape[1] <= n_scene_codes
-        assert (words >= 0).all()
-        np.testing.assert_allclose(words.sum(axis=1), 1)
-
-    @settings(max_examples=10, deadline=None)
-    @given(seeds)
-    def test_the_order_of_the_tiles_does_not_matter(self, seed: int) -> None:
-        mass, looks, overlaps = strip(20, *permuted(seed, 20))
-        mixed = np.random.default_rng(seed).permutation(len(mass))
-
-        words = translate(mass, looks, overlaps, n_scene_codes=4, n_bands=N_BANDS)
-        other = translate(mass[mixed], looks[mixed], overlaps[mixed][:, mixed], n_scene_codes=4, n_bands=N_BANDS)
-
-        np.testing.assert_array_equal(groups(other.argmax(axis=1)), groups(words.argmax(axis=1)[mixed]))
-        np.testing.assert_allclose(np.sort(other, axis=1), np.sort(words, axis=1)[mixed], atol=1e-6)
-
-    def test_neighbours_decide_where_looks_are_in_doubt(self) -> None:
-        looks_of, names = permuted(0, 9, noise=0.04)
-        looks_of[4, 0] = 0.51 * LOOKS[1] + 0.49 * LOOKS[0]  # in haze, the water looks a little more like the wood
-
-        words = translate(*strip(9, looks_of, names), n_scene_codes=4, n_bands=N_BANDS).argmax(axis=1)
-
-        assert words[4 * 4 + names[4, 0]] == words[3 * 4 + names[3, 0]] == words[5 * 4 + names[5, 0]]
-
-    def test_light_that_drifts_over_500_tiles_does_not_chain_different_grounds_together(self) -> None:
-        n_tiles, grounds = 500, LOOKS[:2]
-        drift = np.linspace(0, 0.4, n_tiles)[:, None, None] * np.array([1, 1, 1, 0, 0, 0])
-        names = np.stack([np.random.default_rng(t).permutation(2) for t in range(n_tiles)])
-
-        words = translate(*strip(n_tiles, grounds + drift, names), n_scene_codes=16, n_bands=N_BANDS)
-
-        called = words.argmax(axis=1).reshape(n_tiles, 2)
-        of_ground = np.take_along_axis(called, names, axis=1)
-        assert (of_ground[:, 0] != of_ground[:, 1]).all()
-        assert not set(of_ground[:, 0]) & set(of_ground[:, 1])
-
-    def test_tiles_without_neighbours_go_by_their_looks(self) -> None:
-        looks_of, names = permuted(3, 12)
-        mass, looks, _ = strip(12, looks_of, names)
-
-        words = translate(mass, looks, sparse.csr_array((48, 48)), n_scene_codes=4, n_bands=N_BANDS)
-
-        truth = np.concatenate([np.argsort(order) for order in names])
-        np.testing.assert_array_equal(groups(words.argmax(axis=1)), groups(truth))
-
-    def test_memory_for_many_tiles_stays_below_2500_bytes_per_code(self) -> None:
-        mass, looks, overlaps = strip(3000, *permuted(0, 3000))
-
-        tracemalloc.start()
-        translate(mass, looks, overlaps, n_scene_codes=40, n_bands=N_BANDS)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-
-        assert peak / len(mass) < 2500

@@ -1,9 +1,8 @@
 """Harmonizing: which code of which tile is which class of the scene.
 
 Two questions, one after the other. *Which codes are the same?* With a scene network they are, by construction; tiles
-that were trained alone are translated into the codes of the scene by their looks and by what neighbouring tiles say of
-the same ground (`translate`). *Which classes has the scene?* Superpixels are grouped by votes and looks into many fine
-classes, and these are joined to a tree (`harmonize`).
+that were trained alone are translated into the codes of the scene (`geoseg.segment.translate`). *Which classes has the
+scene?* Superpixels are grouped by votes and looks into many fine classes, and these are joined to a tree (`harmonize`).
 """
 
 from __future__ import annotations
@@ -20,14 +19,11 @@ from geoseg.config import Harmonize
 from geoseg.segment.channels import contrasts
 from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 from geoseg.segment.grouping import group, nearest
-from geoseg.segment.votes import FIXED, Ground, Votes
+from geoseg.segment.votes import Ground
 
 _VOTE_WEIGHT = 0.1  # of the votes' square roots against looks in units of the stretch
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
-_ROUNDS = 10  # of passing on what neighbouring tiles say; a word goes no further than as many tiles
 _TEXTURE_WEIGHT = 0.3  # of the textures' square roots, likewise
-_NOTHING = 1e-9  # squared distance at which looks are the same
-_OVERLAP_SHARE = 0.5  # of the neighbours' word against the code's own looks
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
         used, fine = np.unique(ground.votes.argmax(axis=1), return_inverse=True)
         code_class = np.zeros(ground.votes.shape[1], np.int64)
         code_class[used] = np.arange(len(used))
-        centres, described = np.zeros((0, 0)), _looks_features(ground.looks, n_bands)
+        centres, described = np.zeros((0, 0)), looks_features(ground.looks, n_bands)
     else:
         described = features(ground, n_bands)
         centres = group(described, _weights(ground), options.fine_classes)
@@ -106,67 +102,13 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
 
 def features(ground: Ground, n_bands: int) -> NDArray[np.float64]:
     """Return what superpixels are compared by: (n, feature) roots of votes, brightness and colour, texture."""
-    return np.concatenate([_VOTE_WEIGHT * np.sqrt(ground.votes), _looks_features(ground.looks, n_bands)], axis=1)
+    return np.concatenate([_VOTE_WEIGHT * np.sqrt(ground.votes), looks_features(ground.looks, n_bands)], axis=1)
 
 
-def code_table(votes: Votes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how much of its core a tile gave each code (code,), and the codes' mean looks (code, look)."""
-    seen = votes.pixels > 0
-    shares = votes.votes[seen] / np.maximum(votes.votes[seen].sum(axis=1, keepdims=True), 1)
-    mass = (shares * votes.pixels[seen, None]).sum(axis=0)
-    looks = shares.T @ votes.looks[seen].astype(float) / np.maximum(mass[:, None], 1e-9)
-    return mass, looks / FIXED
-
-
-def overlap(a: Votes, b: Votes) -> NDArray[np.float64]:
-    """Return on how much ground tile a says code i where tile b says code j, as (code, code)."""
-    _, rows_a, rows_b = np.intersect1d(a.numbers, b.numbers, assume_unique=True, return_indices=True)
-    of_a, of_b = a.votes[rows_a].astype(float), b.votes[rows_b].astype(float)
-    common = np.minimum(of_a.sum(axis=1), of_b.sum(axis=1))
-    of_a /= of_a.sum(axis=1, keepdims=True)
-    of_b /= of_b.sum(axis=1, keepdims=True)
-    return np.asarray((of_a * common[:, None]).T @ of_b)
-
-
-def translate(
-    mass: NDArray[np.float64],
-    looks: NDArray[np.float64],
-    overlaps: sparse.csr_array,
-    *,
-    n_scene_codes: int,
-    n_bands: int,
-) -> NDArray[np.float64]:
-    """Say for the codes of all tiles which code of the scene each one is, softly.
-
-    The codes are grouped by their looks; then each listens to the codes that neighbouring tiles give the same ground,
-    and keeps at the same time to its own looks. That anchor keeps classes from chaining together from tile to tile.
-    How much a code belongs to a group by its looks is the membership of fuzzy c-means (Bezdek 1981) with m = 1.5:
-    half and half where it lies halfway, whatever the scale.
-
-    Parameters
-    ----------
-    mass : (node,) float64; a node is one code of one tile
-    looks : (node, look) float64
-    overlaps : (node, node) symmetric, ground that two nodes of different tiles have in common
-    n_scene_codes : at most
-
-    Returns
-    -------
-    (node, scene code) float64; the rows add up to 1
-    """
-    described = _looks_features(looks, n_bands)
-    used = mass > 0
-    centres = group(described[used], mass[used] ** _SIZE_POWER, n_scene_codes)
-    distance = ((described[:, None] - centres[None]) ** 2).sum(axis=-1)
-    own = 1 / (distance + _NOTHING) ** 2
-    own /= own.sum(axis=1, keepdims=True)
-    said = np.asarray(overlaps.sum(axis=1)).ravel()
-    heard = np.where(said > 0, _OVERLAP_SHARE, 0.0)[:, None]
-    weights = sparse.diags_array(1 / np.maximum(said, 1e-12)) @ overlaps
-    word = own
-    for _ in range(_ROUNDS):
-        word = (1 - heard) * own + heard * (weights @ word)
-    return np.asarray(word / word.sum(axis=1, keepdims=True))
+def looks_features(looks: NDArray[np.float64], n_bands: int) -> NDArray[np.float64]:
+    """Return what mean looks (n, look) are compared by: (n, feature) brightness and colour, texture."""
+    colour = contrasts(looks[:, :n_bands], axis=1)
+    return np.concatenate([colour, _TEXTURE_WEIGHT * np.sqrt(np.maximum(looks[:, n_bands:], 0))], axis=1)
 
 
 def _joined(sample: list[Ground]) -> Ground:
@@ -175,11 +117,6 @@ def _joined(sample: list[Ground]) -> Ground:
     order = np.argsort(fields["numbers"])
     rows = {name: fields[name][order] for name in ("numbers", "votes", "pixels", "looks")}
     return Ground(**rows, pairs=fields["pairs"], borders=fields["borders"])
-
-
-def _looks_features(looks: NDArray[np.float64], n_bands: int) -> NDArray[np.float64]:
-    colour = contrasts(looks[:, :n_bands], axis=1)
-    return np.concatenate([colour, _TEXTURE_WEIGHT * np.sqrt(np.maximum(looks[:, n_bands:], 0))], axis=1)
 
 
 def _tree(
