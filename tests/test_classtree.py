@@ -147,7 +147,7 @@ def test_one_or_two_leaves_stay_as_they_are(n: int) -> None:
 
 
 def test_a_tree_that_was_made_by_hand_can_be_cut() -> None:
-    tree = ClassTree(5, np.array([[1, 4], [0, 2], [0, 1]]))
+    tree = ClassTree(5, np.array([[1, 4], [0, 2], [0, 1]]), np.zeros(3))
 
     assert tree.level(5).tolist() == [1, 2, 3, 4, 5]
     assert tree.level(4).tolist() == [1, 2, 3, 4, 2]

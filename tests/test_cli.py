@@ -92,7 +92,8 @@ def test_run_leaves_the_results_and_a_report_and_nothing_else(finished):
     folder, _ = finished
 
     assert sorted(path.name for path in folder.iterdir()) == [
-        "classes.qml", "classes.tif", "classes.tif.aux.xml", "labels.gpkg", "labels.run", "regions.tif",
+        "classes.qml", "classes.tif", "classes.tif.aux.xml", "labels.classes.json", "labels.gpkg", "labels.run",
+        "regions.tif",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "labels.run").iterdir()) == ["lock", "manifest.json", "run.json"]
 

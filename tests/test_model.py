@@ -40,10 +40,11 @@ def a_model(seed=0, **origin):
     harmony = Harmony(
         centres=draw.random((5, 4 + 3 + 3)),
         code_class=np.zeros(0, np.int64),
-        tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]])),
+        tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]]), np.array([0.01, 0.1, 0.3])),
         looks=draw.random((5, 6)),
         weights=draw.random(5),
         n_bands=3,
+        n_classes=4,
     )
     survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), ())
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
