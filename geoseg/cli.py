@@ -53,6 +53,14 @@ def _grouped(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return add
 
 
+def _classes(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.strip().removeprefix("-").isdecimal():
+        raise click.BadParameter(f"{text!r} is no number of classes; write one such as 12, or auto.")
+    return int(text)
+
+
 _MODEL_OPTIONS = _grouped(
     click.option(
         "--model", type=click.Path(path_type=Path), help="Take a kept network and its classes; nothing is learned."
@@ -81,7 +89,12 @@ _METHOD_OPTIONS = _grouped(
     click.option("--min-pixels", type=int, help="Smaller regions go to a neighbour.  [default: 64]"),
 )
 _POLYGON_OPTIONS = _grouped(
-    click.option("--classes", type=int, help="At most this many classes.  [default: 16]"),
+    click.option(
+        "--classes",
+        metavar="N|auto",
+        type=_classes,
+        help="At most this many classes; auto = from 4 to 16, as many as tell the ground apart.  [default: 16]",
+    ),
     click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
 )
 _DEVICE_OPTION = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -149,7 +162,7 @@ def tile(scene: str, **options: Any) -> int:
 )
 @click.option("--window", metavar="COL,ROW,WIDTH,HEIGHT", help="Pixels to show.  [default: the most varied ones]")
 @click.option("--size", type=int, default=512, show_default=True, help="Sides of the most varied window, in pixels.")
-@click.option("--classes", metavar="N,N,…", help="At how many classes.  [default: 4,8,16]")
+@click.option("--classes", metavar="N,N,…|auto", help="At how many classes.  [default: 4,8,16]")
 @click.option(
     "--stage",
     type=click.Choice(["all", "scene", "superpixels", "classes"]),
@@ -174,8 +187,9 @@ def preview(scene: str, **options: Any) -> int:
     from geoseg.tools.preview import PreviewOptions, preview
 
     window = _whole_numbers(options["window"], "--window", "0,0,512,512", n=4)
-    levels = _whole_numbers(options["classes"], "--classes", "4,8,16") or []
-    most = max(levels, default=None)
+    auto = options["classes"] == "auto"
+    levels = [] if auto else _whole_numbers(options["classes"], "--classes", "4,8,16") or []
+    most = "auto" if auto else max(levels, default=None)
     with show(quiet=options["quiet"]) as progress:
         _start_log(options)
         made = preview(

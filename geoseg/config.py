@@ -116,7 +116,7 @@ class Learn:
 class Harmonize:
     """How codes become classes of the scene."""
 
-    classes: int = 16  # at most
+    classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as tell the ground apart
     fine_classes: int = 40  # before they are joined in the tree of classes
     evidence: Literal["votes", "votes+looks"] = "votes+looks"  # votes alone is what the articles do
     interleaving: float = 4.0  # how much a long common border brings classes together in the tree
@@ -295,8 +295,13 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         if not isinstance(value, list | tuple) or not all(type(item) is options[0] for item in value):
             raise ConfigError(f"{path} is {value!r}; expected a list of {_WORDS[options[0]]}s.")
         return tuple(value)
-    if origin is types.UnionType:
-        return None if value is None else _convert(options[0], value, path)
+    if origin in (types.UnionType, typing.Union):
+        words = [word for option in options for word in typing.get_args(option)]  # those of a Literal
+        if value in words or (value is None and types.NoneType in options):
+            return value
+        if words and isinstance(value, str):
+            raise ConfigError(f"{path} is {value!r}; expected a {_WORDS[options[0]]} or {' or '.join(words)}.")
+        return _convert(options[0], value, path)
     if hint is float:
         return _number(value, path)
     if type(value) is not hint:  # True is an int too, for isinstance
@@ -316,14 +321,14 @@ def _check_ranges(config: Config) -> None:
     for path, (least, most) in _RANGES.items():
         section, _, name = path.rpartition(".")
         value = (values[section] if section else values)[name]
-        if value is not None and not least <= value <= most:
+        if value not in (None, "auto") and not least <= value <= most:
             bounds = f"at least {least} and finite" if most == _FINITE else f"from {least} to {most}"
             raise ConfigError(f"{path} is {value}; it must be {bounds}.")
 
 
 def _check_harmonize(config: Config) -> None:
     classes, fine = config.harmonize.classes, config.harmonize.fine_classes
-    if classes > fine:
+    if classes != "auto" and classes > fine:
         raise ConfigError(
             f"harmonize.classes ({classes}) are joined from harmonize.fine_classes ({fine}), so there must be at least "
             f"as many of these; try {2 * classes}."

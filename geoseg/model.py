@@ -149,8 +149,10 @@ def check_config(model: Model, config: Config) -> None:
             f"a model has settled these options when it was learned from {model.origin.scene}: {'; '.join(differ)}. "
             f"Leave them out, or learn anew without --model."
         )
-    most = max(model.harmony.tree.n_fine, model.config.harmonize.classes)
-    if config.harmonize.classes > most:
+    most, kept = model.harmony.tree.n_fine, model.config.harmonize.classes
+    if kept != "auto":
+        most = max(most, kept)
+    if config.harmonize.classes != "auto" and config.harmonize.classes > most:
         raise ConfigError(
             f"harmonize.classes is {config.harmonize.classes}, and the tree of the model of {model.origin.scene} has "
             f"{model.harmony.tree.n_fine} fine classes; ask for at most {most}, or learn anew without --model."

@@ -13,11 +13,13 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from geoseg import __version__
 from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
 from geoseg.model import MODEL_SUFFIXES, Model, Origin, save_model
 from geoseg.polygons import attributes, simplify
 from geoseg.polygons.attributes import Sums
+from geoseg.polygons.classes import CLASSES_SUFFIXES, Classes, class_document, levels_of, write_classes
 from geoseg.polygons.cog import RASTER_SUFFIXES, write_class_raster, write_region_raster
 from geoseg.polygons.regions import Regions
 from geoseg.polygons.style import Legend, distinct, polygon_qml
@@ -37,6 +39,8 @@ _ROWS_PER_BATCH = 20_000  # some MB of polygons on their way to the file
 class Outputs:
     """Where the results go.
 
+    What the classes are is always told beside the polygons, in a file named after them: labels.classes.json.
+
     Parameters
     ----------
     polygons : .gpkg, .fgb or .parquet
@@ -50,9 +54,14 @@ class Outputs:
     model: Path | None = None
 
     @property
+    def classes(self) -> Path:
+        """What the classes are and how they are joined."""
+        return self.polygons.parent / f"{self.polygons.stem}.classes.json"
+
+    @property
     def paths(self) -> list[Path]:
         """The files that are wanted."""
-        return [path for path in (self.polygons, *self._rasters, self.model) if path is not None]
+        return [path for path in (self.polygons, *self._rasters, self.model, self.classes) if path is not None]
 
     @property
     def _rasters(self) -> list[Path]:
@@ -74,6 +83,7 @@ class Outputs:
         if len({path.resolve() for path in self.paths} | set(beside)) < len(self.paths) + len(beside):
             raise OutputError("two results have the same name, or their .qml styles would; name each differently.")
         check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
+        check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
         for path in self._rasters:
             check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
         if self.model is not None:
@@ -109,6 +119,7 @@ class _Content:
     legend: Legend
     layer: Layer
     columns: dict[str, NDArray[Any]]
+    classes: Classes
 
 
 def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: Work) -> Result:
@@ -125,6 +136,7 @@ def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: 
             write_region_raster(outputs.region_raster, job.scene.geobox, cores, overwrite=True)
         if outputs.model:
             save_model(outputs.model, _model(job, harmony), overwrite=True)
+        write_classes(outputs.classes, class_document(content.classes, _about(job)), overwrite=True)
         work.progress.advance(len(outputs.paths))
     drawn = content.columns["pixels"] > 0
     n_classes = len(np.unique(regions.classes[drawn]))
@@ -155,9 +167,10 @@ def class_colours(job: Job, looks: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Content:
-    class_of_fine = harmony.tree.level(job.config.harmonize.classes)
+    class_of_fine = harmony.classes(job.config.harmonize.classes)
     n_classes = int(class_of_fine.max())
-    levels = {n: _coarser(harmony, class_of_fine, n) for n in (2, 4, 8, 16, 32, 64, 128) if n < n_classes}
+    tree = harmony.tree.above(n_classes)
+    levels = levels_of(tree)
     pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
     legend = Legend.of_classes(class_colours(job, class_looks(harmony, class_of_fine)[1:]), pixels)
     sums = ((_sums(job, tile), regions.of_tile(tile)[1:]) for tile in work.tiles)
@@ -168,18 +181,16 @@ def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Conte
         "class": regions.classes,
         "color": names[regions.classes - 1],
         **attributes.columns(total, bands=job.scene.bands),
-        **{f"class_{n}": coarser[regions.classes] for n, coarser in levels.items()},
+        **{f"class_{n}": coarser[regions.classes - 1] for n, coarser in levels.items()},
     }
     fields = label_fields(bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes)
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
-    return _Content(job, work.tiles, regions, legend, layer, columns)
+    classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
+    return _Content(job, work.tiles, regions, legend, layer, columns, classes)
 
 
-def _coarser(harmony: Harmony, class_of_fine: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
-    """Return the class of each class where the tree has `n_classes` left; index 0 is no data."""
-    coarser = np.zeros(int(class_of_fine.max()) + 1, np.int64)
-    coarser[class_of_fine] = harmony.tree.level(n_classes)
-    return coarser
+def _about(job: Job) -> dict[str, Any]:
+    return {"geoseg": __version__, "scene": Path(job.scene.path).name, "asked": job.config.harmonize.classes}
 
 
 def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
@@ -298,6 +309,11 @@ def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:
         "outputs": [str(path) for path in result.outputs.paths],
         "n_regions": result.n_regions,
         "n_classes": result.n_classes,
-        "tree": {"n_fine": harmony.tree.n_fine, "merges": harmony.tree.merges.tolist()},
+        "tree": {
+            "n_fine": harmony.tree.n_fine,
+            "merges": harmony.tree.merges.tolist(),
+            "costs": harmony.tree.costs.tolist(),
+            "auto": harmony.n_classes,
+        },
         "seconds": result.seconds,
     }

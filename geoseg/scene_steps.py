@@ -21,6 +21,7 @@ from geoseg.polygons.regions import Pieces
 from geoseg.raster import Scene
 from geoseg.runs import RunFolder
 from geoseg.segment import channels, codebook, harmonize, superpixels, translate
+from geoseg.segment.classtree import NATURAL
 from geoseg.segment.harmonize import Harmony
 from geoseg.segment.votes import Ground
 from geoseg.survey import Survey, crop_looks, fit_stretch, survey
@@ -106,13 +107,14 @@ def classes_of(job: Job, sample: list[Ground]) -> Harmony:
     options, n_bands = job.config.harmonize, len(job.scene.bands)
     if job.config.method == "backprop":
         return harmonize.harmonize(sample, options, n_bands=n_bands)
-    return codebook.find_codebook(sample, n_classes=options.classes, n_bands=n_bands, seed=job.config.seed)
+    n_colours = NATURAL[1] if options.classes == "auto" else options.classes
+    return codebook.find_codebook(sample, n_classes=n_colours, n_bands=n_bands, seed=job.config.seed)
 
 
 def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
     """Join the pieces of all tiles to regions, and tell each tile what its pieces and its surroundings belong to."""
     harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
-    looks = class_looks(harmony, harmony.tree.level(job.config.harmonize.classes))
+    looks = class_looks(harmony, harmony.classes(job.config.harmonize.classes))
     known = set(tiles)
     tables = [_pieces(job, tile.number) if tile.number in known else regions.no_pieces(tile.core) for tile in job.tiles]
     joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, looks=looks)

@@ -116,7 +116,7 @@ def label_tile(job: Job, number: int) -> None:
     """Give a tile's pixels the classes of the scene, and find the connected pieces of each class."""
     tile = job.tiles.tile(number)
     harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
-    class_of_fine = harmony.tree.level(job.config.harmonize.classes)
+    class_of_fine = harmony.classes(job.config.harmonize.classes)
     index = job.run.get("map", number)["index"]
     owned = np.unique(index[index >= 0])  # of the tile's superpixels, those that are not in its halo alone
     numbers = job.run.get("votes", number)["numbers"]

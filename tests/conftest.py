@@ -75,13 +75,13 @@ def write_raster(path, pixels, *, mask=None, colours=None, names=None, **profile
     return Path(path)
 
 
-def fields(shape=(150, 170), n_bands=3, *, seed=0, dtype=np.uint8, patch=40):
+def fields(shape=(150, 170), n_bands=3, *, seed=0, dtype=np.uint8, patch=40, noise=4):
     """Return (band, y, x) pixels of square fields in four colours, with some noise."""
     draw = np.random.default_rng(seed)
     kinds = draw.integers(0, 4, (-(-shape[0] // patch), -(-shape[1] // patch)))
     kinds = np.kron(kinds, np.ones((patch, patch), int))[: shape[0], : shape[1]]
     colours = draw.permuted(np.tile([40, 90, 150, 210], (n_bands, 1)), axis=1)
-    return np.clip(colours[:, kinds] + draw.normal(0, 4, (n_bands, *shape)), 1, 254).astype(dtype)
+    return np.clip(colours[:, kinds] + draw.normal(0, noise, (n_bands, *shape)), 1, 254).astype(dtype)
 
 
 @pytest.fixture

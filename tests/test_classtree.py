@@ -173,9 +173,91 @@ def test_one_or_two_leaves_stay_as_they_are(n: int) -> None:
 
 
 def test_a_tree_that_was_made_by_hand_can_be_cut() -> None:
-    tree = ClassTree(5, np.array([[1, 4], [0, 2], [0, 1]]))
+    tree = ClassTree(5, np.array([[1, 4], [0, 2], [0, 1]]), np.zeros(3))
 
     assert tree.level(5).tolist() == [1, 2, 3, 4, 5]
     assert tree.level(4).tolist() == [1, 2, 3, 4, 2]
     assert tree.level(3).tolist() == [1, 2, 1, 3, 2]
     assert tree.level(2).tolist() == [1, 1, 1, 2, 1]
+
+
+# --- the costs, and the number of classes that follows from them ----------------------------------------------------
+
+
+def within(centres: NDArray[np.float64], weights: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
+    """Return the spread of the leaves around the means of their classes, added up literally."""
+    total = 0.0
+    for one in np.unique(classes):
+        own = classes == one
+        middle = np.average(centres[own], axis=0, weights=weights[own])
+        total += sum(w * ((c - middle) ** 2).sum() for c, w in zip(centres[own], weights[own], strict=True))
+    return total
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.integers(2, 22), lambdas)
+def test_costs_up_to_a_level_are_the_share_of_the_spread_that_is_then_within_classes(
+    seed: int, n: int, interleaving: float
+) -> None:
+    centres, weights, borders = drawn(seed, n)
+
+    tree = grow_tree(centres, weights, borders, interleaving=interleaving)
+
+    whole = within(centres, weights, np.ones(n, np.int64))
+    shares = [within(centres, weights, tree.level(left)) / whole for left in range(n - 1, 1, -1)]
+    np.testing.assert_allclose(np.cumsum(tree.costs), shares)
+
+
+def test_leaves_that_look_the_same_cost_nothing_to_join() -> None:
+    tree = grow_tree(np.full((5, 3), 0.3), np.ones(5), np.zeros((5, 5)), interleaving=0.0)
+
+    np.testing.assert_array_equal(tree.costs, np.zeros(3))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, counts, st.integers(2, 14), st.integers(2, 14))
+def test_rest_of_a_tree_cut_again_is_the_tree_cut_once(seed: int, n: int, first: int, second: int) -> None:
+    tree = grow_tree(*drawn(seed, n), interleaving=1.0)
+
+    rest = tree.above(first)
+
+    assert rest.n_fine == tree.level(first).max()
+    assert len(rest.costs) == len(rest.merges) == max(rest.n_fine - 2, 0)
+    np.testing.assert_array_equal(rest.level(second)[tree.level(first) - 1], tree.level(min(first, second)))
+
+
+def grounds(n_grounds: int, n_leaves: int = 40, *, noise: float = 0.002) -> ClassTree:
+    """Return the tree of leaves that look like one of some grounds, all of them equally different."""
+    draw = np.random.default_rng(n_grounds)
+    looks = np.eye(n_grounds)[np.arange(n_leaves) % n_grounds]
+    looks = looks + draw.normal(0, noise, looks.shape)
+    return grow_tree(looks, draw.uniform(1, 5, n_leaves), np.zeros((n_leaves, n_leaves)), interleaving=0.0)
+
+
+@pytest.mark.parametrize("n_grounds", range(4, 17))
+def test_number_of_classes_is_the_number_of_grounds_where_these_differ_alike(n_grounds: int) -> None:
+    assert grounds(n_grounds).natural == n_grounds
+
+
+@pytest.mark.parametrize(("n_grounds", "expected"), [(2, 4), (3, 4), (17, 16), (30, 16)])
+def test_number_of_classes_lies_between_4_and_16(n_grounds: int, expected: int) -> None:
+    assert grounds(n_grounds).natural == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.integers(1, 40), lambdas)
+def test_number_of_classes_is_the_fewest_that_keep_what_16_keep_but_for_a_fortieth(
+    seed: int, n: int, interleaving: float
+) -> None:
+    tree = grow_tree(*drawn(seed, n), interleaving=interleaving)
+
+    def kept(left: int) -> float:
+        return 1 - float(tree.costs[: max(n - left, 0)].sum())
+
+    enough = [left for left in range(4, 17) if kept(left) >= 0.975 * kept(16)]
+    assert tree.natural == min(n, enough[0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_few_leaves_are_all_kept(n: int) -> None:
+    assert grow_tree(*drawn(1, n), interleaving=0.0).natural == n

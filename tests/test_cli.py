@@ -92,7 +92,8 @@ def test_run_leaves_the_results_and_a_report_and_nothing_else(finished):
     folder, _ = finished
 
     assert sorted(path.name for path in folder.iterdir()) == [
-        "classes.qml", "classes.tif", "classes.tif.aux.xml", "labels.gpkg", "labels.run", "regions.tif",
+        "classes.qml", "classes.tif", "classes.tif.aux.xml", "labels.classes.json", "labels.gpkg", "labels.run",
+        "regions.tif",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "labels.run").iterdir()) == ["lock", "manifest.json", "run.json"]
 
@@ -164,6 +165,7 @@ def test_options_decide_over_the_configuration(tmp_path, geoseg_tile, scene):
         (("--halo", 0), "halo (0 px) is too small"),
         (("--halo", 60), "halo (60 px) must be at most half"),
         (("--classes", 1), "harmonize.classes is 1"),
+        (("--classes", -3), "harmonize.classes is -3"),
         (("--simplify", "nan"), "polygons.simplify is nan"),
         (("--min-pixels", -1), "polygons.min_pixels is -1"),
         (("--prior", "none", "--tile-steps", 0), "tile_steps 0"),
@@ -222,6 +224,25 @@ def test_result_that_exists_is_left_alone(tmp_path, geoseg_tile, scene, option):
     assert "--overwrite" in line
     assert precious.read_text() == "years of work"
     assert [path.name for path in tmp_path.iterdir()] == [precious.name]
+
+
+def test_classes_that_are_told_beside_other_polygons_are_left_alone(tmp_path, geoseg_tile, scene):
+    precious = tmp_path / "labels.classes.json"
+    precious.write_text("years of work")
+
+    line = only_line(geoseg_tile(scene, "--out", tmp_path / "labels.fgb"))
+
+    assert f"{precious} exists" in line
+    assert precious.read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == [precious.name]
+
+
+@pytest.mark.parametrize("text", ["many", "AUTO", "1.5", "", "--2", "2-", "²"])
+def test_number_of_classes_that_is_none_is_misspelt(geoseg_tile, scene, text):
+    ended = geoseg_tile(scene, "--classes", text)
+
+    assert ended.code == 2
+    assert "is no number of classes; write one such as 12, or auto" in ended.text
 
 
 def test_result_that_exists_is_replaced_when_the_user_says_so(tmp_path, geoseg_tile, scene, finished):

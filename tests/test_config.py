@@ -115,6 +115,21 @@ def test_fine_classes_that_the_user_gave_are_not_changed():
     assert "fine_classes (50)" in refusal(harmonize__classes=100, harmonize__fine_classes=50)
 
 
+def test_number_of_classes_may_be_auto_and_stays_it(tmp_path):
+    written = load_config(write(tmp_path, "harmonize: {classes: auto}"))
+
+    assert written == load_config(harmonize__classes="auto") == Config(harmonize=Harmonize(classes="auto"))
+    assert load_config(written.to_dict()) == written
+    assert load_config(written.to_dict(), harmonize__classes=5).harmonize.classes == 5
+
+
+def test_auto_goes_over_a_number_and_leaves_the_fine_classes_alone(tmp_path):
+    path = write(tmp_path, "harmonize: {classes: 100}")
+
+    assert load_config(path, harmonize__classes="auto").harmonize == Harmonize(classes="auto")
+    assert load_config(None, harmonize__classes="auto", harmonize__fine_classes=7).harmonize.fine_classes == 7
+
+
 @pytest.mark.parametrize("method", ["kmeans", "rag"])
 def test_options_of_learning_are_refused_beside_a_method_that_learns_nothing(method):
     assert "prior scene and tile_steps 2" in refusal(method=method, prior="scene", tile_steps=2)
@@ -183,6 +198,11 @@ def test_config_comes_back_from_its_own_yaml(tmp_path_factory, seed, size, rate,
         ("seed: 4294967296", "seed is 4294967296", "to 4294967295"),
         ("tile_steps: -1", "tile_steps is -1", "at least 0"),
         ("harmonize: {classes: 1}", "harmonize.classes is 1", "from 2 to 255"),
+        ("harmonize: {classes: many}", "harmonize.classes is 'many'", "whole number or auto"),
+        ("harmonize: {classes: null}", "harmonize.classes is None", "whole number"),
+        ("harmonize: {classes: true}", "harmonize.classes is True", "whole number"),
+        ("harmonize: {fine_classes: auto}", "harmonize.fine_classes is 'auto'", "whole number"),
+        ("tile_steps: auto", "tile_steps is 'auto'", "whole number"),
         ("harmonize: {classes: 256}", "harmonize.classes is 256", "from 2 to 255"),
         ("superpixels: {compactness: 0}", "superpixels.compactness is 0.0", "at least"),
         ("backprop: {momentum: 2}", "backprop.momentum is 2.0", "from 0 to 1"),

@@ -1,5 +1,7 @@
 """The whole way, from a raster to polygons, on small scenes."""
 
+import json
+
 import geopandas
 import numpy as np
 import pyogrio
@@ -151,11 +153,85 @@ def test_coarser_classes_are_made_of_whole_classes(serial):
     assert (layer.groupby("class_4")["class_2"].nunique() == 1).all()
 
 
+def classes_of(folder):
+    return json.loads((folder / "labels.classes.json").read_text(encoding="utf-8"))
+
+
+def check_classes(folder):
+    """Look whether the document of the classes says what the polygons and the raster say."""
+    document, layer, pixels = classes_of(folder), labels(folder), band(folder / "classes.tif")
+    counts = np.bincount(pixels.ravel(), minlength=document["n_classes"] + 1)[1:]
+    assert [one["pixels"] for one in document["classes"]] == counts.tolist()
+    levels = [name for name in layer.columns if name.startswith("class_")]
+    for one in document["classes"]:
+        own = layer[layer["class"] == one["class"]]
+        assert one["pixels"] == own["pixels"].sum()
+        assert one["area"] == pytest.approx(own["area"].sum())
+        assert [name for name in one if name.startswith("class_")] == levels
+        if len(own):
+            assert one["mean_1"] == pytest.approx(np.average(own["mean_1"], weights=own["pixels"]))
+            assert {one["color"]} == set(own["color"])
+            assert all({one[level]} == set(own[level]) for level in levels)
+    assert document["tree"]["pixels"] == layer["pixels"].sum()
+    return document, layer
+
+
+def test_classes_are_told_beside_the_polygons_as_these_have_them(landscape, serial):
+    document, _ = check_classes(serial)
+
+    assert (document["scene"], document["asked"]) == ("scene.tif", 12)
+    assert document["n_classes"] == len(document["classes"]) == 12
+    assert len(document["merges"]) == 10
+    qml = pyogrio.read_dataframe(serial / "labels.gpkg", layer="layer_styles")["styleQML"][0]
+    assert all(one["name"] in qml for one in document["classes"])
+    with rasterio.open(landscape) as raster:
+        green, classes = raster.read(2), band(serial / "classes.tif")
+    for one in document["classes"]:
+        if one["pixels"]:
+            assert one["mean_2"] == pytest.approx(green[classes == one["class"]].mean(), rel=1e-5)
+
+
+def test_forty_classes_have_all_the_coarser_ones_down_to_two(landscape, segment, tmp_path):
+    segment(landscape, harmonize__classes=40)
+
+    document, layer = check_classes(tmp_path)
+    assert document["n_classes"] == 40
+    for level in (2, 4, 8, 16, 32):
+        assert layer.groupby("class")[f"class_{level}"].nunique().max() == 1
+        assert len({one[f"class_{level}"] for one in document["classes"]}) == level
+
+
+@pytest.mark.parametrize("method", ["backprop", "kmeans"])
+def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscape, segment, tmp_path, method):
+    segment(landscape, harmonize__classes="auto", method=method)
+
+    document, _ = check_classes(tmp_path)
+    report = json.loads((tmp_path / "labels.run" / "run.json").read_text())
+    assert document["asked"] == report["config"]["harmonize"]["classes"] == "auto"
+    assert 4 <= document["n_classes"] == report["tree"]["auto"] <= 16
+    first = (tmp_path / "classes.tif").read_bytes()
+    options = RunOptions(device="cpu", overwrite=True)
+    segment(
+        landscape, options, harmonize__classes=document["n_classes"] if method == "backprop" else "auto", method=method
+    )
+    assert (tmp_path / "classes.tif").read_bytes() == first
+
+
+def test_auto_never_calls_two_kinds_of_ground_one_class(segment, make_raster):
+    pixels = np.full((3, 150, 170), 60, np.uint8)
+    pixels[:, :, 80:] = 180
+
+    result, _, classes = segment(make_raster(pixels), harmonize__classes="auto")
+
+    assert result.n_classes >= 2
+    assert classes[75, 10] != classes[75, 160]
+
+
 @pytest.mark.slow
 def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, serial):
     parallel = command(tmp_path, landscape, quick_config, "--workers", 2)
 
-    for name in ("classes.tif", "regions.tif"):
+    for name in ("classes.tif", "regions.tif", "labels.classes.json"):
         assert (parallel / name).read_bytes() == (serial / name).read_bytes()
     assert labels(parallel).equals(labels(serial))
 
@@ -179,7 +255,7 @@ def test_two_workers_list_the_same_failed_tile_as_one_process(tmp_path, quick_co
 def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, serial):
     again = command(tmp_path, landscape, quick_config, "--workers", 0)
 
-    for name in ("classes.tif", "regions.tif"):
+    for name in ("classes.tif", "regions.tif", "labels.classes.json"):
         assert (again / name).read_bytes() == (serial / name).read_bytes()
 
 

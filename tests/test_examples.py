@@ -108,7 +108,7 @@ def test_batch_job_segments_on_as_many_workers_as_it_has_tasks_and_leaves_nothin
     assert done.returncode == 0, done.stderr
     assert sorted(step.split()[:3] for step in steps) == [["1", "dask", "scheduler"], ["2", "dask", "worker"]]
     assert geopandas.read_file(labels, layer="labels")["pixels"].sum() == 256 * 384
-    assert sorted(path.name for path in labels.parent.iterdir()) == ["labels.gpkg", "labels.run"]
+    assert sorted(path.name for path in labels.parent.iterdir()) == ["labels.classes.json", "labels.gpkg", "labels.run"]
 
 
 @pytest.mark.slow

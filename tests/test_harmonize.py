@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -160,6 +162,37 @@ class TestHarmonize:
         assert isinstance(back.tree, ClassTree)
         for name, value in harmony.to_arrays().items():
             np.testing.assert_array_equal(back.to_arrays()[name], value)
+
+    @BOTH
+    def test_number_of_classes_is_chosen_with_them_and_comes_back_with_them(self, evidence: str) -> None:
+        ground, _ = scene(7)
+        options = Harmonize(classes="auto", evidence=evidence)  # type: ignore[arg-type]
+
+        harmony = harmonize([ground], options, n_bands=N_BANDS)
+
+        assert harmony.n_classes == harmony.tree.natural
+        assert harmony.classes("auto").max() == harmony.n_classes
+        np.testing.assert_array_equal(harmony.classes(3), harmony.tree.level(3))
+        chosen_otherwise = replace(harmony, n_classes=2)  # as another version of the choice might have done
+        back = Harmony.from_arrays(chosen_otherwise.to_arrays())
+        assert back.n_classes == back.classes("auto").max() == 2
+
+    def test_how_many_classes_are_asked_does_not_matter_to_the_tree(self) -> None:
+        ground, _ = scene(7)
+
+        one, other = (harmonize([ground], Harmonize(classes=n), n_bands=N_BANDS).to_arrays() for n in ("auto", 5))
+
+        for name, value in one.items():
+            np.testing.assert_array_equal(value, other[name])
+
+    @BOTH
+    @pytest.mark.parametrize("n", [2, 3, 100])
+    def test_auto_gives_two_classes_or_more_where_there_are_two_fine_classes(self, evidence: str, n: int) -> None:
+        ground = part(scene(8)[0], slice(0, n))
+
+        harmony = harmonize([ground], Harmonize(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
+
+        assert harmony.classes("auto").max() >= min(2, harmony.tree.n_fine)
 
     @BOTH
     @pytest.mark.parametrize("n", [1, 2])

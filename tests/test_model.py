@@ -40,10 +40,11 @@ def a_model(seed=0, **origin):
     harmony = Harmony(
         centres=draw.random((5, 4 + 3 + 3)),
         code_class=np.zeros(0, np.int64),
-        tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]])),
+        tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]]), np.array([0.01, 0.1, 0.3])),
         looks=draw.random((5, 6)),
         weights=draw.random(5),
         n_bands=3,
+        n_classes=4,
     )
     survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), ())
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
@@ -464,6 +465,41 @@ def test_model_is_used_and_kept_from_python(tmp_path, taught, other_scene):
     assert first.config == second.config
     np.testing.assert_array_equal(first.harmony.centres, second.harmony.centres)
     assert second.origin.scene == "other.tif"
+
+
+def test_model_keeps_the_number_of_classes_that_was_chosen_and_its_tree_can_be_cut_elsewhere(tmp_path, quick_config):
+    scene = write_raster(tmp_path / "scene.tif", fields(noise=25))
+    model = tmp_path / "auto.geoseg"
+    assert tile(tmp_path, scene, "--classes", "auto", "--save-model", model, config=quick_config).code == 0
+    chosen, first = classes(tmp_path / "classes.tif").max(), (tmp_path / "classes.tif").read_bytes()
+    kept = load_model(model)
+
+    assert (kept.config.harmonize.classes, kept.harmony.n_classes) == ("auto", chosen)
+    assert len(kept.harmony.tree.costs) == len(kept.harmony.tree.merges) > 0
+    for options in ((), ("--classes", "auto"), ("--classes", chosen)):
+        assert tile(tmp_path, scene, "--model", model, *options, "--overwrite").code == 0
+        assert (tmp_path / "classes.tif").read_bytes() == first
+    assert tile(tmp_path, scene, "--model", model, "--classes", 3, "--overwrite").code == 0
+    assert classes(tmp_path / "classes.tif").max() == 3
+    told = json.loads((tmp_path / "labels.classes.json").read_text())
+    assert (told["asked"], told["n_classes"]) == (3, 3)
+
+
+def test_model_of_a_fixed_number_of_classes_knows_how_many_auto_would_be(tmp_path, taught, other_scene):
+    chosen = load_model(taught / "city.geoseg").harmony.n_classes
+
+    assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--classes", "auto").code == 0
+
+    assert json.loads((tmp_path / "labels.classes.json").read_text())["n_classes"] == chosen
+
+
+def test_auto_asks_no_model_for_too_much():
+    model = a_model()
+    auto = replace(model, config=load_config(model.config.to_dict(), harmonize__classes="auto"))
+
+    check_config(model, auto.config)
+    with pytest.raises(ConfigError, match="ask for at most 5"):
+        check_config(auto, load_config(model.config.to_dict(), harmonize__classes=6))
 
 
 def test_damaged_tile_is_a_hole_with_a_model_too(tmp_path, taught, make_raster):

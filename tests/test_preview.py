@@ -437,6 +437,27 @@ def test_command_writes_into_this_folder_and_says_where(scene, quick_config, tmp
     assert ",96,96 in" in ended.lines[-1]
 
 
+def test_command_shows_as_many_classes_as_suit_the_window(scene, quick_config, tmp_path, monkeypatch):
+    captions = []
+
+    def watched(made):
+        captions.extend(panel.caption for panel in made)
+        return sheet(made)
+
+    sheet = panels.sheet
+    monkeypatch.setattr(panels, "sheet", watched)
+
+    ended = run_command(
+        *("preview", scene, "--config", quick_config, "--stage", "classes", "--classes", "auto"),
+        *("--window", "10,20,96,96", "--out", tmp_path / "a.png", "--device", "cpu"),
+    )
+
+    assert ended.code == 0
+    numbers = [int(caption.removesuffix(" classes").rpartition(" ")[2]) for caption in captions]
+    assert numbers == sorted({level for level in (4, 8) if level < numbers[-1]} | {numbers[-1]})
+    assert 4 <= numbers[-1] <= 16
+
+
 def test_command_shows_superpixels_alone(scene, quick_config, tmp_path):
     out = tmp_path / "a.png"
 

@@ -50,13 +50,15 @@ def find_codebook(sample: Sequence[Ground], *, n_classes: int, n_bands: int, see
         fine = pairwise_distances_argmin(colours, centres)
     weights = np.bincount(fine, pixels).astype(float)
     sums = np.stack([np.bincount(fine, pixels * look) for look in looks.T], axis=1)
+    tree = grow_tree(centres, weights, Borders.none(len(centres)), interleaving=0.0)
     return Harmony(
         centres=centres,
         code_class=np.zeros(0, np.int64),
-        tree=grow_tree(centres, weights, Borders.none(len(centres)), interleaving=0.0),
+        tree=tree,
         looks=sums / weights[:, None],
         weights=weights,
         n_bands=n_bands,
+        n_classes=tree.natural,
         mix=mix,
     )
 

@@ -8,7 +8,7 @@ scene?* Superpixels are grouped by votes and looks into many fine classes, and t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class Harmony:
     looks : (fine class, look) float64, mean looks, for colours
     weights : (fine class,) float64, pixels seen
     n_bands : how many of the looks are bands; the others are textures
+    n_classes : how many classes "auto" means; chosen when they were found, see `ClassTree.natural`
     mix : (feature, look) float64, what makes features of looks, where superpixels are compared by nothing else;
         else empty
     """
@@ -48,6 +49,7 @@ class Harmony:
     looks: NDArray[np.float64]
     weights: NDArray[np.float64]
     n_bands: int
+    n_classes: int
     mix: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
     def fine_classes(self, ground: Ground) -> NDArray[np.int64]:
@@ -58,17 +60,22 @@ class Harmony:
             return nearest(ground.looks @ self.mix.T, self.centres)
         return nearest(features(ground, self.n_bands), self.centres)
 
+    def classes(self, wanted: int | Literal["auto"]) -> NDArray[np.int64]:
+        """Return the class, from 1, of each fine class where there are to be at most as many classes as `wanted`."""
+        return self.tree.level(self.n_classes if wanted == "auto" else wanted)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name."""
-        fields = {name: value for name, value in vars(self).items() if name not in ("tree", "n_bands")}
-        return fields | {"merges": self.tree.merges, "n_bands": np.array(self.n_bands)}
+        fields = {name: value for name, value in vars(self).items() if name not in ("tree", "n_bands", "n_classes")}
+        tree = {"merges": self.tree.merges, "costs": self.tree.costs}
+        return fields | tree | {"n_bands": np.array(self.n_bands), "n_classes": np.array(self.n_classes)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Harmony:
         """Return the harmony that `to_arrays` gave."""
         fields = dict(arrays)
-        tree = ClassTree(len(fields["looks"]), fields.pop("merges"))
-        return cls(tree=tree, n_bands=int(fields.pop("n_bands")), **fields)
+        tree = ClassTree(len(fields["looks"]), fields.pop("merges"), fields.pop("costs"))
+        return cls(tree=tree, n_bands=int(fields.pop("n_bands")), n_classes=int(fields.pop("n_classes")), **fields)
 
 
 def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harmony:
@@ -90,13 +97,15 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
         centres = group(described, _weights(ground), options.fine_classes)
         fine, code_class = nearest(described, centres), np.zeros(0, np.int64)
     n_fine = int(fine.max()) + 1
+    tree = _tree(ground, fine, n_fine, described, options)
     return Harmony(
         centres=centres,
         code_class=code_class,
-        tree=_tree(ground, fine, n_fine, described, options),
+        tree=tree,
         looks=_means(ground.looks, ground.pixels, fine, n_fine),
         weights=np.bincount(fine, ground.pixels, minlength=n_fine).astype(float),
         n_bands=n_bands,
+        n_classes=tree.natural,
     )
 
 

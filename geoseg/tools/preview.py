@@ -238,7 +238,8 @@ def _panels(job: Job, view: _View, options: PreviewOptions, progress: Progress) 
 def _class_panels(job: Job, view: _View, levels: Iterable[int], progress: Progress) -> list[Panel]:
     """Draw what `geoseg tile --classes N` would draw in the window, for each of the levels."""
     harmony, fine = _find_classes(job, view, progress)
-    most = job.config.harmonize.classes
+    wanted = job.config.harmonize.classes
+    most = harmony.n_classes if wanted == "auto" else wanted
     made = []
     for n in sorted(set(levels) or {*(level for level in _LEVELS if level < most), most}):
         class_of_fine = harmony.tree.level(n)
