@@ -209,7 +209,7 @@ def test_costs_up_to_a_level_are_the_share_of_the_spread_that_is_then_within_cla
 
 
 def test_leaves_that_look_the_same_cost_nothing_to_join() -> None:
-    tree = grow_tree(np.full((5, 3), 0.3), np.ones(5), np.zeros((5, 5)), interleaving=0.0)
+    tree = grow_tree(np.full((5, 3), 0.3), np.ones(5), Borders.none(5), interleaving=0.0)
 
     np.testing.assert_array_equal(tree.costs, np.zeros(3))
 
@@ -231,7 +231,7 @@ def grounds(n_grounds: int, n_leaves: int = 40, *, noise: float = 0.002) -> Clas
     draw = np.random.default_rng(n_grounds)
     looks = np.eye(n_grounds)[np.arange(n_leaves) % n_grounds]
     looks = looks + draw.normal(0, noise, looks.shape)
-    return grow_tree(looks, draw.uniform(1, 5, n_leaves), np.zeros((n_leaves, n_leaves)), interleaving=0.0)
+    return grow_tree(looks, draw.uniform(1, 5, n_leaves), Borders.none(n_leaves), interleaving=0.0)
 
 
 @pytest.mark.parametrize("n_grounds", range(4, 17))
