@@ -12,7 +12,7 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.polygons.attributes import Sums
 from geoseg.polygons.classes import Classes, class_document, levels_of, write_classes
 from geoseg.polygons.style import Legend
-from geoseg.segment.classtree import ClassTree, grow_tree
+from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 
 BANDS = (4, 2)
 OF_REGIONS = np.array([1, 3, 1, 5, 2])  # class 4 has no region
@@ -20,7 +20,7 @@ OF_REGIONS = np.array([1, 3, 1, 5, 2])  # class 4 has no region
 
 def a_tree(n, seed=0):
     draw = np.random.default_rng(seed)
-    return grow_tree(draw.random((n, 3)), draw.uniform(1, 9, n), np.zeros((n, n)), interleaving=0.0)
+    return grow_tree(draw.random((n, 3)), draw.uniform(1, 9, n), Borders.none(n), interleaving=0.0)
 
 
 def some_classes():
