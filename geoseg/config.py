@@ -63,14 +63,18 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Superpixels:
-    """Felzenszwalb and Huttenlocher (2004) or SLIC (Achanta 2012), on the stretched bands."""
+    """Felzenszwalb and Huttenlocher (2004) or SLIC (Achanta 2012), on the stretched bands.
+
+    None = as it suits the scene's resolution and contrast (`segment.superpixels.fitted`); beside each what that is for
+    half a metre and usual contrast.
+    """
 
     method: Literal["felzenszwalb", "slic"] = "felzenszwalb"
-    scale: float = 32.0  # felzenszwalb: larger joins more; in units of 1/255 of the stretch, as in scikit-image
-    sigma: float = 0.5  # px; smoothing before felzenszwalb
-    min_size: int = 32  # px; felzenszwalb joins smaller ones
-    n_segments: int = 10_000  # slic: per tile of 512 × 512 pixels
-    compactness: float = 100.0  # slic: weight of nearness against likeness
+    scale: float | None = None  # 32; felzenszwalb: larger joins more; in units of 1/255 of the stretch
+    sigma: float | None = None  # 0.5 px; smoothing before felzenszwalb
+    min_size: int | None = None  # 32 px; felzenszwalb joins smaller ones
+    n_segments: int | None = None  # 10 000; slic: per tile of 512 × 512 pixels
+    compactness: float | None = None  # 100; slic: weight of nearness against likeness
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from geoseg import __version__
 from geoseg.config import Config, load_config
 from geoseg.errors import ConfigError, GeosegError, ModelError, OutputError
-from geoseg.polygons.attributes import pixel_size
+from geoseg.polygons.attributes import resolution
 from geoseg.polygons.write import check_output, staged, writing
 from geoseg.raster import Scene
 from geoseg.segment.channels import TEXTURE_SIGMAS, network_input
@@ -62,7 +61,7 @@ class Origin:
     def of(cls, scene: Scene) -> Origin:
         """Return what a model of `scene` would know of it."""
         name = Path(scene.path).name
-        return cls(name, scene.bands, scene.names, scene.dtypes, scene.red_green_blue, _resolution(scene))
+        return cls(name, scene.bands, scene.names, scene.dtypes, scene.red_green_blue, resolution(scene.geobox))
 
 
 @dataclass(frozen=True)
@@ -189,12 +188,6 @@ def check_fits(model: Model, scene: Scene) -> None:
         )  # fmt: skip
 
 
-def _resolution(scene: Scene) -> float:
-    rows, cols = scene.geobox.shape
-    middle = scene.geobox.window._replace(row_off=rows // 2, height=1, width=cols)
-    return math.sqrt(float(pixel_size(scene.geobox.cropped(middle)).area[0]))
-
-
 def _take_apart(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     survey = model.survey.to_dict()
     document = {
@@ -203,6 +196,7 @@ def _take_apart(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "config": model.config.to_dict(),
         "stretch": survey["stretch"],
         "standard": survey["standard"],
+        "superpixels": survey["superpixels"],
         "origin": asdict(model.origin),
     }
     arrays = {f"network.{name}": np.asarray(array) for name, array in model.network.items()}

@@ -131,7 +131,7 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
 
 def _layers_and_labels(job: Job, window: Window) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     looks, valid = crop_looks(job.scene, window, job.survey.stretch)
-    labels = superpixels.superpixels(looks[: len(job.scene.bands)], valid, job.config.superpixels)
+    labels = superpixels.superpixels(looks[: len(job.scene.bands)], valid, job.survey.superpixels)
     layers = channels.network_input(looks, valid, job.config.network.inputs)
     return job.survey.standard.apply(layers, valid), labels
 

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
+from geoseg.polygons.attributes import resolution
 from geoseg.raster import Scene, read, read_leniently
 from geoseg.segment.channels import REACH, Standard, Stretch, looks, network_input
+from geoseg.segment.superpixels import Sizes, contrast, fitted
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +37,13 @@ class Survey:
     stretch : per band, one for the whole scene; a stretch per tile would make seams
     standard : of the network's input
     windows : crops for learning, spread over the scene, all of one shape
+    superpixels : their parameters, as they suit the scene
     """
 
     stretch: Stretch
     standard: Standard
     windows: tuple[Window, ...]
+    superpixels: Sizes
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -52,6 +56,7 @@ class Survey:
             Stretch(*(tuple(values["stretch"][end]) for end in ("low", "high"))),
             Standard(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
             tuple(Window(*window) for window in values["windows"]),
+            Sizes(**values["superpixels"]),
         )
 
 
@@ -64,7 +69,8 @@ def survey(scene: Scene, config: Config) -> Survey:
     """
     windows = _draw_windows(scene, config)
     stretch = _fit_stretch(scene, windows)
-    return Survey(stretch, _fit_standard(scene, windows, stretch, config), tuple(windows))
+    standard = _fit_standard(scene, windows, stretch, config)
+    return Survey(stretch, standard, tuple(windows), _fit_superpixels(scene, windows, stretch, config))
 
 
 def fit_stretch(scene: Scene, config: Config) -> Stretch:
@@ -186,3 +192,11 @@ def _fit_standard(scene: Scene, windows: list[Window], stretch: Stretch, config:
     values = np.concatenate(sample, axis=1).astype(np.float64)
     deviation = np.maximum(values.std(axis=1), 1e-6)
     return Standard(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
+
+
+def _fit_superpixels(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Sizes:
+    stretched = []
+    for window in windows:
+        pixels, valid = read(scene, window)
+        stretched.append(contrast(stretch.apply(pixels, valid), valid))
+    return fitted(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))

@@ -63,7 +63,7 @@ def make_superpixels(job: Job, number: int) -> None:
     pixels, valid = read_leniently(job.scene, block.read)
     bands = job.survey.stretch.apply(pixels, valid)
     origin = (block.read.row_off, block.read.col_off)
-    labels = superpixels.superpixels(bands, valid, job.config.superpixels, origin)
+    labels = superpixels.superpixels(bands, valid, job.survey.superpixels, origin)
     made = superpixels.block_superpixels(labels, block)
     job.run.put("superpixels", number, {"labels": made.labels, "home": made.home})
 

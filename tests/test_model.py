@@ -19,6 +19,7 @@ from geoseg.results import Outputs
 from geoseg.segment.channels import Standard, Stretch
 from geoseg.segment.classtree import ClassTree
 from geoseg.segment.harmonize import Harmony
+from geoseg.segment.superpixels import Sizes
 from geoseg.survey import Survey
 from geoseg.tools.scenes import SceneOptions, write_scene
 from geoseg.work import RunOptions
@@ -46,7 +47,7 @@ def a_model(seed=0, **origin):
         n_bands=3,
         n_classes=4,
     )
-    survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), ())
+    survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), (), Sizes())
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
     there = Origin("taught.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
     return Model(config, survey, weights, harmony,

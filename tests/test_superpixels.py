@@ -18,10 +18,13 @@ from geoseg.segment.superpixels import (
     BLOCK_MARGIN,
     NONE,
     BlockSuperpixels,
+    Sizes,
     assemble,
     block_of,
     block_superpixels,
+    contrast,
     felzenszwalb,
+    fitted,
     superpixels,
 )
 from tests.reference import superpixels as reference
@@ -70,8 +73,8 @@ def patchwork() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.moveaxis(colours[which[fields]] + noise, -1, 0).astype(np.float32), fields
 
 
-FLAT = Superpixels(sigma=0.0)
-SLIC = Superpixels(method="slic", n_segments=4000)
+FLAT = Sizes(sigma=0.0)
+SLIC = Sizes(method="slic", n_segments=4000)
 
 
 class TestFelzenszwalb:
@@ -82,7 +85,7 @@ class TestFelzenszwalb:
     ) -> None:
         bands, valid = rough(seed, shape, n_bands), holed(seed, shape, no_data)
 
-        labels = felzenszwalb(bands, valid, Superpixels(sigma=0.0, scale=scale, min_size=min_size))
+        labels = felzenszwalb(bands, valid, Sizes(sigma=0.0, scale=scale, min_size=min_size))
 
         expected = reference.felzenszwalb(bands, valid, k=scale / 255, min_size=min_size)
         np.testing.assert_array_equal(by_first_pixel(labels), expected)
@@ -92,7 +95,7 @@ class TestFelzenszwalb:
     def test_is_the_algorithm_of_the_article_where_values_are_not_round(self, seed: int, scale: float) -> None:
         bands, valid = smooth(seed, (14, 13)), holed(seed, (14, 13), 0.1)
 
-        labels = felzenszwalb(bands, valid, Superpixels(sigma=0.0, scale=scale, min_size=6))
+        labels = felzenszwalb(bands, valid, Sizes(sigma=0.0, scale=scale, min_size=6))
 
         expected = reference.felzenszwalb(bands, valid, k=scale / 255, min_size=6)
         np.testing.assert_array_equal(by_first_pixel(labels), expected)
@@ -100,7 +103,7 @@ class TestFelzenszwalb:
     def test_finds_the_fields_that_scikit_image_finds(self) -> None:
         bands, fields = patchwork()
 
-        labels = superpixels(bands, np.ones(fields.shape, bool), Superpixels())
+        labels = superpixels(bands, np.ones(fields.shape, bool), Sizes())
 
         theirs = segmentation.felzenszwalb(
             np.moveaxis(bands, 0, -1).astype(float), scale=32, sigma=0.5, min_size=32, channel_axis=-1
@@ -115,7 +118,7 @@ class TestFelzenszwalb:
     ) -> None:
         valid = holed(seed, (32, 40), no_data)
 
-        labels = superpixels(smooth(seed, (32, 40)), valid, Superpixels(min_size=min_size))
+        labels = superpixels(smooth(seed, (32, 40)), valid, Sizes(min_size=min_size))
 
         islands, _ = ndimage.label(valid)
         pixels = np.bincount(labels[valid])
@@ -125,7 +128,7 @@ class TestFelzenszwalb:
     def test_a_larger_scale_leaves_fewer(self) -> None:
         bands, valid = smooth(3, (64, 64)), np.ones((64, 64), bool)
 
-        counts = [int(superpixels(bands, valid, Superpixels(scale=scale, min_size=1)).max()) for scale in (8, 32, 128)]
+        counts = [int(superpixels(bands, valid, Sizes(scale=scale, min_size=1)).max()) for scale in (8, 32, 128)]
 
         assert counts[0] > counts[1] > counts[2] > 0
 
@@ -135,14 +138,14 @@ class TestFelzenszwalb:
         bands, valid = smooth(seed, (24, 24)), holed(seed, (24, 24), 0.2)
         other = np.where(valid, bands, np.float32(99))
 
-        options = Superpixels(sigma=1.5, min_size=4)
+        options = Sizes(sigma=1.5, min_size=4)
         np.testing.assert_array_equal(superpixels(bands, valid, options), superpixels(other, valid, options))
 
     def test_flat_ground_with_a_hole_is_one_superpixel(self) -> None:
         bands, valid = np.full((3, 40, 40), 0.37, np.float32), np.ones((40, 40), bool)
         valid[10:20, 15:30] = False
 
-        labels = superpixels(bands, valid, Superpixels(sigma=1.0))
+        labels = superpixels(bands, valid, Sizes(sigma=1.0))
 
         np.testing.assert_array_equal(labels, np.where(valid, 0, NONE))
 
@@ -163,9 +166,7 @@ class TestSlic:
     def test_follows_edges_where_likeness_counts_much(self) -> None:
         bands, fields = patchwork()
 
-        labels = superpixels(
-            bands, np.ones(fields.shape, bool), Superpixels(method="slic", n_segments=4000, compactness=5.0)
-        )
+        labels = superpixels(bands, np.ones(fields.shape, bool), Sizes(method="slic", n_segments=4000, compactness=5.0))
 
         within = np.zeros((labels.max() + 1, 12))
         np.add.at(within, (labels.ravel(), fields.ravel()), 1)
@@ -203,9 +204,9 @@ def quietly(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
 
 
 class TestBoth:
-    @pytest.mark.parametrize("options", [Superpixels(), FLAT, SLIC])
+    @pytest.mark.parametrize("options", [Sizes(), FLAT, SLIC])
     @pytest.mark.parametrize("no_data", [0.0, 0.05])
-    def test_number_all_data_from_0_without_a_gap_and_nothing_else(self, options: Superpixels, no_data: float) -> None:
+    def test_number_all_data_from_0_without_a_gap_and_nothing_else(self, options: Sizes, no_data: float) -> None:
         valid = holed(2, (64, 70), no_data)
 
         labels = superpixels(smooth(2, (64, 70)), valid, options)
@@ -214,32 +215,32 @@ class TestBoth:
         np.testing.assert_array_equal(labels == NONE, ~valid)
         np.testing.assert_array_equal(np.unique(labels[valid]), np.arange(labels.max() + 1))
 
-    @pytest.mark.parametrize("options", [Superpixels(), Superpixels(min_size=1, scale=4.0), SLIC])
-    def test_are_connected_through_pixel_sides(self, options: Superpixels) -> None:
+    @pytest.mark.parametrize("options", [Sizes(), Sizes(min_size=1, scale=4.0), SLIC])
+    def test_are_connected_through_pixel_sides(self, options: Sizes) -> None:
         labels = superpixels(smooth(4, (64, 64)), np.ones((64, 64), bool), options)
 
         assert labels.max() > 0
         assert in_pieces(labels) == []
 
     def test_felzenszwalb_is_connected_between_islands_in_no_data(self) -> None:
-        labels = superpixels(smooth(0, (64, 64)), holed(0, (64, 64), 0.4), Superpixels())
+        labels = superpixels(smooth(0, (64, 64)), holed(0, (64, 64), 0.4), Sizes())
 
         assert in_pieces(labels) == []
 
-    @pytest.mark.parametrize("options", [Superpixels(), SLIC])
-    def test_are_the_same_every_time(self, options: Superpixels) -> None:
+    @pytest.mark.parametrize("options", [Sizes(), SLIC])
+    def test_are_the_same_every_time(self, options: Sizes) -> None:
         bands, valid = smooth(6, (64, 64)), holed(6, (64, 64), 0.02)
 
         np.testing.assert_array_equal(superpixels(bands, valid, options), superpixels(bands, valid, options))
 
-    @pytest.mark.parametrize("options", [Superpixels(), SLIC])
-    def test_nothing_but_no_data_has_none(self, options: Superpixels) -> None:
+    @pytest.mark.parametrize("options", [Sizes(), SLIC])
+    def test_nothing_but_no_data_has_none(self, options: Sizes) -> None:
         labels = superpixels(np.zeros((3, 20, 20), np.float32), np.zeros((20, 20), bool), options)
 
         assert (labels == NONE).all()
 
-    @pytest.mark.parametrize("options", [Superpixels(), SLIC])
-    def test_a_single_pixel_with_data_is_one(self, options: Superpixels) -> None:
+    @pytest.mark.parametrize("options", [Sizes(), SLIC])
+    def test_a_single_pixel_with_data_is_one(self, options: Sizes) -> None:
         valid = np.zeros((20, 20), bool)
         valid[7, 9] = True
 
@@ -256,11 +257,11 @@ def windows(draw: st.DrawFn) -> Window:
     return Window(left, top, draw(st.integers(1, cols - left)), draw(st.integers(1, rows - top)))
 
 
-SMALL = Superpixels(sigma=0.0, min_size=4)
+SMALL = Sizes(sigma=0.0, min_size=4)
 
 
 def made_of(
-    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels = SMALL, grid: TileGrid = GRID
+    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Sizes = SMALL, grid: TileGrid = GRID
 ) -> list[BlockSuperpixels]:
     """Make the superpixels of each block from a picture of the scene."""
     made = []
@@ -356,7 +357,7 @@ class TestAssemble:
 
     def test_one_block_gives_back_its_own_superpixels(self) -> None:
         block = TileGrid((20, 30), 512, 48).tile(0)
-        labels = superpixels(smooth(0, (20, 30)), np.ones((20, 30), bool), Superpixels(min_size=4))
+        labels = superpixels(smooth(0, (20, 30)), np.ones((20, 30), bool), Sizes(min_size=4))
 
         numbers = assemble(Window(0, 0, 30, 20), [block_superpixels(labels, block)])
 
@@ -374,12 +375,12 @@ class TestAssemble:
     @pytest.mark.parametrize(
         "options",
         [
-            Superpixels(),
-            Superpixels(method="slic"),
+            Sizes(),
+            Sizes(method="slic"),
         ],
         ids=["felzenszwalb", "slic"],
     )
-    def test_superpixels_do_not_gather_at_a_block_line(self, options: Superpixels) -> None:
+    def test_superpixels_do_not_gather_at_a_block_line(self, options: Sizes) -> None:
         strip = TileGrid((60, 1100), BLOCK, BLOCK_MARGIN)
         bands, valid = smooth(0, strip.shape), np.ones(strip.shape, bool)
 
@@ -387,3 +388,49 @@ class TestAssemble:
 
         ends = (numbers[:, 1:] != numbers[:, :-1]).mean(axis=0)
         assert ends[BLOCK - 5 : BLOCK + 5].mean() < 1.4 * ends.mean()
+
+
+class TestFitted:
+    def test_half_a_metre_of_usual_contrast_has_the_usual_parameters(self) -> None:
+        assert fitted(Superpixels(), resolution=0.5, contrast=0.045) == Sizes()
+
+    def test_what_is_unknown_is_taken_for_usual(self) -> None:
+        assert fitted(Superpixels(), resolution=0.0, contrast=0.0) == Sizes()
+
+    def test_what_is_given_stays(self) -> None:
+        asked = Superpixels("slic", scale=7.0, sigma=0.0, min_size=5, n_segments=300, compactness=2.0)
+
+        assert vars(fitted(asked, resolution=0.05, contrast=0.2)) == vars(asked)
+
+    def test_pixels_that_show_less_ground_make_superpixels_of_more_of_them(self) -> None:
+        made = [fitted(Superpixels(), resolution=metres, contrast=0.045) for metres in (30, 10, 2, 0.5, 0.1, 0.05)]
+
+        assert np.all(np.diff([one.min_size for one in made]) > 0)
+        assert np.all(np.diff([one.n_segments for one in made]) <= 0)
+        assert np.all(np.diff([one.sigma for one in made]) >= 0)
+        assert made[0].sigma == 0.0
+
+    def test_lively_ground_is_joined_over_stronger_edges(self) -> None:
+        faint, usual, lively = (fitted(Superpixels(), resolution=0.5, contrast=step) for step in (0.015, 0.045, 0.1))
+
+        assert faint.scale < usual.scale < lively.scale
+        assert faint.compactness < usual.compactness < lively.compactness
+
+    @given(st.floats(1e-4, 1e5), st.floats(1e-9, 10))
+    def test_parameters_stay_within_reason_whatever_the_scene(self, resolution: float, step: float) -> None:
+        made = fitted(Superpixels(), resolution=resolution, contrast=step)
+
+        assert 16 <= made.scale <= 64
+        assert 0 <= made.sigma <= 1
+        assert 6 <= made.min_size <= 128
+
+    def test_contrast_is_the_mean_step_between_pixels_with_data(self) -> None:
+        bands = np.zeros((2, 2, 3), np.float32)
+        bands[:, :, 1] = 0.2
+        bands[:, :, 2] = 9.0
+        valid = np.array([[True, True, False], [True, True, False]])
+
+        assert contrast(bands, valid) == pytest.approx(0.1)  # two steps of 0.2 to the right, two of 0 down
+
+    def test_without_neighbours_there_is_no_contrast(self) -> None:
+        assert contrast(np.ones((1, 3, 3), np.float32), np.eye(3, dtype=bool)) == 0.0

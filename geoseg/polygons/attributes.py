@@ -5,6 +5,7 @@ A tile makes `sums` of its pieces; `combine` adds the pieces of all tiles to reg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -98,6 +99,13 @@ def pixel_size(geobox: GeoBox) -> PixelSize:
     if crs.is_geographic or (crs.coordinate_operation and crs.coordinate_operation.method_name in _CYLINDRICAL):
         return _size_on_ellipsoid(geobox, crs)
     return _size_in_plane(geobox, crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0)
+
+
+def resolution(geobox: GeoBox) -> float:
+    """Return the side of a pixel in the middle of a raster in metres, the root of its area; 0 = unknown."""
+    rows, cols = geobox.shape
+    middle = geobox.window._replace(row_off=rows // 2, height=1, width=cols)
+    return math.sqrt(float(pixel_size(geobox.cropped(middle)).area[0]))
 
 
 def sums(

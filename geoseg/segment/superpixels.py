@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numba import njit
@@ -24,8 +25,23 @@ BLOCK = 512  # px; core of a block of superpixels
 BLOCK_MARGIN = 48  # px on each side, several superpixels wide
 NONE = -1  # number of a pixel without a superpixel
 _NUMBERS_PER_BLOCK = 1 << 20  # more than a block with its margins has pixels
+_USUAL_RESOLUTION = 0.5  # m
+_USUAL_CONTRAST = 0.045  # of the stretch; of satellite and aerial pictures of half a metre
+_LEAST_SIGMA = 0.25  # px; less smooths nothing
 _LEVELS = 1 << 14  # of edge weights in the counting sort
 _LEVEL = 1 / 4096  # of the stretch; finer than 8 bits and than what sensors keep apart
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The parameters of superpixels; see `config.Superpixels` for what they mean."""
+
+    method: Literal["felzenszwalb", "slic"] = "felzenszwalb"
+    scale: float = 32.0
+    sigma: float = 0.5
+    min_size: int = 32
+    n_segments: int = 10_000
+    compactness: float = 100.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +66,50 @@ class BlockSuperpixels:
         return np.where(self.labels >= 0, self.labels.astype(np.int64) + first, NONE)
 
 
+def fitted(options: Superpixels, *, resolution: float, contrast: float) -> Sizes:
+    """Fill in what the options leave open, for pixels of any size and scenes of any contrast.
+
+    A pixel of 5 cm shows leaves and roof tiles, one of 30 m is a field: so the least size falls with the root of the
+    pixel's side, the smoothing likewise but slower, and beyond some metres there is none, because it would lose roads
+    and rivers. The scale follows the root of the contrast: lively ground would fall apart, faint ground run together.
+
+    Parameters
+    ----------
+    resolution : m, side of a pixel; 0 = unknown, taken for half a metre
+    contrast : mean step between neighbouring pixels, root mean square over the bands, in units of the stretch; 0 = none
+
+    Examples
+    --------
+    >>> [fitted(Superpixels(), resolution=metres, contrast=0.045).min_size for metres in (0.05, 0.3, 0.5, 10, 30)]
+    [101, 41, 32, 7, 6]
+    """
+    usual = Sizes(options.method)
+    finer = _USUAL_RESOLUTION / resolution if resolution > 0 else 1.0
+    lively = contrast / _USUAL_CONTRAST if contrast > 0 else 1.0
+    sigma = min(usual.sigma * finer**0.3, 1.0)
+    suited = {
+        "scale": min(max(usual.scale * lively**0.5 * finer**0.1, usual.scale / 2), usual.scale * 2),
+        "sigma": sigma if sigma >= _LEAST_SIGMA else 0.0,
+        "min_size": round(min(max(usual.min_size * finer**0.5, 6), 128)),
+        "n_segments": round(min(max(usual.n_segments / finer**0.5, 1000), 40_000)),
+        "compactness": min(max(usual.compactness * lively, 25.0), 400.0),
+    }
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    return Sizes(**(suited | given))
+
+
+def contrast(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
+    """Return the mean step between neighbouring pixels, root mean square over the bands; 0 = no neighbours."""
+    steps = [
+        np.sqrt((np.diff(bands, axis=axis) ** 2).mean(axis=0))[both]
+        for axis, both in ((1, valid[1:] & valid[:-1]), (2, valid[:, 1:] & valid[:, :-1]))
+    ]
+    found = np.concatenate(steps)
+    return float(found.mean(dtype=np.float64)) if found.size else 0.0
+
+
 def superpixels(
-    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels, origin: tuple[int, int] = (0, 0)
+    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Sizes, origin: tuple[int, int] = (0, 0)
 ) -> NDArray[np.int32]:
     """Give every pixel with data the number of its superpixel.
 
@@ -72,7 +130,7 @@ def superpixels(
     return _consecutive(slic(bands, valid, options, origin))
 
 
-def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels) -> NDArray[np.int64]:
+def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Sizes) -> NDArray[np.int64]:
     """Join pixels while the edge between two patches is weak against the edges inside them.
 
     Notes
@@ -86,7 +144,7 @@ def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: 
 
 
 def slic(
-    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Superpixels, origin: tuple[int, int] = (0, 0)
+    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Sizes, origin: tuple[int, int] = (0, 0)
 ) -> NDArray[np.int64]:
     """Cluster pixels by likeness and nearness around seeds on one lattice of the whole scene (Achanta 2012).
 
