@@ -35,13 +35,13 @@ class TestContract:
     def test_what_only_attracts_becomes_one_group(self) -> None:
         groups, left, _ = contract(chain(np.full(9, 0.5)), 10)
 
-        np.testing.assert_array_equal(groups, np.zeros(10))
+        assert len(np.unique(groups)) == 1
         assert not len(left.a)
 
     def test_a_strong_difference_outweighs_two_weak_links(self) -> None:
         groups, left, _ = contract(edges_of((0, 1, 0.9), (1, 2, 0.8), (0, 2, -1.0)), 3)
 
-        np.testing.assert_array_equal(groups, [0, 0, 2])
+        np.testing.assert_array_equal(groups, [1, 1, 2])
         np.testing.assert_allclose(left.weight, [-0.2])
 
     def test_what_many_say_outweighs_one_strong_link(self) -> None:
@@ -93,3 +93,18 @@ class TestContract:
         _, _, n_looked_at = contract(chain(weights), len(weights) + 1)
 
         assert n_looked_at < 20 * len(weights)
+
+    def test_a_hub_takes_all_that_it_attracts_at_once_but_not_what_differs(self) -> None:
+        n = 3000
+        weights = np.random.default_rng(0).uniform(0.2, 0.9, n)
+        star = Edges(np.zeros(n + 1, np.int64), np.arange(1, n + 2), np.append(weights, 0.1))
+        last = np.full(n, n + 1)
+        edges = Edges(
+            np.append(star.a, np.arange(1, n + 1)), np.append(star.b, last), np.append(star.weight, np.full(n, -0.5))
+        )
+
+        groups, _, n_looked_at = contract(edges, n + 2)
+
+        assert (groups[: n + 1] == groups[0]).all()
+        assert groups[n + 1] != groups[0]
+        assert n_looked_at < 10 * len(edges.a)

@@ -55,7 +55,7 @@ def contract(edges: Edges, n_nodes: int, *, most: int | None = None) -> tuple[ND
     --------
     >>> edges = Edges(np.array([0, 1, 0]), np.array([1, 2, 2]), np.array([0.9, 0.8, -1.0]))
     >>> contract(edges, 3)[0]
-    array([0, 0, 2])
+    array([1, 1, 2])
     """
     groups = np.arange(n_nodes)
     edges = _added_up(edges, groups)

@@ -28,7 +28,9 @@ _LOOKS_ALONE = 0.25  # of looks, where two tiles share no ground of two codes
 _LEAST_WEIGHT = 1e-3  # of a pair that is looked at
 _DIFFER = 0.25  # weight below 0 from which two groups are known to differ
 _GROUPS = 2  # times the codes of the scene; where there are more groups, looks alone join neighbours too
-_SIZE_POWER = 1.0
+_SIZE_POWER = (
+    0.75  # of ground in the weight of a group: small ground that differs founds a code too, and so does a long strip
+)
 _HEARD = 0.5  # of the neighbours' word against the group's own
 _PAIRS_AT_ONCE = 4096  # of tiles, so that memory grows with what is kept alone
 
