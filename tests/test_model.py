@@ -139,7 +139,7 @@ def test_file_is_a_safetensors_file_with_json_and_no_pickle(taught):
         document = json.loads(file.metadata()["geoseg"])
         names = set(file.keys())
 
-    assert {"format", "geoseg", "config", "stretch", "standard", "origin", "digest"} == set(document)
+    assert {"format", "geoseg", "config", "stretch", "standard", "superpixels", "origin", "digest"} == set(document)
     assert document["origin"] | {"resolution": 0} == {
         "scene": "scene.tif", "bands": [1, 2, 3], "names": ["", "", ""], "dtypes": ["uint8"] * 3,
         "red_green_blue": [0, 1, 2], "resolution": 0,
