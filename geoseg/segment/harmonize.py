@@ -21,7 +21,7 @@ from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 from geoseg.segment.grouping import group, nearest
 from geoseg.segment.votes import Ground
 
-_VOTE_WEIGHT = 0.1  # of the votes' square roots against looks in units of the stretch
+_VOTE_WEIGHT = 0.15  # of the votes' square roots against looks in units of the stretch
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 _TEXTURE_WEIGHT = 0.3  # of the textures' square roots, likewise
 
