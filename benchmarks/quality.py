@@ -2,11 +2,11 @@
 
     python benchmarks/quality.py FOLDER [--seeds 0,1] [-- OPTIONS OF geoseg tile]
 
-FOLDER holds scenes and NAME_labels.tif (0 = no label), where the scene is the one other file that begins with NAME, or
-with NAME without its last words. Three procedural scenes of known truth come along. Each scene is segmented twice per
-seed, in tiles of 512 px and as one tile; the seam column is the border density on the tile lines over that of the single
-tile on the same lines. The other scores are those of `geoseg evaluate`; recall is that of the borders, density the share
-of pixels that lie on one; CPU seconds are those of the tiled run and its workers.
+FOLDER holds scenes and NAME_labels.tif (0 = no label); the scene is the one other file that begins with NAME, or with
+NAME without its last words. Three procedural scenes of known truth come along. Each scene is segmented twice per seed,
+in tiles of 512 px and as one tile; the seam column is the border density on the tile lines over that of the single tile
+on the same lines. The other scores are those of `geoseg evaluate`; recall is that of the borders, density the share of
+pixels that lie on one; CPU seconds are those of the tiled run and its workers.
 """
 
 from __future__ import annotations
