@@ -102,7 +102,7 @@ class Backprop:
     max_steps: int = 128  # on a tile without a scene network
     min_labels: int = 4  # stop when fewer labels than this are left ...
     entropy_weight: float = 1.0  # of the entropy of the mean prediction: the term against collapse; 0 = none
-    hold: float = 0.5  # of a tile's network on what the scene network says, with prior scene; 1 = nothing moves
+    hold: float = 0.5  # share of the scene network in a tile's target; 0 = tiles drift apart, 1 = nothing moves
 
 
 @dataclass(frozen=True)
