@@ -224,7 +224,7 @@ class TestRefine:
         np.testing.assert_array_equal(codes(held, patch), codes(scene_network, patch))
 
     def test_without_hold_codes_move(self, scene_network: CodeNetwork) -> None:
-        patch, _ = four_grounds(5, noise=1.0)
+        patch, _ = four_grounds(5, noise=2.0)
 
         loose = refine(scene_network, patch, Backprop(learning_rate=0.5, hold=0.0), steps=12)
 
