@@ -153,7 +153,7 @@ class Config:
         and of harmonize only the number of classes
     prior : "scene" = all tiles start from one network learned from all over the scene, "none" = each from nothing
     tile_steps : steps of backprop on each tile; None = 0 with a scene network, ``backprop.max_steps`` without
-    seed : of every random draw
+    seed : of every random draw, but for the windows of the survey, which are always the same
 
     Raises
     ------

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.grid import TileGrid
+from geoseg.segment.disjoint import find
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.votes import FIXED, Ground
 
@@ -205,7 +206,7 @@ def _merge(graph, threshold):  # type: ignore[no-untyped-def]
             x = a
         heapq.heappush(heap, _nearest(graph, x, n_searches))
         n_searches += 1
-    return np.array([_find(graph.parent, x) for x in range(n)])
+    return np.array([find(graph.parent, x) for x in range(n)])
 
 
 @njit(cache=True)
@@ -214,7 +215,7 @@ def _nearest(graph, x, search):  # type: ignore[no-untyped-def]
     least, nearest = np.inf, x
     before, place = _END, graph.first[x]
     while place != _END:
-        y = _find(graph.parent, graph.other[place])
+        y = find(graph.parent, graph.other[place])
         if y == x or graph.seen[y] == search:  # what has become one: this place is not needed any more
             if before == _END:
                 graph.first[x] = graph.following[place]
@@ -254,11 +255,3 @@ def _join(graph, a, b):  # type: ignore[no-untyped-def]
         else:
             graph.following[graph.last[a]] = graph.first[b]
         graph.last[a] = graph.last[b]
-
-
-@njit(cache=True)
-def _find(parent, x):  # type: ignore[no-untyped-def]
-    while parent[x] != x:
-        parent[x] = parent[parent[x]]
-        x = parent[x]
-    return x

@@ -20,6 +20,7 @@ from skimage.segmentation import slic as skimage_slic
 
 from geoseg.config import Superpixels
 from geoseg.grid import Tile, Window
+from geoseg.segment.disjoint import find
 
 BLOCK = 512  # px; core of a block of superpixels
 BLOCK_MARGIN = 48  # px on each side, several superpixels wide
@@ -240,14 +241,6 @@ def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 @njit(cache=True)
-def _find(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(cache=True)
 def _edges(bands, valid):  # type: ignore[no-untyped-def]
     """Return the edges to the right and lower neighbours as (first pixel × 2 + direction), and their weights."""
     n_bands, height, width = bands.shape
@@ -298,18 +291,18 @@ def _felzenszwalb(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     most = np.full(valid.size, k, np.float32)  # Int(C) + τ(C)
     for i in order:
         first = edge[i] // 2
-        a, b = _find(parent, first), _find(parent, first + (width if edge[i] % 2 else 1))
+        a, b = find(parent, first), find(parent, first + (width if edge[i] % 2 else 1))
         if a != b and weight[i] <= most[a] and weight[i] <= most[b]:
             parent[b] = a
             size[a] += size[b]
             most[a] = weight[i] + k / size[a]
     for i in order:
         first = edge[i] // 2
-        a, b = _find(parent, first), _find(parent, first + (width if edge[i] % 2 else 1))
+        a, b = find(parent, first), find(parent, first + (width if edge[i] % 2 else 1))
         if a != b and min(size[a], size[b]) < min_size:
             parent[b] = a
             size[a] += size[b]
     labels = np.empty(valid.size, np.int64)
     for p in range(valid.size):
-        labels[p] = _find(parent, p) if valid.flat[p] else -1
+        labels[p] = find(parent, p) if valid.flat[p] else -1
     return labels.reshape(valid.shape)
