@@ -96,6 +96,8 @@ _POLYGON_OPTIONS = _grouped(
         help="At most this many classes; auto = from 4 to 16, as many as tell the ground apart.  [default: 16]",
     ),
     click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
+    click.option("--smooth", is_flag=True, default=None, help="Round off the staircase of pixels along borders."),
+    click.option("--max-vertices", type=int, help="Cut larger polygons along tile lines.  [default: none is cut]"),
 )
 _DEVICE_OPTION = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 _WORK_OPTIONS = _grouped(
@@ -195,7 +197,7 @@ def preview(scene: str, **options: Any) -> int:
         made = preview(
             scene,
             options["out"] or Path(f"{Path(scene).stem}_preview.png"),
-            _config(options | {"classes": most, "simplify": None}),
+            _config(options | {"classes": most}),
             options=PreviewOptions(
                 window=None if window is None else Window(*window),
                 classes=tuple(levels),
@@ -271,7 +273,9 @@ def _config(options: dict[str, Any]) -> Any:
         superpixels__method=options["superpixels"],
         harmonize__classes=options["classes"],
         polygons__min_pixels=options["min_pixels"],
-        polygons__simplify=options["simplify"],
+        polygons__simplify=options.get("simplify"),  # the preview draws no polygons
+        polygons__smooth=options.get("smooth"),
+        polygons__max_vertices=options.get("max_vertices"),
     )
 
 

@@ -20,7 +20,7 @@ import yaml
 
 from geoseg.errors import ConfigError
 
-_WORDS = {int: "whole number", str: "word", float: "number"}
+_WORDS = {int: "whole number", str: "word", float: "number", bool: "truth value, true or false"}
 _FINITE = float(2**53)  # beyond it, not every whole number is a float
 _MOST_CODES = 256  # they are kept as uint8
 _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make sense
@@ -50,6 +50,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make 
     "rag.threshold": (0, _FINITE),
     "polygons.min_pixels": (0, _FINITE),
     "polygons.simplify": (0, _FINITE),
+    "polygons.max_vertices": (4, _FINITE),  # of a rectangle
 }
 
 
@@ -139,6 +140,8 @@ class Polygons:
 
     min_pixels: int = 64  # smaller regions go to the neighbour with the longest common border
     simplify: float = 1.0  # px; tolerance of the borders' simplification, 0 = every pixel corner
+    smooth: bool = False  # round off the staircase of pixels first; every pixel's middle stays in its region
+    max_vertices: int | None = None  # cut larger regions along tile lines, into parts with the same number
 
 
 @dataclass(frozen=True)

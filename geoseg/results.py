@@ -13,15 +13,17 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from geoseg import __version__
+from geoseg import __version__, coverage
 from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
 from geoseg.model import MODEL_SUFFIXES, Model, Origin, save_model
-from geoseg.polygons import attributes, simplify
+from geoseg.polygons import attributes
 from geoseg.polygons.attributes import Sums
 from geoseg.polygons.classes import CLASSES_SUFFIXES, Classes, class_document, levels_of, write_classes
 from geoseg.polygons.cog import RASTER_SUFFIXES, write_class_raster, write_region_raster
+from geoseg.polygons.parts import Parts
 from geoseg.polygons.regions import Regions
+from geoseg.polygons.rings import Polygons
 from geoseg.polygons.style import Legend, distinct, polygon_qml
 from geoseg.polygons.write import SUFFIXES, FailedTile, Layer, check_output, label_fields, write_polygons
 from geoseg.provenance import versions
@@ -207,9 +209,12 @@ def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
         FailedTile(number, text, _on_map(shapely.box(*_corners(content.job, number)), geobox))
         for number, text in sorted(work.failed.items())
     ]
+    parts, advice = coverage.parts_of_run(content.job, content.tiles)
+    if advice is not None:
+        work.progress.note(advice)
     write_polygons(
         outputs.polygons,
-        _batches(content),
+        _batches(content, parts),
         content.layer,
         style=polygon_qml(content.legend, content.layer.aliases),
         failed=failed,
@@ -217,49 +222,21 @@ def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
     )
 
 
-def _batches(content: _Content) -> Iterator[pa.RecordBatch]:
-    """Yield rows: first the polygons inside of tiles, tile by tile, then those that touch a tile line."""
-    waiting: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
-    at_lines: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
-    for tile in content.tiles:
-        polygons, numbers = _outlines(content.job, tile)
-        touching = _touch_lines(content.job, tile, polygons)
-        at_lines.append((polygons[touching], numbers[touching]))
-        waiting.append((polygons[~touching], numbers[~touching]))
-        if sum(len(rows) for _, rows in waiting) >= _ROWS_PER_BATCH:
+def _batches(content: _Content, parts: Parts) -> Iterator[pa.RecordBatch]:
+    waiting: list[Polygons] = []
+    for polygons in coverage.polygons_of_run(content.job, content.tiles, content.regions, parts):
+        waiting.append(polygons)
+        if sum(len(some.owners) for some in waiting) >= _ROWS_PER_BATCH:
             yield _batch(content, waiting)
             waiting = []
-    polygons, numbers = simplify.join(*(np.concatenate(parts) for parts in zip(*at_lines, strict=True)))
-    grid = content.job.tiles
-    cols = [grid.tile(col).core.col_off for col in range(1, grid.n_cols)]
-    rows = [grid.tile(row * grid.n_cols).core.row_off for row in range(1, grid.n_rows)]
-    options = content.job.config.polygons
-    smoothed = simplify.resimplify(
-        polygons, tolerance=options.simplify, min_area=options.min_pixels, cols=cols, rows=rows
-    )
-    yield _batch(content, [*waiting, (smoothed, numbers)])
+    yield _batch(content, waiting)
 
 
-def _batch(content: _Content, parts: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> pa.RecordBatch:
-    polygons, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
-    rows = numbers - 1
+def _batch(content: _Content, waiting: list[Polygons]) -> pa.RecordBatch:
+    shapes = np.concatenate([np.empty(0, object), *(polygons.shapes() for polygons in waiting)])
+    rows = np.concatenate([np.zeros(0, np.int64), *(polygons.owners for polygons in waiting)]) - 1
     columns = {name: column[rows] for name, column in content.columns.items()}
-    return content.layer.batch(columns, _on_map(polygons, content.job.scene.geobox))
-
-
-def _outlines(job: Job, tile: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    arrays = job.run.get("outlines", tile)
-    offsets = (arrays["rings"], arrays["parts"])
-    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, arrays["coords"], offsets)
-    return np.asarray(polygons), arrays["regions"]
-
-
-def _touch_lines(job: Job, tile: int, polygons: NDArray[Any]) -> NDArray[np.bool_]:
-    left, top, right, bottom = shapely.bounds(polygons).reshape(-1, 4).T
-    core = job.tiles.tile(tile).core
-    return np.asarray(
-        (left == core.col_off) | (top == core.row_off) | (right == core.col_end) | (bottom == core.row_end)
-    )
+    return content.layer.batch(columns, _on_map(shapes, content.job.scene.geobox))
 
 
 def _on_map(polygons: Any, geobox: GeoBox) -> Any:

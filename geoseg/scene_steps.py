@@ -64,7 +64,9 @@ def learn_network(job: Job, progress: Callable[[int], None]) -> None:
 def forget_later_steps(job: Job, tiles: Sequence[int]) -> None:
     """Remove what was made from the votes of other tiles than these: one that failed may have come out now."""
     if job.run.has_json("segmented") and job.run.get_json("segmented") != list(tiles):
-        job.run.remove_steps("translation", "ground", "merged", "classes", "pieces", "regions", "sums", "outlines")
+        job.run.remove_steps(
+            "translation", "ground", "merged", "classes", "pieces", "regions", "sums", "vertices", "outlines"
+        )
     job.run.put_json("segmented", list(tiles))
 
 
@@ -119,13 +121,15 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
     tables = [_pieces(job, tile.number) if tile.number in known else regions.no_pieces(tile.core) for tile in job.tiles]
     joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, looks=looks)
     if job.run.has_json("labelled") and job.run.get_json("labelled") != list(tiles):
-        job.run.remove_steps("regions", "sums", "outlines")
+        job.run.remove_steps("regions", "sums", "vertices", "outlines")
     job.run.put_json("labelled", list(tiles))
     finished = job.run.finished("regions")
     for tile in tiles:
         if tile not in finished:
             surroundings = regions.surroundings(tables, joined, job.tiles, tile)
-            job.run.put("regions", tile, {"lookup": joined.of_tile(tile), **surroundings._asdict()})
+            lookup = joined.of_tile(tile)
+            pixels = np.where(lookup > 0, joined.pixels[lookup - 1], 0)
+            job.run.put("regions", tile, {"lookup": lookup, "pixels": pixels, **surroundings._asdict()})
     return joined
 
 

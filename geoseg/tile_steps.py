@@ -10,12 +10,12 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from geoseg.config import Config
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.polygons import attributes, outline, regions, simplify
+from geoseg.polygons import attributes, outline, regions
+from geoseg.polygons.simplify import Shaping
 from geoseg.raster import Scene, read_leniently
 from geoseg.runs import RunFolder
 from geoseg.segment import channels, rag, superpixels, votes
@@ -144,21 +144,21 @@ def outline_tile(job: Job, number: int) -> None:
     framed[1:-1, 1:-1] = around["lookup"][found]
     framed[0], framed[-1] = around["above"], around["below"]
     framed[1:-1, 0], framed[1:-1, -1] = around["left"], around["right"]
-    polygons, of_region = outline.outline(framed, offset=(tile.core.col_off, tile.core.row_off))
-    polygons = simplify.simplify(
-        polygons, tolerance=job.config.polygons.simplify, min_area=job.config.polygons.min_pixels
-    )
-    if len(polygons):
-        _, coords, offsets = shapely.to_ragged_array(polygons)
-    else:
-        coords, offsets = np.zeros((0, 2)), (np.zeros(1, np.int64), np.zeros(1, np.int64))
+    offset = (tile.core.col_off, tile.core.row_off)
+    drawn = outline.outline(framed, pixels=around["pixels"][found], shaping=shaping_of(job.config), offset=offset)
     pixels, _ = read_leniently(job.scene, tile.core, core=tile.core)
     size = attributes.pixel_size(job.scene.geobox.cropped(tile.core))
     n_pieces = len(around["lookup"]) - 1
     sums = attributes.sums(found, pixels, regions=framed, size=size, n_pieces=n_pieces)
     job.run.put("sums", number, sums.to_arrays())
-    rings, parts = offsets
-    job.run.put("outlines", number, {"coords": coords, "rings": rings, "parts": parts, "regions": of_region})
+    job.run.put("vertices", number, {"regions": drawn.regions[1:], "vertices": drawn.vertices[1:]})
+    job.run.put("outlines", number, drawn.to_arrays())
+
+
+def shaping_of(config: Config) -> Shaping:
+    """Return what is done to the borders of regions."""
+    options = config.polygons
+    return Shaping(options.simplify, options.smooth, options.min_pixels)
 
 
 def votes_of(run: RunFolder, number: int) -> Votes:

@@ -30,7 +30,7 @@ FLOORS = (
         "geoseg.survey",
         "geoseg.model",
     ),
-    ("geoseg.work", "geoseg.results", "geoseg.scene_steps", "geoseg.tile_steps"),
+    ("geoseg.work", "geoseg.results", "geoseg.coverage", "geoseg.scene_steps", "geoseg.tile_steps"),
     ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
     ("geoseg.cli", "geoseg.__main__"),
 )

@@ -1,66 +1,185 @@
-"""From region numbers to polygons: the pieces of a tile's core, with a vertex wherever a neighbour needs one."""
+"""From region numbers to the outlines of a tile's core: polygons where they are whole, arcs where they go on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
-import shapely
 from numba import njit
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+
+from geoseg.polygons.arcs import Arcs, trace
+from geoseg.polygons.regions import Rim
+from geoseg.polygons.rings import Polygons, polygons_of
+from geoseg.polygons.simplify import Shaping, no_points, points_of, room_of, shaped
+
+
+@dataclass(frozen=True)
+class CoreOutlines:
+    """What a tile knows of outlines.
+
+    Parameters
+    ----------
+    polygons : of the regions that do not come to a tile line; `owners` are region numbers
+    arcs : around the other regions; shaped where they are whole, as traced where they go on beyond the tile line
+    regions : (piece + 1,) int64, the region of each piece that `arcs` and `rim` name; 0 = none of them
+    vertices : (piece + 1,) int64, how many each has before its border is simplified, not counting the tile line
+    rim : the pieces along the sides of the core, where there is data on the other side of the tile line; otherwise 0
+    points : (point, 2) int64, col and row; where whole arcs near the others turn or meet
+    """
+
+    polygons: Polygons
+    arcs: Arcs
+    regions: NDArray[np.int64]
+    vertices: NDArray[np.int64]
+    rim: Rim
+    points: NDArray[np.int64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all of it as plain arrays by name."""
+        named: dict[str, NDArray[Any]] = {}
+        named |= {f"polygon_{name}": array for name, array in self.polygons._asdict().items()}
+        named |= {f"arc_{name}": array for name, array in self.arcs._asdict().items()}
+        named |= {f"rim_{name}": array for name, array in self.rim._asdict().items()}
+        return named | {"regions": self.regions, "vertices": self.vertices, "points": self.points}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CoreOutlines:
+        """Return the outlines that `to_arrays` took apart."""
+        polygons = Polygons(*(arrays[f"polygon_{name}"] for name in Polygons._fields))
+        arcs = Arcs(*(arrays[f"arc_{name}"] for name in Arcs._fields))
+        rim = Rim(*(arrays[f"rim_{name}"] for name in Rim._fields))
+        return cls(polygons, arcs, arrays["regions"], arrays["vertices"], rim, arrays["points"])
 
 
 def outline(
-    regions: NDArray[np.int64], *, offset: tuple[int, int] = (0, 0)
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Outline every 4-connected piece of equal region number in a tile's core.
+    regions: NDArray[np.int64],
+    *,
+    pixels: NDArray[np.int64] | None = None,
+    shaping: Shaping | None = None,
+    offset: tuple[int, int] = (0, 0),
+) -> CoreOutlines:
+    """Outline the 4-connected pieces of equal region number in a tile's core, and shape the borders that are whole.
 
     Parameters
     ----------
     regions : (y + 2, x + 2) int64, the core and one pixel of its neighbours on each side; 0 = no data or no scene
+    pixels : (y, x) int64, how many pixels the region of each pixel has in the whole scene; None = no region goes on
+        outside of the core, nor has several pieces in it
+    shaping : what is done to the borders; None = nothing
     offset : (col, row) of the core's first pixel in the scene
-
-    Returns
-    -------
-    polygons : (piece,) object, shapely Polygon in pixels of the scene (x = col, y = row), in reading order
-    numbers : (piece,) int64, the region number of each; a region of several pieces is there several times
 
     Notes
     -----
-    A ring has a vertex where it turns, and where it goes straight but the region on its other side changes. So every
-    lattice point at which three regions meet is a vertex of all of them. On a tile line a vertex is needed if the
-    regions change on either side of the line; both tiles see that, and put the same vertices there.
-
-    Where two pixels of a piece touch only in a corner, the ring goes over to the other pixel. The piece joins the two
-    elsewhere as well, and that way, closed through the corner, parts the two pixels there that are not its own; so a
-    ring that follows one of these never comes to the corner again. No ring touches itself, a piece has one shell, and
-    nothing has to be split.
-
-    Shells run counter-clockwise in (x, y), which is clockwise on an image whose rows go down; holes run the other way.
+    Arcs have a vertex where they turn and where they end. So every lattice point at which three regions meet is a
+    vertex of all of them, also where the border of one goes straight on.
 
     Examples
     --------
-    >>> polygons, numbers = outline(np.pad(np.array([[5, 5, 7]]), 1), offset=(10, 0))
-    >>> polygons[0].wkt, numbers
-    ('POLYGON ((10 0, 12 0, 12 1, 10 1, 10 0))', array([5, 7]))
+    >>> found = outline(np.pad(np.array([[5, 5, 7]]), 1), offset=(10, 0)).polygons
+    >>> found.shapes()[1].wkt, found.owners
+    ('POLYGON ((12 0, 13 0, 13 1, 12 1, 12 0))', array([5, 7]))
     """
     regions = np.require(regions, np.int64, ["C", "W"])  # one kind of array, so numba compiles once
-    pieces, n_pieces = _pieces(regions)
-    starts, owners, sizes = _rings(pieces, regions)
-    order = np.argsort(owners, kind="stable")  # a piece's shell was met before its holes, and stays before them
-    ring_offsets = _offsets(sizes[order])
-    polygon_offsets = _offsets(np.bincount(owners - 1, minlength=n_pieces))
-    coordinates = _coordinates(pieces, regions, starts[order], ring_offsets)
-    coordinates += np.asarray(offset, np.float64)
-    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, coordinates, (ring_offsets, polygon_offsets))
-    shells = starts[order][polygon_offsets[:-1]]  # (piece, 2)
-    return polygons, regions[shells[:, 0], shells[:, 1]]
+    shaping = shaping or Shaping()
+    pieces, n_pieces = find_pieces(regions)
+    traced = trace(regions, pieces, offset=offset)
+    arcs = traced
+    if shaping.changes:
+        room = room_of(traced, _sizes(pieces, n_pieces, pixels), shaping.min_pixels)
+        on_rim = _rim_points(regions, offset, nodes_only=False)
+        arcs = shaped(traced, room, shaping, points_of(traced, others=on_rim) if shaping.looks_around else no_points())
+
+    rim = _open_rim(regions, pieces)
+    goes_on = np.zeros(n_pieces + 1, np.bool_)
+    goes_on[np.concatenate(rim)] = True
+    goes_on[0] = False
+    inside = ~goes_on
+    inside[0] = False
+    numbers = np.zeros(n_pieces + 1, np.int64)
+    numbers[pieces] = np.where(pieces > 0, regions, 0)
+    polygons = polygons_of(arcs, inside)
+    number = np.where(goes_on, np.cumsum(goes_on), 0)  # pieces that do not go on are no longer told from no data
+    lengths = traced.edges() if shaping.smooth else traced.sizes - 1
+    vertices = np.bincount(traced.left, lengths, n_pieces + 1) + np.bincount(traced.right, lengths, n_pieces + 1)
+    kept = np.concatenate([[0], np.flatnonzero(goes_on)])
+    others = arcs._replace(left=number[arcs.left], right=number[arcs.right])
+    return CoreOutlines(
+        polygons._replace(owners=numbers[polygons.owners]),
+        others.take((others.left > 0) | (others.right > 0)),
+        numbers[kept],
+        np.where(kept > 0, vertices[kept], 0).astype(np.int64),
+        Rim(*(number[side] for side in rim)),
+        _points_for_others(traced, regions, offset, shaping),
+    )
 
 
-def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+def _sizes(pieces: NDArray[np.int32], n_pieces: int, pixels: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return how many pixels the region of each piece has, (piece + 1,) int64."""
+    if pixels is None:
+        return np.maximum(np.bincount(pieces.ravel(), minlength=n_pieces + 1), 1)
+    sizes = np.ones(n_pieces + 1, np.int64)
+    sizes[pieces[1:-1, 1:-1]] = pixels
+    sizes[0] = 1  # of no data, which keeps its border anyway
+    return sizes
 
 
-@njit(cache=True)
-def _pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+def _open_rim(regions: NDArray[np.int64], pieces: NDArray[np.int32]) -> Rim:
+    """Return the pieces along the sides of the core, 0 where there is no data beyond."""
+    return Rim(
+        np.where(regions[0, 1:-1] > 0, pieces[1, 1:-1], 0),
+        np.where(regions[-1, 1:-1] > 0, pieces[-2, 1:-1], 0),
+        np.where(regions[1:-1, 0] > 0, pieces[1:-1, 1], 0),
+        np.where(regions[1:-1, -1] > 0, pieces[1:-1, -2], 0),
+    )
+
+
+def _rim_points(regions: NDArray[np.int64], offset: tuple[int, int], *, nodes_only: bool) -> NDArray[np.int64]:
+    """Return the lattice points on the sides of the core where borders meet or turn, (point, 2) int64 col and row."""
+    height, width = regions.shape[0] - 1, regions.shape[1] - 1
+    on_rim = np.ones((height, width), np.bool_)
+    on_rim[1:-1, 1:-1] = False
+    y, x = np.nonzero(on_rim)
+    a, b, c, d = regions[y, x], regions[y, x + 1], regions[y + 1, x + 1], regions[y + 1, x]
+    degree = (a != b).astype(int) + (b != c) + (c != d) + (d != a)
+    turns = (degree == 2) & ((a != b) != (c != d))
+    chosen = degree > 2 if nodes_only else (degree > 2) | turns
+    return np.stack([x, y], axis=1)[chosen] + np.asarray(offset, np.int64)
+
+
+def _points_for_others(
+    traced: Arcs, regions: NDArray[np.int64], offset: tuple[int, int], shaping: Shaping
+) -> NDArray[np.int64]:
+    """Return the points that matter to arcs that go on beyond the tile line, (point, 2) int64 col and row."""
+    nothing = np.zeros((0, 2), np.int64)
+    if not shaping.looks_around:
+        return nothing
+    reach = int(np.ceil(shaping.looks_around))
+    near = np.zeros((regions.shape[0] - 1, regions.shape[1] - 1), np.bool_)
+    near[[0, -1]] = near[:, [0, -1]] = True
+    near[tuple(_along(traced.take(~traced.whole), offset).T)] = True
+    near = maximum_filter(near, 2 * reach + 1)
+    whole = traced.take(traced.whole).xy.astype(np.int64)
+    points = np.unique(np.concatenate([whole, _rim_points(regions, offset, nodes_only=True)]), axis=0)
+    return points[near[points[:, 1] - offset[1], points[:, 0] - offset[0]]]
+
+
+def _along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the lattice points along arcs, (point, 2) int64 row and col in the core."""
+    steps = np.diff(arcs.xy, axis=0)
+    steps[arcs.offsets[1:-1] - 1] = 0  # from one arc to the next
+    lengths = np.abs(steps).sum(axis=1).astype(np.int64) + 1
+    first = np.cumsum(lengths) - lengths
+    along = np.arange(lengths.sum()) - np.repeat(first, lengths)
+    xy = np.repeat(arcs.xy[:-1], lengths, axis=0) + np.repeat(np.sign(steps), lengths, axis=0) * along[:, None]
+    return (xy - offset).astype(np.int64)[:, ::-1]
+
+
+@njit(cache=True, nogil=True)
+def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     """Return the 4-connected pieces of the core, numbered from 1 in reading order, 0 on the rim; and their number."""
     height, width = regions.shape
     pieces = np.zeros((height, width), np.int32)
@@ -88,7 +207,7 @@ def _pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     return pieces, n_pieces
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _joined(parents: NDArray[np.int32], first: int, second: int) -> int:
     """Join two numbers' trees and return the root, which is the lowest number of both."""
     while parents[first] != first:
@@ -102,7 +221,7 @@ def _joined(parents: NDArray[np.int32], first: int, second: int) -> int:
     return low
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _number(parents: NDArray[np.int32], n_found: int) -> int:
     """Replace each number's parent by the final number of its piece; return how many pieces there are."""
     n_pieces = 0
@@ -113,105 +232,3 @@ def _number(parents: NDArray[np.int32], n_found: int) -> int:
         else:
             parents[number] = parents[parents[number]]  # a parent is lower, so it is final already
     return n_pieces
-
-
-@njit(cache=True)
-def _rings(
-    pieces: NDArray[np.int32], regions: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Find all rings, in the order of their first upper edges.
-
-    Returns
-    -------
-    starts : (ring, 2) int64, row and col of the pixel whose upper edge is the ring's first
-    owners : (ring,) int64, the piece
-    sizes : (ring,) int64, number of coordinates, the first one counted again at the end
-    """
-    height, width = pieces.shape
-    n_most = 0
-    for row in range(1, height - 1):
-        for col in range(1, width - 1):
-            n_most += _begins(pieces, row, col)
-    starts = np.empty((n_most, 2), np.int64)
-    owners = np.empty(n_most, np.int64)
-    sizes = np.empty(n_most, np.int64)
-    seen = np.zeros((height, width), np.bool_)  # upper edges that a ring has walked along; every ring has one
-    nowhere = np.empty((0, 2), np.float64)
-    n_rings = 0
-    for row in range(1, height - 1):
-        for col in range(1, width - 1):
-            if _begins(pieces, row, col) and not seen[row, col]:
-                starts[n_rings, 0], starts[n_rings, 1] = row, col
-                owners[n_rings] = pieces[row, col]
-                sizes[n_rings] = _walk(pieces, regions, (row, col), seen, nowhere)
-                n_rings += 1
-    return starts[:n_rings], owners[:n_rings], sizes[:n_rings]
-
-
-@njit(cache=True)
-def _begins(pieces: NDArray[np.int32], row: int, col: int) -> bool:
-    """Tell whether a ring can have its first upper edge here: the edge is one, and does not go on from the left."""
-    piece = pieces[row, col]
-    if piece == 0 or pieces[row - 1, col] == piece:
-        return False
-    return pieces[row, col - 1] != piece or pieces[row - 1, col - 1] == piece
-
-
-@njit(cache=True)
-def _coordinates(
-    pieces: NDArray[np.int32], regions: NDArray[np.int64], starts: NDArray[np.int64], ring_offsets: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the (x, y) of all rings, the core's first pixel at 0, 0."""
-    coordinates = np.empty((ring_offsets[-1], 2), np.float64)
-    unused = np.zeros((0, 0), np.bool_)
-    for ring in range(len(starts)):
-        out = coordinates[ring_offsets[ring] : ring_offsets[ring + 1]]
-        _walk(pieces, regions, (starts[ring, 0], starts[ring, 1]), unused, out)
-    return coordinates
-
-
-@njit(cache=True)
-def _walk(
-    pieces: NDArray[np.int32],
-    regions: NDArray[np.int64],
-    start: tuple[int, int],
-    seen: NDArray[np.bool_],
-    out: NDArray[np.float64],
-) -> int:
-    """Walk once around a ring, its piece on the right hand; return the number of coordinates.
-
-    Marks the upper edges in `seen` and writes the (x, y) into `out`, each only if it has any room.
-    """
-    row, col = start
-    piece = pieces[row, col]
-    down, right = 0, 1  # the direction; its left is (-right, down), its right (right, -down)
-    _put(out, 0, col - 1, row - 1)
-    size = 1
-    while True:
-        if seen.size and right == 1:
-            seen[row, col] = True
-        # the end of this edge: half a pixel ahead and half a pixel to the left of the middle of the pixel
-        x, y = col + (right + down - 1) // 2, row + (down - right - 1) // 2
-        left_row, left_col = row - right, col + down
-        if pieces[left_row + down, left_col + right] == piece:
-            row, col = left_row + down, left_col + right
-            down, right = -right, down
-            turned = True
-        elif pieces[row + down, col + right] == piece:
-            row, col = row + down, col + right
-            turned = False
-        else:
-            down, right = right, -down
-            turned = True
-        if turned or regions[left_row, left_col] != regions[row - right, col + down]:
-            _put(out, size, x, y)
-            size += 1
-        if (row, col) == start and right == 1:
-            return size
-
-
-@njit(cache=True)
-def _put(out: NDArray[np.float64], index: int, x: int, y: int) -> None:
-    """Write a coordinate if there is room."""
-    if len(out):
-        out[index, 0], out[index, 1] = x, y

@@ -1,0 +1,237 @@
+"""The borders between regions, each once: arcs from node to node, found in the core of a tile.
+
+A node is a lattice point (pixel corner) at which three borders or more meet. An arc runs along pixel edges from node to
+node, or around a ring without one, between the same two regions all the way; no data counts as a region. Both sides are
+later made of the same arc, so whatever is done to it, they stay flush.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+class Arcs(NamedTuple):
+    """Arcs, or parts of arcs. The region with the lower number is on the left hand, no data (0) before all others.
+
+    Parameters
+    ----------
+    xy : (vertex, 2) float64, (col, row) in pixels; where an arc turns and where it ends. A ring ends where it begins
+    offsets : (arc + 1,) int64, where the vertices of each arc begin in `xy`
+    left, right : (arc,) int64, the piece on either hand, looking along the arc with rows going down; 0 = no data
+    ways : (arc, 2) int8, direction of its first and last pixel edge: 0 right, 1 down, 2 left, 3 up
+    ring : (arc,) bool, it has no node
+    whole : (arc,) bool, it does not go on in another tile
+    """
+
+    xy: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    ways: NDArray[np.int8]
+    ring: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
+
+    @property
+    def n(self) -> int:
+        """Number of arcs."""
+        return len(self.left)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of vertices of each arc."""
+        return np.diff(self.offsets)
+
+    def take(self, chosen: NDArray[np.bool_]) -> Arcs:
+        """Return some of the arcs, in the same order."""
+        sizes = self.sizes
+        xy = self.xy[np.repeat(chosen, sizes)]
+        columns = (column[chosen] for column in self[2:])
+        return Arcs(xy, starts_of(sizes[chosen]), *columns)  # type: ignore[arg-type]
+
+    def edges(self) -> NDArray[np.int64]:
+        """Return the number of pixel edges that each arc runs along; only before it is simplified or smoothed."""
+        steps = np.abs(np.diff(self.xy, axis=0)).sum(axis=1)
+        total = np.concatenate([[0.0], np.cumsum(steps)])
+        last = np.maximum(self.offsets[1:] - 1, 0)
+        return np.rint(total[last] - total[self.offsets[:-1]]).astype(np.int64)
+
+
+def no_arcs() -> Arcs:
+    """Return arcs of which there are none."""
+    return joined([])
+
+
+def joined(parts: list[Arcs]) -> Arcs:
+    """Put arcs behind each other."""
+    nothing = np.zeros(0, np.int64)
+    empty = Arcs(
+        np.zeros((0, 2)),
+        np.zeros(1, np.int64),
+        nothing,
+        nothing,
+        np.zeros((0, 2), np.int8),
+        np.zeros(0, np.bool_),
+        np.zeros(0, np.bool_),
+    )
+    parts = [empty, *parts]
+    columns = [np.concatenate([part[i] for part in parts]) for i in range(len(Arcs._fields)) if i != 1]
+    return Arcs(columns[0], starts_of(np.concatenate([part.sizes for part in parts])), *columns[1:])
+
+
+def starts_of(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return where each of some rows of things begins when they are put behind each other, and the end."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+
+
+def trace(regions: NDArray[np.int64], pieces: NDArray[np.int32], *, offset: tuple[int, int] = (0, 0)) -> Arcs:
+    """Find the arcs in a tile's core, and the parts of arcs that go on in another tile.
+
+    Parameters
+    ----------
+    regions : (y + 2, x + 2) int64, the core and one pixel of its neighbours on each side; 0 = no data or no scene
+    pieces : (y + 2, x + 2) int32, the piece of each pixel of the core, 0 where there is no data and around the core
+    offset : (col, row) of the core's first pixel in the scene
+
+    Notes
+    -----
+    Pixel edges on a tile line between two pixels with data are left out: both tiles see them, `mosaic` puts them in.
+    An arc whose end lies on a tile line, and is no node, goes on in another tile, or in such an edge.
+
+    Examples
+    --------
+    >>> arcs = trace(np.pad(np.array([[5, 7]]), 1), np.pad(np.array([[1, 2]], np.int32), 1))
+    >>> arcs.xy[arcs.offsets[2] :].tolist(), arcs.left.tolist(), arcs.right.tolist()
+    ([[1.0, 1.0], [1.0, 0.0]], [0, 0, 1], [2, 1, 2])
+    """
+    regions = np.require(regions, np.int64, ["C", "W"])  # one kind of array, so numba compiles once
+    pieces = np.require(pieces, np.int32, ["C", "W"])
+    stops = np.empty((regions.shape[0] - 1, regions.shape[1] - 1), np.int8)
+    n_edges = _find_stops(regions, pieces, stops)
+    columns = _trace(regions, pieces, stops, n_edges)
+    n_vertices, n_arcs = columns[-2:]
+    xy, ends, left, right, ways, ring, whole = columns[:-2]
+    return Arcs(
+        xy[:n_vertices] + np.asarray(offset, np.float64),
+        np.concatenate([np.zeros(1, np.int64), ends[:n_arcs]]),
+        left[:n_arcs].copy(),
+        right[:n_arcs].copy(),
+        ways[:n_arcs].copy(),
+        ring[:n_arcs].copy(),
+        whole[:n_arcs].copy(),
+    )
+
+
+_PASSED, _OPEN, _NODE = 1, 2, 3  # kinds of lattice points on a border; 0 = not on one
+
+
+@njit(cache=True, nogil=True)
+def _sides(y, x, way):  # type: ignore[no-untyped-def]
+    """Return the pixels left and right of the edge that leaves a lattice point, as rows and cols of the framed core."""
+    if way == 0:
+        return y, x + 1, y + 1, x + 1
+    if way == 1:
+        return y + 1, x + 1, y + 1, x
+    if way == 2:
+        return y + 1, x, y, x
+    return y, x, y, x + 1
+
+
+@njit(cache=True, nogil=True)
+def _is_ours(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
+    """Tell whether the edge that leaves a lattice point is a border that this tile traces."""
+    height, width = regions.shape
+    if (
+        (way == 0 and x == width - 2)
+        or (way == 1 and y == height - 2)
+        or (way == 2 and x == 0)
+        or (way == 3 and y == 0)
+    ):
+        return False
+    a, b, c, d = _sides(y, x, way)
+    if regions[a, b] == regions[c, d]:
+        return False
+    return (pieces[a, b] > 0 or regions[a, b] == 0) and (pieces[c, d] > 0 or regions[c, d] == 0)
+
+
+@njit(cache=True, nogil=True)
+def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
+    """Say of every lattice point what it is, and return how many edges there are."""
+    n_edges = 0
+    for y in range(stops.shape[0]):
+        for x in range(stops.shape[1]):
+            a, b, c, d = regions[y, x], regions[y, x + 1], regions[y + 1, x + 1], regions[y + 1, x]
+            degree = (a != b) + (b != c) + (c != d) + (d != a)
+            stops[y, x] = 0
+            if degree == 0:
+                continue
+            ours = degree
+            if y == 0 or x == 0 or y == stops.shape[0] - 1 or x == stops.shape[1] - 1:
+                ours = 0
+                for way in range(4):
+                    ours += _is_ours(regions, pieces, y, x, way)
+            n_edges += ours
+            if ours:
+                stops[y, x] = _NODE if degree > 2 else _PASSED if ours == 2 else _OPEN
+    return n_edges // 2
+
+
+@njit(cache=True, nogil=True)
+def _trace(regions, pieces, stops, n_edges):  # type: ignore[no-untyped-def]
+    xy = np.empty((2 * n_edges, 2), np.float64)
+    ends = np.empty(n_edges, np.int64)
+    left = np.empty(n_edges, np.int64)
+    right = np.empty(n_edges, np.int64)
+    ways = np.empty((n_edges, 2), np.int8)
+    ring = np.zeros(n_edges, np.bool_)
+    whole = np.zeros(n_edges, np.bool_)
+    seen = np.zeros(stops.shape, np.bool_)
+    n_vertices, n_arcs = 0, 0
+    for rings in (False, True):  # first what has a node or leaves the tile; what is not seen then are rings
+        for y in range(stops.shape[0]):
+            for x in range(stops.shape[1]):
+                if stops[y, x] == 0 or (stops[y, x] == _PASSED) != rings or seen[y, x]:
+                    continue
+                for way in range(4):
+                    a, b, c, d = _sides(y, x, way)
+                    if not _is_ours(regions, pieces, y, x, way) or regions[a, b] > regions[c, d]:
+                        continue
+                    n_vertices, last_y, last_x, last = _walk(
+                        (regions, pieces, stops, seen), (y, x, way), xy, n_vertices
+                    )
+                    left[n_arcs], right[n_arcs] = pieces[a, b], pieces[c, d]
+                    ways[n_arcs, 0], ways[n_arcs, 1] = way, last
+                    ring[n_arcs] = rings
+                    whole[n_arcs] = stops[y, x] != _OPEN and stops[last_y, last_x] != _OPEN
+                    ends[n_arcs] = n_vertices
+                    n_arcs += 1
+                    if rings:
+                        break
+    return xy, ends, left, right, ways, ring, whole, n_vertices, n_arcs
+
+
+@njit(cache=True, nogil=True)
+def _walk(maps, start, xy, n):  # type: ignore[no-untyped-def]
+    """Follow an arc to its end; return the number of vertices, the end, and the last direction."""
+    regions, pieces, stops, seen = maps
+    y, x, way = start
+    xy[n, 0], xy[n, 1] = x, y
+    n += 1
+    while True:
+        seen[y, x] = True
+        y += (way == 1) - (way == 3)
+        x += (way == 0) - (way == 2)
+        if stops[y, x] != _PASSED or (y, x) == start[:2]:
+            xy[n, 0], xy[n, 1] = x, y
+            return n + 1, y, x, way
+        before = way
+        for turn in (0, 3, 1):
+            way = (before + turn) % 4
+            if _is_ours(regions, pieces, y, x, way):
+                break
+        if way != before:
+            xy[n, 0], xy[n, 1] = x, y
+            n += 1

@@ -1,0 +1,133 @@
+"""The staircase of pixels along an arc made a smooth line that leaves every pixel's middle on its own side."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+MOST = 0.45  # pixels that the line may lie beside the middle of a pixel edge; 0.5 is the middle of a pixel
+_SHORTER, _EVENER = 8, 40  # passes of each kind: the first takes out long steps, the second what bends
+_ALIKE = 1e-9  # px²
+
+
+@njit(cache=True, nogil=True)
+def pixel_edges(xy, ring):  # type: ignore[no-untyped-def]
+    """Return the middles of the pixel edges along an arc, (edge, 2); with its nodes before and behind them.
+
+    Parameters
+    ----------
+    xy : (vertex, 2) float64, corners of pixels, as in `Arcs`
+    ring : bool, there are no nodes then
+    """
+    n = 0
+    for i in range(len(xy) - 1):
+        n += int(abs(xy[i + 1, 0] - xy[i, 0]) + abs(xy[i + 1, 1] - xy[i, 1]))
+    middles = np.empty((n if ring else n + 2, 2))
+    k = 0
+    if not ring:
+        for axis in range(2):
+            middles[0, axis], middles[n + 1, axis] = xy[0, axis], xy[len(xy) - 1, axis]
+        k = 1
+    for i in range(len(xy) - 1):
+        x, y = xy[i, 0], xy[i, 1]
+        right, down = np.sign(xy[i + 1, 0] - x), np.sign(xy[i + 1, 1] - y)
+        for step in range(int(abs(xy[i + 1, 0] - x) + abs(xy[i + 1, 1] - y))):
+            middles[k, 0], middles[k, 1] = x + (step + 0.5) * right, y + (step + 0.5) * down
+            k += 1
+    return middles
+
+
+@njit(cache=True, nogil=True)
+def smooth_line(middles, ring):  # type: ignore[no-untyped-def]
+    """Return a smooth line through the pixel edges of an arc, (edge, 2) float64, or its nodes and the line between.
+
+    Parameters
+    ----------
+    middles : as `pixel_edges` gives them
+    ring : bool
+
+    Notes
+    -----
+    Each point slides on the line between the two pixels that its edge parts, as in constrained elastic surface nets
+    (Gibson 1998). Around a lattice point lies a cell with the middles of four pixels as its corners; the line passes
+    from one side of it to another. Where two regions meet there is one line in the cell, and at a node all lines run
+    straight from the sides to it. So lines never touch, however far they slide: neither this tile nor its neighbours
+    need to look at anything but the arc itself.
+
+    First the line gets shorter, then its second differences smaller, both pass by pass (Gauss and Seidel); at the end
+    it moves sidewards as far as it takes for both sides to keep their area.
+    """
+    line = middles.copy()
+    first, last = (0, len(line)) if ring else (1, len(line) - 1)
+    for number in range(_SHORTER + _EVENER):
+        for i in range(first, last):
+            free = 0 if middles[i, 1] % 1 else 1  # along an upright edge the point moves in x
+            wanted = _between(line, i, free, ring) if number < _SHORTER else _evenest(line, i, free, ring)
+            line[i, free] = min(max(wanted, middles[i, free] - MOST), middles[i, free] + MOST)
+    return line
+
+
+@njit(cache=True, nogil=True)
+def _between(line, i, free, ring):  # type: ignore[no-untyped-def]
+    n = len(line)
+    return (line[i - 1, free] + line[(i + 1) % n if ring else i + 1, free]) / 2
+
+
+@njit(cache=True, nogil=True)
+def _evenest(line, i, free, ring):  # type: ignore[no-untyped-def]
+    """Return where a point would have to lie for the least sum of squared second differences."""
+    n = len(line)
+    wanted, weight = 0.0, 0.0
+    for middle in range(i - 1, i + 2):
+        if not ring and not 0 < middle < n - 1:
+            continue
+        others = 0.0
+        for k in range(middle - 1, middle + 2):
+            if k != i:
+                others += (1.0 if k != middle else -2.0) * line[k % n, free]
+        own = -2.0 if middle == i else 1.0
+        wanted -= own * others
+        weight += own * own
+    return wanted / weight
+
+
+@njit(cache=True, nogil=True)
+def keep_area(line, middles, ring, area):  # type: ignore[no-untyped-def]
+    """Move a line sidewards until twice the area under it is `area`; return whether that was possible."""
+    n = len(line)
+    first, last = (0, n) if ring else (1, n - 1)
+    for _ in range(12):
+        apart = area - twice_area(line)
+        if abs(apart) < _ALIKE:
+            return True
+        total = 0.0
+        for i in range(first, last):
+            total += abs(_pull(line, middles, i, n))
+        if total == 0:
+            return False
+        for i in range(first, last):
+            free = 0 if middles[i, 1] % 1 else 1
+            pull = _pull(line, middles, i, n)
+            moved = line[i, free] + np.sign(pull) * apart / total
+            line[i, free] = min(max(moved, middles[i, free] - MOST), middles[i, free] + MOST)
+    return abs(area - twice_area(line)) < _ALIKE
+
+
+@njit(cache=True, nogil=True)
+def _pull(line, middles, i, n):  # type: ignore[no-untyped-def]
+    """Return by how much twice the area changes for each pixel that a point slides."""
+    before, behind = i - 1, (i + 1) % n
+    if middles[i, 1] % 1:
+        return line[behind, 1] - line[before, 1]
+    return line[before, 0] - line[behind, 0]
+
+
+@njit(cache=True, nogil=True)
+def twice_area(line):  # type: ignore[no-untyped-def]
+    """Return twice the signed area between a line and the origin; from its beginning, so that no digits are lost."""
+    total = 0.0
+    x, y = line[0, 0], line[0, 1]
+    n = len(line)
+    for i in range(1, n):
+        total += (line[i - 1, 0] - x) * (line[i, 1] - y) - (line[i, 0] - x) * (line[i - 1, 1] - y)
+    return total
