@@ -167,6 +167,7 @@ def test_options_decide_over_the_configuration(tmp_path, geoseg_tile, scene):
         (("--classes", 1), "harmonize.classes is 1"),
         (("--classes", -3), "harmonize.classes is -3"),
         (("--simplify", "nan"), "polygons.simplify is nan"),
+        (("--max-vertices", 2), "polygons.max_vertices is 2"),
         (("--min-pixels", -1), "polygons.min_pixels is -1"),
         (("--prior", "none", "--tile-steps", 0), "tile_steps 0"),
         (("--bands", "1,4"), "bands 1 to 3; there is no band 4"),

@@ -267,6 +267,38 @@ def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
     assert shapely.area(layer.geometry).sum() == pytest.approx(valid_of(landscape).sum() * PIXEL_AREA, rel=1e-12)
 
 
+def test_smooth_polygons_keep_the_coverage_and_rasterise_to_the_class_raster(landscape, tmp_path, quick_config):
+    command(tmp_path, landscape, quick_config, "--workers", 0, "--smooth", "--simplify", 1)
+    layer = labels(tmp_path)
+
+    on_lattice = shapely.get_coordinates(layer.geometry) % 2 == 0  # of pixels of 2 m
+    assert on_lattice.all(axis=1).mean() < 0.5
+    assert shapely.coverage_is_valid(layer.geometry.to_numpy())
+    np.testing.assert_array_equal(rasterised(layer, "region", tmp_path / "regions.tif"), band(tmp_path / "regions.tif"))
+
+
+def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_region(landscape, segment):
+    result, layer, _ = segment(landscape, polygons__max_vertices=60, harmonize__classes=12)
+
+    parts = layer.groupby("region")
+    assert len(layer) > result.n_regions == len(parts)
+    assert (parts.nunique().drop(columns="geometry", errors="ignore") <= 1).all().all()
+    assert shapely.coverage_is_valid(layer.geometry.to_numpy())
+    areas = layer.geometry.area.groupby(layer["region"]).sum()
+    np.testing.assert_allclose(areas, parts["pixels"].first() * PIXEL_AREA)
+
+
+def test_giant_region_is_told_of_where_it_is_not_cut(landscape, tmp_path, quick_config, monkeypatch):
+    monkeypatch.setattr("geoseg.coverage._GIANT", 100)
+    options = ("--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", 0, "--device", "cpu")
+
+    told = run_command("tile", landscape, *options).text
+    not_told = run_command("tile", landscape, *options, "--max-vertices", 5000, "--overwrite").text
+
+    assert "--max-vertices 100 would cut it" in told
+    assert "would cut it" not in not_told
+
+
 # --- scenes of all kinds --------------------------------------------------------------------------------------------
 
 
