@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from geoseg.polygons.arcs import Arcs, starts_of
 from geoseg.polygons.smooth import keep_area, pixel_edges, smooth_line, twice_area
 
-_REACH = 2.0  # × tolerance: how far a simplified border may lie from what it was, in pixels
-_ROUNDER = 0.5  # × tolerance: a smooth line shows its corners sooner than a staircase shows its steps
+_ROUNDER = 0.25  # × tolerance: a smooth line shows its corners sooner than a staircase shows its steps
 _WITHIN = 0.49  # pixels beside the middle of a pixel edge: there a smooth border passes between the pixels' middles
-_FREE = 1.0  # px: below it only triangles of half a pixel go, which hold no lattice point but their corners
-_STRAIGHT = 1e-12  # px²: the corner is none
+_STRAIGHT = 1e-9  # px or px²: the corner is none
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Shaping:
 
     Parameters
     ----------
-    tolerance : pixels; corners whose triangle is smaller than tolerance² px² go; 0 = none but those on straight lines
+    tolerance : pixels that a border may move when it is simplified, a smooth one a quarter of that; 0 = no corner goes
     smooth : round off the staircase of pixels first
     min_pixels : no region gets smaller than this, and none that is smaller gets smaller still
     """
@@ -47,7 +45,7 @@ class Shaping:
     @property
     def looks_around(self) -> float:
         """How near the lattice points of other arcs must lie to matter, in pixels; 0 = none of them does."""
-        return 0.0 if self.smooth or self.tolerance < _FREE else 2 * _REACH * self.tolerance
+        return 0.0 if self.smooth else 2 * self.tolerance
 
 
 class Points(NamedTuple):
@@ -123,24 +121,21 @@ def shaped(arcs: Arcs, room: NDArray[np.float64], shaping: Shaping, points: Poin
 
     Notes
     -----
-    Visvalingam and Whyatt (1993). The border between two nodes passes from one state to the next over the triangle of
-    the corner that goes. Without `smooth`, no triangle may hold a lattice point on another arc, whatever has become of
-    that arc: so no two borders ever cross, in whatever order they are simplified. With `smooth`, the line must go on
-    passing between the same pairs of pixels, which does the same and leaves every pixel's middle in its region; a
-    tolerance above 1 then has little more to take.
+    The corner with the smallest triangle goes first (Visvalingam and Whyatt 1993), as long as every vertex that the arc
+    had lies within the tolerance of the line that takes its place.
+
+    The border passes from one state to the next over the triangle of the corner that goes. Without `smooth`, no
+    triangle may hold a lattice point on another arc, whatever has become of that arc: so no two borders ever cross, in
+    whatever order they are simplified. With `smooth`, the line must go on passing between the same pairs of pixels,
+    which does the same and leaves every pixel's middle in its region.
 
     Two arcs with the same nodes cannot fall together: between them lies a region that would lose all of its area, and
     `room` is never more than half of it.
     """
     out = np.empty((len(arcs.xy) + int((arcs.edges() + 2).sum() if shaping.smooth else 0), 2))
     sizes = np.empty(arcs.n, np.int64)
-    side = float(shaping.tolerance * (_ROUNDER if shaping.smooth else 1))
-    options = (
-        max(side**2, _STRAIGHT),
-        float(max(_REACH * shaping.tolerance, _STRAIGHT)),
-        shaping.smooth,
-        shaping.looks_around > 0,
-    )
+    reach = max(float(shaping.tolerance) * (_ROUNDER if shaping.smooth else 1), _STRAIGHT)
+    options = (reach, shaping.smooth, shaping.looks_around > 0)
     n = _shape_all(arcs, room, options, points, out, sizes)
     return arcs._replace(xy=out[:n].copy(), offsets=starts_of(sizes))
 
@@ -148,7 +143,7 @@ def shaped(arcs: Arcs, room: NDArray[np.float64], shaping: Shaping, points: Poin
 @njit(cache=True, nogil=True)
 def _shape_all(arcs, room, options, points, out, sizes):  # type: ignore[no-untyped-def]
     total = 0
-    smooth = options[2]
+    smooth = options[1]
     for arc in range(len(sizes)):
         own, ring = arcs.xy[arcs.offsets[arc] : arcs.offsets[arc + 1]], arcs.ring[arc]
         if not arcs.whole[arc] or arcs.left[arc] == 0:
@@ -183,16 +178,13 @@ def _thinned(line, middles, ring, room, options, near):  # type: ignore[no-untyp
     Corners that may not go yet, because a side would lose too much, are looked at again when others have gone.
     """
     gain = 0.0  # of the right side, px²
-    tolerance = options[0]
     n = len(line) - 1 if ring else len(line)
     before, behind = np.arange(n) - 1, np.arange(n) + 1
     before[0], behind[n - 1] = n - 1, 0
     gone, stamps = np.zeros(n, np.bool_), np.zeros(n, np.int64)
     waiting = [(0.0, 0, 0)][:0]
     for i in range(0 if ring else 1, n if ring else n - 1):
-        area = abs(_triangle(line, before[i], i, behind[i]))
-        if area <= tolerance:
-            waiting.append((area, i, 0))
+        waiting.append((abs(_triangle(line, before[i], i, behind[i])), i, 0))
     heapify(waiting)
     left = n
     least = 3 if ring else 4 if line[0, 0] == line[n - 1, 0] and line[0, 1] == line[n - 1, 1] else 2
@@ -221,9 +213,7 @@ def _thinned(line, middles, ring, room, options, near):  # type: ignore[no-untyp
         for k in (a, b):
             if ring or 0 < k < n - 1:
                 stamps[k] += 1
-                area = abs(_triangle(line, before[k], k, behind[k]))
-                if area <= tolerance:
-                    heappush(waiting, (area, k, stamps[k]))
+                heappush(waiting, (abs(_triangle(line, before[k], k, behind[k])), k, stamps[k]))
     kept = np.empty((left + 1 if ring else left, 2))
     k = 0
     for i in range(n):
@@ -245,15 +235,15 @@ def _triangle(line, a, b, c):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _may_go(line, middles, corner, n, options, near):  # type: ignore[no-untyped-def]
     """Tell whether the line may go straight from the corner before to the one behind."""
-    _, reach, smooth, looks = options
+    reach, smooth, looks = options
     a, _, b = corner
-    if smooth:
-        return _passes(line, middles, a, b, n)
     k = (a + 1) % n
     while k != b:
         if _distance(line, k, a, b) > reach:
             return False
         k = (k + 1) % n
+    if smooth:
+        return _passes(line, middles, a, b, n)
     return not looks or _is_free(line, corner, n, near)
 
 
