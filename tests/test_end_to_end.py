@@ -277,6 +277,19 @@ def test_smooth_polygons_keep_the_coverage_and_rasterise_to_the_class_raster(lan
     np.testing.assert_array_equal(rasterised(layer, "region", tmp_path / "regions.tif"), band(tmp_path / "regions.tif"))
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_tile_size_does_not_move_a_vertex(landscape, segment, smooth):
+    changes = {"method": "kmeans", "polygons__simplify": 1.0, "polygons__smooth": smooth}
+    _, whole, _ = segment(landscape, tiles__size=512, **changes)
+
+    _, tiled, _ = segment(landscape, RunOptions(overwrite=True), tiles__size=96, **changes)
+
+    for column in ("region", "class", "pixels"):
+        assert tiled.sort_values("region")[column].tolist() == whole.sort_values("region")[column].tolist()
+    ours, theirs = (shapely.normalize(layer.sort_values("region").geometry.to_numpy()) for layer in (tiled, whole))
+    assert shapely.equals_exact(ours, theirs).all()
+
+
 def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_region(landscape, segment):
     result, layer, _ = segment(landscape, polygons__max_vertices=60, harmonize__classes=12)
 
