@@ -125,7 +125,9 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
     for tile in tiles:
         if tile not in finished:
             surroundings = regions.surroundings(tables, joined, job.tiles, tile)
-            job.run.put("regions", tile, {"lookup": joined.of_tile(tile), **surroundings._asdict()})
+            lookup = joined.of_tile(tile)
+            classes = np.concatenate([[0], joined.classes])[lookup]
+            job.run.put("regions", tile, {"lookup": lookup, "classes": classes, **surroundings._asdict()})
     return joined
 
 

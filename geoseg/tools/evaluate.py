@@ -17,7 +17,7 @@ from pyproj.exceptions import CRSError
 
 from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox, Window
-from geoseg.polygons.attributes import pixel_size
+from geoseg.polygons.pixelsize import pixel_size
 from geoseg.tools.borders import BESIDE, BorderCounts, SeamCounts, count_borders, count_seams, seam_ratio
 from geoseg.tools.labels import Labels, open_labels
 from geoseg.tools.reference import open_reference
