@@ -165,7 +165,7 @@ def outline_tile(job: Job, number: int) -> None:
     else:
         coords, offsets = np.zeros((0, 2)), (np.zeros(1, np.int64), np.zeros(1, np.int64))
     pixels, _ = read_leniently(job.scene, tile.core, core=tile.core)
-    size = pixel_size(job.scene.geobox.cropped(tile.core))
+    size = pixel_size(job.scene.geobox.cropped(tile.core), job.scene.geobox)
     n_pieces = len(around["lookup"]) - 1
     layers = [_confidence(job, number, pieces, around["classes"])]  # in the order of `index_names`
     if job.scene.vegetation is not None:

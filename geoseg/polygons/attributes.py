@@ -109,7 +109,8 @@ def sums(
             f"Regions of {regions.shape}, pixels of {pixels.shape} and pieces up to {pieces.max(initial=0)} do not fit "
             f"{n_pieces} pieces on {pieces.shape} pixels; this is a fault of geoseg, please report it."
         )
-    n, area, perimeter = _ground(pieces, regions, size.area, size.width, size.height, n_pieces)
+    edges = (side.reshape(len(side), -1) for side in (size.area, size.width, size.height))  # (row, col), or (row, 1)
+    n, area, perimeter = _ground(pieces, regions, *edges, n_pieces)
     bands = _moments(pieces, pixels, n)
     of_index = _counts(pieces, pixels[:0] if indices is None else indices, n_pieces, FIXED)
     return Sums(n, area, perimeter, *bands, *of_index)
@@ -203,6 +204,7 @@ def _ground(pieces, regions, area, width, height, n_pieces):  # type: ignore[no-
     n = np.zeros(n_pieces, np.int64)
     total = np.zeros(n_pieces)
     perimeter = np.zeros(n_pieces)
+    each = 1 if area.shape[1] > 1 else 0  # a size for each pixel, or one for the row
     for row in range(pieces.shape[0]):
         for col in range(pieces.shape[1]):
             piece = pieces[row, col] - 1
@@ -210,11 +212,13 @@ def _ground(pieces, regions, area, width, height, n_pieces):  # type: ignore[no-
                 continue
             region = regions[row + 1, col + 1]
             n[piece] += 1
-            total[piece] += area[row]
+            at = col * each
+            total[piece] += area[row, at]
             perimeter[piece] += (
-                (regions[row, col + 1] != region) * width[row]
-                + (regions[row + 2, col + 1] != region) * width[row + 1]
-                + ((regions[row + 1, col] != region) + (regions[row + 1, col + 2] != region)) * height[row]
+                (regions[row, col + 1] != region) * width[row, at]
+                + (regions[row + 2, col + 1] != region) * width[row + 1, at]
+                + (regions[row + 1, col] != region) * height[row, at]
+                + (regions[row + 1, col + 2] != region) * height[row, at + each]
             )
     return n, total, perimeter
 

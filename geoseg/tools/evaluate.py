@@ -173,7 +173,7 @@ def _pixel_side(geobox: GeoBox) -> float | None:
         return None
     rows, cols = geobox.shape
     try:
-        area = pixel_size(geobox.cropped(Window(cols // 2, rows // 2, 1, 1))).area[0]
+        area = pixel_size(geobox.cropped(Window(cols // 2, rows // 2, 1, 1))).area.ravel()[0]
     except CRSError:
         return None
     return math.sqrt(area) or None

@@ -28,7 +28,7 @@ def _rows(regions, pixels, indices, size):
     for number in range(1, regions.max() + 1):
         inside = regions == number
         values = pixels[:, inside].astype(np.float64)
-        area = (inside * size.area[:, None]).sum()
+        area = (inside * _each(size.area)).sum()
         perimeter = _perimeter(inside, size)
         known = [layer[inside & ~np.isnan(layer)].astype(np.float64) for layer in indices]
         yield (
@@ -46,6 +46,11 @@ def _rows(regions, pixels, indices, size):
 
 def _perimeter(inside, size):
     framed = np.pad(inside, 1)
-    horizontal = (framed[1:, 1:-1] != framed[:-1, 1:-1]).sum(axis=1) @ size.width
-    vertical = (framed[1:-1, 1:] != framed[1:-1, :-1]).sum(axis=1) @ size.height
-    return horizontal + vertical
+    horizontal = (framed[1:, 1:-1] != framed[:-1, 1:-1]) * _each(size.width)
+    vertical = (framed[1:-1, 1:] != framed[1:-1, :-1]) * _each(size.height)
+    return horizontal.sum() + vertical.sum()
+
+
+def _each(sizes):
+    """Return the sizes of rows, or of each pixel, fit for whole rows."""
+    return sizes if sizes.ndim == 2 else sizes[:, None]
