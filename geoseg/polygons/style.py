@@ -96,7 +96,7 @@ def smallest_distance(colors: NDArray[np.uint8]) -> float | None:
     Examples
     --------
     >>> round(smallest_distance(np.array([[0, 0, 0], [255, 255, 255], [255, 255, 250]], np.uint8)), 1)
-    2.9
+    2.5
     """
     if len(colors) < 2:
         return None
