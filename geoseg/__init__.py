@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geoseg.config import Config, load_config
+    from geoseg.outputs import Outputs
     from geoseg.pipeline import segment_scene
-    from geoseg.results import Outputs, Result
+    from geoseg.results import Result
 
 __version__ = "0.1.0"
 
@@ -18,7 +19,7 @@ _HOMES = {
     "Config": "geoseg.config",
     "load_config": "geoseg.config",
     "segment_scene": "geoseg.pipeline",
-    "Outputs": "geoseg.results",
+    "Outputs": "geoseg.outputs",
     "Result": "geoseg.results",
 }
 

@@ -95,6 +95,13 @@ _POLYGON_OPTIONS = _grouped(
         type=_classes,
         help="At most this many classes; auto = from 4 to 16, as many as tell the ground apart.  [default: 16]",
     ),
+    click.option(
+        "--attributes",
+        metavar="NAME,NAME,…",
+        help="Columns beside region, class and color: all, basic, mean, levels, names, patterns.  [default: all]",
+    ),
+    click.option("--red", type=int, help="Number of the red band, for ndvi_mean.  [default: as the scene says]"),
+    click.option("--nir", type=int, help="Number of the near infrared band.  [default: as the scene says]"),
     click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
     click.option("--smooth", is_flag=True, default=None, help="Round off the staircase of pixels along borders."),
     click.option("--max-vertices", type=int, help="Cut larger polygons along tile lines.  [default: none is cut]"),
@@ -124,6 +131,7 @@ _TALK_OPTIONS = _grouped(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
 @click.option("--class-raster", type=click.Path(path_type=Path), help="Also write the classes as a COG.")
 @click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
+@click.option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg.")
 @click.option("--save-model", type=click.Path(path_type=Path), help="Also keep the network and its classes: .geoseg.")
 @_MODEL_OPTIONS
 @_POLYGON_OPTIONS
@@ -136,8 +144,8 @@ def tile(scene: str, **options: Any) -> int:
     Exit codes: 0 done; 1 you can fix it, one line says how; 2 usage; 3 done, but some tiles failed.
     """
     from geoseg.cluster import ClusterOptions
+    from geoseg.outputs import Outputs
     from geoseg.pipeline import segment_scene
-    from geoseg.results import Outputs
     from geoseg.show import show
     from geoseg.work import RunOptions
 
@@ -145,7 +153,13 @@ def tile(scene: str, **options: Any) -> int:
         _start_log(options)  # in here, so that its lines do not break the bars
         result = segment_scene(
             scene,
-            Outputs(options["out"], options["class_raster"], options["region_raster"], options["save_model"]),
+            Outputs(
+                options["out"],
+                options["class_raster"],
+                options["region_raster"],
+                options["save_model"],
+                options["class_layer"],
+            ),
             _config(options),
             options=RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__}),
             cluster=ClusterOptions(
@@ -264,6 +278,8 @@ def _config(options: dict[str, Any]) -> Any:
     return load_config(
         options["config"] or _config_of_model(options.get("model")),
         bands=_whole_numbers(options["bands"], "--bands", "4,3,2"),
+        red=options.get("red"),
+        nir=options.get("nir"),
         method=options["method"],
         prior=options["prior"],
         tile_steps=options["tile_steps"],
@@ -276,6 +292,7 @@ def _config(options: dict[str, Any]) -> Any:
         polygons__simplify=options.get("simplify"),  # the preview draws no polygons
         polygons__smooth=options.get("smooth"),
         polygons__max_vertices=options.get("max_vertices"),
+        polygons__attributes=_words(options.get("attributes")),
     )
 
 
@@ -295,6 +312,10 @@ def _whole_numbers(text: str | None, option: str, example: str, *, n: int | None
     if not all(part.isdecimal() for part in parts) or len(parts) != (n or len(parts)):
         raise click.BadParameter(f"{text!r} is no list of numbers; write them as {example}.", param_hint=option)
     return [int(part) for part in parts]
+
+
+def _words(text: str | None) -> list[str] | None:
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _start_log(options: dict[str, Any]) -> None:

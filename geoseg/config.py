@@ -25,6 +25,8 @@ _FINITE = float(2**53)  # beyond it, not every whole number is a float
 _MOST_CODES = 256  # they are kept as uint8
 _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make sense
     "tile_steps": (0, _FINITE),
+    "red": (1, _FINITE),
+    "nir": (1, _FINITE),
     "seed": (0, 2**32 - 1),  # what scikit-learn takes
     "tiles.size": (64, _FINITE),
     "tiles.halo": (0, _FINITE),
@@ -142,6 +144,7 @@ class Polygons:
     simplify: float = 1.0  # px; tolerance of the borders' simplification, 0 = every pixel corner
     smooth: bool = False  # round off the staircase of pixels first; every pixel's middle stays in its region
     max_vertices: int | None = None  # cut larger regions along tile lines, into parts with the same number
+    attributes: tuple[str, ...] = ("all",)  # columns beside region, class and color; see `polygons.fields`
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Config:
     Parameters
     ----------
     bands : numbers of the bands to use, from 1; empty = all but alpha
+    red, nir : numbers of the bands that NDVI is computed from; None = as the raster says, where it does
     method : "backprop" = learn; "kmeans" = one codebook of the superpixels' colours; "rag" = the same after joining
         superpixels that touch and look alike. These two learn nothing: network, backprop and learn have no say then,
         and of harmonize only the number of classes
@@ -164,6 +168,8 @@ class Config:
     """
 
     bands: tuple[int, ...] = ()
+    red: int | None = None
+    nir: int | None = None
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
     prior: Literal["scene", "none"] = "scene"
     tile_steps: int | None = None
@@ -187,6 +193,8 @@ class Config:
             raise ConfigError("prior none with tile_steps 0 would leave random classes; give tile_steps 1 or more.")
         if len(set(self.bands)) != len(self.bands) or any(band < 1 for band in self.bands):
             raise ConfigError(f"bands {list(self.bands)} must be different numbers from 1.")
+        if self.red is not None and self.red == self.nir:
+            raise ConfigError(f"red and nir are both band {self.red}; NDVI needs two different ones.")
 
     @property
     def steps(self) -> int:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from geoseg import __version__
 from geoseg.config import Config, load_config
 from geoseg.errors import ConfigError, GeosegError, ModelError, OutputError
-from geoseg.polygons.attributes import resolution
+from geoseg.polygons.pixelsize import resolution
 from geoseg.polygons.write import check_output, staged, writing
 from geoseg.raster import Scene
 from geoseg.segment.channels import TEXTURE_SIGMAS, network_input
@@ -35,7 +35,17 @@ log = logging.getLogger(__name__)
 MODEL_SUFFIXES = (".geoseg",)
 _FORMAT = 1  # to be raised when the arrays, or what geoseg computes from pixels before it uses them, change meaning
 _DOCUMENT = "geoseg"  # the metadata's one name
-_FREE = ("bands", "seed", "tile_steps", "backprop.hold", "tiles.", "polygons.", "harmonize.classes")  # left open
+_FREE = (
+    "bands",
+    "red",
+    "nir",
+    "seed",
+    "tile_steps",
+    "backprop.hold",
+    "tiles.",
+    "polygons.",
+    "harmonize.classes",
+)  # left open
 _FAR = 2.0  # times larger or smaller pixels show other textures, and other superpixels
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from geoseg import results, scene_steps, tile_steps
 from geoseg.cluster import ClusterOptions, open_executor
 from geoseg.config import Config
+from geoseg.outputs import Outputs
 from geoseg.progress import Progress, Silent
-from geoseg.results import Outputs, Result
+from geoseg.results import Result
 from geoseg.work import RunOptions, open_work
 
 

@@ -27,6 +27,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 
 from geoseg.aoi import inside, read_aoi, touches_area
+from geoseg.bands import VegetationBands, natural_colours, vegetation_bands
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.vrt import check_vrt
@@ -59,6 +60,7 @@ class Scene:
     names : what each of `bands` is called, "" where the raster does not say
     dtypes : the type of the values of each of `bands`, as "uint8"
     red_green_blue : positions in `bands` that show natural colours, or the first bands there are
+    vegetation : which of `bands` are red and near infrared, None where that is not known
     aoi : WKB in the scene's CRS; pixels with their middle outside are no data; None = all
     files : every file the raster consists of
     """
@@ -69,11 +71,19 @@ class Scene:
     names: tuple[str, ...]
     dtypes: tuple[str, ...]
     red_green_blue: tuple[int, int, int]
+    vegetation: VegetationBands | None
     aoi: bytes | None
     files: tuple[str, ...]
 
 
-def open_scene(path: str | Path, *, bands: tuple[int, ...] = (), aoi: str | Path | None = None) -> Scene:
+def open_scene(
+    path: str | Path,
+    *,
+    bands: tuple[int, ...] = (),
+    aoi: str | Path | None = None,
+    red: int | None = None,
+    nir: int | None = None,
+) -> Scene:
     """Look at a raster and say how it would be read.
 
     Parameters
@@ -81,6 +91,7 @@ def open_scene(path: str | Path, *, bands: tuple[int, ...] = (), aoi: str | Path
     path : GeoTIFF, or another format of `DRIVERS`; a .vrt over local files; an address where the user wrote one
     bands : numbers from 1; empty = all but alpha
     aoi : vector file; pixels outside its polygons are no data
+    red, nir : numbers of the bands for NDVI, from 1; None = as the raster says, where it does
 
     Raises
     ------
@@ -93,10 +104,11 @@ def open_scene(path: str | Path, *, bands: tuple[int, ...] = (), aoi: str | Path
         geobox = GeoBox(src.shape, src.transform, _wkt(src, str(path)))
         names = tuple((src.descriptions[band - 1] or "").strip() for band in chosen)
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
-        colours = _colours(src, chosen, names)
+        colours = natural_colours(src, chosen, names)
+        vegetation = vegetation_bands(src, chosen, names, red=red, nir=nir)
         files = tuple(src.files) or (str(path),)
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
-    return Scene(str(path), geobox, chosen, names, dtypes, colours, area, files)
+    return Scene(str(path), geobox, chosen, names, dtypes, colours, vegetation, area, files)
 
 
 @contextlib.contextmanager
@@ -317,16 +329,3 @@ def _choose_bands(src: Any, path: str, wanted: tuple[int, ...]) -> tuple[int, ..
                 f"Expand them first: gdal_translate -expand rgb {path} rgb.tif"
             )
     return bands
-
-
-def _colours(src: Any, bands: tuple[int, ...], names: tuple[str, ...]) -> tuple[int, int, int]:
-    meanings = [src.colorinterp[band - 1] for band in bands]
-    found = []
-    for meaning, word in ((ColorInterp.red, "red"), (ColorInterp.green, "green"), (ColorInterp.blue, "blue")):
-        matches = [i for i, name in enumerate(names) if name.lower() == word]
-        matches += [i for i, seen in enumerate(meanings) if seen == meaning]
-        found.append(matches[0] if matches else None)
-    if None not in found:
-        return found[0], found[1], found[2]  # type: ignore[return-value] # None was just excluded
-    last = len(bands) - 1
-    return (0, 1, 2) if last >= 2 else (0, min(1, last), last)

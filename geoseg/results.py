@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,82 +15,31 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg import __version__, coverage
-from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
-from geoseg.model import MODEL_SUFFIXES, Model, Origin, save_model
+from geoseg.model import Model, Origin, save_model
+from geoseg.outputs import REGION_STYLE, Outputs
 from geoseg.polygons import attributes
 from geoseg.polygons.attributes import Sums
-from geoseg.polygons.classes import CLASSES_SUFFIXES, Classes, class_document, levels_of, write_classes
-from geoseg.polygons.cog import RASTER_SUFFIXES, write_class_raster, write_region_raster
+from geoseg.polygons.classes import Classes, class_document, levels_of, write_classes
+from geoseg.polygons.cog import write_class_raster, write_region_raster
+from geoseg.polygons.layers import Layer, chosen, class_fields, label_fields
 from geoseg.polygons.parts import Parts
+from geoseg.polygons.pixelsize import resolution
 from geoseg.polygons.regions import Regions
 from geoseg.polygons.rings import Polygons
-from geoseg.polygons.style import Legend, distinct, polygon_qml
-from geoseg.polygons.write import SUFFIXES, FailedTile, Layer, check_output, label_fields, write_polygons
+from geoseg.polygons.style import Legend, border_scale, distinct, polygon_qml, region_qml, smallest_distance
+from geoseg.polygons.write import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.provenance import versions
 from geoseg.runs import read_report, write_report
 from geoseg.segment.harmonize import Harmony
-from geoseg.tile_steps import Job, class_looks
+from geoseg.tile_steps import Job, class_looks, index_names
 
 if TYPE_CHECKING:
     from geoseg.work import Work  # it imports this module
 
+log = logging.getLogger(__name__)
+
 _ROWS_PER_BATCH = 20_000  # some MB of polygons on their way to the file
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where the results go.
-
-    What the classes are is always told beside the polygons, in a file named after them: labels.classes.json.
-
-    Parameters
-    ----------
-    polygons : .gpkg, .fgb or .parquet
-    class_raster, region_raster : .tif, or None where they are not wanted
-    model : .geoseg, what the run has learned, to segment other scenes; or None
-    """
-
-    polygons: Path
-    class_raster: Path | None = None
-    region_raster: Path | None = None
-    model: Path | None = None
-
-    @property
-    def classes(self) -> Path:
-        """What the classes are and how they are joined."""
-        return self.polygons.parent / f"{self.polygons.stem}.classes.json"
-
-    @property
-    def paths(self) -> list[Path]:
-        """The files that are wanted."""
-        return [path for path in (self.polygons, *self._rasters, self.model, self.classes) if path is not None]
-
-    @property
-    def _rasters(self) -> list[Path]:
-        return [path for path in (self.class_raster, self.region_raster) if path is not None]
-
-    def check(self, inputs: Iterable[str], *, overwrite: bool) -> None:
-        """Look whether all of them can be written.
-
-        Raises
-        ------
-        OutputError, ConfigError : one cannot, or is one of the files `inputs`, or two are the same
-        """
-        sources = {Path(path).resolve() for path in inputs}
-        for path in self.paths:
-            if path.resolve() in sources:
-                raise OutputError(f"{path} is the scene itself; give the result another name.")
-        beside = [path.resolve().with_suffix(".qml") for path in (self.polygons, *self._rasters)]
-        beside = beside[self.polygons.suffix.lower() == ".gpkg" :]  # which has its style inside
-        if len({path.resolve() for path in self.paths} | set(beside)) < len(self.paths) + len(beside):
-            raise OutputError("two results have the same name, or their .qml styles would; name each differently.")
-        check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
-        check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
-        for path in self._rasters:
-            check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
-        if self.model is not None:
-            check_output(self.model, overwrite=overwrite, suffixes=MODEL_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -102,6 +52,7 @@ class Result:
     n_regions, n_classes : how many of each are in them
     failed : tile number → why; these tiles are holes in the result
     seconds : how long each step took
+    color_distance : CIELAB distance of the two classes whose colours are most alike; None where there are no two
     """
 
     outputs: Outputs
@@ -109,6 +60,7 @@ class Result:
     n_classes: int
     failed: dict[int, str]
     seconds: dict[str, float]
+    color_distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +94,10 @@ def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: 
         work.progress.advance(len(outputs.paths))
     drawn = content.columns["pixels"] > 0
     n_classes = len(np.unique(regions.classes[drawn]))
-    result = Result(outputs, int(drawn.sum()), n_classes, dict(work.failed), dict(work.seconds))
+    distance = smallest_distance(content.legend.colors)
+    if distance is not None:
+        log.info("the two classes whose colours are most alike are %.1f CIELAB units apart", distance)
+    result = Result(outputs, int(drawn.sum()), n_classes, dict(work.failed), dict(work.seconds), distance)
     write_report(job.run, _report(result, harmony, work))
     if not work.options.keep and not work.failed:  # after a failure --resume shall not make everything anew
         job.run.clean()
@@ -154,7 +109,9 @@ def of_finished_run(outputs: Outputs, work: Work) -> Result:
     work.progress.note(f"the run in {work.run.path} is finished: nothing is left to do")
     report = read_report(work.run)
     failed = {int(number): text for number, text in report["failed"].items()}
-    return Result(outputs, report["n_regions"], report["n_classes"], failed, report["seconds"])
+    return Result(
+        outputs, report["n_regions"], report["n_classes"], failed, report["seconds"], report["color_distance"]
+    )
 
 
 def class_colours(job: Job, looks: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -177,15 +134,18 @@ def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Conte
     legend = Legend.of_classes(class_colours(job, class_looks(harmony, class_of_fine)[1:]), pixels)
     sums = ((_sums(job, tile), regions.of_tile(tile)[1:]) for tile in work.tiles)
     total = attributes.combine(sums, len(regions))
-    names = np.array([*legend.hexes])
+    names, indices = np.array([*legend.hexes]), index_names(job.scene)
     columns: dict[str, NDArray[Any]] = {
         "region": np.arange(1, len(regions) + 1),
         "class": regions.classes,
         "color": names[regions.classes - 1],
-        **attributes.columns(total, bands=job.scene.bands),
+        **attributes.columns(total, bands=job.scene.bands, indices=indices),
         **{f"class_{n}": coarser[regions.classes - 1] for n, coarser in levels.items()},
     }
-    fields = label_fields(bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes)
+    fields = label_fields(
+        bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes, indices=indices
+    )
+    fields = chosen(fields, job.config.polygons.attributes)
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
     classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
     return _Content(job, work.tiles, regions, legend, layer, columns, classes)
@@ -199,12 +159,13 @@ def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
     name = Path(job.scene.path).name
     return f"Ground of {name}", (
         f"{n_regions} regions of {n_classes} classes of look-alike ground in {name}, found by geoseg without training "
-        f"data. Areas and lengths in metres; mean_n and std_n in the units of band n."
+        f"data. Areas and lengths in metres; mean_n, std_n, min_n and max_n in the units of band n."
     )
 
 
 def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
     geobox = content.job.scene.geobox
+    borders = border_scale(resolution(geobox))
     failed = [
         FailedTile(number, text, _on_map(shapely.box(*_corners(content.job, number)), geobox))
         for number, text in sorted(work.failed.items())
@@ -216,10 +177,23 @@ def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
         outputs.polygons,
         _batches(content, parts),
         content.layer,
-        style=polygon_qml(content.legend, content.layer.aliases),
-        failed=failed,
+        style=polygon_qml(content.legend, content.layer.aliases, borders=borders),
+        extras=Extras(
+            styles={REGION_STYLE: region_qml(content.layer.aliases, borders=borders)},
+            failed=failed,
+            dissolved=_dissolved(content, borders) if outputs.class_layer else None,
+        ),
         overwrite=True,  # whether it may be replaced was decided before the work began
     )
+
+
+def _dissolved(content: _Content, borders: float) -> Dissolved:
+    classes, scene = content.classes, content.job.scene
+    fields = class_fields(bands=scene.bands, n_classes=len(classes.pixels))
+    name, title = Path(scene.path).name, f"Classes of {Path(scene.path).name}"
+    description = f"The regions of {name} dissolved to one row for each class of look-alike ground. Areas in m²."
+    layer = Layer("classes", title, description, scene.geobox.crs, fields, geometry="MultiPolygon")
+    return Dissolved(layer, classes.columns(), polygon_qml(content.legend, layer.aliases, borders=borders))
 
 
 def _batches(content: _Content, parts: Parts) -> Iterator[pa.RecordBatch]:
@@ -286,6 +260,8 @@ def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:
         "outputs": [str(path) for path in result.outputs.paths],
         "n_regions": result.n_regions,
         "n_classes": result.n_classes,
+        "class_layer": result.outputs.class_layer,
+        "color_distance": result.color_distance,
         "tree": {
             "n_fine": harmony.tree.n_fine,
             "merges": harmony.tree.merges.tolist(),

@@ -129,7 +129,10 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
             surroundings = regions.surroundings(tables, joined, job.tiles, tile)
             lookup = joined.of_tile(tile)
             pixels = np.where(lookup > 0, joined.pixels[lookup - 1], 0)
-            job.run.put("regions", tile, {"lookup": lookup, "pixels": pixels, **surroundings._asdict()})
+            classes, pixels = (np.concatenate([[0], column])[lookup] for column in (joined.classes, joined.pixels))
+            job.run.put(
+                "regions", tile, {"lookup": lookup, "classes": classes, "pixels": pixels, **surroundings._asdict()}
+            )
     return joined
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
-from geoseg.polygons.attributes import resolution
+from geoseg.polygons.pixelsize import resolution
 from geoseg.raster import Scene, read, read_leniently
 from geoseg.segment.channels import REACH, Standard, Stretch, looks, network_input
 from geoseg.segment.superpixels import Sizes, contrast, fitted

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.bands import ndvi
 from geoseg.config import Config
 from geoseg.grid import Tile, TileGrid, Window
 from geoseg.polygons import attributes, outline, regions
+from geoseg.polygons.pixelsize import pixel_size
 from geoseg.polygons.simplify import Shaping
 from geoseg.raster import Scene, read_leniently
 from geoseg.runs import RunFolder
@@ -121,10 +124,12 @@ def label_tile(job: Job, number: int) -> None:
     owned = np.unique(index[index >= 0])  # of the tile's superpixels, those that are not in its halo alone
     numbers = job.run.get("votes", number)["numbers"]
     class_of = np.zeros(len(numbers) + 1, np.int64)  # the last is no data, -1: class 0
+    share_of = np.zeros(len(numbers) + 1)
     grounds = [ground_of(job, block) for block in job.blocks.reading(tile.core)]
     known = np.concatenate([ground.numbers for ground in grounds])
-    classes = np.concatenate([class_of_fine[harmony.fine_classes(ground)] for ground in grounds])
-    class_of[owned] = classes[np.searchsorted(known, numbers[owned])]
+    place = np.searchsorted(known, numbers[owned])
+    class_of[owned] = np.concatenate([class_of_fine[harmony.fine_classes(ground)] for ground in grounds])[place]
+    share_of[owned] = np.concatenate([harmony.shares(ground, class_of_fine) for ground in grounds])[place]
     found, table = regions.pieces(
         class_of[index],
         window=tile.core,
@@ -132,13 +137,20 @@ def label_tile(job: Job, number: int) -> None:
         min_pixels=job.config.polygons.min_pixels,
         looks=class_looks(harmony, class_of_fine),
     )
-    job.run.put("pieces", number, {"map": found, **table.to_arrays()})
+    arrays: dict[str, NDArray[Any]] = {
+        "map": found,
+        "own_classes": class_of,
+        "own_shares": share_of.astype(np.float32),
+        **table.to_arrays(),
+    }
+    job.run.put("pieces", number, arrays)
 
 
 def outline_tile(job: Job, number: int) -> None:
     """Draw the outlines of a tile's pieces of regions, and add up their pixels."""
     tile = job.tiles.tile(number)
-    found = job.run.get("pieces", number)["map"]
+    pieces = job.run.get("pieces", number)
+    found = pieces["map"]
     around = job.run.get("regions", number)
     framed = np.zeros((found.shape[0] + 2, found.shape[1] + 2), np.int64)
     framed[1:-1, 1:-1] = around["lookup"][found]
@@ -147,9 +159,12 @@ def outline_tile(job: Job, number: int) -> None:
     offset = (tile.core.col_off, tile.core.row_off)
     drawn = outline.outline(framed, pixels=around["pixels"][found], shaping=shaping_of(job.config), offset=offset)
     pixels, _ = read_leniently(job.scene, tile.core, core=tile.core)
-    size = attributes.pixel_size(job.scene.geobox.cropped(tile.core))
+    size = pixel_size(job.scene.geobox.cropped(tile.core), job.scene.geobox)
     n_pieces = len(around["lookup"]) - 1
-    sums = attributes.sums(found, pixels, regions=framed, size=size, n_pieces=n_pieces)
+    layers = [_confidence(job, number, pieces, around["classes"])]  # in the order of `index_names`
+    if job.scene.vegetation is not None:
+        layers.append(ndvi(pixels, job.scene.vegetation))
+    sums = attributes.sums(found, pixels, regions=framed, size=size, n_pieces=n_pieces, indices=np.stack(layers))
     job.run.put("sums", number, sums.to_arrays())
     job.run.put("vertices", number, {"regions": drawn.regions[1:], "vertices": drawn.vertices[1:]})
     job.run.put("outlines", number, drawn.to_arrays())
@@ -159,6 +174,11 @@ def shaping_of(config: Config) -> Shaping:
     """Return what is done to the borders of regions."""
     options = config.polygons
     return Shaping(options.simplify, options.smooth, options.min_pixels)
+
+
+def index_names(scene: Scene) -> list[str]:
+    """Return what is known of every pixel beside the bands; `outline_tile` adds it up."""
+    return ["confidence"] if scene.vegetation is None else ["confidence", "ndvi_mean"]
 
 
 def votes_of(run: RunFolder, number: int) -> Votes:
@@ -195,6 +215,23 @@ def class_looks(harmony: Harmony, class_of_fine: NDArray[np.int64]) -> NDArray[n
 def _block_superpixels(job: Job, number: int) -> BlockSuperpixels:
     arrays = job.run.get("superpixels", number)
     return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["home"])
+
+
+def _confidence(
+    job: Job, number: int, pieces: dict[str, NDArray[Any]], classes: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Return the share that its superpixel gives to the class that each pixel of a tile has ended in, (y, x).
+
+    It is 0 where a region too small to stay has left its pixels to a neighbour of another class.
+
+    Parameters
+    ----------
+    pieces : what `label_tile` found
+    classes : (piece + 1,) class of the region that each piece belongs to
+    """
+    index = job.run.get("map", number)["index"]
+    kept = pieces["own_classes"][index] == classes[pieces["map"]]
+    return np.where(kept, pieces["own_shares"][index], np.float32(0))
 
 
 def _shares(

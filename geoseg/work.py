@@ -18,11 +18,12 @@ from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
 from geoseg.grid import TileGrid
 from geoseg.model import Model, check_config, check_fits, load_model
+from geoseg.outputs import Outputs
+from geoseg.polygons.layers import check_wanted
 from geoseg.progress import Progress
 from geoseg.provenance import fingerprint
 from geoseg.raster import Scene, open_scene, touches
-from geoseg.results import Outputs
-from geoseg.runs import RunFolder, open_run
+from geoseg.runs import RunFolder, open_run, read_report
 from geoseg.segment.harmonize import Harmony
 from geoseg.tile_steps import Job, block_grid
 
@@ -182,7 +183,8 @@ def open_work(
     config = config or (Config() if model is None else model.config)
     if model is not None:
         check_config(model, config)
-    scene = open_scene(path, bands=config.bands, aoi=options.aoi)
+    scene = open_scene(path, bands=config.bands, aoi=options.aoi, red=config.red, nir=config.nir)
+    check_wanted(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
     _check_keeping(outputs, config, options)
@@ -256,7 +258,9 @@ def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
 def _is_finished(run: RunFolder, outputs: Outputs) -> bool:
     """Say whether nothing is left to do: the report is there, the work is cleared away, and the results are there."""
     cleared = (run.path / "run.json").is_file() and not run.has_json("outputs")
-    return cleared and all(path.exists() for path in outputs.paths)
+    if not cleared or not all(path.exists() for path in outputs.paths):
+        return False
+    return not outputs.class_layer or bool(read_report(run).get("class_layer"))
 
 
 def _made_here(outputs: Outputs, options: RunOptions) -> bool:

@@ -1,8 +1,11 @@
 """Open files in QGIS and tell as JSON what it made of them; run by `test_qgis.py` with the system's own Python.
 
 Usage: qgis_probe.py file.gpkg|layername=labels file.fgb classes.tif picture.png
+
+Of vectors, each further style is applied and drawn as well: those in the GeoPackage, and FILE.NAME.qml beside others.
 """
 
+import glob
 import json
 import os
 import sys
@@ -10,6 +13,8 @@ import traceback
 
 from qgis.core import (
     QgsApplication,
+    QgsExpressionContext,
+    QgsExpressionContextUtils,
     QgsMapRendererParallelJob,
     QgsMapSettings,
     QgsRasterLayer,
@@ -17,6 +22,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
+from qgis.PyQt.QtXml import QDomDocument
 
 
 def open_layer(path):
@@ -46,14 +52,18 @@ def is_vector(layer):
     return isinstance(layer, QgsVectorLayer)
 
 
-def picture(layer):
-    """Draw a layer on magenta, so that whatever is not covered shows."""
+def picture(layer, zoom=1.0):
+    """Draw a layer, or its middle, on magenta, so that whatever is not covered shows."""
     settings = QgsMapSettings()
     settings.setLayers([layer])
     settings.setDestinationCrs(layer.crs())
-    settings.setExtent(layer.extent())
+    settings.setExtent(layer.extent().scaled(1 / zoom))
     settings.setOutputSize(QSize(400, 400))
     settings.setBackgroundColor(QColor(255, 0, 255))
+    context = QgsExpressionContext()  # as the map of QGIS has it: with @map_scale
+    context.appendScope(QgsExpressionContextUtils.globalScope())
+    context.appendScope(QgsExpressionContextUtils.mapSettingsScope(settings))
+    settings.setExpressionContext(context)
     job = QgsMapRendererParallelJob(settings)
     job.start()
     job.waitForFinished()
@@ -64,6 +74,28 @@ def colors(image):
     """Return the colour at the middle of each cell of a 4 × 4 grid."""
     at = [50, 150, 250, 350]
     return [[image.pixelColor(x, y).name() for x in at] for y in at]
+
+
+def all_colors(image):
+    """Return the colours of all pixels, each once."""
+    size = image.size()
+    return sorted({image.pixelColor(x, y).name() for x in range(size.width()) for y in range(size.height())})
+
+
+def stored_styles(layer, path):
+    """Yield the name of each style that can be chosen for a vector layer, and a function that applies it."""
+    if ".gpkg" in path:
+        n, ids, names, *_ = layer.listStylesInDatabase()
+        for style, name in list(zip(ids, names, strict=True))[:n]:  # then come those of other layers
+            yield name, lambda style=style: import_style(layer, layer.getStyleFromDatabase(style)[0])
+        return
+    for file in sorted(glob.glob(os.path.splitext(path)[0] + ".*.qml")):  # noqa: PTH207, PTH122
+        yield file.split(".")[-2], lambda file=file: layer.loadNamedStyle(file)[1]
+
+
+def import_style(layer, qml):
+    document = QDomDocument()
+    return document.setContent(qml)[0] and layer.importNamedStyle(document)[0]
 
 
 def main(paths):
@@ -79,6 +111,13 @@ def main(paths):
             image = picture(layer)
             answers[path]["colors"] = colors(image)
             image.save(f"{paths[-1]}.{len(answers)}.png")
+        if layer.isValid() and is_vector(layer):
+            answers[path]["far"] = all_colors(picture(layer, zoom=1.1))
+            answers[path]["near"] = all_colors(picture(layer, zoom=3))
+            answers[path]["styles"] = {
+                name: {"applied": apply(), "renderer": layer.renderer().type(), "colors": colors(picture(layer))}
+                for name, apply in stored_styles(layer, path)
+            }
     answers["warnings"] = warnings
     sys.stdout.write(json.dumps(answers) + "\n")
     sys.stdout.flush()

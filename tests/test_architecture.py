@@ -19,7 +19,7 @@ MODULES = {
 FLOORS = (
     ("geoseg", "geoseg.config", "geoseg.errors"),
     ("geoseg.grid", "geoseg.progress"),
-    ("geoseg.raster", "geoseg.aoi", "geoseg.vrt"),
+    ("geoseg.raster", "geoseg.aoi", "geoseg.bands", "geoseg.vrt"),
     (
         "geoseg.segment",
         "geoseg.polygons",
@@ -30,7 +30,7 @@ FLOORS = (
         "geoseg.survey",
         "geoseg.model",
     ),
-    ("geoseg.work", "geoseg.results", "geoseg.coverage", "geoseg.scene_steps", "geoseg.tile_steps"),
+    ("geoseg.work", "geoseg.outputs", "geoseg.results", "geoseg.coverage", "geoseg.scene_steps", "geoseg.tile_steps"),
     ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
     ("geoseg.cli", "geoseg.__main__"),
 )
@@ -44,7 +44,6 @@ HOMES = {  # heavy packages, and the only modules that import them
     "yaml": {"geoseg.config"},
 }
 MANY_PARAMETERS = {
-    "geoseg.polygons.attributes._add",  # numba compiles no dataclasses: one array per column
     "geoseg.segment.backprop.learn",  # two sets of options, and seed, device and progress, which belong to none
 }
 LAZY = {("geoseg.work", "torch")}  # asks whether there is a GPU, and only then is torch worth its seconds

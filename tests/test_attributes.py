@@ -5,14 +5,18 @@ import pytest
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS
 from scipy import ndimage
 
 from geoseg.errors import RunError, TileError
 from geoseg.grid import GeoBox, TileGrid, Window
-from geoseg.polygons.attributes import Sums, columns, combine, pixel_size, sums
+from geoseg.polygons.attributes import Sums, columns, combine, sums
+from geoseg.polygons.pixelsize import pixel_size
+
+from .reference.attributes import direct_attributes
 
 DEGREES = GeoBox((40, 50), Affine(0.01, 0, 10, 0, -0.01, 48), CRS(4326).to_wkt())
+POLAR = GeoBox((40, 50), Affine(900, 0, 3e6, 0, -900, 2e6), CRS(3413).to_wkt())  # 10 % off
 UTM = GeoBox((40, 50), Affine(2, 0, 5e5, 0, -2, 5e6), CRS(32631).to_wkt())
 
 
@@ -29,7 +33,14 @@ def _scene(seed, shape=(40, 50), n_bands=3):
     return regions, (60_000 + rng.normal(0, 5, (n_bands, *shape))).astype(np.float32)
 
 
-def _of_tile(regions, pixels, geobox, window):
+def _indices(seed, shape=(40, 50)):
+    """Two indices from −1 to 1; the second one has no value on a third of the pixels, among them all of region 1."""
+    values = np.random.default_rng(seed).uniform(-1, 1, (2, *shape)).astype(np.float32)
+    values[1, values[0] < -1 / 3] = np.nan
+    return values
+
+
+def _of_tile(regions, pixels, geobox, window, indices=None):
     """Sums of one tile, and the region of each piece."""
     inside = np.pad(regions, 1)[window.row_off : window.row_end + 2, window.col_off : window.col_end + 2]
     core = inside[1:-1, 1:-1]
@@ -39,18 +50,25 @@ def _of_tile(regions, pixels, geobox, window):
         pieces[parts > 0] = parts[parts > 0] + len(numbers)
         numbers += [region] * n_parts
     rows, cols = window.within(geobox.window)
-    size = pixel_size(geobox.cropped(window))
-    table = sums(pieces, pixels[:, rows, cols], regions=inside, size=size, n_pieces=len(numbers))
+    size = pixel_size(geobox.cropped(window), geobox)
+    table = sums(
+        pieces,
+        pixels[:, rows, cols],
+        regions=inside,
+        size=size,
+        n_pieces=len(numbers),
+        indices=None if indices is None else indices[:, rows, cols],
+    )
     return table, np.array(numbers, np.int64)
 
 
-def _in_tiles(regions, pixels, geobox, size):
+def _in_tiles(regions, pixels, geobox, size, indices=None):
     tiles = TileGrid(geobox.shape, size, 0)
-    return combine((_of_tile(regions, pixels, geobox, tile.core) for tile in tiles), int(regions.max()))
+    return combine((_of_tile(regions, pixels, geobox, tile.core, indices) for tile in tiles), int(regions.max()))
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31), size=st.integers(3, 30), geobox=st.sampled_from([DEGREES, UTM]))
+@given(seed=st.integers(0, 2**31), size=st.integers(3, 30), geobox=st.sampled_from([DEGREES, POLAR, UTM]))
 def test_tiles_of_any_size_give_the_sums_of_the_whole_scene(seed, size, geobox):
     regions, pixels = _scene(seed)
 
@@ -60,6 +78,58 @@ def test_tiles_of_any_size_give_the_sums_of_the_whole_scene(seed, size, geobox):
     np.testing.assert_array_equal(tiled.pixels, whole.pixels)
     for name, values in whole.to_arrays().items():
         np.testing.assert_allclose(tiled.to_arrays()[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31), size=st.integers(3, 30), geobox=st.sampled_from([DEGREES, POLAR, UTM]))
+def test_tiled_attributes_are_those_computed_from_the_whole_arrays(seed, size, geobox):
+    regions, pixels = _scene(seed)
+    indices = _indices(seed)
+    indices[1, regions == 1] = np.nan
+
+    found = columns(_in_tiles(regions, pixels, geobox, size, indices), bands=[4, 2, 9], indices=["first", "second"])
+
+    expected = direct_attributes(regions, pixels, indices, pixel_size(geobox))
+    assert np.isnan(found["second"][0])
+    for names, values in (
+        (["pixels"], expected.pixels),
+        (["area"], expected.area),
+        (["perimeter"], expected.perimeter),
+        (["compactness"], expected.compactness),
+        (["first", "second"], expected.indices),
+        (["mean_4", "mean_2", "mean_9"], expected.mean),
+        (["std_4", "std_2", "std_9"], expected.std),
+        (["min_4", "min_2", "min_9"], expected.low),
+        (["max_4", "max_2", "max_9"], expected.high),
+    ):
+        got = np.stack([found[name] for name in names], axis=1)
+        np.testing.assert_allclose(got, values.reshape(got.shape), rtol=1e-9, atol=2e-6, err_msg=str(names))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**31), size=st.integers(3, 30))
+def test_extremes_and_indices_do_not_depend_on_the_tiles_by_a_single_bit(seed, size):
+    regions, pixels = _scene(seed)
+
+    tiled, whole = (_in_tiles(regions, pixels, UTM, s, _indices(seed)).to_arrays() for s in (size, 64))
+
+    for name in ("pixels", "low", "high", "counted", "total"):
+        assert tiled[name].tobytes() == whole[name].tobytes(), name
+
+
+def test_compactness_is_1_for_a_square_and_less_for_a_strip_of_the_same_area():
+    regions = np.zeros((40, 50), np.int64)
+    regions[5:11, 5:11], regions[20:22, 5:23] = 1, 2
+
+    found = columns(_in_tiles(regions, np.zeros((1, 40, 50), np.float32), UTM, 7))
+
+    assert found["compactness"].tolist() == [1.0, pytest.approx(16 * 36 / 40**2)]
+
+
+def test_square_in_degrees_is_no_more_compact_than_1():
+    found = columns(_in_tiles(np.ones((40, 50), np.int64), np.zeros((1, 40, 50), np.float32), DEGREES, 64))
+
+    assert 0.9 < found["compactness"][0] <= 1
 
 
 def test_mean_and_std_are_those_of_numpy_in_float64():
@@ -119,76 +189,9 @@ def test_perimeter_in_degrees_takes_the_length_of_each_parallel():
     np.testing.assert_allclose(found.perimeter, expected, rtol=1e-12)
 
 
-def test_area_of_a_geographic_scene_is_the_geodesic_area_of_its_outline():
-    rim = _outline(DEGREES)  # along the parallels: a geodesic between two corners would cut them short
-
-    area, perimeter = Geod(ellps="WGS84").polygon_area_perimeter(*rim)
-
-    size = pixel_size(DEGREES)
-    assert size.area.sum() * 50 == pytest.approx(abs(area), rel=1e-7)
-    assert size.width[[0, -1]].sum() * 50 + 2 * size.height.sum() == pytest.approx(perimeter, rel=1e-7)
-
-
-@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:3395", "EPSG:4087", "+proj=mill +units=us-ft"])
-def test_world_projection_is_measured_on_the_ellipsoid(crs):
-    geobox = GeoBox((30, 40), Affine(500, 0, 1e6, 0, -500, 6e6), CRS(crs).to_wkt())
-    to_degrees = Transformer.from_crs(crs, CRS(crs).geodetic_crs, always_xy=True).transform
-
-    area, perimeter = CRS(crs).get_geod().polygon_area_perimeter(*to_degrees(*_outline(geobox)))
-
-    size = pixel_size(geobox)
-    assert size.area.sum() * 40 == pytest.approx(abs(area), rel=1e-6)
-    assert size.width[[0, -1]].sum() * 40 + 2 * size.height.sum() == pytest.approx(perimeter, rel=1e-6)
-
-
-def test_world_projection_across_the_date_line_has_pixels_of_the_usual_size():
-    here = GeoBox((3, 2), Affine(100, 0, 0, 0, -100, 6e6), CRS(3857).to_wkt())
-    there = GeoBox((3, 2), Affine(100, 0, 20037508.342789244 - 150, 0, -100, 6e6), CRS(3857).to_wkt())
-
-    np.testing.assert_allclose(pixel_size(there).area, pixel_size(here).area, rtol=1e-6)
-
-
-def test_us_survey_feet_become_metres():
-    geobox = GeoBox((2, 2), Affine(3, 0, 1e6, 0, -4, 2e5), CRS(2263).to_wkt())
-
-    size = pixel_size(geobox)
-
-    foot = 1200 / 3937
-    assert size.area == pytest.approx(12 * foot**2)
-    assert size.width == pytest.approx(3 * foot)
-    assert size.height == pytest.approx(4 * foot)
-
-
-def test_grads_are_angles_like_degrees():
-    degrees = GeoBox((2, 2), Affine(0.9, 0, 9, 0, -0.9, 45), "+proj=longlat +a=6378249.2 +b=6356515 +no_defs")
-    grads = GeoBox((2, 2), Affine(1, 0, 10, 0, -1, 50), CRS(4807).to_wkt())
-
-    np.testing.assert_allclose(pixel_size(grads).area, pixel_size(degrees).area, rtol=1e-9)
-
-
-@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32631"])
-def test_turning_or_mirroring_the_grid_keeps_the_area(crs):
-    scale = 1e-5 if crs == "EPSG:4326" else 10.0
-    place = Affine.translation(3, 0) if crs == "EPSG:4326" else Affine.translation(5e5, 1e5)  # a degree is round there
-    plain = pixel_size(GeoBox((4, 5), place @ Affine.scale(scale, -scale), crs))
-
-    for turn in (Affine.rotation(30), Affine.rotation(90), Affine.scale(-1, 1), Affine.scale(1, -1)):
-        turned = pixel_size(GeoBox((4, 5), place @ turn @ Affine.scale(scale, -scale), crs))
-
-        np.testing.assert_allclose(turned.area, plain.area, rtol=1e-6)
-
-
-def test_rows_beyond_the_pole_have_no_size_and_no_nan():
-    overhang = GeoBox((3, 4), Affine(1, 0, 0, 0, -1, 92), "EPSG:4326")
-    outside = GeoBox((3, 4), Affine(1e6, 0, 0, 0, -1e6, 1.2e7), "EPSG:4087")
-
-    assert pixel_size(overhang).area[0] == 0
-    assert np.isfinite(pixel_size(outside).area).all()
-
-
 def test_saved_arrays_give_the_sums_back(tmp_path):
     regions, pixels = _scene(3)
-    table = _in_tiles(regions, pixels, UTM, 64)
+    table = _in_tiles(regions, pixels, UTM, 64, _indices(3))
     np.savez(tmp_path / "sums.npz", **table.to_arrays())
 
     with np.load(tmp_path / "sums.npz") as arrays:
@@ -199,9 +202,12 @@ def test_saved_arrays_give_the_sums_back(tmp_path):
 
 
 def test_columns_are_named_for_the_bands_of_the_raster():
-    table = Sums.zeros(1, 2)
+    table = Sums.zeros(1, 2, 1)
 
-    assert list(columns(table, bands=[4, 2])) == ["pixels", "area", "perimeter", "mean_4", "mean_2", "std_4", "std_2"]
+    assert list(columns(table, bands=[4, 2], indices=["ndvi_mean"])) == [
+        "pixels", "area", "perimeter", "compactness", "ndvi_mean",
+        "mean_4", "mean_2", "std_4", "std_2", "min_4", "min_2", "max_4", "max_2",
+    ]  # fmt: skip
 
 
 def test_piece_with_an_impossible_region_is_refused():
@@ -225,11 +231,3 @@ def test_arrays_that_do_not_fit_are_refused_before_anything_is_counted(n_pieces,
 
 def test_no_tiles_give_regions_without_pixels():
     assert combine([], 3).pixels.tolist() == [0, 0, 0]
-
-
-def _outline(geobox):
-    rows, cols = geobox.shape
-    along, down = np.linspace(0, cols, 400, endpoint=False), np.linspace(0, rows, 400, endpoint=False)
-    cols_of = np.concatenate([along, np.full(400, cols), cols - along, np.zeros(400)])
-    rows_of = np.concatenate([np.zeros(400), down, np.full(400, rows), rows - down])
-    return geobox.transform @ (cols_of, rows_of)

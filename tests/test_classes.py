@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.color import rgb2lab
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.polygons.attributes import Sums
 from geoseg.polygons.classes import Classes, class_document, levels_of, write_classes
+from geoseg.polygons.layers import class_fields
 from geoseg.polygons.style import Legend
 from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 
@@ -32,6 +34,10 @@ def some_classes():
         perimeter=np.zeros(5),
         mean=np.array([[100, 7], [50, 8], [200, 9], [0, 0], [3, 3]], float),
         scatter=np.zeros((5, 2)),
+        low=np.zeros((5, 2), np.float32),
+        high=np.zeros((5, 2), np.float32),
+        counted=np.zeros((5, 0), np.int64),
+        total=np.zeros((5, 0), np.int64),
     )
     colors = np.arange(15, dtype=np.uint8).reshape(5, 3)
     legend = Legend.of_classes(colors, np.array([40, 6, 4, 0, 0]))
@@ -56,6 +62,28 @@ def test_each_class_has_its_name_colour_pixels_area_and_means():
     assert (first["pixels"], first["area"]) == (40, 360.0)
     assert (first["mean_4"], first["mean_2"]) == ((10 * 100 + 30 * 200) / 40, (10 * 7 + 30 * 9) / 40)
     assert [one["class"] for one in document["classes"]] == [1, 2, 3, 4, 5]
+
+
+def test_document_says_how_far_apart_the_two_most_alike_colours_are():
+    classes = some_classes()
+    colors = np.array([[0, 0, 0], [255, 255, 255], [255, 255, 250], [255, 0, 0], [0, 0, 255]], np.uint8)
+
+    document = class_document(replace(classes, legend=replace(classes.legend, colors=colors)), {})
+
+    assert document["color_distance"] == pytest.approx(np.linalg.norm(np.diff(rgb2lab(colors[1:3]), axis=0)))
+
+
+def test_columns_of_the_classes_are_those_of_the_document_with_shares_and_numbers_of_regions():
+    classes = some_classes()
+
+    columns = classes.columns()
+
+    document = class_document(classes, {})["classes"]
+    for name in ("class", "name", "color", "regions", "pixels", "area"):
+        assert columns[name].tolist() == [one[name] for one in document]
+    assert columns["share"].tolist() == [0.8, 0.12, 0.08, 0, 0]
+    assert columns["regions"].tolist() == [2, 1, 1, 0, 0]  # the region of class 5 has lost its pixels
+    assert [field.name for field in class_fields(bands=BANDS, n_classes=5)] == list(columns)
 
 
 @pytest.mark.parametrize("number", [4, 5])  # without a region, and with one that has lost its pixels
@@ -98,7 +126,12 @@ def test_nested_tree_has_every_class_once_and_every_step_once(n, seed):
     classes = some_classes()
     colors = np.zeros((n, 3), np.uint8)
     pixels = np.random.default_rng(seed).integers(0, 99, n)
-    known = {"area": pixels * 1.0, "means": np.zeros((n, 2)), "legend": Legend.of_classes(colors, pixels)}
+    known = {
+        "area": pixels * 1.0,
+        "regions": pixels,
+        "means": np.zeros((n, 2)),
+        "legend": Legend.of_classes(colors, pixels),
+    }
 
     document = class_document(replace(classes, tree=a_tree(n, seed), pixels=pixels, **known), {})
 

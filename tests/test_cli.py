@@ -18,7 +18,8 @@ from rich.progress import Progress
 from shapely import box
 
 from geoseg import scene_steps, show, tile_steps
-from geoseg.results import Outputs, Result
+from geoseg.outputs import Outputs
+from geoseg.results import Result
 
 from .conftest import fields, run_command, write_raster
 from .test_raster import damage

@@ -13,8 +13,8 @@ from affine import Affine
 
 from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
+from geoseg.outputs import Outputs
 from geoseg.pipeline import segment_scene
-from geoseg.results import Outputs
 from geoseg.tools.scenes import SceneOptions, write_scene
 from geoseg.work import RunOptions
 

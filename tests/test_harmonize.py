@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.config import Harmonize
 from geoseg.segment.classtree import ClassTree
+from geoseg.segment.codebook import find_codebook
 from geoseg.segment.harmonize import Harmony, features, harmonize
 from geoseg.segment.votes import Ground
 
@@ -65,6 +66,63 @@ def groups(labels: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 BOTH = pytest.mark.parametrize("evidence", ["votes", "votes+looks"])
+
+
+class TestShares:
+    @settings(max_examples=15, deadline=None)
+    @given(seeds, st.integers(1, 12))
+    def test_shares_are_inverse_squared_distances_to_the_nearest_centre_of_each_class(
+        self, seed: int, n_classes: int
+    ) -> None:
+        ground, _ = scene(seed)
+        harmony = harmonize([ground], Harmonize(fine_classes=14), n_bands=N_BANDS)
+        class_of_fine = harmony.classes(n_classes)
+
+        found = harmony.shares(ground, class_of_fine)
+
+        own = class_of_fine[harmony.fine_classes(ground)]
+        for row, one in enumerate(features(ground, N_BANDS)):
+            apart = ((harmony.centres - one) ** 2).sum(axis=1)
+            each = {k: 1 / max(apart[class_of_fine == k].min(), 1e-12) for k in set(class_of_fine.tolist())}
+            assert found[row] == pytest.approx(each[own[row]] / sum(each.values()), rel=1e-6)
+
+    def test_with_classes_of_codes_the_share_is_that_of_the_votes(self) -> None:
+        ground, _ = scene(4)
+        harmony = harmonize([ground], Harmonize(evidence="votes", fine_classes=8, classes=4), n_bands=N_BANDS)
+        class_of_fine = harmony.classes(2)
+
+        found = harmony.shares(ground, class_of_fine)
+
+        of_code = class_of_fine[harmony.code_class]
+        own = class_of_fine[harmony.fine_classes(ground)]
+        expected = [sum(vote[of_code == number]) for vote, number in zip(ground.votes, own, strict=True)]
+        np.testing.assert_allclose(found, expected)
+
+    def test_one_class_has_all(self) -> None:
+        ground, _ = scene(5)
+        harmony = harmonize([ground], Harmonize(fine_classes=8), n_bands=N_BANDS)
+
+        np.testing.assert_allclose(harmony.shares(ground, np.ones(len(harmony.looks), np.int64)), 1)
+
+    def test_superpixel_at_a_centre_belongs_to_its_class_alone(self) -> None:
+        ground, _ = scene(6)
+        harmony = harmonize([ground], Harmonize(fine_classes=8), n_bands=N_BANDS)
+        exact = replace(harmony, centres=features(ground, N_BANDS)[:8])
+
+        shares = exact.shares(ground, np.arange(1, 9))
+
+        np.testing.assert_array_equal(shares[:8], 1)
+        assert shares[8:].max() < 1
+
+    def test_shares_of_a_codebook_of_colours_look_at_colours_alone(self) -> None:
+        ground, _ = scene(7)
+        harmony = find_codebook([ground], n_classes=4, n_bands=N_BANDS, seed=0)
+        other = replace(ground, votes=ground.votes[::-1])
+
+        shares = harmony.shares(ground, harmony.classes(4))
+
+        np.testing.assert_array_equal(shares, harmony.shares(other, harmony.classes(4)))
+        assert 0.25 <= shares.min() < shares.max() <= 1
 
 
 class TestHarmonize:

@@ -7,8 +7,8 @@ import rasterio
 from geoseg import scene_steps, tile_steps
 from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
+from geoseg.outputs import Outputs
 from geoseg.pipeline import segment_scene
-from geoseg.results import Outputs
 from geoseg.segment import superpixels
 
 from .conftest import fields, run_command

@@ -13,9 +13,9 @@ from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, ModelError, OutputError
 from geoseg.model import Model, Origin, check_config, check_fits, load_model, save_model
+from geoseg.outputs import Outputs
 from geoseg.pipeline import segment_scene
 from geoseg.raster import open_scene
-from geoseg.results import Outputs
 from geoseg.segment.channels import Standard, Stretch
 from geoseg.segment.classtree import ClassTree
 from geoseg.segment.harmonize import Harmony

@@ -11,9 +11,9 @@ from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, OutputError, RasterError
 from geoseg.grid import TileGrid, Window
+from geoseg.outputs import Outputs
 from geoseg.pipeline import segment_scene
 from geoseg.raster import open_scene
-from geoseg.results import Outputs
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
 from geoseg.segment.network import new_network, to_arrays

@@ -14,14 +14,15 @@ from pyproj import CRS
 
 from geoseg.grid import GeoBox
 from geoseg.polygons.cog import write_class_raster
-from geoseg.polygons.style import MAX_CATEGORIES, Legend, polygon_qml
-from geoseg.polygons.write import FailedTile, Layer, label_fields, write_polygons
+from geoseg.polygons.layers import Layer, class_fields, label_fields
+from geoseg.polygons.style import MAX_CATEGORIES, Legend, polygon_qml, region_qml, smallest_distance
+from geoseg.polygons.write import Dissolved, Extras, FailedTile, write_polygons
 
 PYTHON = "/usr/bin/python3"  # of the system: QGIS comes with no other
 COLORS = np.array([[34, 85, 40], [200, 180, 90], [60, 90, 170], [170, 60, 50]], np.uint8)
 CLASSES = np.arange(16).reshape(4, 4) % 4 + 1
 GEOBOX = GeoBox((4, 4), Affine(10, 0, 5e5, 0, -10, 5e6), CRS(32631).to_wkt())
-FIELDS = label_fields(bands=[1], levels=[2], n_regions=16, n_classes=4)
+FIELDS = label_fields(bands=[1], levels=[2], n_regions=16, n_classes=4, indices=["confidence", "ndvi_mean"])
 LAYER = Layer("labels", "Ground of the scene", "Made from scene.tif", GEOBOX.crs, FIELDS)
 
 
@@ -54,16 +55,25 @@ def _legend(n=4):
     return Legend.of_classes(np.resize(COLORS, (n, 3)), np.arange(1, n + 1))
 
 
-def _write(path, legend):
+def _write(path, legend, *, classes=CLASSES, borders=0, dissolved=None):
     rows, cols = np.divmod(np.arange(16), 4)
     x, y = GEOBOX.transform @ (cols, rows)
     number = np.arange(1, 17)
     columns = {field.name: number.astype(float) for field in FIELDS}
-    columns |= {"region": number, "class": CLASSES.ravel(), "pixels": number, "class_2": number % 2 + 1}
-    columns |= {"color": np.array(legend.hexes)[CLASSES.ravel() - 1]}
+    columns |= {"region": number, "class": classes.ravel(), "pixels": number, "class_2": number % 2 + 1}
+    columns |= {"color": np.array(legend.hexes)[classes.ravel() - 1]}
     batch = LAYER.batch(columns, shapely.box(x, y - 10, x + 10, y))
-    failed = [FailedTile(3, "out of memory", shapely.box(5e5, 5e6, 5e5 + 10, 5e6 + 10))]
-    write_polygons(path, [batch], LAYER, style=polygon_qml(legend, LAYER.aliases), failed=failed)
+    extras = Extras(
+        styles={"regions": region_qml(LAYER.aliases, borders=borders)},
+        failed=[FailedTile(3, "out of memory", shapely.box(5e5, 5e6, 5e5 + 10, 5e6 + 10))],
+        dissolved=dissolved,
+    )
+    write_polygons(path, [batch], LAYER, style=polygon_qml(legend, LAYER.aliases, borders=borders), extras=extras)
+
+
+def _gap(hexes):
+    """Return the least CIELAB distance of any two colours."""
+    return smallest_distance(np.array([[int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in hexes], np.uint8))
 
 
 def _expected():
@@ -85,6 +95,62 @@ def test_qgis_draws_polygons_in_the_colours_of_their_classes(tmp_path, qgis, suf
     assert {name: alias for name, alias in seen["aliases"].items() if name != "fid"} == LAYER.aliases
     assert (seen["n"], seen["crs"], seen["geometry"], seen["index"]) == (16, "EPSG:32631", 3, True)
     assert seen["colors"] == _expected()
+    assert answer["warnings"] == []
+
+
+@pytest.mark.qgis
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
+def test_second_style_can_be_chosen_and_gives_every_region_a_colour_of_its_own(tmp_path, qgis, suffix):
+    path = tmp_path / f"labels{suffix}"
+    _write(path, _legend())
+    source = f"{path}|layername=labels"
+
+    answer = qgis(source)
+
+    styles = answer[source]["styles"]
+    assert list(styles) == (["classes", "regions"] if suffix == ".gpkg" else ["regions"])
+    assert all(style["applied"] for style in styles.values())
+    assert styles["regions"]["renderer"] == "singleSymbol"
+    drawn = [color for row in styles["regions"]["colors"] for color in row]
+    assert len(set(drawn)) == 16
+    assert not {"#ff00ff", "#808080"} & set(drawn)  # what lies below, and the colour where the expression fails
+    assert _gap(drawn) > 3
+    assert answer["warnings"] == []
+
+
+@pytest.mark.qgis
+def test_borders_are_thin_near_by_and_vanish_when_zoomed_out(tmp_path, qgis):
+    path = tmp_path / "labels.gpkg"
+    _write(path, _legend(), classes=np.ones_like(CLASSES), borders=200)  # the pictures are at 1 : 344 and 1 : 126
+    source = f"{path}|layername=labels"
+
+    seen = qgis(source)[source]
+
+    assert seen["far"] == [_legend().hexes[0]]
+    darker = [color for color in seen["near"] if color != _legend().hexes[0]]
+    assert darker
+    assert max(_gap([color, _legend().hexes[0]]) for color in darker) < 15
+    assert seen["colors"] == [[_legend().hexes[0]] * 4] * 4
+
+
+@pytest.mark.qgis
+def test_qgis_draws_the_layer_of_the_classes_in_their_colours(tmp_path, qgis):
+    layer = Layer("classes", "Classes", "", GEOBOX.crs, class_fields(bands=[1], n_classes=4), "MultiPolygon")
+    number = np.arange(1, 5)
+    columns = {field.name: number.astype(float) for field in layer.fields} | {"class": number, "regions": number}
+    columns |= {"name": np.array(_legend().names), "color": np.array(_legend().hexes), "pixels": number}
+    dissolved = Dissolved(layer, columns, polygon_qml(_legend(), layer.aliases))
+    _write(tmp_path / "labels.gpkg", _legend(), dissolved=dissolved)
+    labels, classes = (f"{tmp_path / 'labels.gpkg'}|layername={name}" for name in ("labels", "classes"))
+
+    answer = qgis(labels, classes)
+
+    seen = answer[classes]
+    assert (seen["n"], seen["crs"], seen["geometry"], seen["index"]) == (4, "EPSG:32631", 6, True)
+    assert (seen["renderer"], seen["legend"]) == ("categorizedSymbol", list(_legend().names))
+    assert {name: alias for name, alias in seen["aliases"].items() if name != "fid"} == layer.aliases
+    assert seen["colors"] == answer[labels]["colors"] == _expected()
+    assert (list(seen["styles"]), list(answer[labels]["styles"])) == (["classes"], ["classes", "regions"])
     assert answer["warnings"] == []
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from geoseg import tile_steps
 from geoseg.cluster import ClusterOptions
 from geoseg.config import Config, load_config
+from geoseg.outputs import Outputs
 from geoseg.pipeline import segment_scene
-from geoseg.results import Outputs, Result
+from geoseg.results import Result
 from geoseg.segment import superpixels
 from geoseg.tile_steps import Job
 from geoseg.tools.scenes import SceneOptions, write_scene

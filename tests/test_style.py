@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.color import rgb2lab
 
-from geoseg.polygons.style import MAX_CATEGORIES, Legend, distinct, polygon_qml, raster_qml
+from geoseg.polygons.style import (
+    MAX_CATEGORIES,
+    Legend,
+    border_scale,
+    distinct,
+    polygon_qml,
+    raster_qml,
+    region_qml,
+    smallest_distance,
+)
 
 LEGEND = Legend.of_classes(np.array([[34, 85, 40], [200, 180, 90]], np.uint8), np.array([876, 124]))
 
@@ -95,3 +104,45 @@ def test_raster_style_gives_each_class_its_colour():
     entries = ET.fromstring(raster_qml(LEGEND)).iter("paletteEntry")
 
     assert [(e.get("value"), e.get("color")) for e in entries] == [("1", "#225528"), ("2", "#c8b45a")]
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(2, 12), st.just(3))))
+def test_smallest_distance_is_that_of_the_two_most_alike_colours(colors):
+    assert smallest_distance(colors) == pytest.approx(_gap(colors))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_colour_or_none_has_no_distance(n):
+    assert smallest_distance(np.zeros((n, 3), np.uint8)) is None
+
+
+def _defined(qml):
+    """The expressions of each symbol, by property."""
+    return [
+        {one.get("name"): one.find("Option[@name='expression']").get("value") for one in properties}
+        for properties in ET.fromstring(qml).iterfind(".//Option[@name='properties']")
+    ]
+
+
+def test_borders_have_the_colour_of_the_fill_beyond_their_scale():
+    defined = _defined(polygon_qml(LEGEND, {}, borders=7142.9))
+
+    assert defined == [
+        {"outlineColor": "if(@map_scale > 7143, '34,85,40,255', '27,68,32,255')"},
+        {"outlineColor": "if(@map_scale > 7143, '200,180,90,255', '160,144,72,255')"},
+    ]
+    assert _defined(polygon_qml(LEGEND, {})) == []
+
+
+def test_borders_end_where_a_pixel_of_the_screen_spans_four_of_the_scene():
+    assert border_scale(0.5) == pytest.approx(0.5 * 4 / 0.00028)
+    assert border_scale(0) == 0  # unknown: always
+
+
+def test_style_of_the_regions_takes_each_colour_from_the_number_of_the_region():
+    (defined,) = _defined(region_qml({"region": "Region"}, borders=100))
+
+    assert '"region"' in defined["fillColor"]
+    assert (
+        defined["outlineColor"] == f"if(@map_scale > 100, {defined['fillColor']}, darker({defined['fillColor']}, 125))"
+    )

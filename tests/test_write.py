@@ -17,13 +17,17 @@ import shapely
 from pyproj import CRS
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.polygons import geoparquet
 from geoseg.polygons import write as module
-from geoseg.polygons.style import Legend, polygon_qml
-from geoseg.polygons.write import SUFFIXES, FailedTile, Layer, check_output, label_fields, write_polygons
+from geoseg.polygons.layers import Layer, class_fields, label_fields
+from geoseg.polygons.style import Legend, polygon_qml, region_qml
+from geoseg.polygons.write import SUFFIXES, Dissolved, Extras, FailedTile, check_output, sidecars, write_polygons
 
-FIELDS = label_fields(bands=[1, 4], levels=[2], n_regions=10, n_classes=3)
+FIELDS = label_fields(bands=[1, 4], levels=[2], n_regions=10, n_classes=3, indices=["ndvi_mean"])
 LAYER = Layer("labels", "Ground of the scene", "Made from scene.tif", CRS(32631).to_wkt(), FIELDS)
 STYLE = polygon_qml(Legend(np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8), ("a", "b", "c")), LAYER.aliases)
+REGIONS = region_qml(LAYER.aliases)
+PLACE = 60  # bytes: middle, code and order, each once more while they are made
 FAILED = [FailedTile(7, "out of memory", shapely.box(5e5, 5e6, 5e5 + 40, 5e6 + 40))]
 
 
@@ -31,12 +35,22 @@ def _batch(n=4, first=1, size=10.0):
     number = np.arange(first, first + n)
     polygons = shapely.box(5e5 + number * size, 5e6, 5e5 + (number + 1) * size, 5e6 + size)
     columns = {"region": number, "class": number % 3 + 1, "color": ["#c80000"] * n, "pixels": number * 100}
-    columns |= dict.fromkeys(("area", "perimeter", "mean_1", "mean_4", "std_1", "std_4"), number / 7)
+    floats = [field.name for field in FIELDS if field.type == pa.float64()]
+    columns |= dict.fromkeys(floats, number / 7) | {"ndvi_mean": np.where(number % 4, number / 9, np.nan)}
     return LAYER.batch(columns | {"class_2": number % 2 + 1}, polygons)
 
 
 def _write(path, batches=None, **options):
     return write_polygons(path, [_batch(), _batch(3, 5)] if batches is None else batches, LAYER, style=STYLE, **options)
+
+
+def _dissolved():
+    """The second layer; class 4 has no polygon."""
+    layer = Layer("classes", "Classes", "", LAYER.crs, class_fields(bands=[1], n_classes=4), "MultiPolygon")
+    number = np.arange(1, 5)
+    columns = {"class": number, "name": ["a", "b", "c", "d"], "color": ["#000000"] * 4, "regions": number}
+    columns |= {"pixels": number, "area": number / 2, "share": number / 10, "mean_1": number / 3}
+    return Dissolved(layer, {name: np.array(values) for name, values in columns.items()}, STYLE)
 
 
 def _read(path):
@@ -64,7 +78,8 @@ def test_every_format_gives_columns_polygons_and_crs_back(tmp_path, suffix):
     expected = pa.Table.from_batches([_batch(7)])
     assert list(frame.columns) == [*(field.name for field in FIELDS), "geometry"]
     for field in FIELDS:
-        assert frame[field.name].tolist() == expected[field.name].to_pylist()
+        found = frame[field.name].astype(object).where(frame[field.name].notna(), None)
+        assert found.tolist() == expected[field.name].to_pylist()
     assert shapely.equals_exact(frame.geometry.array, shapely.from_wkb(expected["geometry"])).all()
     assert frame.crs.to_epsg() == 32631
 
@@ -80,7 +95,7 @@ def test_scene_without_polygons_gives_an_empty_layer(tmp_path, suffix):
 
 
 def test_geopackage_is_of_version_1_2_with_index_title_and_one_default_style(tmp_path):
-    _write(tmp_path / "labels.gpkg")
+    _write(tmp_path / "labels.gpkg", extras=Extras(styles={"regions": REGIONS}))
 
     with closing(sqlite3.connect(tmp_path / "labels.gpkg")) as database:
         ask = lambda query: database.execute(query).fetchall()  # noqa: E731 - six questions, one line each
@@ -89,36 +104,115 @@ def test_geopackage_is_of_version_1_2_with_index_title_and_one_default_style(tmp
         assert ask("SELECT identifier, description, srs_id FROM gpkg_contents WHERE data_type = 'features'") == [
             ("Ground of the scene", "Made from scene.tif", 32631)
         ]
-        assert ask("SELECT extension_name FROM gpkg_extensions") == [("gpkg_rtree_index",)]
+        assert ask("SELECT DISTINCT extension_name FROM gpkg_extensions ORDER BY 1") == [
+            ("gpkg_rtree_index",),
+            ("gpkg_schema",),
+        ]
         assert ask("SELECT data_type FROM gpkg_contents WHERE table_name = 'layer_styles'") == [("attributes",)]
-        styles = ask("SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles")
-        assert styles == [("labels", "geom", 1, STYLE)]
+        styles = ask("SELECT styleName, f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles")
+        assert styles == [("classes", "labels", "geom", 1, STYLE), ("regions", "labels", "geom", 0, REGIONS)]
         assert ask("PRAGMA integrity_check") == [("ok",)]
 
 
-def test_geoparquet_tells_its_version_extent_and_where_each_polygon_lies(tmp_path):
+def test_geopackage_names_and_explains_its_columns_where_the_standard_wants_it(tmp_path):
+    _write(tmp_path / "labels.gpkg")
+
+    with closing(sqlite3.connect(tmp_path / "labels.gpkg")) as database:
+        told = database.execute("SELECT column_name, name, description FROM gpkg_data_columns").fetchall()
+    assert told == [(field.name, field.alias, field.description) for field in FIELDS]
+
+
+def test_flatgeobuf_explains_its_columns(tmp_path):
+    _write(tmp_path / "labels.fgb")
+
+    head = (tmp_path / "labels.fgb").read_bytes()[:20_000]
+    assert all(field.alias.encode() in head and field.description.encode() in head for field in FIELDS)
+
+
+def test_geoparquet_tells_its_version_extent_columns_and_where_each_polygon_lies(tmp_path):
     _write(tmp_path / "labels.parquet")
 
-    geo = json.loads(pq.read_metadata(tmp_path / "labels.parquet").metadata[b"geo"])
+    told = pq.read_metadata(tmp_path / "labels.parquet").metadata
+    geo = json.loads(told[b"geo"])
     assert geo["version"] == "1.1.0"
     assert geo["columns"]["geometry"]["bbox"] == [5e5 + 10, 5e6, 5e5 + 80, 5e6 + 10]
     assert geo["columns"]["geometry"]["geometry_types"] == ["Polygon"]
+    assert (told[b"title"], told[b"description"]) == (b"Ground of the scene", b"Made from scene.tif")
+    assert json.loads(told[b"columns"])["area"] == {"alias": FIELDS[4].alias, "description": FIELDS[4].description}
+    own = pq.read_schema(tmp_path / "labels.parquet").field("area").metadata
+    assert own[b"description"].decode() == FIELDS[4].description
     near = geopandas.read_parquet(tmp_path / "labels.parquet", bbox=(5e5 + 12, 5e6 + 1, 5e5 + 13, 5e6 + 2))
     assert near["region"].tolist() == [1]
 
 
+def test_geoparquet_has_its_rows_in_the_order_of_the_hilbert_curve(tmp_path, monkeypatch):
+    monkeypatch.setattr(geoparquet, "_ROWS_PER_GROUP", 64)
+    draw = np.random.default_rng(0)
+    batches = [_scattered(draw, n) for n in (100, 0, 250, 1)]
+
+    _write(tmp_path / "labels.parquet", batches)
+
+    frame = _read(tmp_path / "labels.parquet")
+    places = geopandas.GeoSeries(shapely.centroid(frame.geometry.array)).hilbert_distance()
+    assert (np.diff(places.to_numpy().astype(np.int64)) >= 0).all()
+    given = geopandas.GeoDataFrame.from_arrow(pa.Table.from_batches(batches))
+    pair = (one.sort_values("region", ignore_index=True)[["region", "area", "geometry"]] for one in (frame, given))
+    first, second = pair
+    assert (first["area"] == second["area"]).all()
+    assert shapely.equals_exact(first.geometry.array, second.geometry.array).all()
+    file = pq.ParquetFile(tmp_path / "labels.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [64, 64, 64, 64, 64, 31]
+
+
+def _scattered(draw, n):
+    """Squares at random places, with numbers that tell them apart."""
+    batch = _batch(n)
+    x, y = draw.uniform(0, 1e4, (2, n))
+    number = draw.choice(2**31 - 1, n, replace=False).astype(np.int32)
+    columns = {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names[:-1]}
+    polygons = shapely.box(5e5 + x, 5e6 + y, 5e5 + x + 3, 5e6 + y + 3)
+    return LAYER.batch(columns | {"region": number, "area": number / 7}, polygons)
+
+
 @pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
-def test_style_lies_beside_a_file_that_cannot_hold_it(tmp_path, suffix):
-    _write(tmp_path / f"labels{suffix}")
+def test_styles_lie_beside_a_file_that_cannot_hold_them(tmp_path, suffix):
+    path = tmp_path / f"labels{suffix}"
+    _write(path, extras=Extras(styles={"regions": REGIONS}))
 
     assert (tmp_path / "labels.qml").read_text(encoding="utf-8") == STYLE
-    assert len(list(tmp_path.iterdir())) == 2
+    assert (tmp_path / "labels.regions.qml").read_text(encoding="utf-8") == REGIONS
+    assert len(list(tmp_path.iterdir())) == 3
+    assert set(sidecars(path, ["classes", "regions"])) >= set(tmp_path.iterdir()) - {path}
+
+
+def test_classes_are_dissolved_into_a_second_layer_with_a_style_of_its_own(tmp_path):
+    path = tmp_path / "labels.gpkg"
+
+    _write(path, extras=Extras(styles={"regions": REGIONS}, failed=FAILED, dissolved=_dissolved()))
+
+    assert [name for name, kind in pyogrio.list_layers(path) if kind] == ["labels", "classes", "failed_tiles"]
+    whole, parts = geopandas.read_file(path, layer="classes"), _read(path)
+    assert whole["class"].tolist() == [1, 2, 3]  # there is no polygon of class 4
+    assert (whole["name"].tolist(), whole["area"].tolist()) == (["a", "b", "c"], [0.5, 1.0, 1.5])
+    assert set(whole.geom_type) == {"MultiPolygon"}
+    assert whole.is_valid.all()
+    for number, geometry in zip(whole["class"], whole.geometry, strict=True):
+        assert geometry.equals(parts[parts["class"] == number].union_all())
+    with closing(sqlite3.connect(path)) as database:
+        styles = database.execute("SELECT f_table_name, SUM(useAsDefault), COUNT(*) FROM layer_styles GROUP BY 1")
+        assert styles.fetchall() == [("classes", 1, 1), ("labels", 1, 2)]
+
+
+def test_scene_without_polygons_gives_no_layer_of_classes(tmp_path):
+    _write(tmp_path / "labels.gpkg", [], extras=Extras(dissolved=_dissolved()))
+
+    assert [name for name, kind in pyogrio.list_layers(tmp_path / "labels.gpkg") if kind] == ["labels"]
 
 
 def test_failed_tiles_are_a_second_layer_of_the_geopackage(tmp_path):
     path = tmp_path / "labels.gpkg"
 
-    _write(path, failed=FAILED)
+    _write(path, extras=Extras(failed=FAILED))
 
     assert [name for name, kind in pyogrio.list_layers(path) if kind] == ["labels", "failed_tiles"]
     frame = geopandas.read_file(path, layer="failed_tiles")
@@ -128,7 +222,7 @@ def test_failed_tiles_are_a_second_layer_of_the_geopackage(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
 def test_failed_tiles_beside_the_file_go_when_a_later_run_has_none(tmp_path, suffix):
-    _write(tmp_path / f"labels{suffix}", failed=FAILED)
+    _write(tmp_path / f"labels{suffix}", extras=Extras(failed=FAILED))
     found = geopandas.read_file(tmp_path / "labels.failed.geojson")
 
     _write(tmp_path / f"labels{suffix}", overwrite=True)
@@ -219,7 +313,7 @@ def test_memory_does_not_grow_with_the_number_of_batches(tmp_path, suffix):
 
     peak("warm", 2)
 
-    assert peak("long", 80) < 2 * peak("short", 8)
+    assert peak("long", 80) < 2 * peak("short", 8) + 72 * 500 * PLACE  # of GeoParquet, the places of all rows
 
 
 def test_unknown_suffix_names_the_three(tmp_path):
@@ -272,25 +366,3 @@ def test_looking_at_a_place_leaves_nothing_there(tmp_path):
     check_output(tmp_path / "labels.gpkg", overwrite=False)
 
     assert list(tmp_path.iterdir()) == []
-
-
-def test_numbers_get_the_smallest_type_that_holds_them():
-    small = label_fields(bands=[1], levels=[], n_regions=2**31 - 1, n_classes=2**15 - 1)
-    large = label_fields(bands=[1], levels=[], n_regions=2**31, n_classes=2**15)
-
-    assert [field.type for field in small[:2]] == [pa.int32(), pa.int16()]
-    assert [field.type for field in large[:2]] == [pa.int64(), pa.int32()]
-
-
-def test_number_too_large_for_its_column_is_refused_instead_of_wrapping():
-    layer = Layer("labels", "", "", LAYER.crs, FIELDS[1:2])
-
-    with pytest.raises(OutputError, match="labels cannot hold"):
-        layer.batch({"class": np.array([40_000])}, np.array([shapely.box(0, 0, 1, 1)]))
-
-
-def test_layer_refuses_what_is_no_polygon():
-    layer = Layer("labels", "", "", LAYER.crs, ())
-
-    with pytest.raises(OutputError, match="polygons only"):
-        layer.batch({}, np.array([shapely.Point(0, 0)]))

@@ -1,50 +1,22 @@
-"""What is known about each region: its pixels, area, perimeter, and mean and spread of every band.
+"""What is known about each region: its pixels, area, perimeter, what every band and every index is in it.
 
-A tile makes `sums` of its pieces; `combine` adds the pieces of all tiles to regions; `columns` names the result.
+A tile makes `sums` of its pieces; `combine` adds the pieces of all tiles to regions; `columns` names the result. An
+index is a number from −1 to 1 that is computed pixel by pixel, such as NDVI.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
 
 from geoseg.errors import RunError, TileError
-from geoseg.grid import GeoBox
+from geoseg.polygons.pixelsize import PixelSize
 
-# World projections whose scale depends on the latitude alone: a map unit is a metre on one parallel only.
-_CYLINDRICAL = (
-    "Popular Visualisation Pseudo Mercator",
-    "Mercator (variant A)",
-    "Mercator (variant B)",
-    "Mercator (variant C)",
-    "Mercator (Spherical)",
-    "Equidistant Cylindrical",
-    "Equidistant Cylindrical (Spherical)",
-    "Miller Cylindrical",
-    "Gall Stereographic",
-)
-
-
-@dataclass(frozen=True)
-class PixelSize:
-    """How large the pixels of a geobox are on the ground, row by row.
-
-    Parameters
-    ----------
-    area : (y,) float64, m² of one pixel of the row
-    width : (y + 1,) float64, m; length of the horizontal pixel edges above each row, and below the last
-    height : (y,) float64, m; length of the vertical pixel edges of the row
-    """
-
-    area: NDArray[np.float64]
-    width: NDArray[np.float64]
-    height: NDArray[np.float64]
+FIXED = 1 << 20  # indices are summed in whole numbers of 1/FIXED, so that the order of the tiles does not count
 
 
 @dataclass(frozen=True)
@@ -58,6 +30,9 @@ class Sums:
     perimeter : (n,) float64, m
     mean : (n, band) float64, in the raster's own units; 0 where there are no pixels
     scatter : (n, band) float64, sum of squared differences from the mean
+    low, high : (n, band) float32, the least and the greatest value; inf and -inf where there are no pixels
+    counted : (n, index) int64, pixels that have a value of the index
+    total : (n, index) int64, sum of these values in units of 1/`FIXED`
     """
 
     pixels: NDArray[np.int64]
@@ -65,12 +40,26 @@ class Sums:
     perimeter: NDArray[np.float64]
     mean: NDArray[np.float64]
     scatter: NDArray[np.float64]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    counted: NDArray[np.int64]
+    total: NDArray[np.int64]
 
     @classmethod
-    def zeros(cls, n: int, n_bands: int) -> Sums:
+    def zeros(cls, n: int, n_bands: int, n_indices: int = 0) -> Sums:
         """Return the sums of `n` rows without pixels."""
-        bands = (n, n_bands)
-        return cls(np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(bands), np.zeros(bands))
+        bands, indices = (n, n_bands), (n, n_indices)
+        return cls(
+            pixels=np.zeros(n, np.int64),
+            area=np.zeros(n),
+            perimeter=np.zeros(n),
+            mean=np.zeros(bands),
+            scatter=np.zeros(bands),
+            low=np.full(bands, np.inf, np.float32),
+            high=np.full(bands, -np.inf, np.float32),
+            counted=np.zeros(indices, np.int64),
+            total=np.zeros(indices, np.int64),
+        )
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Sums:
@@ -82,32 +71,6 @@ class Sums:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def pixel_size(geobox: GeoBox) -> PixelSize:
-    """Measure the pixels of a geobox in metres.
-
-    Parameters
-    ----------
-    geobox : of the scene or of a window of it; may turn or mirror
-
-    Notes
-    -----
-    On the ellipsoid where the CRS is geographic or a world projection like Web Mercator; exact for grids that are not
-    turned, otherwise measured along the middle column. In the plane of the map for all other CRS, in whose units a
-    length is meant (feet become metres). Pixels that lie nowhere on the Earth have size 0.
-    """
-    crs = CRS(geobox.crs)
-    if crs.is_geographic or (crs.coordinate_operation and crs.coordinate_operation.method_name in _CYLINDRICAL):
-        return _size_on_ellipsoid(geobox, crs)
-    return _size_in_plane(geobox, crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0)
-
-
-def resolution(geobox: GeoBox) -> float:
-    """Return the side of a pixel in the middle of a raster in metres, the root of its area; 0 = unknown."""
-    rows, cols = geobox.shape
-    middle = geobox.window._replace(row_off=rows // 2, height=1, width=cols)
-    return math.sqrt(float(pixel_size(geobox.cropped(middle)).area[0]))
-
-
 def sums(
     pieces: NDArray[np.int32],
     pixels: NDArray[np.float32],
@@ -115,6 +78,7 @@ def sums(
     regions: NDArray[np.integer],
     size: PixelSize,
     n_pieces: int,
+    indices: NDArray[np.float32] | None = None,
 ) -> Sums:
     """Add up the pixels of each piece of a tile.
 
@@ -126,6 +90,7 @@ def sums(
         on each side, 0 = no data or outside the scene
     size : of the pixels of the tile
     n_pieces : the highest number that `pieces` may hold
+    indices : (index, y, x), from −1 to 1; NaN = the pixel has no value. None = there are none
 
     Raises
     ------
@@ -144,9 +109,11 @@ def sums(
             f"Regions of {regions.shape}, pixels of {pixels.shape} and pieces up to {pieces.max(initial=0)} do not fit "
             f"{n_pieces} pieces on {pieces.shape} pixels; this is a fault of geoseg, please report it."
         )
-    n, area, perimeter = _ground(pieces, regions, size.area, size.width, size.height, n_pieces)
-    mean, scatter = _moments(pieces, pixels, n)
-    return Sums(n, area, perimeter, mean, scatter)
+    edges = (side.reshape(len(side), -1) for side in (size.area, size.width, size.height))  # (row, col), or (row, 1)
+    n, area, perimeter = _ground(pieces, regions, *edges, n_pieces)
+    bands = _moments(pieces, pixels, n)
+    of_index = _counts(pieces, pixels[:0] if indices is None else indices, n_pieces, FIXED)
+    return Sums(n, area, perimeter, *bands, *of_index)
 
 
 def combine(tables: Iterable[tuple[Sums, NDArray[np.integer]]], n_regions: int) -> Sums:
@@ -174,94 +141,62 @@ def combine(tables: Iterable[tuple[Sums, NDArray[np.integer]]], n_regions: int) 
     total: Sums | None = None
     for part, regions in tables:
         if total is None:
-            total = Sums.zeros(n_regions, part.mean.shape[1])
+            total = Sums.zeros(n_regions, part.mean.shape[1], part.total.shape[1])
         if len(regions) != len(part.pixels) or (len(regions) and not 0 <= regions.min() <= regions.max() <= n_regions):
             raise RunError(
                 f"A tile has {len(part.pixels)} pieces and {len(regions)} region numbers, which must lie in 0 to "
                 f"{n_regions}; its tables are not of one run. Start the run again with --overwrite."
             )
-        _add(regions, *part.to_arrays().values(), *total.to_arrays().values())
+        _add(regions, tuple(part.to_arrays().values()), tuple(total.to_arrays().values()))
     return Sums.zeros(n_regions, 0) if total is None else total
 
 
-def columns(table: Sums, *, bands: Sequence[int] | None = None) -> dict[str, NDArray[np.generic]]:
+def columns(
+    table: Sums, *, bands: Sequence[int] | None = None, indices: Sequence[str] = ()
+) -> dict[str, NDArray[np.generic]]:
     """Name the columns of the polygon layer.
 
     Parameters
     ----------
     table : one row for each region
     bands : the raster's own number of each band; None = 1, 2, 3, …
+    indices : what the column of each index is called
 
     Returns
     -------
-    `pixels`, `area` (m²), `perimeter` (m), `mean_1` …, `std_1` … (of the pixels themselves, so divided by n)
+    `pixels`, `area` (m²), `perimeter` (m), `compactness`, the mean of each index (NaN where no pixel has a value),
+    `mean_1` …, `std_1` … (of the pixels themselves, so divided by n), `min_1` …, `max_1` …
     """
     bands = range(1, table.mean.shape[1] + 1) if bands is None else bands
     std = np.sqrt(table.scatter / np.maximum(table.pixels, 1)[:, None])  # (region, band)
+    index = table.total / (FIXED * np.where(table.counted > 0, table.counted, np.nan))  # (region, index)
     named: dict[str, NDArray[np.generic]] = {
         "pixels": table.pixels,
         "area": table.area,
         "perimeter": table.perimeter,
+        "compactness": compactness(table.area, table.perimeter),
+        **{name: index[:, i] for i, name in enumerate(indices)},
     }
-    named |= {f"mean_{band}": table.mean[:, i] for i, band in enumerate(bands)}
-    return named | {f"std_{band}": std[:, i] for i, band in enumerate(bands)}
+    for family, values in (("mean", table.mean), ("std", std), ("min", table.low), ("max", table.high)):
+        named |= {f"{family}_{band}": values[:, i] for i, band in enumerate(bands)}
+    return named
 
 
-def _size_in_plane(geobox: GeoBox, unit: float) -> PixelSize:
-    n_rows, t = geobox.shape[0], geobox.transform
-    width, height = np.hypot(t.a, t.d) * unit, np.hypot(t.b, t.e) * unit
-    area = abs(t.determinant) * unit**2
-    return PixelSize(np.full(n_rows, area), np.full(n_rows + 1, width), np.full(n_rows, height))
+def compactness(area: NDArray[np.float64], perimeter: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 16 · area / perimeter², from near 0 for long or ragged regions to 1 for a square.
 
+    Notes
+    -----
+    A perimeter along the pixels of a disc is that of the square around it, so that 4π · area / perimeter² (Cox 1927;
+    Polsby and Popper 1991) could reach 1 for no region. Of all sets of pixels a square has the shortest one, 4 · √area.
+    This is 1 / SHAPE² with the shape index of FRAGSTATS for rasters (McGarigal and Marks 1995; Patton 1975).
 
-def _size_on_ellipsoid(geobox: GeoBox, crs: CRS) -> PixelSize:
-    geod = crs.get_geod()
-    lat, right, down = _latitudes_and_steps(geobox, crs)
-    nodes, weights = np.polynomial.legendre.leggauss(8)  # exact to rounding for pixels of several degrees
-    inside = lat[:-1, None] + np.diff(lat)[:, None] * (nodes + 1) / 2  # (y, node)
-    north, east = (radius @ weights / 2 for radius in _radii(inside, geod.a, geod.es))
-    north_east = np.prod(_radii(inside, geod.a, geod.es), axis=0) @ weights / 2
-    width_north, width_east = _radii(lat, geod.a, geod.es)
-    return PixelSize(
-        area=np.abs(right[0] * down[1] - right[1] * down[0]) * north_east,
-        width=np.hypot(
-            np.append(right[0], right[0][-1:]) * width_east, np.append(right[1], right[1][-1:]) * width_north
-        ),
-        height=np.hypot(down[0] * east, down[1] * north),
-    )
-
-
-def _latitudes_and_steps(
-    geobox: GeoBox, crs: CRS
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return where the rows of the middle column begin and end, and what one step right or down is.
-
-    Returns
-    -------
-    lat : (y + 1,) radians
-    right, down : (lon or lat, y) radians
+    Examples
+    --------
+    >>> compactness(np.array([9.0, 9.0]), np.array([12.0, 20.0]))
+    array([1.  , 0.36])
     """
-    n_rows, n_cols = geobox.shape
-    cols, rows = np.meshgrid(n_cols // 2 + np.array([0, 1]), np.arange(n_rows + 1))
-    x, y = geobox.transform @ (cols, rows)
-    if crs.is_geographic:
-        radian, t = crs.axis_info[0].unit_conversion_factor, geobox.transform
-        # The steps straight from the transform: as differences of corners they would lose digits.
-        right, down = (np.outer(step, np.full(n_rows, radian)) for step in ((t.a, t.d), (t.b, t.e)))
-        return y.mean(axis=1) * radian, right, down
-    geodetic = crs.geodetic_crs
-    lon_lat = Transformer.from_crs(crs, geodetic, always_xy=True).transform(x, y)
-    corners = np.stack(lon_lat) * geodetic.axis_info[0].unit_conversion_factor  # (lon or lat, y + 1, 2)
-    corners[0] -= np.round((corners[0] - corners[0, :1, :1]) / (2 * np.pi)) * 2 * np.pi  # across the date line
-    corners = np.where(np.isfinite(corners).all(axis=0), corners, 0)
-    right, down = np.diff(corners, axis=2)[..., 0], np.diff(corners, axis=1).mean(axis=2)
-    return corners[1].mean(axis=1), (right[:, 1:] + right[:, :-1]) / 2, down
-
-
-def _radii(lat: NDArray[np.float64], a: float, es: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the metres per radian northwards and eastwards (Snyder 1987, eq. 4-18; 4-20 times cos)."""
-    bend = 1 - es * np.sin(lat) ** 2
-    return a * (1 - es) / bend**1.5, a * np.maximum(np.cos(lat), 0) / np.sqrt(bend)
+    return np.minimum(16 * area / np.where(perimeter > 0, perimeter, np.inf) ** 2, 1)
 
 
 @njit(cache=True, nogil=True)
@@ -269,6 +204,7 @@ def _ground(pieces, regions, area, width, height, n_pieces):  # type: ignore[no-
     n = np.zeros(n_pieces, np.int64)
     total = np.zeros(n_pieces)
     perimeter = np.zeros(n_pieces)
+    each = 1 if area.shape[1] > 1 else 0  # a size for each pixel, or one for the row
     for row in range(pieces.shape[0]):
         for col in range(pieces.shape[1]):
             piece = pieces[row, col] - 1
@@ -276,39 +212,61 @@ def _ground(pieces, regions, area, width, height, n_pieces):  # type: ignore[no-
                 continue
             region = regions[row + 1, col + 1]
             n[piece] += 1
-            total[piece] += area[row]
+            at = col * each
+            total[piece] += area[row, at]
             perimeter[piece] += (
-                (regions[row, col + 1] != region) * width[row]
-                + (regions[row + 2, col + 1] != region) * width[row + 1]
-                + ((regions[row + 1, col] != region) + (regions[row + 1, col + 2] != region)) * height[row]
+                (regions[row, col + 1] != region) * width[row, at]
+                + (regions[row + 2, col + 1] != region) * width[row + 1, at]
+                + (regions[row + 1, col] != region) * height[row, at]
+                + (regions[row + 1, col + 2] != region) * height[row, at + each]
             )
     return n, total, perimeter
 
 
 @njit(cache=True, nogil=True)
 def _moments(pieces, pixels, n):  # type: ignore[no-untyped-def]
-    n_bands = pixels.shape[0]
-    mean = np.zeros((n.size, n_bands))
-    scatter = np.zeros((n.size, n_bands))
+    shape = (n.size, pixels.shape[0])
+    mean, scatter = np.zeros(shape), np.zeros(shape)
+    low, high = np.full(shape, np.float32(np.inf)), np.full(shape, np.float32(-np.inf))
     for row in range(pieces.shape[0]):
-        for band in range(n_bands):
+        for band in range(pixels.shape[0]):
             for col in range(pieces.shape[1]):
-                if pieces[row, col] > 0:
-                    mean[pieces[row, col] - 1, band] += pixels[band, row, col]
+                piece = pieces[row, col] - 1
+                if piece >= 0:
+                    value = pixels[band, row, col]
+                    mean[piece, band] += value
+                    low[piece, band] = min(low[piece, band], value)
+                    high[piece, band] = max(high[piece, band], value)
     for piece in range(n.size):
-        for band in range(n_bands):
+        for band in range(pixels.shape[0]):
             mean[piece, band] /= max(n[piece], 1)
     for row in range(pieces.shape[0]):
-        for band in range(n_bands):
+        for band in range(pixels.shape[0]):
             for col in range(pieces.shape[1]):
                 if pieces[row, col] > 0:
                     difference = pixels[band, row, col] - mean[pieces[row, col] - 1, band]
                     scatter[pieces[row, col] - 1, band] += difference * difference
-    return mean, scatter
+    return mean, scatter, low, high
 
 
 @njit(cache=True, nogil=True)
-def _add(regions, n, area, perimeter, mean, scatter, n_all, area_all, perimeter_all, mean_all, scatter_all):  # type: ignore[no-untyped-def]
+def _counts(pieces, indices, n_pieces, fixed):  # type: ignore[no-untyped-def]
+    shape = (n_pieces, indices.shape[0])
+    counted, total = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for index in range(indices.shape[0]):
+        for row in range(pieces.shape[0]):
+            for col in range(pieces.shape[1]):
+                piece, value = pieces[row, col] - 1, indices[index, row, col]
+                if piece >= 0 and not np.isnan(value):
+                    counted[piece, index] += 1
+                    total[piece, index] += np.int64(np.rint(np.float64(value) * fixed))
+    return counted, total
+
+
+@njit(cache=True, nogil=True)
+def _add(regions, part, total):  # type: ignore[no-untyped-def]
+    n, area, perimeter, mean, scatter, low, high, counted, summed = part
+    n_all, area_all, perimeter_all, mean_all, scatter_all, low_all, high_all, counted_all, summed_all = total
     for piece in range(n.size):
         region = regions[piece] - 1
         if region < 0 or n[piece] == 0:
@@ -318,6 +276,11 @@ def _add(regions, n, area, perimeter, mean, scatter, n_all, area_all, perimeter_
             apart = mean[piece, band] - mean_all[region, band]
             mean_all[region, band] += apart * n[piece] / both
             scatter_all[region, band] += scatter[piece, band] + apart * apart * n_all[region] * (n[piece] / both)
+            low_all[region, band] = min(low_all[region, band], low[piece, band])
+            high_all[region, band] = max(high_all[region, band], high[piece, band])
+        for index in range(counted.shape[1]):
+            counted_all[region, index] += counted[piece, index]
+            summed_all[region, index] += summed[piece, index]
         n_all[region] = both
         area_all[region] += area[piece]
         perimeter_all[region] += perimeter[piece]

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.polygons.attributes import Sums
-from geoseg.polygons.style import Legend
+from geoseg.polygons.layers import LEVELS
+from geoseg.polygons.style import Legend, smallest_distance
 from geoseg.polygons.write import check_output, staged, writing
 from geoseg.segment.classtree import ClassTree
 
 CLASSES_SUFFIXES = (".json",)
-LEVELS = (2, 4, 8, 16, 32, 64, 128)  # numbers of classes at which the tree becomes columns
 
 _FORMAT = 1  # to be raised when a name in the document vanishes or changes its meaning
 
@@ -39,6 +39,7 @@ class Classes:
     area : (class,) float64, m²
     means : (class, band) float64, in the raster's own units; NaN where there are no pixels
     bands : the raster's own number of each band
+    regions : (class,) int64, number of its regions
     """
 
     legend: Legend
@@ -47,6 +48,7 @@ class Classes:
     area: NDArray[np.float64]
     means: NDArray[np.float64]
     bands: Sequence[int]
+    regions: NDArray[np.int64]
 
     @classmethod
     def of_regions(
@@ -65,7 +67,21 @@ class Classes:
         totals = [np.bincount(rows, sums.pixels * band, minlength=n) for band in sums.mean.T]
         means = np.stack(totals, axis=1) / np.where(pixels > 0, pixels, np.nan)[:, None]
         area = np.bincount(rows, sums.area, minlength=n).astype(np.float64)
-        return cls(legend, tree, pixels, area, means, bands)
+        n_regions = np.bincount(rows[sums.pixels > 0], minlength=n)
+        return cls(legend, tree, pixels, area, means, bands, n_regions)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of a layer of classes, one row for each, as `layers.class_fields` names them."""
+        return {
+            "class": np.arange(1, len(self.pixels) + 1),
+            "name": np.array(self.legend.names),
+            "color": np.array(self.legend.hexes),
+            "regions": self.regions,
+            "pixels": self.pixels,
+            "area": self.area,
+            "share": self.pixels / max(int(self.pixels.sum()), 1),
+            **{f"mean_{band}": self.means[:, i] for i, band in enumerate(self.bands)},
+        }
 
 
 def levels_of(tree: ClassTree) -> dict[int, NDArray[np.int64]]:
@@ -91,6 +107,7 @@ def class_document(classes: Classes, about: Mapping[str, Any]) -> dict[str, Any]
         "format": _FORMAT,
         **about,
         "n_classes": classes.tree.n_fine,
+        "color_distance": smallest_distance(classes.legend.colors),
         "classes": [
             {
                 "class": i + 1,
@@ -98,6 +115,7 @@ def class_document(classes: Classes, about: Mapping[str, Any]) -> dict[str, Any]
                 "color": color,
                 "pixels": int(classes.pixels[i]),
                 "area": float(classes.area[i]),
+                "regions": int(classes.regions[i]),
                 **{f"mean_{band}": _number(mean) for band, mean in zip(classes.bands, classes.means[i], strict=True)},
                 **{level: of_class[i] for level, of_class in parents.items()},
             }

@@ -9,9 +9,12 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 from skimage.color import rgb2lab
 
 MAX_CATEGORIES = 256  # a legend with more entries is read by no one, and QGIS draws it slowly
+# 137.508° is the golden angle; 7 and 11 have nothing in common with 24 and 20, so that all steps come up.
+_REGION_COLOUR = 'color_hsl(("region" * 137.508) % 360, 30 + ("region" * 7) % 24, 54 + ("region" * 11) % 20)'
 
 _HUE = 3.0  # a step to another hue costs this many times a step to a lighter, darker or paler colour
 
@@ -87,18 +90,44 @@ def distinct(colors: NDArray[np.uint8], *, min_distance: float = 10.0) -> NDArra
     return result
 
 
-def polygon_qml(legend: Legend, aliases: Mapping[str, str]) -> str:
+def smallest_distance(colors: NDArray[np.uint8]) -> float | None:
+    """Return the CIELAB (1976) distance of the two colours that are most alike; None where there are no two.
+
+    Examples
+    --------
+    >>> round(smallest_distance(np.array([[0, 0, 0], [255, 255, 255], [255, 255, 250]], np.uint8)), 1)
+    2.5
+    """
+    if len(colors) < 2:
+        return None
+    return float(pdist(rgb2lab(colors)).min())
+
+
+def border_scale(resolution: float) -> float:
+    """Return the scale, as the number behind 1 :, up to which borders are drawn; 0 = always.
+
+    A pixel of the screen, 0.28 mm wide as in OGC's standards, is 4 pixels of the scene there, and the smallest regions
+    are 2 pixels of the screen wide: smaller ones would be nothing but border.
+
+    Parameters
+    ----------
+    resolution : side of the scene's pixels in metres; 0 = unknown
+    """
+    return 4 * resolution / 0.00028
+
+
+def polygon_qml(legend: Legend, aliases: Mapping[str, str], *, borders: float = 0) -> str:
     """Write the QGIS style of the polygon layer: one category per class, or the layer's own colours where too many.
 
     Parameters
     ----------
     legend : of the classes in the column `class`
     aliases : what QGIS calls each column
+    borders : scale up to which they are drawn, as `border_scale` gives it
     """
     root = _qgis("LayerConfiguration|Symbology|Fields")
     if len(legend.names) > MAX_CATEGORIES:
-        renderer = ET.SubElement(root, "renderer-v2", type="singleSymbol", enableorderby="0", forceraster="0")
-        _fill(ET.SubElement(renderer, "symbols"), "0", (128, 128, 128), expression='"color"')
+        _single(root, '"color"', borders)
     else:
         renderer = ET.SubElement(root, "renderer-v2", type="categorizedSymbol", attr="class", enableorderby="0")
         categories, symbols = ET.SubElement(renderer, "categories"), ET.SubElement(renderer, "symbols")
@@ -106,12 +135,20 @@ def polygon_qml(legend: Legend, aliases: Mapping[str, str]) -> str:
             ET.SubElement(
                 categories, "category", value=str(i + 1), symbol=str(i), label=name, render="true", type="long"
             )
-            _fill(symbols, str(i), color)
-    names = ET.SubElement(root, "aliases")
-    for i, (field, alias) in enumerate(aliases.items()):
-        ET.SubElement(names, "alias", field=field, name=alias, index=str(i))
-    ET.SubElement(root, "previewExpression").text = "concat('region ', \"region\", ', class ', \"class\")"
-    ET.SubElement(root, "layerGeometryType").text = "2"
+            _fill(symbols, str(i), color, borders=borders)
+    _finish(root, aliases)
+    return _text(root)
+
+
+def region_qml(aliases: Mapping[str, str], *, borders: float = 0) -> str:
+    """Write a QGIS style in which every region has a colour of its own; parameters as in `polygon_qml`.
+
+    The hue goes on by the golden angle from number to number, so that any few numbers in a row, which often are
+    neighbours, have hues far apart; saturation and lightness vary a little. A number always has the same colour.
+    """
+    root = _qgis("LayerConfiguration|Symbology|Fields")
+    _single(root, _REGION_COLOUR, borders)
+    _finish(root, aliases)
     return _text(root)
 
 
@@ -128,29 +165,29 @@ def raster_qml(legend: Legend) -> str:
     return _text(root)
 
 
-def embed(database: sqlite3.Connection, layer: str, qml: str, *, description: str) -> None:
-    """Make a QGIS style the default style of a layer, inside its GeoPackage.
+def embed(database: sqlite3.Connection, layer: str, styles: Mapping[str, str], *, description: str) -> None:
+    """Keep the QGIS styles of a layer inside its GeoPackage; the first one is the default, and the only one.
 
     Parameters
     ----------
     database : an open GeoPackage; the caller commits
-    layer : its table
-    qml : as `polygon_qml` writes it
-    description : what QGIS shows about the style
+    layer : its table; nothing happens where there is none
+    styles : name → QML
+    description : what QGIS shows about the styles
     """
-    (geometry,) = database.execute(
-        "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)
-    ).fetchone()
+    table = database.execute("SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)).fetchone()
+    if table is None:
+        return
     database.execute(_LAYER_STYLES)
     database.execute(
         "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "
         "VALUES ('layer_styles', 'attributes', 'layer_styles', 'Styles that QGIS applies', 0)"
     )
     database.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer,))
-    database.execute(
+    database.executemany(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
-        "styleQML, styleSLD, useAsDefault, description, owner, ui) VALUES ('', '', ?, ?, ?, ?, '', 1, ?, '', NULL)",
-        (layer, geometry, layer, qml, description),
+        "styleQML, styleSLD, useAsDefault, description, owner, ui) VALUES ('', '', ?, ?, ?, ?, '', ?, ?, '', NULL)",
+        [(layer, *table, name, qml, i == 0, description) for i, (name, qml) in enumerate(styles.items())],
     )
 
 
@@ -168,14 +205,30 @@ def _qgis(categories: str) -> ET.Element:
     return ET.Element("qgis", version="3.22.0", styleCategories=categories)
 
 
-def _fill(symbols: ET.Element, name: str, color: Sequence[int], *, expression: str = "") -> None:
-    """Add a fill with a hairline of its own hue, a little darker."""
+def _single(root: ET.Element, expression: str, borders: float) -> None:
+    """Draw all polygons alike, each in the colour that an expression gives it."""
+    renderer = ET.SubElement(root, "renderer-v2", type="singleSymbol", enableorderby="0", forceraster="0")
+    _fill(ET.SubElement(renderer, "symbols"), "0", (128, 128, 128), expression=expression, borders=borders)
+
+
+def _finish(root: ET.Element, aliases: Mapping[str, str]) -> None:
+    names = ET.SubElement(root, "aliases")
+    for i, (field, alias) in enumerate(aliases.items()):
+        ET.SubElement(names, "alias", field=field, name=alias, index=str(i))
+    named = "concat('region ', \"region\", ', class ', \"class\")" if "region" in aliases else '"name"'
+    ET.SubElement(root, "previewExpression").text = named
+    ET.SubElement(root, "layerGeometryType").text = "2"
+
+
+def _fill(symbols: ET.Element, name: str, color: Sequence[int], *, expression: str = "", borders: float = 0) -> None:
+    """Add a fill with a hairline of its own hue, a little darker, as far out as `borders`."""
     symbol = ET.SubElement(symbols, "symbol", name=name, type="fill", alpha="1", clip_to_extent="1", force_rhr="0")
     layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
     options = ET.SubElement(layer, "Option", type="Map")
+    darker = [value * 4 // 5 for value in color]
     values = {
         "color": _rgba(color),
-        "outline_color": _rgba([value * 4 // 5 for value in color]),
+        "outline_color": _rgba(darker),
         "outline_style": "solid",
         "outline_width": "0",  # a hairline at every scale
         "outline_width_unit": "MM",
@@ -184,8 +237,14 @@ def _fill(symbols: ET.Element, name: str, color: Sequence[int], *, expression: s
     for key, value in values.items():
         ET.SubElement(options, "Option", name=key, value=value, type="QString")
         ET.SubElement(layer, "prop", k=key, v=value)  # QGIS before 3.20 reads these
-    if expression:
-        _data_defined(layer, {"fillColor": expression, "outlineColor": f"darker({expression}, 125)"})
+    fill, border = expression or _quoted(color), f"darker({expression}, 125)" if expression else _quoted(darker)
+    defined = {"fillColor": fill, "outlineColor": border} if expression else {}
+    if borders:
+        # In the colour of the fill, and not gone: where two fills meet, each covers a part of a pixel of the screen,
+        # and what is below the layer would shine through.
+        defined["outlineColor"] = f"if(@map_scale > {borders:.0f}, {fill}, {border})"
+    if defined:
+        _data_defined(layer, defined)
 
 
 def _data_defined(layer: ET.Element, expressions: Mapping[str, str]) -> None:
@@ -198,6 +257,10 @@ def _data_defined(layer: ET.Element, expressions: Mapping[str, str]) -> None:
         ET.SubElement(one, "Option", name="expression", value=expression, type="QString")
         ET.SubElement(one, "Option", name="type", value="3", type="int")  # 3 = expression
     ET.SubElement(properties, "Option", name="type", value="collection", type="QString")
+
+
+def _quoted(color: Sequence[int]) -> str:
+    return f"'{_rgba(color)}'"
 
 
 def _rgba(color: Sequence[int]) -> str:

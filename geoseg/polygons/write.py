@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -19,27 +18,18 @@ import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS
 from rasterio._err import CPLE_BaseError  # rasterio lets it out, but gives it no public name
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.polygons.geoparquet import write_parquet
+from geoseg.polygons.layers import Field, Layer
 from geoseg.polygons.style import embed
 
 SUFFIXES = (".gpkg", ".fgb", ".parquet")
 
 Item = TypeVar("Item")
 
-_WKB = {b"ARROW:extension:name": b"geoarrow.wkb"}
-_BBOX = ("xmin", "ymin", "xmax", "ymax")
-_POLYGON = 3  # shapely's and OGC's number of the type
-
-
-class Field(NamedTuple):
-    """A column: its name in the file, its type, and what QGIS calls it."""
-
-    name: str
-    type: pa.DataType
-    alias: str
+CLASS_STYLE = "classes"  # the name of the style that QGIS applies
 
 
 class FailedTile(NamedTuple):
@@ -50,79 +40,36 @@ class FailedTile(NamedTuple):
     polygon: shapely.Polygon
 
 
+class Dissolved(NamedTuple):
+    """A second layer of a GeoPackage, made of the first one: all polygons of a class in one row.
+
+    Parameters
+    ----------
+    layer : with a field `class`, and multi-polygons
+    columns : one (class,) array for each field; the classes without polygons are left out
+    style : QML, which QGIS applies
+    """
+
+    layer: Layer
+    columns: Mapping[str, NDArray[Any]]
+    style: str
+
+
 @dataclass(frozen=True)
-class Layer:
-    """What a polygon file says about itself.
+class Extras:
+    """What goes with the polygons.
 
     Parameters
     ----------
-    name : of the layer, as `labels`
-    title, description : for people, shown by QGIS and ogrinfo
-    crs : str, WKT
-    fields : the columns in order, without the geometry
+    styles : more styles to choose from, name → QML; within the GeoPackage, otherwise beside the file as .NAME.qml
+    failed : the tiles without polygons: a layer `failed_tiles` of the GeoPackage, otherwise beside the file as
+        .failed.geojson
+    dissolved : a second layer of the GeoPackage; other formats have no place for it
     """
 
-    name: str
-    title: str
-    description: str
-    crs: str
-    fields: tuple[Field, ...]
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns and `geometry` (WKB)."""
-        geometry = pa.field("geometry", pa.binary(), metadata=_WKB)
-        return pa.schema([*(pa.field(field.name, field.type) for field in self.fields), geometry])
-
-    @property
-    def aliases(self) -> dict[str, str]:
-        """What QGIS calls each column."""
-        return {field.name: field.alias for field in self.fields}
-
-    def batch(self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], polygons: NDArray[Any]) -> pa.RecordBatch:
-        """Make one batch of rows for `write_polygons`.
-
-        Parameters
-        ----------
-        columns : one (n,) array for each field; others are left out
-        polygons : (n,) shapely polygons in coordinates of the CRS
-
-        Raises
-        ------
-        OutputError
-            Where something is no polygon, or a number does not fit its column.
-        """
-        if (shapely.get_type_id(polygons) != _POLYGON).any():
-            raise OutputError(f"Layer {self.name} takes polygons only; this is a fault of geoseg, please report it.")
-        try:
-            arrays = [pa.array(columns[field.name], field.type) for field in self.fields]
-        except pa.ArrowInvalid as err:
-            raise OutputError(f"Layer {self.name} cannot hold these columns: {err}") from err
-        return pa.record_batch([*arrays, pa.array(shapely.to_wkb(polygons), pa.binary())], schema=self.schema)
-
-
-def label_fields(*, bands: Sequence[int], levels: Sequence[int], n_regions: int, n_classes: int) -> tuple[Field, ...]:
-    """Return the columns of the layer `labels`.
-
-    Parameters
-    ----------
-    bands : the raster's own number of each band
-    levels : numbers of classes of the coarser levels of the class tree, as (2, 4, 8)
-    n_regions, n_classes : the highest numbers, which decide about the types
-    """
-    region = pa.int32() if n_regions < 2**31 else pa.int64()
-    class_ = pa.int16() if n_classes < 2**15 else pa.int32()
-    return (
-        Field("region", region, "Region"),
-        Field("class", class_, "Class"),
-        Field("color", pa.string(), "Colour of the class"),
-        Field("pixels", pa.int64(), "Pixels"),
-        Field("area", pa.float64(), "Area (m²)"),
-        Field("perimeter", pa.float64(), "Perimeter along the pixels (m)"),
-        *(Field(f"mean_{band}", pa.float64(), f"Mean of band {band}") for band in bands),
-        *(Field(f"std_{band}", pa.float64(), f"Standard deviation of band {band}") for band in bands),
-        *(Field(f"class_{level}", class_, f"Class of {level}") for level in levels),
-    )
+    styles: Mapping[str, str] = field(default_factory=dict)
+    failed: Sequence[FailedTile] = ()
+    dissolved: Dissolved | None = None
 
 
 def check_output(path: Path, *, overwrite: bool, suffixes: Sequence[str] = SUFFIXES) -> None:
@@ -156,18 +103,19 @@ def write_polygons(
     layer: Layer,
     *,
     style: str,
-    failed: Sequence[FailedTile] = (),
+    extras: Extras | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write the polygons as they come and return how many there were; no more than a batch is held.
+    """Write the polygons as they come and return how many there were.
+
+    No more than a batch is held; of GeoParquet also 28 bytes for each polygon, and of a dissolved layer one class.
 
     Parameters
     ----------
     path : .gpkg, .fgb or .parquet
     batches : rows as `Layer.batch` makes them; their own exceptions pass through
-    style : QML; within the GeoPackage, otherwise beside the file as .qml
-    failed : the tiles without polygons: a layer `failed_tiles` of the GeoPackage, otherwise beside the file as
-        .failed.geojson
+    style : QML, which QGIS applies; within the GeoPackage, otherwise beside the file as .qml
+    extras : more styles, failed tiles, a second layer; None = nothing of these
 
     Raises
     ------
@@ -175,17 +123,35 @@ def write_polygons(
         As `check_output`; and where writing fails or what was written does not read back. Nothing is left behind then.
     """
     check_output(path, overwrite=overwrite)
-    write = {".gpkg": _write_gpkg, ".fgb": _write_fgb, ".parquet": _write_parquet}[path.suffix.lower()]
-    sidecars = () if write is _write_gpkg else (f"{path.stem}.qml", f"{path.stem}.failed.geojson")
-    with staged(path, sidecars=sidecars) as folder:
+    extras = extras or Extras()
+    styles = {CLASS_STYLE: style, **extras.styles}
+    write = {".gpkg": _write_gpkg, ".fgb": _write_fgb, ".parquet": write_parquet}[path.suffix.lower()]
+    with staged(path, sidecars=[name.name for name in sidecars(path, styles)]) as folder:
         counts: list[int] = []
-        source = Source(_counted(batches, counts))
+        source, target = Source(_counted(batches, counts)), folder / path.name
         with writing(path, source):
-            write(folder / path.name, source, layer, style)
-            if failed:
-                _write_failed(folder / path.name, layer.crs, failed)
-            _verify(folder / path.name, sum(counts))
+            write(target, source, layer)
+            if extras.dissolved is not None and write is _write_gpkg:
+                _write_dissolved(target, layer, extras.dissolved)
+            _write_styles(target, layer, styles, extras.dissolved)
+            if extras.failed:
+                _write_failed(target, layer.crs, extras.failed)
+            _verify(target, sum(counts))
     return sum(counts)
+
+
+def sidecars(path: Path, styles: Iterable[str] = (CLASS_STYLE,)) -> list[Path]:
+    """Return the files that may lie beside the polygons: none for GeoPackage, which has all of it inside.
+
+    Parameters
+    ----------
+    styles : names, the one that QGIS applies first
+    """
+    if path.suffix.lower() == ".gpkg":
+        return []
+    first, *others = styles
+    del first  # QGIS looks for it under the name of the file alone
+    return [path.with_suffix(".qml"), *(path.with_suffix(f".{name}.qml") for name in others), _failed_path(path)]
 
 
 class Source(Generic[Item]):
@@ -244,18 +210,44 @@ def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> Iterator[p
         yield batch
 
 
-def _write_gpkg(path: Path, source: Source[pa.RecordBatch], layer: Layer, style: str) -> None:
+def _write_gpkg(path: Path, source: Source[pa.RecordBatch], layer: Layer) -> None:
     options = {"IDENTIFIER": layer.title, "DESCRIPTION": layer.description}
     # Version 1.2, because older QGIS warns about GDAL's default.
     _write_ogr(path, source, layer, driver="GPKG", dataset_options={"VERSION": "1.2"}, layer_options=options)
-    with closing(sqlite3.connect(path)) as database, database:
-        embed(database, layer.name, style, description=layer.title)
 
 
-def _write_fgb(path: Path, source: Source[pa.RecordBatch], layer: Layer, style: str) -> None:
+def _write_fgb(path: Path, source: Source[pa.RecordBatch], layer: Layer) -> None:
     options = {"TITLE": layer.title, "DESCRIPTION": layer.description, "TEMPORARY_DIR": str(path.parent)}
     _write_ogr(path, source, layer, driver="FlatGeobuf", layer_options=options)
-    path.with_suffix(".qml").write_text(style, encoding="utf-8")
+
+
+def _write_dissolved(path: Path, layer: Layer, dissolved: Dissolved) -> None:
+    """Write a row for each class, one after the other, so that only one class is held."""
+    options = {"IDENTIFIER": dissolved.layer.title, "DESCRIPTION": dissolved.layer.description}
+    rows = 0
+    for i, number in enumerate(dissolved.columns["class"]):
+        polygons = pyogrio.raw.read(path, layer=layer.name, columns=[], where=f'"class" = {number}')[2]
+        if not len(polygons):
+            continue
+        whole = shapely.multipolygons(shapely.get_parts(shapely.coverage_union_all(shapely.from_wkb(polygons))))
+        row = {name: column[i : i + 1] for name, column in dissolved.columns.items()}
+        batch = dissolved.layer.batch(row, np.array([whole]))
+        _write_ogr(path, [batch], dissolved.layer, driver="GPKG", append=True, layer_options=options)
+        rows += 1
+    if rows:
+        _verify(path, rows, layer=dissolved.layer.name)
+
+
+def _write_styles(path: Path, layer: Layer, styles: Mapping[str, str], dissolved: Dissolved | None) -> None:
+    if path.suffix.lower() != ".gpkg":
+        for file, qml in zip(sidecars(path, styles), styles.values(), strict=False):
+            file.write_text(qml, encoding="utf-8")
+        return
+    with closing(sqlite3.connect(path)) as database, database:
+        embed(database, layer.name, styles, description=layer.title)
+        if dissolved is not None:
+            own = dissolved.layer
+            embed(database, own.name, {CLASS_STYLE: dissolved.style}, description=own.title)
 
 
 def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **options: Any) -> None:
@@ -264,37 +256,10 @@ def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **opt
         path,
         layer=layer.name,
         geometry_name="geometry",
-        geometry_type="Polygon",
+        geometry_type=layer.geometry,
         crs=layer.crs,
         **options,
     )
-
-
-def _write_parquet(path: Path, source: Source[pa.RecordBatch], layer: Layer, style: str) -> None:
-    """Write GeoParquet 1.1; by hand, because the GDAL of pyogrio's wheels has no Parquet driver."""
-    box = pa.struct([(side, pa.float64()) for side in _BBOX])
-    extent = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    with pq.ParquetWriter(path, layer.schema.append(pa.field("bbox", box)), compression="zstd") as writer:
-        for batch in source:
-            bounds = shapely.bounds(shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False)))
-            extent[:2] = np.minimum(extent[:2], bounds[:, :2].min(axis=0, initial=np.inf))
-            extent[2:] = np.maximum(extent[2:], bounds[:, 2:].max(axis=0, initial=-np.inf))
-            boxes = pa.StructArray.from_arrays([pa.array(side) for side in bounds.T], fields=list(box))
-            writer.write_batch(batch.append_column("bbox", boxes))
-        writer.add_key_value_metadata({"geo": json.dumps(_geo(layer, extent)), "title": layer.title})
-    path.with_suffix(".qml").write_text(style, encoding="utf-8")
-
-
-def _geo(layer: Layer, extent: NDArray[np.float64]) -> dict[str, Any]:
-    geometry = {
-        "encoding": "WKB",
-        "geometry_types": ["Polygon"],
-        "crs": CRS(layer.crs).to_json_dict(),
-        "covering": {"bbox": {side: ["bbox", side] for side in _BBOX}},
-    }
-    if np.isfinite(extent).all():
-        geometry["bbox"] = extent.tolist()
-    return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}
 
 
 def _write_failed(path: Path, crs: str, failed: Sequence[FailedTile]) -> None:
@@ -306,15 +271,19 @@ def _write_failed(path: Path, crs: str, failed: Sequence[FailedTile]) -> None:
         options = {"IDENTIFIER": layer.title, "DESCRIPTION": layer.description}
         _write_ogr(path, [batch], layer, driver="GPKG", append=True, layer_options=options)
     else:
-        _write_ogr(path.with_suffix(".failed.geojson"), [batch], layer, driver="GeoJSON")
+        _write_ogr(_failed_path(path), [batch], layer, driver="GeoJSON")
 
 
-def _verify(path: Path, n_rows: int) -> None:
+def _failed_path(path: Path) -> Path:
+    return path.with_suffix(".failed.geojson")
+
+
+def _verify(path: Path, n_rows: int, *, layer: int | str = 0) -> None:
     """Read every row back, because a file cut short can still open and tell the right number."""
     if path.suffix.lower() == ".parquet":
         found = sum(batch.num_rows for batch in pq.ParquetFile(path).iter_batches(columns=["geometry"]))
     else:
-        with pyogrio.open_arrow(path, layer=0, columns=[], use_pyarrow=True) as (_, reader):
+        with pyogrio.open_arrow(path, layer=layer, columns=[], use_pyarrow=True) as (_, reader):
             found = sum(batch.num_rows for batch in reader)
     if found != n_rows:
         raise OutputError(f"{path.name} holds {found} polygons where {n_rows} were written. Is the disk full?")

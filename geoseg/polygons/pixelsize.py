@@ -1,0 +1,170 @@
+"""How large pixels are on the ground, in metres."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+
+from geoseg.grid import GeoBox
+
+# World projections whose scale depends on the latitude alone: a map unit is a metre on one parallel only.
+_CYLINDRICAL = (
+    "Popular Visualisation Pseudo Mercator",
+    "Mercator (variant A)",
+    "Mercator (variant B)",
+    "Mercator (variant C)",
+    "Mercator (Spherical)",
+    "Equidistant Cylindrical",
+    "Equidistant Cylindrical (Spherical)",
+    "Miller Cylindrical",
+    "Gall Stereographic",
+)
+
+_OFF = 0.01  # of a length or an area: from here on a map lies
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """How large the pixels of a geobox are on the ground, row by row or, where they differ along a row, one by one.
+
+    Parameters
+    ----------
+    area : (y,) or (y, x) float64, m² of one pixel
+    width : (y + 1,) or (y + 1, x) float64, m; length of the horizontal pixel edges above each row, and below the last
+    height : (y,) or (y, x + 1) float64, m; length of the vertical pixel edges
+    """
+
+    area: NDArray[np.float64]
+    width: NDArray[np.float64]
+    height: NDArray[np.float64]
+
+
+def pixel_size(geobox: GeoBox, scene: GeoBox | None = None) -> PixelSize:
+    """Measure the pixels of a geobox in metres.
+
+    Parameters
+    ----------
+    geobox : of the scene or of a window of it; may turn or mirror
+    scene : what `geobox` is a window of, so that all its windows are measured in the same way; None = it is no window
+
+    Notes
+    -----
+    On the ellipsoid where the CRS is geographic or a world projection like Web Mercator; exact for grids that are not
+    turned, otherwise measured along the middle column. Pixel by pixel on the ellipsoid where another CRS is more than
+    1 % off in an area or a length somewhere in the scene, as polar stereographic or a satellite's view can be. In the
+    plane of the map for all others, in whose units a length is meant (feet become metres); national grids and UTM are
+    within a few parts in a thousand there. Pixels that lie nowhere on the Earth have size 0.
+    """
+    crs = CRS(geobox.crs)
+    if crs.is_geographic or (crs.coordinate_operation and crs.coordinate_operation.method_name in _CYLINDRICAL):
+        return _size_on_ellipsoid(geobox, crs)
+    unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+    if crs.geodetic_crs is not None and _is_off(scene or geobox, crs, unit):
+        return _size_pixel_by_pixel(geobox, crs)
+    return _size_in_plane(geobox, unit)
+
+
+def resolution(geobox: GeoBox) -> float:
+    """Return the side of a pixel in the middle of a raster in metres, the root of its area; 0 = unknown."""
+    rows, cols = geobox.shape
+    middle = geobox.window._replace(row_off=rows // 2, height=1, width=cols)
+    return math.sqrt(float(np.median(pixel_size(geobox.cropped(middle), geobox).area)))
+
+
+def _size_in_plane(geobox: GeoBox, unit: float) -> PixelSize:
+    n_rows, t = geobox.shape[0], geobox.transform
+    width, height = np.hypot(t.a, t.d) * unit, np.hypot(t.b, t.e) * unit
+    area = abs(t.determinant) * unit**2
+    return PixelSize(np.full(n_rows, area), np.full(n_rows + 1, width), np.full(n_rows, height))
+
+
+@functools.lru_cache(maxsize=8)  # every tile of a scene asks
+def _is_off(scene: GeoBox, crs: CRS, unit: float) -> bool:
+    """Tell whether a map is more than `_OFF` away from the ellipsoid on one of 9 pixels that are spread over it."""
+    rows, cols = scene.shape
+    for row in (0, rows // 2, rows - 1):
+        for col in (0, cols // 2, cols - 1):
+            pixel = scene.cropped(scene.window._replace(col_off=col, row_off=row, width=1, height=1))
+            flat, real = _size_in_plane(pixel, unit), _size_pixel_by_pixel(pixel, crs)
+            ratios = [getattr(real, name).max() / getattr(flat, name).max() for name in ("area", "width", "height")]
+            if any(ratio > 0 and not 1 - _OFF < ratio < 1 + _OFF for ratio in ratios):
+                return True
+    return False
+
+
+def _size_pixel_by_pixel(geobox: GeoBox, crs: CRS) -> PixelSize:
+    """Measure straight through the Earth from corner to corner; that is 1e-9 too short for pixels of 1 km."""
+    n_rows, n_cols = geobox.shape
+    x, y = geobox.transform @ tuple(np.meshgrid(np.arange(n_cols + 1.0), np.arange(n_rows + 1.0)))
+    at = _on_earth(x, y, crs)  # (y + 1, x + 1, 3)
+    falling, rising = at[1:, 1:] - at[:-1, :-1], at[:-1, 1:] - at[1:, :-1]
+    area = np.linalg.norm(np.cross(falling, rising), axis=2) / 2  # of the quadrilateral between the two diagonals
+    width, height = (np.linalg.norm(np.diff(at, axis=axis), axis=2) for axis in (1, 0))
+    return PixelSize(*(np.nan_to_num(size, nan=0.0) for size in (area, width, height)))
+
+
+def _on_earth(x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS) -> NDArray[np.float64]:
+    """Return the geocentric place of points of the map in metres, (…, 3); NaN where they lie nowhere on the Earth."""
+    geodetic, geod = crs.geodetic_crs, crs.get_geod()
+    degrees = np.stack(Transformer.from_crs(crs, geodetic, always_xy=True).transform(x, y))
+    lon, lat = (
+        np.where(np.isfinite(degrees).all(axis=0), degrees, np.nan) * geodetic.axis_info[0].unit_conversion_factor
+    )
+    radius = geod.a / np.sqrt(1 - geod.es * np.sin(lat) ** 2)  # of the prime vertical
+    place = (np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), (1 - geod.es) * np.sin(lat))
+    return np.stack([radius * part for part in place], axis=-1)
+
+
+def _size_on_ellipsoid(geobox: GeoBox, crs: CRS) -> PixelSize:
+    geod = crs.get_geod()
+    lat, right, down = _latitudes_and_steps(geobox, crs)
+    nodes, weights = np.polynomial.legendre.leggauss(8)  # exact to rounding for pixels of several degrees
+    inside = lat[:-1, None] + np.diff(lat)[:, None] * (nodes + 1) / 2  # (y, node)
+    north, east = (radius @ weights / 2 for radius in _radii(inside, geod.a, geod.es))
+    north_east = np.prod(_radii(inside, geod.a, geod.es), axis=0) @ weights / 2
+    width_north, width_east = _radii(lat, geod.a, geod.es)
+    return PixelSize(
+        area=np.abs(right[0] * down[1] - right[1] * down[0]) * north_east,
+        width=np.hypot(
+            np.append(right[0], right[0][-1:]) * width_east, np.append(right[1], right[1][-1:]) * width_north
+        ),
+        height=np.hypot(down[0] * east, down[1] * north),
+    )
+
+
+def _latitudes_and_steps(
+    geobox: GeoBox, crs: CRS
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the rows of the middle column begin and end, and what one step right or down is.
+
+    Returns
+    -------
+    lat : (y + 1,) radians
+    right, down : (lon or lat, y) radians
+    """
+    n_rows, n_cols = geobox.shape
+    cols, rows = np.meshgrid(n_cols // 2 + np.array([0, 1]), np.arange(n_rows + 1))
+    x, y = geobox.transform @ (cols, rows)
+    if crs.is_geographic:
+        radian, t = crs.axis_info[0].unit_conversion_factor, geobox.transform
+        # The steps straight from the transform: as differences of corners they would lose digits.
+        right, down = (np.outer(step, np.full(n_rows, radian)) for step in ((t.a, t.d), (t.b, t.e)))
+        return y.mean(axis=1) * radian, right, down
+    geodetic = crs.geodetic_crs
+    lon_lat = Transformer.from_crs(crs, geodetic, always_xy=True).transform(x, y)
+    corners = np.stack(lon_lat) * geodetic.axis_info[0].unit_conversion_factor  # (lon or lat, y + 1, 2)
+    corners[0] -= np.round((corners[0] - corners[0, :1, :1]) / (2 * np.pi)) * 2 * np.pi  # across the date line
+    corners = np.where(np.isfinite(corners).all(axis=0), corners, 0)
+    right, down = np.diff(corners, axis=2)[..., 0], np.diff(corners, axis=1).mean(axis=2)
+    return corners[1].mean(axis=1), (right[:, 1:] + right[:, :-1]) / 2, down
+
+
+def _radii(lat: NDArray[np.float64], a: float, es: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the metres per radian northwards and eastwards (Snyder 1987, eq. 4-18; 4-20 times cos)."""
+    bend = 1 - es * np.sin(lat) ** 2
+    return a * (1 - es) / bend**1.5, a * np.maximum(np.cos(lat), 0) / np.sqrt(bend)

@@ -1,0 +1,183 @@
+"""What the results hold, against the rasters that come with them."""
+
+import json
+
+import geopandas
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+
+from geoseg.errors import ConfigError, OutputError
+from geoseg.grid import TileGrid
+from geoseg.outputs import Outputs
+from geoseg.polygons.pixelsize import pixel_size
+from geoseg.raster import open_scene
+from geoseg.runs import RunFolder
+from geoseg.tools.scenes import SceneOptions, write_scene
+
+from .conftest import fields, run_command
+from .reference.attributes import direct_attributes
+
+SHAPE, TILE = (230, 250), 96
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, quick_config):
+    """The folder of a run of several tiles over four bands, with all results and the work of the steps."""
+    folder = tmp_path_factory.mktemp("results")
+    write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=5, resolution=2.0, nir=True, collar=True))
+    ended = run_command(
+        "tile", folder / "scene.tif", "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif",
+        "--region-raster", folder / "regions.tif", "--config", quick_config, "--workers", 0, "--class-layer", "--keep",
+    )  # fmt: skip
+    assert ended.code == 0, ended.text
+    return folder
+
+
+def band(path):
+    with rasterio.open(path) as raster:
+        return raster.read(1)
+
+
+def layer_of(path, layer="labels"):
+    return pyogrio.read_dataframe(path, layer=layer)
+
+
+def test_every_attribute_is_what_a_direct_computation_on_the_whole_scene_gives(made):
+    found = layer_of(made / "labels.gpkg").sort_values("region")
+    with rasterio.open(made / "scene.tif") as raster:
+        pixels = raster.read().astype(np.float32)
+    red, nir = pixels[0].astype(float), pixels[3].astype(float)
+    with np.errstate(invalid="ignore"):
+        index = np.where(red + nir > 0, (nir - red) / (nir + red), np.nan)
+
+    expected = direct_attributes(
+        band(made / "regions.tif"), pixels, index[None], pixel_size(open_scene(made / "scene.tif").geobox)
+    )
+
+    assert found["pixels"].tolist() == expected.pixels.tolist()
+    for name, values in (("area", expected.area), ("perimeter", expected.perimeter)):
+        np.testing.assert_allclose(found[name], values, rtol=1e-12)
+    np.testing.assert_allclose(found["compactness"], expected.compactness, rtol=1e-12)
+    np.testing.assert_allclose(found["ndvi_mean"], expected.indices[:, 0], atol=1e-6)
+    for family, table in (
+        ("mean", expected.mean),
+        ("std", expected.std),
+        ("min", expected.low),
+        ("max", expected.high),
+    ):
+        for i in range(4):
+            np.testing.assert_allclose(found[f"{family}_{i + 1}"], table[:, i], rtol=1e-9, atol=1e-9, err_msg=family)
+
+
+def test_confidence_is_the_mean_share_of_the_superpixels_and_0_for_pixels_of_another_class(made):
+    run, regions, classes = RunFolder(made / "labels.run"), band(made / "regions.tif"), band(made / "classes.tif")
+    share = np.zeros(SHAPE)
+    moved = np.zeros(SHAPE, bool)
+    for tile in TileGrid(SHAPE, TILE, 16):
+        at = tile.core.within(open_scene(made / "scene.tif").geobox.window)
+        index, pieces = run.get("map", tile.number)["index"], run.get("pieces", tile.number)
+        moved[at] = pieces["own_classes"][index] != classes[at]
+        share[at] = np.where(moved[at], 0, pieces["own_shares"][index])
+
+    found = layer_of(made / "labels.gpkg").set_index("region")["confidence"]
+
+    assert moved.any()  # some regions were too small
+    means = np.bincount(regions.ravel(), share.ravel()) / np.bincount(regions.ravel())
+    np.testing.assert_allclose(found, means[found.index], atol=1e-6)
+    assert 0 < found.min() < found.max() <= 1
+
+
+def test_layer_of_the_classes_is_the_class_raster_dissolved(made):
+    classes = layer_of(made / "labels.gpkg", "classes")
+    labels = layer_of(made / "labels.gpkg")
+    counts = np.bincount(band(made / "classes.tif").ravel())
+
+    document = json.loads((made / "labels.classes.json").read_text())["classes"]
+    for _, row in classes.iterrows():
+        own = labels[labels["class"] == row["class"]]
+        assert row["pixels"] == counts[row["class"]] == own["pixels"].sum()
+        assert row["geometry"].equals(own.union_all())
+        assert row["geometry"].is_valid
+        assert row["regions"] == len(own)
+        assert (row["name"], row["color"]) == tuple(document[row["class"] - 1][key] for key in ("name", "color"))
+        assert row["mean_4"] == pytest.approx(np.average(own["mean_4"], weights=own["pixels"]))
+    assert classes["share"].sum() == pytest.approx(1)
+    assert classes["area"].sum() == pytest.approx(labels["area"].sum())
+
+
+def test_colour_distance_is_told_in_the_report_and_with_the_classes(made):
+    report, document = (
+        json.loads((made / name).read_text()) for name in ("labels.run/run.json", "labels.classes.json")
+    )
+
+    assert report["color_distance"] == document["color_distance"] >= 10
+
+
+def test_only_the_attributes_that_are_wanted_are_in_the_layer(geoseg_tile, make_raster, tmp_path):
+    ended = geoseg_tile(make_raster(fields()), "--attributes", "basic, mean_*,max_2", "--out", tmp_path / "a.parquet")
+
+    assert ended.code == 0, ended.text
+    assert list(geopandas.read_parquet(tmp_path / "a.parquet").columns) == [
+        "region", "class", "color", "pixels", "area", "perimeter", "mean_1", "mean_2", "mean_3", "max_2", "geometry",
+    ]  # fmt: skip
+    beside = {path.name for path in tmp_path.iterdir()}
+    assert beside == {"a.parquet", "a.qml", "a.regions.qml", "a.classes.json", "a.run", "scene.tif"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--attributes", "area,perimetr"), "no attribute 'perimetr'; the nearest one is perimeter"),
+        (("--attributes", "ndvi_mean"), "give --red and --nir"),
+        (("--red", 1), "give --nir too"),
+        (("--class-layer", "--out", "labels.fgb"), "leave out --class-layer"),
+    ],
+)
+def test_what_the_layer_cannot_have_is_told_before_the_work(geoseg_tile, make_raster, tmp_path, options, message):
+    scene = make_raster(fields())
+
+    ended = geoseg_tile(scene, *(tmp_path / one if one == "labels.fgb" else one for one in options))
+
+    assert ended.code == 1
+    assert message in ended.text
+    assert len(ended.lines) == 1
+    assert list(tmp_path.iterdir()) == [scene]
+
+
+def test_red_and_nir_from_the_command_line_give_ndvi(geoseg_tile, make_raster, tmp_path):
+    ended = geoseg_tile(make_raster(fields()), "--red", 3, "--nir", 1, "--attributes", "ndvi_mean,mean")
+
+    layer = layer_of(tmp_path / "labels.gpkg")
+    assert ended.code == 0, ended.text
+    of_means = (layer["mean_1"] - layer["mean_3"]) / (layer["mean_1"] + layer["mean_3"])
+    np.testing.assert_allclose(layer["ndvi_mean"], of_means, atol=0.02)  # the fields are even
+
+
+def test_run_that_was_finished_without_the_class_layer_does_not_pass_for_one_with_it(
+    geoseg_tile, make_raster, tmp_path
+):
+    scene = make_raster(fields())
+    assert geoseg_tile(scene).code == 0
+
+    asked = geoseg_tile(scene, "--resume", "--class-layer")
+    anew = geoseg_tile(scene, "--overwrite", "--class-layer")
+    again = geoseg_tile(scene, "--resume", "--class-layer")
+
+    assert (asked.code, anew.code, again.code) == (1, 0, 0)
+    assert "labels.gpkg exists" in asked.text
+    assert "nothing is left to do" in again.text
+    assert len(layer_of(tmp_path / "labels.gpkg", "classes")) > 1
+
+
+def test_result_named_like_a_style_of_the_polygons_is_refused(tmp_path):
+    for raster in ("labels.tif", "labels.regions.tif"):
+        with pytest.raises(OutputError, match="same name"):
+            Outputs(tmp_path / "labels.fgb", class_raster=tmp_path / raster).check([], overwrite=False)
+    Outputs(tmp_path / "labels.gpkg", class_raster=tmp_path / "labels.regions.tif").check([], overwrite=False)
+
+
+def test_class_layer_beside_anything_but_a_geopackage_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no place for a second layer"):
+        Outputs(tmp_path / "labels.parquet", class_layer=True).check([], overwrite=False)
