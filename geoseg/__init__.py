@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geoseg.config import Config, load_config
-    from geoseg.pipeline import segment_scene
+    from geoseg.labelraster import LabelInput
+    from geoseg.pipeline import outline_labels, segment_scene
     from geoseg.results import Outputs, Result
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "Outputs", "Result", "load_config", "segment_scene"]
+__all__ = ["Config", "LabelInput", "Outputs", "Result", "load_config", "outline_labels", "segment_scene"]
 
 _HOMES = {
     "Config": "geoseg.config",
     "load_config": "geoseg.config",
+    "LabelInput": "geoseg.labelraster",
+    "outline_labels": "geoseg.pipeline",
     "segment_scene": "geoseg.pipeline",
     "Outputs": "geoseg.results",
     "Result": "geoseg.results",

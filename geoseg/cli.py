@@ -99,7 +99,6 @@ _POLYGON_OPTIONS = _grouped(
 )
 _DEVICE_OPTION = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 _WORK_OPTIONS = _grouped(
-    _DEVICE_OPTION,
     click.option("--workers", type=int, help="Processes; 0 = all in this one.  [default: one per core]"),
     click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs already."),
     click.option("--scheduler-file", type=click.Path(), help="The file that such a scheduler has written."),
@@ -126,6 +125,7 @@ _TALK_OPTIONS = _grouped(
 @_MODEL_OPTIONS
 @_POLYGON_OPTIONS
 @_METHOD_OPTIONS
+@_DEVICE_OPTION
 @_WORK_OPTIONS
 @_TALK_OPTIONS
 def tile(scene: str, **options: Any) -> int:
@@ -133,11 +133,9 @@ def tile(scene: str, **options: Any) -> int:
 
     Exit codes: 0 done; 1 you can fix it, one line says how; 2 usage; 3 done, but some tiles failed.
     """
-    from geoseg.cluster import ClusterOptions
     from geoseg.pipeline import segment_scene
     from geoseg.results import Outputs
     from geoseg.show import show
-    from geoseg.work import RunOptions
 
     with show(quiet=options["quiet"]) as progress:
         _start_log(options)  # in here, so that its lines do not break the bars
@@ -145,10 +143,64 @@ def tile(scene: str, **options: Any) -> int:
             scene,
             Outputs(options["out"], options["class_raster"], options["region_raster"], options["save_model"]),
             _config(options),
-            options=RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__}),
-            cluster=ClusterOptions(
-                **{name: options[name] for name in ("workers", "scheduler", "scheduler_file", "dashboard")}
-            ),
+            options=_run_options(options),
+            cluster=_cluster_options(options),
+            progress=progress,
+        )
+        progress.summary(result)
+    return EXIT_TILES_FAILED if result.failed else EXIT_DONE
+
+
+@commands.command()
+@click.argument("labels")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
+@click.option("--values", metavar="RASTER", help="Tell its mean and spread in each region; on the same grid.")
+@click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
+@click.option("--band", type=int, help="The band of LABELS that holds them.  [default: the only one]")
+@click.option(
+    "--nodata",
+    metavar="N|none",
+    default="file",
+    help="The number that is no label; none = all are.  [default: as the file says]",
+)
+@click.option("--bands", metavar="N,N,…", help="Bands of the values, from 1.  [default: all but alpha]")
+@click.option("--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data.")
+@click.option("--min-pixels", type=int, default=0, show_default=True, help="Smaller regions go to a neighbour.")
+@click.option(
+    "--simplify", type=float, default=0, show_default=True, help="Tolerance of the borders in pixels, 0 = none."
+)
+@click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]")
+@_WORK_OPTIONS
+@_TALK_OPTIONS
+def outline(labels: str, **options: Any) -> int:
+    """Outline LABELS, a raster of whole numbers from any program, as a styled layer of polygons.
+
+    One polygon for each connected piece of one label; pixels that touch at a corner only are not connected. What is
+    no data the file says, by its nodata value or a mask; 0 is a label like any other unless the file or --nodata 0 says
+    it is none.
+
+    Exit codes: 0 done; 1 you can fix it, one line says how; 2 usage; 3 done, but some tiles failed.
+    """
+    from geoseg.config import load_config
+    from geoseg.labelraster import LabelInput
+    from geoseg.pipeline import outline_labels
+    from geoseg.results import Outputs
+    from geoseg.show import show
+
+    config = load_config(
+        bands=_whole_numbers(options["bands"], "--bands", "4,3,2"),
+        tiles__size=options["tile_size"],
+        polygons__min_pixels=options["min_pixels"],
+        polygons__simplify=options["simplify"],
+    )
+    with show(quiet=options["quiet"]) as progress:
+        _start_log(options)
+        result = outline_labels(
+            LabelInput(labels, options["values"], options["band"], _nodata(options["nodata"])),
+            Outputs(options["out"], region_raster=options["region_raster"]),
+            config,
+            options=_run_options(options),
+            cluster=_cluster_options(options),
             progress=progress,
         )
         progress.summary(result)
@@ -254,6 +306,28 @@ def evaluate(classes: str, reference: str, tile_: int, report: str | None, **opt
     if target is not None:
         write_report(target, evaluation, overwrite=overwrite)
     return EXIT_DONE
+
+
+def _run_options(options: dict[str, Any]) -> Any:
+    from geoseg.work import RunOptions
+
+    return RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__ if name in options})
+
+
+def _cluster_options(options: dict[str, Any]) -> Any:
+    from geoseg.cluster import ClusterOptions
+
+    names = ("workers", "scheduler", "scheduler_file", "dashboard")
+    return ClusterOptions(**{name: options[name] for name in names})
+
+
+def _nodata(text: str) -> Any:
+    if text in ("file", "none"):
+        return text
+    if not text.strip().removeprefix("-").isdecimal():
+        message = f"{text!r} is no label; write a whole number such as 0, or none."
+        raise click.BadParameter(message, param_hint="--nodata")
+    return int(text)
 
 
 def _config(options: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from geoseg.polygons.write import SUFFIXES, FailedTile, Layer, check_output, lab
 from geoseg.provenance import versions
 from geoseg.runs import read_report, write_report
 from geoseg.segment.harmonize import Harmony
-from geoseg.tile_steps import Job, class_looks
+from geoseg.tile_steps import Job, MapJob, class_looks
 
 if TYPE_CHECKING:
     from geoseg.work import Work  # it imports this module
@@ -39,23 +39,27 @@ _ROWS_PER_BATCH = 20_000  # some MB of polygons on their way to the file
 class Outputs:
     """Where the results go.
 
-    What the classes are is always told beside the polygons, in a file named after them: labels.classes.json.
+    What the classes of a scene are is told beside the polygons, in a file named after them: labels.classes.json.
 
     Parameters
     ----------
     polygons : .gpkg, .fgb or .parquet
     class_raster, region_raster : .tif, or None where they are not wanted
     model : .geoseg, what the run has learned, to segment other scenes; or None
+    class_file : whether there is a file that tells what the classes are
     """
 
     polygons: Path
     class_raster: Path | None = None
     region_raster: Path | None = None
     model: Path | None = None
+    class_file: bool = True
 
     @property
-    def classes(self) -> Path:
+    def classes(self) -> Path | None:
         """What the classes are and how they are joined."""
+        if not self.class_file:
+            return None
         return self.polygons.parent / f"{self.polygons.stem}.classes.json"
 
     @property
@@ -83,7 +87,8 @@ class Outputs:
         if len({path.resolve() for path in self.paths} | set(beside)) < len(self.paths) + len(beside):
             raise OutputError("two results have the same name, or their .qml styles would; name each differently.")
         check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
-        check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
+        if self.classes is not None:
+            check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
         for path in self._rasters:
             check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
         if self.model is not None:
@@ -110,40 +115,57 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Content:
-    """What the writers need to know of the regions."""
+class Content:
+    """What the writers need to know of the regions.
 
-    job: Job
+    Parameters
+    ----------
+    tiles : numbers of those that did not fail, ascending
+    legend : what each class looks like and is called
+    columns : of the layer, one row for each region
+    """
+
+    job: MapJob
     tiles: list[int]
     regions: Regions
     legend: Legend
     layer: Layer
     columns: dict[str, NDArray[Any]]
-    classes: Classes
 
 
 def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: Work) -> Result:
     """Write all results, then the report; only then remove the work of the steps."""
-    content = _content(job, harmony, regions, work)
+    content, classes = _content(job, harmony, regions, work)
     with work.timed("write", len(outputs.paths)):
-        _write_polygons(content, outputs, work)
-        if outputs.class_raster:
-            lookup = np.concatenate([[0], regions.classes])
-            cores = _cores(content, lookup)
-            write_class_raster(outputs.class_raster, job.scene.geobox, cores, content.legend, overwrite=True)
-        if outputs.region_raster:
-            cores = _cores(content, np.arange(len(regions) + 1))
-            write_region_raster(outputs.region_raster, job.scene.geobox, cores, overwrite=True)
+        write_maps(content, outputs, work)
         if outputs.model:
             save_model(outputs.model, _model(job, harmony), overwrite=True)
-        write_classes(outputs.classes, class_document(content.classes, _about(job)), overwrite=True)
+        if outputs.classes:
+            write_classes(outputs.classes, class_document(classes, _about(job)), overwrite=True)
         work.progress.advance(len(outputs.paths))
+    return finish(content, outputs, work, _tree(harmony))
+
+
+def write_maps(content: Content, outputs: Outputs, work: Work) -> None:
+    """Write the polygons and the rasters that are wanted."""
+    geobox = content.job.scene.geobox
+    _write_polygons(content, outputs, work)
+    if outputs.class_raster:
+        cores = _cores(content, np.concatenate([[0], content.regions.classes]))
+        write_class_raster(outputs.class_raster, geobox, cores, content.legend, overwrite=True)
+    if outputs.region_raster:
+        cores = _cores(content, np.arange(len(content.regions) + 1))
+        write_region_raster(outputs.region_raster, geobox, cores, overwrite=True)
+
+
+def finish(content: Content, outputs: Outputs, work: Work, about: dict[str, Any]) -> Result:
+    """Write the report, with `about` in it, and remove the work of the steps."""
     drawn = content.columns["pixels"] > 0
-    n_classes = len(np.unique(regions.classes[drawn]))
+    n_classes = len(np.unique(content.regions.classes[drawn]))
     result = Result(outputs, int(drawn.sum()), n_classes, dict(work.failed), dict(work.seconds))
-    write_report(job.run, _report(result, harmony, work))
+    write_report(work.run, _report(result, work) | about)
     if not work.options.keep and not work.failed:  # after a failure --resume shall not make everything anew
-        job.run.clean()
+        work.run.clean()
     return result
 
 
@@ -166,15 +188,14 @@ def class_colours(job: Job, looks: NDArray[np.float64]) -> NDArray[np.uint8]:
     return distinct(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
 
 
-def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Content:
+def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> tuple[Content, Classes]:
     class_of_fine = harmony.classes(job.config.harmonize.classes)
     n_classes = int(class_of_fine.max())
     tree = harmony.tree.above(n_classes)
     levels = levels_of(tree)
     pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
     legend = Legend.of_classes(class_colours(job, class_looks(harmony, class_of_fine)[1:]), pixels)
-    sums = ((_sums(job, tile), regions.of_tile(tile)[1:]) for tile in work.tiles)
-    total = attributes.combine(sums, len(regions))
+    total = combined(job, "sums", work.tiles, regions)
     names = np.array([*legend.hexes])
     columns: dict[str, NDArray[Any]] = {
         "region": np.arange(1, len(regions) + 1),
@@ -186,7 +207,7 @@ def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Conte
     fields = label_fields(bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes)
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
     classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
-    return _Content(job, work.tiles, regions, legend, layer, columns, classes)
+    return Content(job, work.tiles, regions, legend, layer, columns), classes
 
 
 def _about(job: Job) -> dict[str, Any]:
@@ -201,7 +222,7 @@ def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
     )
 
 
-def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
+def _write_polygons(content: Content, outputs: Outputs, work: Work) -> None:
     geobox = content.job.scene.geobox
     failed = [
         FailedTile(number, text, _on_map(shapely.box(*_corners(content.job, number)), geobox))
@@ -217,7 +238,7 @@ def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
     )
 
 
-def _batches(content: _Content) -> Iterator[pa.RecordBatch]:
+def _batches(content: Content) -> Iterator[pa.RecordBatch]:
     """Yield rows: first the polygons inside of tiles, tile by tile, then those that touch a tile line."""
     waiting: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
     at_lines: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
@@ -240,21 +261,21 @@ def _batches(content: _Content) -> Iterator[pa.RecordBatch]:
     yield _batch(content, [*waiting, (smoothed, numbers)])
 
 
-def _batch(content: _Content, parts: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> pa.RecordBatch:
+def _batch(content: Content, parts: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> pa.RecordBatch:
     polygons, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
     rows = numbers - 1
     columns = {name: column[rows] for name, column in content.columns.items()}
     return content.layer.batch(columns, _on_map(polygons, content.job.scene.geobox))
 
 
-def _outlines(job: Job, tile: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _outlines(job: MapJob, tile: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     arrays = job.run.get("outlines", tile)
     offsets = (arrays["rings"], arrays["parts"])
     polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, arrays["coords"], offsets)
     return np.asarray(polygons), arrays["regions"]
 
 
-def _touch_lines(job: Job, tile: int, polygons: NDArray[Any]) -> NDArray[np.bool_]:
+def _touch_lines(job: MapJob, tile: int, polygons: NDArray[Any]) -> NDArray[np.bool_]:
     left, top, right, bottom = shapely.bounds(polygons).reshape(-1, 4).T
     core = job.tiles.tile(tile).core
     return np.asarray(
@@ -273,16 +294,18 @@ def _on_map(polygons: Any, geobox: GeoBox) -> Any:
     return shapely.transform(polygons, place)
 
 
-def _corners(job: Job, tile: int) -> tuple[int, int, int, int]:
+def _corners(job: MapJob, tile: int) -> tuple[int, int, int, int]:
     core = job.tiles.tile(tile).core
     return core.col_off, core.row_off, core.col_end, core.row_end
 
 
-def _sums(job: Job, tile: int) -> Sums:
-    return Sums.from_arrays(job.run.get("sums", tile))
+def combined(job: MapJob, product: str, tiles: Sequence[int], regions: Regions) -> Sums:
+    """Add up what the tiles found of their pieces to what is known of the regions."""
+    tables = ((Sums.from_arrays(job.run.get(product, tile)), regions.of_tile(tile)[1:]) for tile in tiles)
+    return attributes.combine(tables, len(regions))
 
 
-def _cores(content: _Content, lookup: NDArray[Any]) -> Iterator[tuple[Window, NDArray[Any]]]:
+def _cores(content: Content, lookup: NDArray[Any]) -> Iterator[tuple[Window, NDArray[Any]]]:
     """Yield the cores with what `lookup` says of each region number."""
     for tile in content.tiles:
         pieces = content.job.run.get("pieces", tile)["map"]
@@ -294,7 +317,7 @@ def _model(job: Job, harmony: Harmony) -> Model:
     return Model(job.config, survey, job.run.get("scene", "network"), harmony, Origin.of(job.scene))
 
 
-def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:
+def _report(result: Result, work: Work) -> dict[str, Any]:
     worked = set(work.tiles)
     states = [
         "done" if i in worked else "failed" if i in work.failed else "outside" for i in range(len(work.job.tiles))
@@ -309,11 +332,11 @@ def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:
         "outputs": [str(path) for path in result.outputs.paths],
         "n_regions": result.n_regions,
         "n_classes": result.n_classes,
-        "tree": {
-            "n_fine": harmony.tree.n_fine,
-            "merges": harmony.tree.merges.tolist(),
-            "costs": harmony.tree.costs.tolist(),
-            "auto": harmony.n_classes,
-        },
         "seconds": result.seconds,
     }
+
+
+def _tree(harmony: Harmony) -> dict[str, Any]:
+    tree = harmony.tree
+    merges, costs = tree.merges.tolist(), tree.costs.tolist()
+    return {"tree": {"n_fine": tree.n_fine, "merges": merges, "costs": costs, "auto": harmony.n_classes}}

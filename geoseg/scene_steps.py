@@ -25,7 +25,7 @@ from geoseg.segment.classtree import NATURAL
 from geoseg.segment.harmonize import Harmony
 from geoseg.segment.votes import Ground
 from geoseg.survey import Survey, crop_looks, fit_stretch, survey
-from geoseg.tile_steps import Job, class_looks, ground_of, votes_of
+from geoseg.tile_steps import Job, MapJob, class_looks, ground_of, votes_of
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
 
@@ -115,11 +115,31 @@ def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
     """Join the pieces of all tiles to regions, and tell each tile what its pieces and its surroundings belong to."""
     harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
     looks = class_looks(harmony, harmony.classes(job.config.harmonize.classes))
+    return join_pieces(job, tiles, tables_of(job, tiles), looks)
+
+
+def tables_of(job: MapJob, tiles: Sequence[int]) -> list[Pieces]:
+    """Return the pieces of every tile of the scene; none of those that are not among `tiles`."""
     known = set(tiles)
-    tables = [_pieces(job, tile.number) if tile.number in known else regions.no_pieces(tile.core) for tile in job.tiles]
+    return [
+        Pieces.from_arrays(job.run.get("pieces", tile.number)) if tile.number in known else regions.no_pieces(tile.core)
+        for tile in job.tiles
+    ]
+
+
+def join_pieces(
+    job: MapJob, tiles: Sequence[int], tables: Sequence[Pieces], looks: NDArray[np.float64]
+) -> regions.Regions:
+    """Join pieces to regions, and tell each of `tiles` what its pieces and its surroundings belong to.
+
+    Parameters
+    ----------
+    tables : of every tile of the scene
+    looks : (class + 1, look) float64, as `regions.join` takes them
+    """
     joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, looks=looks)
     if job.run.has_json("labelled") and job.run.get_json("labelled") != list(tiles):
-        job.run.remove_steps("regions", "sums", "outlines")
+        job.run.remove_steps("regions", "sums", "values", "outlines")
     job.run.put_json("labelled", list(tiles))
     finished = job.run.finished("regions")
     for tile in tiles:
@@ -156,7 +176,3 @@ def _symmetric(blocks: dict[tuple[int, int], sparse.coo_array], n_tiles: int, n_
         (np.concatenate([[0.0], *values]), (np.concatenate([[0], *rows]), np.concatenate([[0], *cols]))), shape=(n, n)
     )
     return sparse.csr_array(half + half.T)
-
-
-def _pieces(job: Job, number: int) -> Pieces:
-    return Pieces.from_arrays(job.run.get("pieces", number))

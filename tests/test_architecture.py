@@ -19,7 +19,7 @@ MODULES = {
 FLOORS = (
     ("geoseg", "geoseg.config", "geoseg.errors"),
     ("geoseg.grid", "geoseg.progress"),
-    ("geoseg.raster", "geoseg.aoi", "geoseg.vrt"),
+    ("geoseg.raster", "geoseg.labelraster", "geoseg.aoi", "geoseg.vrt"),
     (
         "geoseg.segment",
         "geoseg.polygons",
@@ -30,7 +30,15 @@ FLOORS = (
         "geoseg.survey",
         "geoseg.model",
     ),
-    ("geoseg.work", "geoseg.results", "geoseg.scene_steps", "geoseg.tile_steps"),
+    (
+        "geoseg.work",
+        "geoseg.labelwork",
+        "geoseg.results",
+        "geoseg.labelresults",
+        "geoseg.scene_steps",
+        "geoseg.tile_steps",
+        "geoseg.label_steps",
+    ),
     ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
     ("geoseg.cli", "geoseg.__main__"),
 )

@@ -84,7 +84,7 @@ class Layer:
 
         Parameters
         ----------
-        columns : one (n,) array for each field; others are left out
+        columns : one (n,) array for each field; others are left out, and NaN is null
         polygons : (n,) shapely polygons in coordinates of the CRS
 
         Raises
@@ -95,7 +95,7 @@ class Layer:
         if (shapely.get_type_id(polygons) != _POLYGON).any():
             raise OutputError(f"Layer {self.name} takes polygons only; this is a fault of geoseg, please report it.")
         try:
-            arrays = [pa.array(columns[field.name], field.type) for field in self.fields]
+            arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in self.fields]
         except pa.ArrowInvalid as err:
             raise OutputError(f"Layer {self.name} cannot hold these columns: {err}") from err
         return pa.record_batch([*arrays, pa.array(shapely.to_wkb(polygons), pa.binary())], schema=self.schema)
