@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.grid import TileGrid, Window
 from geoseg.labelraster import LabelRaster, read_labels
+from geoseg.map_steps import draw_outlines, framed_pieces, join_pieces, tables_of
 from geoseg.polygons import attributes, labels, regions
 from geoseg.polygons.labels import Looks
 from geoseg.raster import Scene, read
 from geoseg.runs import RunFolder
-from geoseg.scene_steps import join_pieces, tables_of
-from geoseg.tile_steps import draw_outlines, framed_pieces
 
 
 @dataclass(frozen=True)

@@ -16,23 +16,25 @@ from numpy.typing import NDArray
 from geoseg import __version__
 from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
+from geoseg.map_steps import MapJob
 from geoseg.model import MODEL_SUFFIXES, Model, Origin, save_model
 from geoseg.polygons import attributes, simplify
 from geoseg.polygons.attributes import Sums
 from geoseg.polygons.classes import CLASSES_SUFFIXES, Classes, class_document, levels_of, write_classes
 from geoseg.polygons.cog import RASTER_SUFFIXES, write_class_raster, write_region_raster
+from geoseg.polygons.ragged import Ragged
 from geoseg.polygons.regions import Regions
 from geoseg.polygons.style import Legend, distinct, polygon_qml
 from geoseg.polygons.write import SUFFIXES, FailedTile, Layer, check_output, label_fields, write_polygons
 from geoseg.provenance import versions
 from geoseg.runs import read_report, write_report
 from geoseg.segment.harmonize import Harmony
-from geoseg.tile_steps import Job, MapJob, class_looks
+from geoseg.tile_steps import Job, class_looks
 
 if TYPE_CHECKING:
     from geoseg.work import Work  # it imports this module
 
-_ROWS_PER_BATCH = 20_000  # some MB of polygons on their way to the file
+_ROWS, _BYTES = 20_000, 2**26  # of polygons on their way to the file, which are held at a time
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
 def _write_polygons(content: Content, outputs: Outputs, work: Work) -> None:
     geobox = content.job.scene.geobox
     failed = [
-        FailedTile(number, text, _on_map(shapely.box(*_corners(content.job, number)), geobox))
+        FailedTile(number, text, shapely.polygons(_place(_corners(content.job, number), geobox)))
         for number, text in sorted(work.failed.items())
     ]
     write_polygons(
@@ -240,17 +242,19 @@ def _write_polygons(content: Content, outputs: Outputs, work: Work) -> None:
 
 def _batches(content: Content) -> Iterator[pa.RecordBatch]:
     """Yield rows: first the polygons inside of tiles, tile by tile, then those that touch a tile line."""
-    waiting: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
+    waiting: list[tuple[pa.Array, NDArray[np.int64]]] = []
     at_lines: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
     for tile in content.tiles:
-        polygons, numbers = _outlines(content.job, tile)
-        touching = _touch_lines(content.job, tile, polygons)
-        at_lines.append((polygons[touching], numbers[touching]))
-        waiting.append((polygons[~touching], numbers[~touching]))
-        if sum(len(rows) for _, rows in waiting) >= _ROWS_PER_BATCH:
+        arrays = content.job.run.get("outlines", tile)
+        outlines, numbers = Ragged.from_arrays(arrays), arrays["regions"]
+        touching = outlines.touching(content.job.tiles.tile(tile).core)
+        at_lines.append((outlines.chosen(touching).polygons(), numbers[touching]))
+        waiting.append((_on_map(outlines.chosen(~touching), content).to_wkb(), numbers[~touching]))
+        if sum(len(rows) for _, rows in waiting) >= _ROWS or sum(wkb.nbytes for wkb, _ in waiting) >= _BYTES:
             yield _batch(content, waiting)
             waiting = []
     polygons, numbers = simplify.join(*(np.concatenate(parts) for parts in zip(*at_lines, strict=True)))
+    del at_lines
     grid = content.job.tiles
     cols = [grid.tile(col).core.col_off for col in range(1, grid.n_cols)]
     rows = [grid.tile(row * grid.n_cols).core.row_off for row in range(1, grid.n_rows)]
@@ -258,45 +262,33 @@ def _batches(content: Content) -> Iterator[pa.RecordBatch]:
     smoothed = simplify.resimplify(
         polygons, tolerance=options.simplify, min_area=options.min_pixels, cols=cols, rows=rows
     )
-    yield _batch(content, [*waiting, (smoothed, numbers)])
+    del polygons
+    yield _batch(content, waiting)
+    for first in range(0, len(smoothed), _ROWS):
+        part = slice(first, first + _ROWS)
+        yield _batch(content, [(_on_map(Ragged.of(smoothed[part]), content).to_wkb(), numbers[part])])
 
 
-def _batch(content: Content, parts: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> pa.RecordBatch:
-    polygons, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
-    rows = numbers - 1
-    columns = {name: column[rows] for name, column in content.columns.items()}
-    return content.layer.batch(columns, _on_map(polygons, content.job.scene.geobox))
+def _batch(content: Content, parts: list[tuple[pa.Array, NDArray[np.int64]]]) -> pa.RecordBatch:
+    wkb = pa.concat_arrays([wkb for wkb, _ in parts]) if parts else pa.array([], pa.binary())
+    rows = np.concatenate([np.empty(0, np.int64), *(numbers for _, numbers in parts)]) - 1
+    return content.layer.batch({name: column[rows] for name, column in content.columns.items()}, wkb)
 
 
-def _outlines(job: MapJob, tile: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    arrays = job.run.get("outlines", tile)
-    offsets = (arrays["rings"], arrays["parts"])
-    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, arrays["coords"], offsets)
-    return np.asarray(polygons), arrays["regions"]
-
-
-def _touch_lines(job: MapJob, tile: int, polygons: NDArray[Any]) -> NDArray[np.bool_]:
-    left, top, right, bottom = shapely.bounds(polygons).reshape(-1, 4).T
-    core = job.tiles.tile(tile).core
-    return np.asarray(
-        (left == core.col_off) | (top == core.row_off) | (right == core.col_end) | (bottom == core.row_end)
-    )
-
-
-def _on_map(polygons: Any, geobox: GeoBox) -> Any:
+def _on_map(outlines: Ragged, content: Content) -> Ragged:
     """Move polygons from pixel corners (col, row) to the CRS; equal corners stay equal to the last bit."""
+    return replace(outlines, coords=_place(outlines.coords, content.job.scene.geobox))
+
+
+def _place(coords: NDArray[np.float64], geobox: GeoBox) -> NDArray[np.float64]:
     a, b, c, d, e, f = list(geobox.transform)[:6]
-
-    def place(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = xy.T
-        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
-
-    return shapely.transform(polygons, place)
+    x, y = coords.T
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
-def _corners(job: MapJob, tile: int) -> tuple[int, int, int, int]:
+def _corners(job: MapJob, tile: int) -> NDArray[np.float64]:
     core = job.tiles.tile(tile).core
-    return core.col_off, core.row_off, core.col_end, core.row_end
+    return shapely.get_coordinates(shapely.box(core.col_off, core.row_off, core.col_end, core.row_end))
 
 
 def combined(job: MapJob, product: str, tiles: Sequence[int], regions: Regions) -> Sums:

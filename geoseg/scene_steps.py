@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from geoseg import map_steps
 from geoseg.config import Config
 from geoseg.grid import TileGrid, Window
 from geoseg.model import Model
-from geoseg.polygons import regions
-from geoseg.polygons.regions import Pieces
+from geoseg.polygons.regions import Regions
 from geoseg.raster import Scene
 from geoseg.runs import RunFolder
 from geoseg.segment import channels, codebook, harmonize, superpixels, translate
@@ -25,7 +25,7 @@ from geoseg.segment.classtree import NATURAL
 from geoseg.segment.harmonize import Harmony
 from geoseg.segment.votes import Ground
 from geoseg.survey import Survey, crop_looks, fit_stretch, survey
-from geoseg.tile_steps import Job, MapJob, class_looks, ground_of, votes_of
+from geoseg.tile_steps import Job, class_looks, ground_of, votes_of
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
 
@@ -111,42 +111,11 @@ def classes_of(job: Job, sample: list[Ground]) -> Harmony:
     return codebook.find_codebook(sample, n_classes=n_colours, n_bands=n_bands, seed=job.config.seed)
 
 
-def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
+def join_regions(job: Job, tiles: Sequence[int]) -> Regions:
     """Join the pieces of all tiles to regions, and tell each tile what its pieces and its surroundings belong to."""
     harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
     looks = class_looks(harmony, harmony.classes(job.config.harmonize.classes))
-    return join_pieces(job, tiles, tables_of(job, tiles), looks)
-
-
-def tables_of(job: MapJob, tiles: Sequence[int]) -> list[Pieces]:
-    """Return the pieces of every tile of the scene; none of those that are not among `tiles`."""
-    known = set(tiles)
-    return [
-        Pieces.from_arrays(job.run.get("pieces", tile.number)) if tile.number in known else regions.no_pieces(tile.core)
-        for tile in job.tiles
-    ]
-
-
-def join_pieces(
-    job: MapJob, tiles: Sequence[int], tables: Sequence[Pieces], looks: NDArray[np.float64]
-) -> regions.Regions:
-    """Join pieces to regions, and tell each of `tiles` what its pieces and its surroundings belong to.
-
-    Parameters
-    ----------
-    tables : of every tile of the scene
-    looks : (class + 1, look) float64, as `regions.join` takes them
-    """
-    joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, looks=looks)
-    if job.run.has_json("labelled") and job.run.get_json("labelled") != list(tiles):
-        job.run.remove_steps("regions", "sums", "values", "outlines")
-    job.run.put_json("labelled", list(tiles))
-    finished = job.run.finished("regions")
-    for tile in tiles:
-        if tile not in finished:
-            surroundings = regions.surroundings(tables, joined, job.tiles, tile)
-            job.run.put("regions", tile, {"lookup": joined.of_tile(tile), **surroundings._asdict()})
-    return joined
+    return map_steps.join_pieces(job, tiles, map_steps.tables_of(job, tiles), looks)
 
 
 def _layers_and_labels(job: Job, window: Window) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
+from geoseg import map_steps
 from geoseg.config import Config
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.polygons import attributes, outline, regions, simplify
+from geoseg.polygons import attributes, regions
 from geoseg.raster import Scene, read_leniently
 from geoseg.runs import RunFolder
 from geoseg.segment import channels, rag, superpixels, votes
@@ -24,26 +23,6 @@ from geoseg.segment.harmonize import Harmony
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.votes import Ground, Votes
 from geoseg.survey import Survey
-
-
-class MapJob(Protocol):
-    """What the steps from a map of classes to polygons must know, wherever the map comes from."""
-
-    @property
-    def run(self) -> RunFolder:
-        """The run folder."""
-
-    @property
-    def scene(self) -> Scene:
-        """The raster on whose grid the map lies."""
-
-    @property
-    def config(self) -> Config:
-        """What is done."""
-
-    @property
-    def tiles(self) -> TileGrid:
-        """The tiles of the scene."""
 
 
 @dataclass(frozen=True)
@@ -158,39 +137,13 @@ def label_tile(job: Job, number: int) -> None:
 
 def outline_tile(job: Job, number: int) -> None:
     """Draw the outlines of a tile's pieces of regions, and add up their pixels."""
-    found, framed = framed_pieces(job, number)
+    found, framed = map_steps.framed_pieces(job, number)
     core = job.tiles.tile(number).core
     pixels, _ = read_leniently(job.scene, core, core=core)
     size = attributes.pixel_size(job.scene.geobox.cropped(core))
     sums = attributes.sums(found, pixels, regions=framed, size=size, n_pieces=int(found.max(initial=0)))
     job.run.put("sums", number, sums.to_arrays())
-    draw_outlines(job, number, framed)
-
-
-def framed_pieces(job: MapJob, number: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the pieces of a tile's pixels, (y, x), and their regions with one pixel of the neighbours on each side."""
-    found = job.run.get("pieces", number)["map"]
-    around = job.run.get("regions", number)
-    framed = np.zeros((found.shape[0] + 2, found.shape[1] + 2), np.int64)
-    framed[1:-1, 1:-1] = around["lookup"][found]
-    framed[0], framed[-1] = around["above"], around["below"]
-    framed[1:-1, 0], framed[1:-1, -1] = around["left"], around["right"]
-    return found, framed
-
-
-def draw_outlines(job: MapJob, number: int, framed: NDArray[np.int64]) -> None:
-    """Draw the outlines of a tile's pieces of regions."""
-    core = job.tiles.tile(number).core
-    polygons, of_region = outline.outline(framed, offset=(core.col_off, core.row_off))
-    polygons = simplify.simplify(
-        polygons, tolerance=job.config.polygons.simplify, min_area=job.config.polygons.min_pixels
-    )
-    if len(polygons):
-        _, coords, offsets = shapely.to_ragged_array(polygons)
-    else:
-        coords, offsets = np.zeros((0, 2)), (np.zeros(1, np.int64), np.zeros(1, np.int64))
-    rings, parts = offsets
-    job.run.put("outlines", number, {"coords": coords, "rings": rings, "parts": parts, "regions": of_region})
+    map_steps.draw_outlines(job, number, framed)
 
 
 def votes_of(run: RunFolder, number: int) -> Votes:

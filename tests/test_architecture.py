@@ -38,6 +38,7 @@ FLOORS = (
         "geoseg.scene_steps",
         "geoseg.tile_steps",
         "geoseg.label_steps",
+        "geoseg.map_steps",
     ),
     ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
     ("geoseg.cli", "geoseg.__main__"),
