@@ -305,6 +305,18 @@ def test_small_regions_go_to_the_more_alike_where_two_borders_are_equally_long(t
     assert as_set(without["class"], without.geometry) != by_gdal(kinds[classes - 1])
 
 
+def test_likeness_decides_also_for_a_region_over_the_tile_line(tmp_path, outline, make_raster):
+    labels = np.repeat([3, 9, 5], [60, 8, 72])[None]
+    values = np.repeat([10, 90, 100], [60, 8, 72])[None]
+    raster = make_raster(labels[None].astype(np.uint8))
+
+    layer = outlined(
+        tmp_path, outline, raster, "--values", make_raster(values[None].astype(np.uint8), "v.tif"), "--min-pixels", 9
+    )
+
+    assert dict(zip(layer["class"], layer["pixels"], strict=True)) == {3: 60, 5: 80}
+
+
 # --- values -------------------------------------------------------------------------------------------------------
 
 
@@ -557,6 +569,32 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, outline, m
     assert "--resume goes on" in only_line(outline(raster, *options))
     assert outline(raster, *options, "--resume").code == 0
     assert polygons(tmp_path / "out.gpkg").equals(expected)
+
+
+def test_tile_that_failed_and_comes_out_later_has_its_say_in_what_looks_alike(
+    tmp_path, outline, make_raster, monkeypatch
+):
+    labels = np.repeat([3, 9, 5, 9], [30, 8, 27, 75])[None]  # the tile line is at 64
+    values = np.repeat([10, 90, 100, 0], [30, 8, 27, 75])[None]
+    raster = make_raster(labels[None].astype(np.uint8))
+    options = ("--values", make_raster(values[None].astype(np.uint8), "v.tif"), "--min-pixels", 9)
+    whole = label_steps.look_at_tile
+
+    def fails(job, number):
+        if number == 1:
+            raise OSError("the share is gone")
+        whole(job, number)
+
+    monkeypatch.setattr(label_steps, "look_at_tile", fails)
+    ended = outline(raster, *options)
+    assert ended.code == 3
+    assert dict(zip(polygons(tmp_path / "out.gpkg")["class"], [30, 34], strict=True)) == {3: 30, 5: 34}
+    monkeypatch.setattr(label_steps, "look_at_tile", whole)
+
+    assert outline(raster, *options, "--resume").code == 0
+
+    layer = polygons(tmp_path / "out.gpkg")
+    assert dict(zip(layer["class"], layer["pixels"], strict=True)) == {3: 38, 5: 27, 9: 75}
 
 
 def test_run_does_not_go_on_with_other_labels_or_another_no_data(outline, make_raster, monkeypatch):
