@@ -68,11 +68,15 @@ def _unknown_as_nan(of_values: Sums) -> Sums:
 
 
 def _mean_colours(sums: Sums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
-    shown = sums.mean[:, list(values.red_green_blue)]
-    pixels = np.bincount(of_class, sums.pixels, minlength=n)
-    totals = [np.bincount(of_class, sums.pixels * np.nan_to_num(band), minlength=n) for band in shown.T]
+    mean, scatter = (np.nan_to_num(table[:, list(values.red_green_blue)]) for table in (sums.mean, sums.scatter))
+    weights = sums.pixels[:, None]
+    pixels = np.bincount(of_class, sums.pixels, minlength=n).astype(np.int64)
+    totals = [np.bincount(of_class, sums.pixels * band, minlength=n) for band in mean.T]
     means = np.stack(totals, axis=1) / np.where(pixels > 0, pixels, np.nan)[:, None]
-    return ground_colours(means, shown)
+    n_pixels = max(int(pixels.sum()), 1)
+    apart = mean - (weights * mean).sum(axis=0) / n_pixels
+    spread = np.sqrt((scatter + weights * apart**2).sum(axis=0) / n_pixels)
+    return ground_colours(means, pixels, spread)
 
 
 def _hexes(legend: Legend) -> NDArray[Any]:

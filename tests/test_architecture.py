@@ -192,8 +192,9 @@ def _is_inside_a_function(module, name):
         "import geoseg.cli",
         "import sys, geoseg.cli as c; sys.argv = ['geoseg', '--help']\ntry: c.main()\nexcept SystemExit: pass",
         "import sys, geoseg.cli as c; sys.argv = ['geoseg', 'tile', '-h']\ntry: c.main()\nexcept SystemExit: pass",
+        "import sys, geoseg.cli as c; sys.argv = ['geoseg', 'outline', '-h']\ntry: c.main()\nexcept SystemExit: pass",
     ],
-    ids=["import", "import-cli", "help", "tile-help"],
+    ids=["import", "import-cli", "help", "tile-help", "outline-help"],
 )
 def test_start_imports_nothing_heavy(start):
     said = said_by(f"{start}\nimport sys; print('LOADED', *sorted({{name.partition('.')[0] for name in sys.modules}}))")

@@ -88,11 +88,21 @@ def test_colour_of_a_label_depends_on_its_number_alone_and_neighbours_differ():
 
 
 def test_labels_without_values_are_grey_and_the_others_stretched():
-    means = np.array([[0.0, 0, 0], [1000.0, 1000, 1000], [np.nan] * 3])
+    means, pixels = np.array([[0.0, 0, 7], [1000.0, 1000, 7], [np.nan] * 3]), np.array([5, 5, 0])
 
-    assert ground_colours(means, means).tolist() == [[0, 0, 0], [255, 255, 255], [128, 128, 128]]
-    assert ground_colours(means[2:], means[2:]).tolist() == [[128, 128, 128]]
-    assert ground_colours(means[:1], means[:1]).tolist() == [[128, 128, 128]]  # one value has no spread
+    colours = ground_colours(means, pixels, np.array([500.0, 500, 0]))
+
+    assert colours.tolist() == [[0, 0, 128], [255, 255, 128], [128, 128, 128]]  # one value has no spread
+    assert ground_colours(means[2:], pixels[2:], np.zeros(3)).tolist() == [[128, 128, 128]]
+
+
+def test_few_pixels_far_off_do_not_darken_all_others():
+    means = np.array([[100.0] * 3, [140.0] * 3, [60_000.0] * 3])
+
+    colours = ground_colours(means, np.array([10_000, 10_000, 1]), np.full(3, 25.0))
+
+    assert colours[2].tolist() == [255] * 3
+    assert colours[1, 0] - colours[0, 0] > 100
 
 
 def test_palette_goes_over_other_colours_and_names_over_numbers():

@@ -234,6 +234,15 @@ def test_mask_of_the_file_hides_labels(tmp_path, outline, make_raster):
     assert as_set(layer["class"], layer.geometry) == by_gdal(labels, shown)
 
 
+def test_transparent_labels_are_left_out(tmp_path, outline, make_raster):
+    labels, shown = patches(), patches(seed=1, grain=30) > 2
+    pixels = np.stack([labels, shown * 255]).astype(np.uint8)
+
+    layer = outlined(tmp_path, outline, make_raster(pixels, alpha="YES"))
+
+    assert as_set(layer["class"], layer.geometry) == by_gdal(labels, shown)
+
+
 def test_nan_is_no_label(tmp_path, outline, make_raster):
     labels = patches()
     floats = np.where(labels == 2, np.nan, labels - 3).astype(np.float32)
@@ -422,14 +431,9 @@ def test_palette_and_names_of_the_raster_are_kept(tmp_path, outline, make_raster
 def test_labels_have_the_colours_of_the_values(tmp_path, outline, make_raster):
     labels = np.repeat([5, 6, 7], [50, 50, 70]) + np.zeros(SHAPE, int)
     values = np.stack([np.where(labels == label, 200, 20) for label in (5, 6, 7)]).astype(np.uint8)
+    raster = make_raster(labels[None].astype(np.uint8))
 
-    layer = outlined(
-        tmp_path,
-        outline,
-        make_raster(labels[None].astype(np.uint8)),
-        "--values",
-        make_raster(values, "values.tif", photometric="RGB"),
-    )
+    layer = outlined(tmp_path, outline, raster, "--values", make_raster(values, "values.tif", photometric="RGB"))
 
     assert layer.sort_values("class")["color"].tolist() == ["#ff0000", "#00ff00", "#0000ff"]
 

@@ -10,7 +10,7 @@ from skimage.color import hsv2rgb
 
 from geoseg.polygons.style import MAX_CATEGORIES, Legend, distinct
 
-_PERCENTILES = (2.0, 98.0)  # of the regions' means; a stretch to the very ends would be one of the outliers
+_REACH = 2.0  # deviations on each side of the mean; a stretch to the very ends would be one of the outliers
 _GREY = 128
 # Steele, Lea and Flood (2014), splitmix64: neighbours in number get colours that have nothing in common.
 _ADDED, _MULTIPLIED = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -49,20 +49,25 @@ def label_legend(
     return Legend(chosen, tuple(told), values)
 
 
-def ground_colours(means: NDArray[np.float64], of_regions: NDArray[np.float64]) -> NDArray[np.uint8]:
+def ground_colours(
+    means: NDArray[np.float64], pixels: NDArray[np.int64], spread: NDArray[np.float64]
+) -> NDArray[np.uint8]:
     """Return mean values as colours, in one stretch for all; grey where there is no value.
 
     Parameters
     ----------
-    means : (label, 3) float64, red green blue; may be NaN
-    of_regions : (region, 3) float64, which say how the values are spread; may be NaN
+    means : (label, 3) float64, red green blue; NaN where there are no pixels
+    pixels : (label,) int64, those with a value
+    spread : (3,) float64, standard deviation of all of these pixels
     """
-    known = of_regions[np.isfinite(of_regions).all(axis=1)]
-    if not len(known):
+    known = pixels > 0
+    if not known.any():
         return np.full(means.shape, _GREY, np.uint8)
-    low, high = np.percentile(known, _PERCENTILES, axis=0)
+    middle = np.average(means[known], axis=0, weights=pixels[known])
+    low = np.maximum(middle - _REACH * spread, means[known].min(axis=0))
+    high = np.minimum(middle + _REACH * spread, means[known].max(axis=0))
     scaled = (means - low) / np.where(high > low, high - low, np.inf)
-    scaled = np.where(np.isfinite(means) & (high > low), scaled, 0.5)
+    scaled = np.where(known[:, None] & (high > low), scaled, _GREY / 255)
     return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
