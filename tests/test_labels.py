@@ -92,7 +92,7 @@ def test_labels_without_values_are_grey_and_the_others_stretched():
 
     colours = ground_colours(means, pixels, np.array([500.0, 500, 0]))
 
-    assert colours.tolist() == [[0, 0, 128], [255, 255, 128], [128, 128, 128]]  # one value has no spread
+    assert colours.tolist() == [[64, 64, 128], [191, 191, 128], [128, 128, 128]]  # one value has no spread
     assert ground_colours(means[2:], pixels[2:], np.zeros(3)).tolist() == [[128, 128, 128]]
 
 

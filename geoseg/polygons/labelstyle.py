@@ -64,8 +64,7 @@ def ground_colours(
     if not known.any():
         return np.full(means.shape, _GREY, np.uint8)
     middle = np.average(means[known], axis=0, weights=pixels[known])
-    low = np.maximum(middle - _REACH * spread, means[known].min(axis=0))
-    high = np.minimum(middle + _REACH * spread, means[known].max(axis=0))
+    low, high = middle - _REACH * spread, middle + _REACH * spread
     scaled = (means - low) / np.where(high > low, high - low, np.inf)
     scaled = np.where(known[:, None] & (high > low), scaled, _GREY / 255)
     return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
