@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geoseg.config import Config, load_config
+    from geoseg.labelraster import LabelInput
     from geoseg.outputs import Outputs
-    from geoseg.pipeline import segment_scene
+    from geoseg.pipeline import outline_labels, segment_scene
     from geoseg.results import Result
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "Outputs", "Result", "load_config", "segment_scene"]
+__all__ = ["Config", "LabelInput", "Outputs", "Result", "load_config", "outline_labels", "segment_scene"]
 
 _HOMES = {
     "Config": "geoseg.config",
     "load_config": "geoseg.config",
+    "LabelInput": "geoseg.labelraster",
+    "outline_labels": "geoseg.pipeline",
     "segment_scene": "geoseg.pipeline",
     "Outputs": "geoseg.outputs",
     "Result": "geoseg.results",

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from geoseg import __version__
 from geoseg.errors import GeosegError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from geoseg.options import (
+    DEVICE_OPTION,
+    MAX_VERTICES_OPTION,
+    METHOD_OPTIONS,
+    MODEL_OPTIONS,
+    POLYGON_OPTIONS,
+    SMOOTH_OPTION,
+    TALK_OPTIONS,
+    WORK_OPTIONS,
+)
 
 EXIT_DONE, EXIT_FIXABLE, EXIT_USAGE, EXIT_TILES_FAILED = 0, 1, 2, 3
 _INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -44,88 +51,6 @@ def commands() -> None:
     """Cut rasters too large for memory into seamless polygons of look-alike ground, without training data."""
 
 
-def _grouped(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def _classes(text: str) -> int | str:
-    if text == "auto":
-        return text
-    if not text.strip().removeprefix("-").isdecimal():
-        raise click.BadParameter(f"{text!r} is no number of classes; write one such as 12, or auto.")
-    return int(text)
-
-
-_MODEL_OPTIONS = _grouped(
-    click.option(
-        "--model", type=click.Path(path_type=Path), help="Take a kept network and its classes; nothing is learned."
-    ),
-    click.option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of taking the model's."),
-)
-_METHOD_OPTIONS = _grouped(
-    click.option("--config", metavar="NAME|FILE", help="A named configuration or a YAML file; options go over it."),
-    click.option("--bands", metavar="N,N,…", help="Numbers of the bands to use, from 1.  [default: all but alpha]"),
-    click.option(
-        "--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data."
-    ),
-    click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]"),
-    click.option("--halo", type=int, help="Pixels that neighbouring tiles share on each side.  [default: 32]"),
-    click.option(
-        "--method",
-        type=click.Choice(["backprop", "kmeans", "rag"]),
-        help="Learn, or classes from colours alone, of superpixels or of merged regions.  [default: backprop]",
-    ),
-    click.option(
-        "--prior", type=click.Choice(["scene", "none"]), help="One network for all tiles, or each from nothing."
-    ),
-    click.option("--tile-steps", type=int, help="Steps of backprop on each tile.  [default: 0 with --prior scene]"),
-    click.option("--superpixels", type=click.Choice(["felzenszwalb", "slic"]), help="[default: felzenszwalb]"),
-    click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
-    click.option("--min-pixels", type=int, help="Smaller regions go to a neighbour.  [default: 64]"),
-)
-_POLYGON_OPTIONS = _grouped(
-    click.option(
-        "--classes",
-        metavar="N|auto",
-        type=_classes,
-        help="At most this many classes; auto = from 4 to 16, as many as tell the ground apart.  [default: 16]",
-    ),
-    click.option(
-        "--attributes",
-        metavar="NAME,NAME,…",
-        help="Columns beside region, class and color: all, basic, mean, levels, names, patterns.  [default: all]",
-    ),
-    click.option("--red", type=int, help="Number of the red band, for ndvi_mean.  [default: as the scene says]"),
-    click.option("--nir", type=int, help="Number of the near infrared band.  [default: as the scene says]"),
-    click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
-    click.option("--smooth", is_flag=True, default=None, help="Round off the staircase of pixels along borders."),
-    click.option("--max-vertices", type=int, help="Cut larger polygons along tile lines.  [default: none is cut]"),
-)
-_DEVICE_OPTION = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-_WORK_OPTIONS = _grouped(
-    _DEVICE_OPTION,
-    click.option("--workers", type=int, help="Processes; 0 = all in this one.  [default: one per core]"),
-    click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs already."),
-    click.option("--scheduler-file", type=click.Path(), help="The file that such a scheduler has written."),
-    click.option("--dashboard", is_flag=True, help="Show Dask's dashboard on this machine."),
-    click.option(
-        "--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: OUT with the ending .run]"
-    ),
-    click.option("--resume", is_flag=True, help="Go on with what the run folder holds."),
-    click.option("--overwrite", is_flag=True, help="Replace earlier results."),
-    click.option("--keep", is_flag=True, help="Leave the work of all steps in the run folder."),
-)
-_TALK_OPTIONS = _grouped(
-    click.option("-v", "--verbose", is_flag=True, help="Say more, with the cause of every failure."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-)
-
-
 @commands.command()
 @click.argument("scene")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
@@ -133,21 +58,20 @@ _TALK_OPTIONS = _grouped(
 @click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
 @click.option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg.")
 @click.option("--save-model", type=click.Path(path_type=Path), help="Also keep the network and its classes: .geoseg.")
-@_MODEL_OPTIONS
-@_POLYGON_OPTIONS
-@_METHOD_OPTIONS
-@_WORK_OPTIONS
-@_TALK_OPTIONS
+@MODEL_OPTIONS
+@POLYGON_OPTIONS
+@METHOD_OPTIONS
+@DEVICE_OPTION
+@WORK_OPTIONS
+@TALK_OPTIONS
 def tile(scene: str, **options: Any) -> int:
     """Segment SCENE, a GeoTIFF of any size, and write a styled layer of polygons.
 
     Exit codes: 0 done; 1 you can fix it, one line says how; 2 usage; 3 done, but some tiles failed.
     """
-    from geoseg.cluster import ClusterOptions
     from geoseg.outputs import Outputs
     from geoseg.pipeline import segment_scene
     from geoseg.show import show
-    from geoseg.work import RunOptions
 
     with show(quiet=options["quiet"]) as progress:
         _start_log(options)  # in here, so that its lines do not break the bars
@@ -161,10 +85,68 @@ def tile(scene: str, **options: Any) -> int:
                 options["class_layer"],
             ),
             _config(options),
-            options=RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__}),
-            cluster=ClusterOptions(
-                **{name: options[name] for name in ("workers", "scheduler", "scheduler_file", "dashboard")}
-            ),
+            options=_run_options(options),
+            cluster=_cluster_options(options),
+            progress=progress,
+        )
+        progress.summary(result)
+    return EXIT_TILES_FAILED if result.failed else EXIT_DONE
+
+
+@commands.command()
+@click.argument("labels")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
+@click.option("--values", metavar="RASTER", help="Tell its mean and spread in each region; on the same grid.")
+@click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
+@click.option("--band", type=int, help="The band of LABELS that holds them.  [default: the only one]")
+@click.option(
+    "--nodata",
+    metavar="N|none",
+    default="file",
+    help="The number that is no label; none = all are.  [default: as the file says]",
+)
+@click.option("--bands", metavar="N,N,…", help="Bands of the values, from 1.  [default: all but alpha]")
+@click.option("--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data.")
+@click.option("--min-pixels", type=int, default=0, show_default=True, help="Smaller regions go to a neighbour.")
+@click.option(
+    "--simplify", type=float, default=0, show_default=True, help="Tolerance of the borders in pixels, 0 = none."
+)
+@SMOOTH_OPTION
+@MAX_VERTICES_OPTION
+@click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]")
+@WORK_OPTIONS
+@TALK_OPTIONS
+def outline(labels: str, **options: Any) -> int:
+    """Outline LABELS, a raster of whole numbers from any program, as a styled layer of polygons.
+
+    One polygon for each connected piece of one label; pixels that touch at a corner only are not connected. What is
+    no data the file says, by its nodata value or a mask; 0 is a label like any other unless the file or --nodata 0 says
+    it is none.
+
+    Exit codes: 0 done; 1 you can fix it, one line says how; 2 usage; 3 done, but some tiles failed.
+    """
+    from geoseg.config import load_config
+    from geoseg.labelraster import LabelInput
+    from geoseg.outputs import Outputs
+    from geoseg.pipeline import outline_labels
+    from geoseg.show import show
+
+    config = load_config(
+        bands=_whole_numbers(options["bands"], "--bands", "4,3,2"),
+        tiles__size=options["tile_size"],
+        polygons__min_pixels=options["min_pixels"],
+        polygons__simplify=options["simplify"],
+        polygons__smooth=options["smooth"],
+        polygons__max_vertices=options["max_vertices"],
+    )
+    with show(quiet=options["quiet"]) as progress:
+        _start_log(options)
+        result = outline_labels(
+            LabelInput(labels, options["values"], options["band"], _nodata(options["nodata"])),
+            Outputs(options["out"], region_raster=options["region_raster"]),
+            config,
+            options=_run_options(options),
+            cluster=_cluster_options(options),
             progress=progress,
         )
         progress.summary(result)
@@ -192,10 +174,10 @@ def tile(scene: str, **options: Any) -> int:
     help="Also write a .gif: labels after 1, 2, 4, … steps from nothing.",
 )
 @click.option("--steps", type=int, help="Of the animation, at most.  [default: 128]")
-@_METHOD_OPTIONS
-@_DEVICE_OPTION
+@METHOD_OPTIONS
+@DEVICE_OPTION
 @click.option("--overwrite", is_flag=True, help="Replace earlier pictures.")
-@_TALK_OPTIONS
+@TALK_OPTIONS
 def preview(scene: str, **options: Any) -> int:
     """Show a window of SCENE as picture, superpixels and classes, in seconds; the classes are those of the window."""
     from geoseg.grid import Window
@@ -270,6 +252,28 @@ def evaluate(classes: str, reference: str, tile_: int, report: str | None, **opt
     if target is not None:
         write_report(target, evaluation, overwrite=overwrite)
     return EXIT_DONE
+
+
+def _run_options(options: dict[str, Any]) -> Any:
+    from geoseg.work import RunOptions
+
+    return RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__ if name in options})
+
+
+def _cluster_options(options: dict[str, Any]) -> Any:
+    from geoseg.cluster import ClusterOptions
+
+    names = ("workers", "scheduler", "scheduler_file", "dashboard")
+    return ClusterOptions(**{name: options[name] for name in names})
+
+
+def _nodata(text: str) -> Any:
+    if text in ("file", "none"):
+        return text
+    if not text.strip().removeprefix("-").isdecimal():
+        message = f"{text!r} is no label; write a whole number such as 0, or none."
+        raise click.BadParameter(message, param_hint="--nodata")
+    return int(text)
 
 
 def _config(options: dict[str, Any]) -> Any:

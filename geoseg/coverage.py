@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from geoseg.map_steps import MapJob, shaping_of
 from geoseg.polygons.mosaic import Mosaic
 from geoseg.polygons.outline import CoreOutlines
 from geoseg.polygons.parts import Parts, parts_of
 from geoseg.polygons.regions import Regions
 from geoseg.polygons.rings import Polygons
-from geoseg.tile_steps import Job, shaping_of
 
 _GIANT = 1_000_000  # vertices; such a polygon takes a GIS seconds to draw, and some hundred MB to make
 
 
-def parts_of_run(job: Job, tiles: Sequence[int]) -> tuple[Parts, str | None]:
+def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[Parts, str | None]:
     """Say how giant regions are cut; and what a user should know who has not asked for it, None = nothing."""
     tables = (job.run.get("vertices", tile) for tile in tiles)
     counts = ((tile, table["regions"], table["vertices"]) for tile, table in zip(tiles, tables, strict=True))
@@ -30,7 +30,7 @@ def parts_of_run(job: Job, tiles: Sequence[int]) -> tuple[Parts, str | None]:
     )
 
 
-def polygons_of_run(job: Job, tiles: Sequence[int], regions: Regions, parts: Parts) -> Iterator[Polygons]:
+def polygons_of_run(job: MapJob, tiles: Sequence[int], regions: Regions, parts: Parts) -> Iterator[Polygons]:
     """Yield the polygons of all regions; `owners` are region numbers.
 
     No more is held than what touches the row of tiles that is read, and the regions that go on below it.

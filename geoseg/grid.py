@@ -9,6 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+_CORNER_TOLERANCE = 0.01  # px between the corners of two grids that count as the same
 
 
 class Window(NamedTuple):
@@ -81,6 +85,24 @@ class GeoBox:
     def cropped(self, window: Window) -> GeoBox:
         """Return the geobox of a window of this one."""
         return GeoBox(window.shape, self.transform @ Affine.translation(window.col_off, window.row_off), self.crs)
+
+
+def same_corners(one: GeoBox, other: GeoBox) -> bool:
+    """Say whether the corners of one grid lie on those of another, to a hundredth of a pixel."""
+    rows, cols = one.shape
+    if other.transform.determinant == 0:
+        return False
+    corners = np.array([[0, cols, 0, cols], [0, 0, rows, rows]], float)
+    there = np.array(~other.transform @ tuple(one.transform @ tuple(corners)))
+    return bool(np.abs(there - corners).max() <= _CORNER_TOLERANCE)
+
+
+def same_crs(one: str, other: str) -> bool:
+    """Say whether two CRS, as WKT, are the same but for the order of their axes."""
+    try:
+        return bool(CRS(one).equals(CRS(other), ignore_axis_order=True))
+    except CRSError:
+        return one == other
 
 
 class Tile(NamedTuple):

@@ -20,7 +20,7 @@ STYLES = (CLASS_STYLE, REGION_STYLE)  # of the polygons; QGIS applies the first
 class Outputs:
     """Where the results go.
 
-    What the classes are is always told beside the polygons, in a file named after them: labels.classes.json.
+    What the classes of a scene are is told beside the polygons, in a file named after them: labels.classes.json.
 
     Parameters
     ----------
@@ -28,6 +28,7 @@ class Outputs:
     class_raster, region_raster : .tif, or None where they are not wanted
     model : .geoseg, what the run has learned, to segment other scenes; or None
     class_layer : also write the classes as a second layer of the .gpkg, all polygons of a class in one row
+    class_file : whether there is a file that tells what the classes are
     """
 
     polygons: Path
@@ -35,10 +36,13 @@ class Outputs:
     region_raster: Path | None = None
     model: Path | None = None
     class_layer: bool = False
+    class_file: bool = True
 
     @property
-    def classes(self) -> Path:
+    def classes(self) -> Path | None:
         """What the classes are and how they are joined."""
+        if not self.class_file:
+            return None
         return self.polygons.parent / f"{self.polygons.stem}.classes.json"
 
     @property
@@ -70,7 +74,8 @@ class Outputs:
                 f"out --class-layer."
             )
         check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
-        check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
+        if self.classes is not None:
+            check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
         for path in self._rasters:
             check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
         if self.model is not None:

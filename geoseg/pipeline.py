@@ -3,17 +3,25 @@
     scene.tif ─ survey ─ learn ─ superpixels ─ segment ─ harmonize ─ label ─ join ─ outline ─ write ─ labels.gpkg
                 once     once    per block     per tile  once        per tile once  per tile  once
 
+Labels that are there already come in half-way:
+
+    labels.tif ─ (look) ─ label ─ join ─ outline ─ write ─ outlines.gpkg
+                 per tile  per tile once  per tile  once
+
 A run is a folder. What a step has finished for a tile is in it, complete or absent, never half; so stopping and going
 on, on this machine or another, is the normal case and not a repair.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from geoseg import results, scene_steps, tile_steps
+from geoseg import label_steps, labelresults, results, scene_steps, tile_steps
 from geoseg.cluster import ClusterOptions, open_executor
-from geoseg.config import Config
+from geoseg.config import Config, load_config
+from geoseg.labelraster import LabelInput
+from geoseg.labelwork import open_label_work
 from geoseg.outputs import Outputs
 from geoseg.progress import Progress, Silent
 from geoseg.results import Result
@@ -67,3 +75,50 @@ def segment_scene(
             regions = scene_steps.join_regions(job, work.tiles)
             work.each_tile("outline", tile_steps.outline_tile, "outlines")
             return results.write(job, outputs, harmony, regions, work)
+
+
+def outline_labels(
+    labels: LabelInput | str | Path,
+    outputs: Outputs | str | Path,
+    config: Config | None = None,
+    *,
+    options: RunOptions | None = None,
+    cluster: ClusterOptions | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Outline a raster of labels of any size: whole numbers, from any program.
+
+    Parameters
+    ----------
+    labels : the raster, or that with a second one whose values are told of each region
+    outputs : where the results go, or just the polygon file: .gpkg, .fgb or .parquet
+    config : its `tiles`, its `polygons`, and the `bands` of the values; None = every region is kept, and its outline
+        follows the pixels (`min_pixels` and `simplify` 0)
+    options, cluster, progress : as in `segment_scene`
+
+    Returns
+    -------
+    Result : what was written, and which tiles failed
+
+    Raises
+    ------
+    GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
+    """
+    source = labels if isinstance(labels, LabelInput) else LabelInput(str(labels))
+    outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
+    outputs = replace(outputs, class_file=False)  # labels have no tree that it could tell of
+    config = config or load_config(polygons__min_pixels=0, polygons__simplify=0)
+    with open_label_work(source, outputs, config, options or RunOptions(), progress or Silent()) as work:
+        if work.finished:
+            return results.of_finished_run(outputs, work)
+        with open_executor(cluster or ClusterOptions()) as work.executor:
+            job, looks = work.job, None
+            if job.likens:
+                work.each_tile("look", label_steps.look_at_tile, "sights")
+                label_steps.forget_later_steps(job, work.tiles)
+                looks = label_steps.share_looks(job, work.tiles)
+            work.each_tile("label", label_steps.find_pieces, "pieces")
+            with work.timed("join", 1):
+                regions, values = label_steps.join_labels(job, work.tiles, looks)
+            work.each_tile("outline", label_steps.outline_piece_tile, "outlines")
+            return labelresults.write(job, outputs, regions, values, work)

@@ -97,11 +97,9 @@ def open_scene(
     ------
     RasterError : not there, not readable, no place on the map, colours instead of measurements, no such band
     """
-    _handle.cache_clear()  # a member of a mosaic may have changed since the last run in this process
-    with opened(str(path)) as src:
+    with opened(str(path), anew=True) as src:
         chosen = _choose_bands(src, str(path), bands)
-        _check_place(src, str(path))
-        geobox = GeoBox(src.shape, src.transform, _wkt(src, str(path)))
+        geobox = geobox_of(src, str(path))
         names = tuple((src.descriptions[band - 1] or "").strip() for band in chosen)
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
         colours = natural_colours(src, chosen, names)
@@ -112,15 +110,49 @@ def open_scene(
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
+def opened(path: str, *, anew: bool = False) -> Iterator[Any]:
     """Open a raster as rasterio's dataset, safely and with GDAL's settings for as long as it is open.
+
+    Parameters
+    ----------
+    anew : forget the files that `reading` has open: a member of a mosaic may have changed since the last run
 
     Raises
     ------
     RasterError : not there, or not readable
     """
+    if anew:
+        _handle.cache_clear()
     with rasterio.Env(**_GDAL), _open(path) as source:
         yield source
+
+
+@contextlib.contextmanager
+def reading(path: str, window: Window) -> Iterator[Any]:
+    """Give this thread's own open file, as rasterio's dataset, to read a window of it.
+
+    Raises
+    ------
+    RasterError : not there, or the file is damaged in the window
+    """
+    handle = _handle(path, _state(path), threading.get_ident())
+    try:
+        with rasterio.Env(**_GDAL):
+            yield handle
+    except RasterioError as err:
+        reason = " ".join(str(err.__cause__ or err).split())
+        raise RasterError(f"{path} cannot be read at {window}: {reason}") from err
+
+
+def geobox_of(src: Any, path: str) -> GeoBox:
+    """Return the grid of an open raster.
+
+    Raises
+    ------
+    RasterError : it has no place on the map, or none that a grid can describe
+    """
+    _check_place(src, path)
+    return GeoBox(src.shape, src.transform, _wkt(src, path))
 
 
 def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -140,15 +172,10 @@ def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.
     A nodata value such as -9999 or NaN is no measurement: a pixel that has it in one of the bands is no data. One of
     unsigned bands, such as 0 or 255, is a colour too: only a pixel that has it in all of the bands is no data.
     """
-    handle = _handle(scene.path, _state(scene.path), threading.get_ident())
     part = rasterio.windows.Window(*window)
-    try:
-        with rasterio.Env(**_GDAL):
-            pixels = handle.read(scene.bands, window=part, out_dtype=np.float32)
-            valid = _valid(handle, scene.bands, part)
-    except RasterioError as err:
-        reason = " ".join(str(err.__cause__ or err).split())
-        raise RasterError(f"{scene.path} cannot be read at {window}: {reason}") from err
+    with reading(scene.path, window) as handle:
+        pixels = handle.read(scene.bands, window=part, out_dtype=np.float32)
+        valid = _valid(handle, scene.bands, part)
     valid &= np.isfinite(pixels).all(axis=0)
     if scene.aoi is not None:
         valid &= inside(scene.aoi, scene.geobox.cropped(window))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from geoseg import __version__, coverage
 from geoseg.grid import GeoBox, Window
+from geoseg.map_steps import MapJob
 from geoseg.model import Model, Origin, save_model
 from geoseg.outputs import REGION_STYLE, Outputs
 from geoseg.polygons import attributes
@@ -27,7 +28,15 @@ from geoseg.polygons.parts import Parts
 from geoseg.polygons.pixelsize import resolution
 from geoseg.polygons.regions import Regions
 from geoseg.polygons.rings import Polygons
-from geoseg.polygons.style import Legend, border_scale, distinct, polygon_qml, region_qml, smallest_distance
+from geoseg.polygons.style import (
+    MAX_CATEGORIES,
+    Legend,
+    border_scale,
+    distinct,
+    polygon_qml,
+    region_qml,
+    smallest_distance,
+)
 from geoseg.polygons.write import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.provenance import versions
 from geoseg.runs import read_report, write_report
@@ -39,7 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROWS_PER_BATCH = 20_000  # some MB of polygons on their way to the file
+_ROWS, _BYTES = 20_000, 2**26  # of polygons on their way to the file, which are held at a time
 
 
 @dataclass(frozen=True)
@@ -64,43 +73,60 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Content:
-    """What the writers need to know of the regions."""
+class Content:
+    """What the writers need to know of the regions.
 
-    job: Job
+    Parameters
+    ----------
+    tiles : numbers of those that did not fail, ascending
+    legend : what each class looks like and is called
+    columns : of the layer, one row for each region
+    """
+
+    job: MapJob
     tiles: list[int]
     regions: Regions
     legend: Legend
     layer: Layer
     columns: dict[str, NDArray[Any]]
-    classes: Classes
 
 
 def write(job: Job, outputs: Outputs, harmony: Harmony, regions: Regions, work: Work) -> Result:
     """Write all results, then the report; only then remove the work of the steps."""
-    content = _content(job, harmony, regions, work)
+    content, classes = _content(job, harmony, regions, work)
     with work.timed("write", len(outputs.paths)):
-        _write_polygons(content, outputs, work)
-        if outputs.class_raster:
-            lookup = np.concatenate([[0], regions.classes])
-            cores = _cores(content, lookup)
-            write_class_raster(outputs.class_raster, job.scene.geobox, cores, content.legend, overwrite=True)
-        if outputs.region_raster:
-            cores = _cores(content, np.arange(len(regions) + 1))
-            write_region_raster(outputs.region_raster, job.scene.geobox, cores, overwrite=True)
+        write_maps(content, outputs, work, _dissolved(content, classes) if outputs.class_layer else None)
         if outputs.model:
             save_model(outputs.model, _model(job, harmony), overwrite=True)
-        write_classes(outputs.classes, class_document(content.classes, _about(job)), overwrite=True)
+        if outputs.classes:
+            write_classes(outputs.classes, class_document(classes, _about(job)), overwrite=True)
         work.progress.advance(len(outputs.paths))
+    return finish(content, outputs, work, _tree(harmony))
+
+
+def write_maps(content: Content, outputs: Outputs, work: Work, dissolved: Dissolved | None = None) -> None:
+    """Write the polygons, `dissolved` as their second layer, and the rasters that are wanted."""
+    geobox = content.job.scene.geobox
+    _write_polygons(content, outputs, work, dissolved)
+    if outputs.class_raster:
+        cores = _cores(content, np.concatenate([[0], content.regions.classes]))
+        write_class_raster(outputs.class_raster, geobox, cores, content.legend, overwrite=True)
+    if outputs.region_raster:
+        cores = _cores(content, np.arange(len(content.regions) + 1))
+        write_region_raster(outputs.region_raster, geobox, cores, overwrite=True)
+
+
+def finish(content: Content, outputs: Outputs, work: Work, about: dict[str, Any]) -> Result:
+    """Write the report, with `about` in it, and remove the work of the steps."""
     drawn = content.columns["pixels"] > 0
-    n_classes = len(np.unique(regions.classes[drawn]))
-    distance = smallest_distance(content.legend.colors)
+    n_classes = len(np.unique(content.regions.classes[drawn]))
+    distance = smallest_distance(content.legend.colors) if len(content.legend.colors) <= MAX_CATEGORIES else None
     if distance is not None:
         log.info("the two classes whose colours are most alike are %.1f CIELAB units apart", distance)
     result = Result(outputs, int(drawn.sum()), n_classes, dict(work.failed), dict(work.seconds), distance)
-    write_report(job.run, _report(result, harmony, work))
+    write_report(work.run, _report(result, work) | about)
     if not work.options.keep and not work.failed:  # after a failure --resume shall not make everything anew
-        job.run.clean()
+        work.run.clean()
     return result
 
 
@@ -125,15 +151,14 @@ def class_colours(job: Job, looks: NDArray[np.float64]) -> NDArray[np.uint8]:
     return distinct(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
 
 
-def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Content:
+def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> tuple[Content, Classes]:
     class_of_fine = harmony.classes(job.config.harmonize.classes)
     n_classes = int(class_of_fine.max())
     tree = harmony.tree.above(n_classes)
     levels = levels_of(tree)
     pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
     legend = Legend.of_classes(class_colours(job, class_looks(harmony, class_of_fine)[1:]), pixels)
-    sums = ((_sums(job, tile), regions.of_tile(tile)[1:]) for tile in work.tiles)
-    total = attributes.combine(sums, len(regions))
+    total = combined(job, "sums", work.tiles, regions)
     names, indices = np.array([*legend.hexes]), index_names(job.scene)
     columns: dict[str, NDArray[Any]] = {
         "region": np.arange(1, len(regions) + 1),
@@ -148,7 +173,7 @@ def _content(job: Job, harmony: Harmony, regions: Regions, work: Work) -> _Conte
     fields = chosen(fields, job.config.polygons.attributes)
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
     classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
-    return _Content(job, work.tiles, regions, legend, layer, columns, classes)
+    return Content(job, work.tiles, regions, legend, layer, columns), classes
 
 
 def _about(job: Job) -> dict[str, Any]:
@@ -163,11 +188,11 @@ def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
     )
 
 
-def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
+def _write_polygons(content: Content, outputs: Outputs, work: Work, dissolved: Dissolved | None) -> None:
     geobox = content.job.scene.geobox
     borders = border_scale(resolution(geobox))
     failed = [
-        FailedTile(number, text, _on_map(shapely.box(*_corners(content.job, number)), geobox))
+        FailedTile(number, text, shapely.polygons(_place(_corners(content.job, number), geobox)))
         for number, text in sorted(work.failed.items())
     ]
     parts, advice = coverage.parts_of_run(content.job, content.tiles)
@@ -181,59 +206,62 @@ def _write_polygons(content: _Content, outputs: Outputs, work: Work) -> None:
         extras=Extras(
             styles={REGION_STYLE: region_qml(content.layer.aliases, borders=borders)},
             failed=failed,
-            dissolved=_dissolved(content, borders) if outputs.class_layer else None,
+            dissolved=dissolved,
         ),
         overwrite=True,  # whether it may be replaced was decided before the work began
     )
 
 
-def _dissolved(content: _Content, borders: float) -> Dissolved:
-    classes, scene = content.classes, content.job.scene
+def _dissolved(content: Content, classes: Classes) -> Dissolved:
+    scene = content.job.scene
     fields = class_fields(bands=scene.bands, n_classes=len(classes.pixels))
     name, title = Path(scene.path).name, f"Classes of {Path(scene.path).name}"
     description = f"The regions of {name} dissolved to one row for each class of look-alike ground. Areas in m²."
     layer = Layer("classes", title, description, scene.geobox.crs, fields, geometry="MultiPolygon")
-    return Dissolved(layer, classes.columns(), polygon_qml(content.legend, layer.aliases, borders=borders))
+    style = polygon_qml(content.legend, layer.aliases, borders=border_scale(resolution(scene.geobox)))
+    return Dissolved(layer, classes.columns(), style)
 
 
-def _batches(content: _Content, parts: Parts) -> Iterator[pa.RecordBatch]:
-    waiting: list[Polygons] = []
+def _batches(content: Content, parts: Parts) -> Iterator[pa.RecordBatch]:
+    waiting: list[tuple[pa.Array, NDArray[np.int64]]] = []
     for polygons in coverage.polygons_of_run(content.job, content.tiles, content.regions, parts):
-        waiting.append(polygons)
-        if sum(len(some.owners) for some in waiting) >= _ROWS_PER_BATCH:
-            yield _batch(content, waiting)
-            waiting = []
+        for some in polygons.split(_ROWS, _BYTES):
+            waiting.append((_on_map(some, content).to_wkb(), some.owners))
+            if sum(len(rows) for _, rows in waiting) >= _ROWS or sum(wkb.nbytes for wkb, _ in waiting) >= _BYTES:
+                yield _batch(content, waiting)
+                waiting = []
     yield _batch(content, waiting)
 
 
-def _batch(content: _Content, waiting: list[Polygons]) -> pa.RecordBatch:
-    shapes = np.concatenate([np.empty(0, object), *(polygons.shapes() for polygons in waiting)])
-    rows = np.concatenate([np.zeros(0, np.int64), *(polygons.owners for polygons in waiting)]) - 1
-    columns = {name: column[rows] for name, column in content.columns.items()}
-    return content.layer.batch(columns, _on_map(shapes, content.job.scene.geobox))
+def _batch(content: Content, waiting: list[tuple[pa.Array, NDArray[np.int64]]]) -> pa.RecordBatch:
+    wkb = pa.concat_arrays([pa.array([], pa.binary()), *(wkb for wkb, _ in waiting)])
+    rows = np.concatenate([np.zeros(0, np.int64), *(numbers for _, numbers in waiting)]) - 1
+    return content.layer.batch({name: column[rows] for name, column in content.columns.items()}, wkb)
 
 
-def _on_map(polygons: Any, geobox: GeoBox) -> Any:
+def _on_map(polygons: Polygons, content: Content) -> Polygons:
     """Move polygons from pixel corners (col, row) to the CRS; equal corners stay equal to the last bit."""
+    return polygons._replace(coords=_place(polygons.coords, content.job.scene.geobox))
+
+
+def _place(coords: NDArray[np.float64], geobox: GeoBox) -> NDArray[np.float64]:
     a, b, c, d, e, f = list(geobox.transform)[:6]
-
-    def place(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = xy.T
-        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
-
-    return shapely.transform(polygons, place)
+    x, y = coords.T
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
-def _corners(job: Job, tile: int) -> tuple[int, int, int, int]:
+def _corners(job: MapJob, tile: int) -> NDArray[np.float64]:
     core = job.tiles.tile(tile).core
-    return core.col_off, core.row_off, core.col_end, core.row_end
+    return shapely.get_coordinates(shapely.box(core.col_off, core.row_off, core.col_end, core.row_end))
 
 
-def _sums(job: Job, tile: int) -> Sums:
-    return Sums.from_arrays(job.run.get("sums", tile))
+def combined(job: MapJob, product: str, tiles: Sequence[int], regions: Regions) -> Sums:
+    """Add up what the tiles found of their pieces to what is known of the regions."""
+    tables = ((Sums.from_arrays(job.run.get(product, tile)), regions.of_tile(tile)[1:]) for tile in tiles)
+    return attributes.combine(tables, len(regions))
 
 
-def _cores(content: _Content, lookup: NDArray[Any]) -> Iterator[tuple[Window, NDArray[Any]]]:
+def _cores(content: Content, lookup: NDArray[Any]) -> Iterator[tuple[Window, NDArray[Any]]]:
     """Yield the cores with what `lookup` says of each region number."""
     for tile in content.tiles:
         pieces = content.job.run.get("pieces", tile)["map"]
@@ -245,7 +273,7 @@ def _model(job: Job, harmony: Harmony) -> Model:
     return Model(job.config, survey, job.run.get("scene", "network"), harmony, Origin.of(job.scene))
 
 
-def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:
+def _report(result: Result, work: Work) -> dict[str, Any]:
     worked = set(work.tiles)
     states = [
         "done" if i in worked else "failed" if i in work.failed else "outside" for i in range(len(work.job.tiles))
@@ -262,11 +290,11 @@ def _report(result: Result, harmony: Harmony, work: Work) -> dict[str, Any]:
         "n_classes": result.n_classes,
         "class_layer": result.outputs.class_layer,
         "color_distance": result.color_distance,
-        "tree": {
-            "n_fine": harmony.tree.n_fine,
-            "merges": harmony.tree.merges.tolist(),
-            "costs": harmony.tree.costs.tolist(),
-            "auto": harmony.n_classes,
-        },
         "seconds": result.seconds,
     }
+
+
+def _tree(harmony: Harmony) -> dict[str, Any]:
+    tree = harmony.tree
+    merges, costs = tree.merges.tolist(), tree.costs.tolist()
+    return {"tree": {"n_fine": tree.n_fine, "merges": merges, "costs": costs, "auto": harmony.n_classes}}

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from geoseg import map_steps
 from geoseg.config import Config
 from geoseg.grid import TileGrid, Window
 from geoseg.model import Model
-from geoseg.polygons import regions
-from geoseg.polygons.regions import Pieces
+from geoseg.polygons.regions import Regions
 from geoseg.raster import Scene
 from geoseg.runs import RunFolder
 from geoseg.segment import channels, codebook, harmonize, superpixels, translate
@@ -113,27 +113,11 @@ def classes_of(job: Job, sample: list[Ground]) -> Harmony:
     return codebook.find_codebook(sample, n_classes=n_colours, n_bands=n_bands, seed=job.config.seed)
 
 
-def join_regions(job: Job, tiles: Sequence[int]) -> regions.Regions:
+def join_regions(job: Job, tiles: Sequence[int]) -> Regions:
     """Join the pieces of all tiles to regions, and tell each tile what its pieces and its surroundings belong to."""
     harmony = Harmony.from_arrays(job.run.get("classes", "harmony"))
     looks = class_looks(harmony, harmony.classes(job.config.harmonize.classes))
-    known = set(tiles)
-    tables = [_pieces(job, tile.number) if tile.number in known else regions.no_pieces(tile.core) for tile in job.tiles]
-    joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, looks=looks)
-    if job.run.has_json("labelled") and job.run.get_json("labelled") != list(tiles):
-        job.run.remove_steps("regions", "sums", "vertices", "outlines")
-    job.run.put_json("labelled", list(tiles))
-    finished = job.run.finished("regions")
-    for tile in tiles:
-        if tile not in finished:
-            surroundings = regions.surroundings(tables, joined, job.tiles, tile)
-            lookup = joined.of_tile(tile)
-            pixels = np.where(lookup > 0, joined.pixels[lookup - 1], 0)
-            classes, pixels = (np.concatenate([[0], column])[lookup] for column in (joined.classes, joined.pixels))
-            job.run.put(
-                "regions", tile, {"lookup": lookup, "classes": classes, "pixels": pixels, **surroundings._asdict()}
-            )
-    return joined
+    return map_steps.join_pieces(job, tiles, map_steps.tables_of(job, tiles), looks)
 
 
 def _layers_and_labels(job: Job, window: Window) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -163,7 +147,3 @@ def _symmetric(blocks: dict[tuple[int, int], sparse.coo_array], n_tiles: int, n_
         (np.concatenate([[0.0], *values]), (np.concatenate([[0], *rows]), np.concatenate([[0], *cols]))), shape=(n, n)
     )
     return sparse.csr_array(half + half.T)
-
-
-def _pieces(job: Job, number: int) -> Pieces:
-    return Pieces.from_arrays(job.run.get("pieces", number))

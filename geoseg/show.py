@@ -22,7 +22,9 @@ _STEPS = {
     "segment": "segment tiles",
     "ground": "gather votes",
     "merged": "join superpixels",
+    "look": "look at labels",
     "label": "label tiles",
+    "join": "join regions",
     "outline": "draw outlines",
     "write": "write results",
 }

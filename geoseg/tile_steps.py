@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg import map_steps
 from geoseg.bands import ndvi
 from geoseg.config import Config
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.polygons import attributes, outline, regions
+from geoseg.polygons import attributes, regions
 from geoseg.polygons.pixelsize import pixel_size
-from geoseg.polygons.simplify import Shaping
 from geoseg.raster import Scene, read_leniently
 from geoseg.runs import RunFolder
 from geoseg.segment import channels, rag, superpixels, votes
@@ -148,32 +148,18 @@ def label_tile(job: Job, number: int) -> None:
 
 def outline_tile(job: Job, number: int) -> None:
     """Draw the outlines of a tile's pieces of regions, and add up their pixels."""
-    tile = job.tiles.tile(number)
-    pieces = job.run.get("pieces", number)
-    found = pieces["map"]
-    around = job.run.get("regions", number)
-    framed = np.zeros((found.shape[0] + 2, found.shape[1] + 2), np.int64)
-    framed[1:-1, 1:-1] = around["lookup"][found]
-    framed[0], framed[-1] = around["above"], around["below"]
-    framed[1:-1, 0], framed[1:-1, -1] = around["left"], around["right"]
-    offset = (tile.core.col_off, tile.core.row_off)
-    drawn = outline.outline(framed, pixels=around["pixels"][found], shaping=shaping_of(job.config), offset=offset)
-    pixels, _ = read_leniently(job.scene, tile.core, core=tile.core)
-    size = pixel_size(job.scene.geobox.cropped(tile.core), job.scene.geobox)
-    n_pieces = len(around["lookup"]) - 1
-    layers = [_confidence(job, number, pieces, around["classes"])]  # in the order of `index_names`
+    framed = map_steps.framed_pieces(job, number)
+    core, found = job.tiles.tile(number).core, framed.found
+    pixels, _ = read_leniently(job.scene, core, core=core)
+    size = pixel_size(job.scene.geobox.cropped(core), job.scene.geobox)
+    layers = [_confidence(job, number, framed.pieces, framed.around["classes"])]  # in the order of `index_names`
     if job.scene.vegetation is not None:
         layers.append(ndvi(pixels, job.scene.vegetation))
-    sums = attributes.sums(found, pixels, regions=framed, size=size, n_pieces=n_pieces, indices=np.stack(layers))
+    sums = attributes.sums(
+        found, pixels, regions=framed.regions, size=size, n_pieces=framed.n_pieces, indices=np.stack(layers)
+    )
     job.run.put("sums", number, sums.to_arrays())
-    job.run.put("vertices", number, {"regions": drawn.regions[1:], "vertices": drawn.vertices[1:]})
-    job.run.put("outlines", number, drawn.to_arrays())
-
-
-def shaping_of(config: Config) -> Shaping:
-    """Return what is done to the borders of regions."""
-    options = config.polygons
-    return Shaping(options.simplify, options.smooth, options.min_pixels)
+    map_steps.draw_outlines(job, number, framed)
 
 
 def index_names(scene: Scene) -> list[str]:

@@ -70,6 +70,7 @@ class Work:
     tiles : numbers of the tiles that are worked, ascending; those that failed are taken out
     blocks : numbers of the blocks of superpixels that these tiles look at, ascending
     finished : an earlier run has made these results already
+    job : what the steps must know, as soon as it is known
     failed : tile number → one line that says why
     seconds : step → how long it took
     """
@@ -85,6 +86,7 @@ class Work:
     tiles: list[int]
     blocks: list[int]
     finished: bool
+    job: Any = None
     executor: Executor = field(default_factory=Serial)
     failed: dict[int, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -103,8 +105,8 @@ class Work:
                 restretch = self.options.restretch
                 scene_steps.take_survey(self.run, self.scene, self.config, self.model, restretch=restretch)
             survey = scene_steps.survey_scene(self.run, self.scene, self.config)
-        self.job = Job(self.run, self.scene, self.config, survey, self.device)
-        return self.job
+        job = self.job = Job(self.run, self.scene, self.config, survey, self.device)
+        return job
 
     def learn(self) -> None:
         """Learn the scene network, or take the one that was kept."""
@@ -121,12 +123,12 @@ class Work:
             self.run.put("classes", "harmony", self.model.harmony.to_arrays())
         return scene_steps.find_classes(self.job, self.blocks)
 
-    def each_block(self, product: str, function: Callable[[Job, int], object]) -> None:
+    def each_block(self, product: str, function: Callable[[Any, int], object]) -> None:
         """Do a step for every block of superpixels that has no `product` yet."""
         for number, error in self._each(product, function, product, self.blocks):
             self.progress.note(f"block {number} of superpixels: {error}")  # its tiles will fail, and are then listed
 
-    def each_tile(self, step: str, function: Callable[[Job, int], object], product: str) -> None:
+    def each_tile(self, step: str, function: Callable[[Any, int], object], product: str) -> None:
         """Do a step for every tile that has no `product` yet; a tile that fails is left out of the later steps.
 
         Raises
@@ -150,7 +152,7 @@ class Work:
         self.seconds[step] = round(time.monotonic() - begin, 3)
 
     def _each(
-        self, step: str, function: Callable[[Job, int], object], product: str, numbers: Sequence[int]
+        self, step: str, function: Callable[[Any, int], object], product: str, numbers: Sequence[int]
     ) -> Iterator[tuple[int, str]]:
         with self.timed(step, len(numbers)):
             finished = self.run.finished(product)
@@ -188,16 +190,48 @@ def open_work(
     if model is not None:
         check_fits(model, scene)
     _check_keeping(outputs, config, options)
-    if options.aoi is not None and options.aoi.resolve() in {path.resolve() for path in outputs.paths}:
-        raise OutputError(f"{options.aoi} is the area of interest itself; give the result another name.")
-    outputs.check(scene.files, overwrite=options.overwrite or _made_here(outputs, options))
-    tiles, blocks = _numbers(scene, config)
-    _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
+    check_places(scene, outputs, options)
+    tiles = tiles_of(scene, config)
+    blocks = _blocks(scene, config, tiles)
     device = pick_device(options.device, config)
-    identity = _identity(scene, config, options)
+    identity = identity_of(scene, config, options)
     if model is not None:
         kept = {"scene": model.origin.scene, "digest": model.digest, "restretch": options.restretch}
         identity["model"] = kept
+    with run_of(outputs, options, identity) as (run, finished):
+        yield Work(run, identity, scene, config, model, options, progress, device, tiles, blocks, finished)
+
+
+def check_places(scene: Scene, outputs: Outputs, options: RunOptions, *, also_read: Sequence[str] = ()) -> None:
+    """Look whether all results can be written where they shall be, and whether there is room.
+
+    Parameters
+    ----------
+    also_read : files that must not be written over, besides those of the scene and the area of interest
+    """
+    if options.aoi is not None and options.aoi.resolve() in {path.resolve() for path in outputs.paths}:
+        raise OutputError(f"{options.aoi} is the area of interest itself; give the result another name.")
+    outputs.check((*scene.files, *also_read), overwrite=options.overwrite or _made_here(outputs, options))
+    _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
+
+
+def tiles_of(scene: Scene, config: Config) -> list[int]:
+    """Return the numbers of the tiles that have ground in the area of interest, ascending."""
+    grid = TileGrid(scene.geobox.shape, config.tiles.size, config.tiles.halo)
+    return [tile.number for tile in grid if touches(scene, tile.core)]
+
+
+def identity_of(scene: Scene, config: Config, options: RunOptions, *, also_read: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what the work depends on, fit for JSON."""
+    files = [*scene.files, *also_read, *([str(options.aoi)] if options.aoi else [])]
+    geobox = scene.geobox
+    grid = {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs}
+    return {"version": __version__, "config": config.to_dict(), "input": fingerprint(files), "grid": grid}
+
+
+@contextmanager
+def run_of(outputs: Outputs, options: RunOptions, identity: dict[str, Any]) -> Iterator[tuple[RunFolder, bool]]:
+    """Open the run folder; say also whether an earlier run has made these results already."""
     with open_run(
         _run_dir(outputs, options),
         identity=identity,
@@ -207,7 +241,7 @@ def open_work(
         finished = _is_finished(run, outputs)
         if not finished:
             run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
-        yield Work(run, identity, scene, config, model, options, progress, device, tiles, blocks, finished)
+        yield run, finished
 
 
 def _model(options: RunOptions) -> Model | None:
@@ -275,18 +309,11 @@ def _made_here(outputs: Outputs, options: RunOptions) -> bool:
     return {str(path.absolute()) for path in outputs.paths if path.exists()} <= set(run.get_json("outputs"))
 
 
-def _identity(scene: Scene, config: Config, options: RunOptions) -> dict[str, Any]:
-    files = [*scene.files, str(options.aoi)] if options.aoi else list(scene.files)
-    geobox = scene.geobox
-    grid = {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs}
-    return {"version": __version__, "config": config.to_dict(), "input": fingerprint(files), "grid": grid}
-
-
-def _numbers(scene: Scene, config: Config) -> tuple[list[int], list[int]]:
+def _blocks(scene: Scene, config: Config, tiles: Sequence[int]) -> list[int]:
+    """Return the numbers of the blocks of superpixels that tiles look at, ascending."""
     grid = TileGrid(scene.geobox.shape, config.tiles.size, config.tiles.halo)
-    tiles = [tile for tile in grid if touches(scene, tile.core)]
     blocks = block_grid(scene.geobox.shape)
-    return [tile.number for tile in tiles], sorted({block for tile in tiles for block in blocks.reading(tile.read)})
+    return sorted({block for number in tiles for block in blocks.reading(grid.tile(number).read)})
 
 
 def _check_room(scene: Scene, folders: set[Path]) -> None:

@@ -19,7 +19,7 @@ MODULES = {
 FLOORS = (
     ("geoseg", "geoseg.config", "geoseg.errors"),
     ("geoseg.grid", "geoseg.progress"),
-    ("geoseg.raster", "geoseg.aoi", "geoseg.bands", "geoseg.vrt"),
+    ("geoseg.raster", "geoseg.labelraster", "geoseg.aoi", "geoseg.bands", "geoseg.vrt"),
     (
         "geoseg.segment",
         "geoseg.polygons",
@@ -30,9 +30,20 @@ FLOORS = (
         "geoseg.survey",
         "geoseg.model",
     ),
-    ("geoseg.work", "geoseg.outputs", "geoseg.results", "geoseg.coverage", "geoseg.scene_steps", "geoseg.tile_steps"),
+    (
+        "geoseg.work",
+        "geoseg.labelwork",
+        "geoseg.outputs",
+        "geoseg.results",
+        "geoseg.labelresults",
+        "geoseg.coverage",
+        "geoseg.scene_steps",
+        "geoseg.tile_steps",
+        "geoseg.label_steps",
+        "geoseg.map_steps",
+    ),
     ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
-    ("geoseg.cli", "geoseg.__main__"),
+    ("geoseg.cli", "geoseg.options", "geoseg.__main__"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {  # heavy packages, and the only modules that import them
@@ -40,7 +51,7 @@ HOMES = {  # heavy packages, and the only modules that import them
     "dask": {"geoseg.cluster"},
     "distributed": {"geoseg.cluster"},
     "rich": {"geoseg.show"},
-    "click": {"geoseg.cli"},
+    "click": {"geoseg.cli", "geoseg.options"},
     "yaml": {"geoseg.config"},
 }
 MANY_PARAMETERS = {
@@ -182,8 +193,9 @@ def _is_inside_a_function(module, name):
         "import geoseg.cli",
         "import sys, geoseg.cli as c; sys.argv = ['geoseg', '--help']\ntry: c.main()\nexcept SystemExit: pass",
         "import sys, geoseg.cli as c; sys.argv = ['geoseg', 'tile', '-h']\ntry: c.main()\nexcept SystemExit: pass",
+        "import sys, geoseg.cli as c; sys.argv = ['geoseg', 'outline', '-h']\ntry: c.main()\nexcept SystemExit: pass",
     ],
-    ids=["import", "import-cli", "help", "tile-help"],
+    ids=["import", "import-cli", "help", "tile-help", "outline-help"],
 )
 def test_start_imports_nothing_heavy(start):
     said = said_by(f"{start}\nimport sys; print('LOADED', *sorted({{name.partition('.')[0] for name in sys.modules}}))")

@@ -90,28 +90,33 @@ class Layer:
         """What QGIS calls each column."""
         return {field.name: field.alias for field in self.fields}
 
-    def batch(self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], polygons: NDArray[Any]) -> pa.RecordBatch:
+    def batch(
+        self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], polygons: NDArray[Any] | pa.Array
+    ) -> pa.RecordBatch:
         """Make one batch of rows for `write_polygons`.
 
         Parameters
         ----------
         columns : one (n,) array for each field; others are left out. NaN = no value
-        polygons : (n,) shapely polygons or multi-polygons, in coordinates of the CRS
+        polygons : (n,) shapely polygons or multi-polygons in coordinates of the CRS, or polygons as WKB already
 
         Raises
         ------
         OutputError
             Where something is no polygon, or a number does not fit its column.
         """
-        if (shapely.get_type_id(polygons) != _TYPES[self.geometry]).any():
-            raise OutputError(
-                f"Layer {self.name} takes {self.geometry.lower()}s only; this is a fault of geoseg, please report it."
-            )
+        if not isinstance(polygons, pa.Array):
+            if (shapely.get_type_id(polygons) != _TYPES[self.geometry]).any():
+                raise OutputError(
+                    f"Layer {self.name} takes {self.geometry.lower()}s only; this is a fault of geoseg, please report "
+                    f"it."
+                )
+            polygons = pa.array(shapely.to_wkb(polygons), pa.binary())
         try:
             arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in self.fields]
         except pa.ArrowInvalid as err:
             raise OutputError(f"Layer {self.name} cannot hold these columns: {err}") from err
-        return pa.record_batch([*arrays, pa.array(shapely.to_wkb(polygons), pa.binary())], schema=self.schema)
+        return pa.record_batch([*arrays, polygons], schema=self.schema)
 
 
 def label_fields(

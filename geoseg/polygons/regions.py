@@ -38,7 +38,7 @@ class Pieces:
 
     Parameters
     ----------
-    classes : (piece,) int32, from 1
+    classes : (piece,) int32, from 1; or labels as int64, which `labels.renumbered` makes classes
     pixels : (piece,) int64
     first : (piece,) int64, place of the first pixel in the reading order of the scene: row · scene width + col
     open : (piece,) bool, True = touches the rim of the core where the scene goes on
@@ -47,7 +47,7 @@ class Pieces:
     rim : Rim, the numbers of the pieces along the sides of the core
     """
 
-    classes: NDArray[np.int32]
+    classes: NDArray[Any]
     pixels: NDArray[np.int64]
     first: NDArray[np.int64]
     open: NDArray[np.bool_]

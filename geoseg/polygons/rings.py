@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.polygons.arcs import Arcs, starts_of
+from geoseg.polygons.wkb import polygons_to_wkb, wkb_sizes
 
 
 class Polygons(NamedTuple):
@@ -33,6 +36,24 @@ class Polygons(NamedTuple):
         offsets = (self.rings, self.parts)
         polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, self.coords, offsets)
         return np.asarray(polygons, object)
+
+    def to_wkb(self) -> pa.Array:
+        """Return them as well-known binary."""
+        return polygons_to_wkb(self.coords, self.rings, self.parts)
+
+    def split(self, n_rows: int, n_bytes: int) -> Iterator[Polygons]:
+        """Yield them in their order, some at a time: at most so many, and so many bytes unless it is a single one."""
+        ends = np.cumsum(wkb_sizes(self.rings, self.parts))
+        first, before = 0, 0
+        while first < len(self.owners):
+            last = int(np.searchsorted(ends, before + n_bytes, side="right"))
+            last = max(first + 1, min(last, first + n_rows))
+            before = int(ends[last - 1])
+            parts = self.parts[first : last + 1]
+            rings = self.rings[parts[0] : parts[-1] + 1]
+            coords = self.coords[rings[0] : rings[-1]]
+            yield Polygons(coords, rings - rings[0], parts - parts[0], self.owners[first:last])
+            first = last
 
 
 def polygons_of(arcs: Arcs, wanted: NDArray[np.bool_]) -> Polygons:

@@ -34,10 +34,12 @@ class Legend:
     ----------
     colors : (class, 3) uint8, red green blue
     names : what the legend says, as `class 3 (12.4 %)`
+    values : (class,) int, what stands in the column `class`; None = 1, 2, 3, …
     """
 
     colors: NDArray[np.uint8]
     names: tuple[str, ...]
+    values: NDArray[np.int64] | None = None
 
     @classmethod
     def of_classes(cls, colors: NDArray[np.uint8], pixels: NDArray[np.integer]) -> Legend:
@@ -131,9 +133,10 @@ def polygon_qml(legend: Legend, aliases: Mapping[str, str], *, borders: float = 
     else:
         renderer = ET.SubElement(root, "renderer-v2", type="categorizedSymbol", attr="class", enableorderby="0")
         categories, symbols = ET.SubElement(renderer, "categories"), ET.SubElement(renderer, "symbols")
+        values = range(1, len(legend.names) + 1) if legend.values is None else legend.values.tolist()
         for i, (color, name) in enumerate(zip(legend.colors.tolist(), legend.names, strict=True)):
             ET.SubElement(
-                categories, "category", value=str(i + 1), symbol=str(i), label=name, render="true", type="long"
+                categories, "category", value=str(values[i]), symbol=str(i), label=name, render="true", type="long"
             )
             _fill(symbols, str(i), color, borders=borders)
     _finish(root, aliases)

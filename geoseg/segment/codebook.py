@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb2ypbpr
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.metrics import pairwise_distances_argmin
 from threadpoolctl import threadpool_limits
 
 from geoseg.segment.classtree import Borders, grow_tree
@@ -36,6 +34,9 @@ def find_codebook(sample: Sequence[Ground], *, n_classes: int, n_bands: int, see
     Mini-batch k-means (Sculley 2010) with each superpixel weighted by its pixels, so that the codebook is that of the
     picture's pixels.
     """
+    from sklearn.cluster import MiniBatchKMeans  # only here: it takes most of a second, and few steps need it
+    from sklearn.metrics import pairwise_distances_argmin
+
     filled = [ground for ground in sample if len(ground.numbers)]
     looks = np.concatenate([ground.looks for ground in filled])
     pixels = np.concatenate([ground.pixels for ground in filled]).astype(float)

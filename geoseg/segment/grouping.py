@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 _MOST_SAMPLES = 40_000  # points from which the groups are found
@@ -39,6 +38,8 @@ def group(points: NDArray[np.float64], weights: NDArray[np.float64], n_groups: i
            [5.2],
            [9. ]])
     """
+    from sklearn.cluster import KMeans  # only here: it takes most of a second, and few steps need it
+
     rows = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_SAMPLES)).astype(int))
     with threadpool_limits(1):  # the order in which threads add up would change the last digits
         start = _halved(points[rows], weights[rows], n_groups)

@@ -13,8 +13,6 @@ import numpy as np
 import rasterio.warp
 import rasterio.windows
 from numpy.typing import NDArray
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 from rasterio._err import CPLE_BaseError  # rasterio lets it out, but gives it no public name
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -22,11 +20,10 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.aoi import frame_of
 from geoseg.errors import RasterError
-from geoseg.grid import GeoBox, Window
+from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster import opened
 
 _WHOLE_NUMBERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
-_CORNER_TOLERANCE = 0.01  # px between the corners of two grids that count as the same
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def _read(src: Any, path: str, window: Window) -> NDArray[np.integer]:
 def _pixel_by_pixel(path: str | Path, own: GeoBox, geobox: GeoBox) -> tuple[str, ...]:
     """Say that two rasters are compared without a CRS; only the same grid, or none at all, is good enough for that."""
     placed = not (own.transform.is_identity or geobox.transform.is_identity)
-    if own.shape != geobox.shape or (placed and not _same_corners(own, geobox)):
+    if own.shape != geobox.shape or (placed and not same_corners(own, geobox)):
         missing, file = ("the class raster", "CLASSES") if own.crs else (str(path), str(path))
         raise RasterError(
             f"{missing} has no CRS, so a reference of {own.shape} and classes of {geobox.shape} (rows, cols) with "
@@ -143,20 +140,7 @@ def _pixel_by_pixel(path: str | Path, own: GeoBox, geobox: GeoBox) -> tuple[str,
 
 
 def _is_same(own: GeoBox, geobox: GeoBox) -> bool:
-    try:
-        same_crs = CRS(own.crs).equals(CRS(geobox.crs), ignore_axis_order=True)
-    except CRSError:
-        same_crs = own.crs == geobox.crs
-    return same_crs and own.shape == geobox.shape and _same_corners(own, geobox)
-
-
-def _same_corners(own: GeoBox, geobox: GeoBox) -> bool:
-    rows, cols = own.shape
-    if geobox.transform.determinant == 0:
-        return False
-    corners = np.array([[0, cols, 0, cols], [0, 0, rows, rows]], float)
-    there = np.array(~geobox.transform @ tuple(own.transform @ tuple(corners)))
-    return bool(np.abs(there - corners).max() <= _CORNER_TOLERANCE)
+    return own.shape == geobox.shape and same_crs(own.crs, geobox.crs) and same_corners(own, geobox)
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""Polygons as well-known binary, straight from flat arrays: what needs no geometry library is quicker without."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+
+def polygons_to_wkb(coords: NDArray[np.float64], rings: NDArray[np.int64], parts: NDArray[np.int64]) -> pa.Array:
+    """Return polygons as well-known binary (OGC 06-103r4, 8.2), little-endian; together less than 2 GiB.
+
+    Parameters
+    ----------
+    coords : (vertex, 2) float64, x and y; the last of a ring is its first
+    rings : (ring + 1,) int64, where the vertices of each ring begin
+    parts : (polygon + 1,) int64, where the rings of each polygon begin, its shell first
+    """
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(wkb_sizes(rings, parts))])
+    content = np.empty(offsets[-1], np.uint8)
+    raw = np.ascontiguousarray(coords, "<f8").view(np.uint8).reshape(-1)
+    _write_wkb(content, offsets, raw, rings, parts)
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(content)]
+    return pa.Array.from_buffers(pa.binary(), len(parts) - 1, buffers)
+
+
+def wkb_sizes(rings: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many bytes each polygon takes, (polygon,) int64; parameters as in `polygons_to_wkb`."""
+    return np.asarray(9 + 4 * np.diff(parts) + 16 * np.diff(rings[parts]))
+
+
+@njit(cache=True, nogil=True)
+def _write_wkb(content, offsets, raw, rings, parts):  # type: ignore[no-untyped-def]
+    for polygon in range(len(parts) - 1):
+        at = offsets[polygon]
+        content[at] = 1  # little-endian
+        _write_number(content, at + 1, 3)  # a polygon
+        _write_number(content, at + 5, parts[polygon + 1] - parts[polygon])
+        at += 9
+        for ring in range(parts[polygon], parts[polygon + 1]):
+            begin, end = 16 * rings[ring], 16 * rings[ring + 1]
+            _write_number(content, at, rings[ring + 1] - rings[ring])
+            content[at + 4 : at + 4 + end - begin] = raw[begin:end]
+            at += 4 + end - begin
+
+
+@njit(cache=True, nogil=True)
+def _write_number(content, at, number):  # type: ignore[no-untyped-def]
+    for i in range(4):
+        content[at + i] = (number >> (8 * i)) & 255
