@@ -75,11 +75,11 @@ def trace() -> None:
         labels, window=Window(0, 0, 2048, 2048), scene_shape=labels.shape, min_pixels=0, looks=np.zeros((6, 0))
     )
     padded = np.pad(labels.astype(np.int64), 1)
-    outline(padded[:66, :66])  # compiles
+    outline(padded[:66, :66]).polygons.shapes()  # compiles
     print(f"trace: {len(table)} regions in {labels.size / 1e6:.1f} Mpx, CPU seconds of three runs each")
     ours, gdals = [], []
     for _ in range(3):
-        ours.append(cpu_of(lambda: outline(padded)))
+        ours.append(cpu_of(lambda: outline(padded).polygons.shapes()))
         gdals.append(cpu_of(lambda: [shapely.geometry.shape(shape) for shape, _ in rasterio.features.shapes(labels)]))
     print("  rasterio.features.shapes + shape()  " + " ".join(f"{seconds:6.2f}" for seconds in gdals))
     print("  geoseg.polygons.outline             " + " ".join(f"{seconds:6.2f}" for seconds in ours))

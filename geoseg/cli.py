@@ -96,7 +96,9 @@ def tile(scene: str, **options: Any) -> int:
 @commands.command()
 @click.argument("labels")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Polygons: .gpkg, .fgb or .parquet.")
-@click.option("--values", metavar="RASTER", help="Tell its mean and spread in each region; on the same grid.")
+@click.option(
+    "--values", metavar="RASTER", help="Tell its mean, spread, least and greatest value in each region; same grid."
+)
 @click.option("--region-raster", type=click.Path(path_type=Path), help="Also write the region numbers as a COG.")
 @click.option("--band", type=int, help="The band of LABELS that holds them.  [default: the only one]")
 @click.option(

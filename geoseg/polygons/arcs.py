@@ -109,7 +109,7 @@ def trace(regions: NDArray[np.int64], pieces: NDArray[np.int32], *, offset: tupl
     """
     regions = np.require(regions, np.int64, ["C", "W"])  # one kind of array, so numba compiles once
     pieces = np.require(pieces, np.int32, ["C", "W"])
-    stops = np.empty((regions.shape[0] - 1, regions.shape[1] - 1), np.int8)
+    stops = np.empty((regions.shape[0] - 1, regions.shape[1] - 1), np.uint8)
     n_edges = _find_stops(regions, pieces, stops)
     columns = _trace(regions, pieces, stops, n_edges)
     n_vertices, n_arcs = columns[-2:]
@@ -125,7 +125,9 @@ def trace(regions: NDArray[np.int64], pieces: NDArray[np.int32], *, offset: tupl
     )
 
 
+# What is known of a lattice point: its kind, and behind that a bit for each way in which a border leaves it.
 _PASSED, _OPEN, _NODE = 1, 2, 3  # kinds of lattice points on a border; 0 = not on one
+_KIND, _WAYS = 3, 2  # the bits of the kind, and their number
 
 
 @njit(cache=True, nogil=True)
@@ -161,26 +163,29 @@ def _is_ours(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
 def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
     """Say of every lattice point what it is, and return how many edges there are."""
     n_edges = 0
-    for y in range(stops.shape[0]):
-        for x in range(stops.shape[1]):
+    height, width = stops.shape
+    for y in range(height):
+        for x in range(width):
             a, b, c, d = regions[y, x], regions[y, x + 1], regions[y + 1, x + 1], regions[y + 1, x]
             degree = (a != b) + (b != c) + (c != d) + (d != a)
             stops[y, x] = 0
             if degree == 0:
                 continue
-            ours = degree
-            if y == 0 or x == 0 or y == stops.shape[0] - 1 or x == stops.shape[1] - 1:
-                ours = 0
+            ours, ways = degree, (b != c) + 2 * (c != d) + 4 * (d != a) + 8 * (a != b)
+            if y == 0 or x == 0 or y == height - 1 or x == width - 1:
+                ours, ways = 0, 0
                 for way in range(4):
-                    ours += _is_ours(regions, pieces, y, x, way)
+                    if _is_ours(regions, pieces, y, x, way):
+                        ours, ways = ours + 1, ways + (1 << way)
             n_edges += ours
             if ours:
-                stops[y, x] = _NODE if degree > 2 else _PASSED if ours == 2 else _OPEN
+                stops[y, x] = (ways << _WAYS) + (_NODE if degree > 2 else _PASSED if ours == 2 else _OPEN)
     return n_edges // 2
 
 
 @njit(cache=True, nogil=True)
 def _trace(regions, pieces, stops, n_edges):  # type: ignore[no-untyped-def]
+    """Return the columns of the arcs, the number of vertices and that of arcs; `stops` is used up."""
     xy = np.empty((2 * n_edges, 2), np.float64)
     ends = np.empty(n_edges, np.int64)
     left = np.empty(n_edges, np.int64)
@@ -188,24 +193,24 @@ def _trace(regions, pieces, stops, n_edges):  # type: ignore[no-untyped-def]
     ways = np.empty((n_edges, 2), np.int8)
     ring = np.zeros(n_edges, np.bool_)
     whole = np.zeros(n_edges, np.bool_)
-    seen = np.zeros(stops.shape, np.bool_)
     n_vertices, n_arcs = 0, 0
-    for rings in (False, True):  # first what has a node or leaves the tile; what is not seen then are rings
+    for rings in (False, True):  # first what has a node or leaves the tile; what is passed only then are rings
         for y in range(stops.shape[0]):
             for x in range(stops.shape[1]):
-                if stops[y, x] == 0 or (stops[y, x] == _PASSED) != rings or seen[y, x]:
+                stop = stops[y, x]
+                if stop == 0 or ((stop & _KIND) == _PASSED) != rings:
                     continue
                 for way in range(4):
-                    a, b, c, d = _sides(y, x, way)
-                    if not _is_ours(regions, pieces, y, x, way) or regions[a, b] > regions[c, d]:
+                    if not stop >> (_WAYS + way) & 1:
                         continue
-                    n_vertices, last_y, last_x, last = _walk(
-                        (regions, pieces, stops, seen), (y, x, way), xy, n_vertices
-                    )
+                    a, b, c, d = _sides(y, x, way)
+                    if regions[a, b] > regions[c, d]:
+                        continue
+                    n_vertices, last_y, last_x, last = _walk(stops, (y, x, way), xy, n_vertices)
                     left[n_arcs], right[n_arcs] = pieces[a, b], pieces[c, d]
                     ways[n_arcs, 0], ways[n_arcs, 1] = way, last
                     ring[n_arcs] = rings
-                    whole[n_arcs] = stops[y, x] != _OPEN and stops[last_y, last_x] != _OPEN
+                    whole[n_arcs] = (stop & _KIND) != _OPEN and (stops[last_y, last_x] & _KIND) != _OPEN
                     ends[n_arcs] = n_vertices
                     n_arcs += 1
                     if rings:
@@ -214,24 +219,26 @@ def _trace(regions, pieces, stops, n_edges):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _walk(maps, start, xy, n):  # type: ignore[no-untyped-def]
-    """Follow an arc to its end; return the number of vertices, the end, and the last direction."""
-    regions, pieces, stops, seen = maps
+def _walk(stops, start, xy, n):  # type: ignore[no-untyped-def]
+    """Follow an arc to its end; return the number of vertices, the end, and the last direction.
+
+    Points that are passed belong to this arc alone, and are taken out of `stops`.
+    """
     y, x, way = start
     xy[n, 0], xy[n, 1] = x, y
     n += 1
     while True:
-        seen[y, x] = True
         y += (way == 1) - (way == 3)
         x += (way == 0) - (way == 2)
-        if stops[y, x] != _PASSED or (y, x) == start[:2]:
+        stop = stops[y, x]
+        if (stop & _KIND) == _PASSED:
+            stops[y, x] = 0
+        if (stop & _KIND) != _PASSED or (y == start[0] and x == start[1]):
             xy[n, 0], xy[n, 1] = x, y
             return n + 1, y, x, way
-        before = way
-        for turn in (0, 3, 1):
-            way = (before + turn) % 4
-            if _is_ours(regions, pieces, y, x, way):
-                break
-        if way != before:
+        on = (stop >> _WAYS) & ~(1 << (way + 2) % 4)  # the way that does not lead back
+        following = 0 if on == 1 else 1 if on == 2 else 2 if on == 4 else 3
+        if following != way:
             xy[n, 0], xy[n, 1] = x, y
             n += 1
+            way = following

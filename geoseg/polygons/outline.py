@@ -99,8 +99,7 @@ def outline(
     goes_on[0] = False
     inside = ~goes_on
     inside[0] = False
-    numbers = np.zeros(n_pieces + 1, np.int64)
-    numbers[pieces] = np.where(pieces > 0, regions, 0)
+    numbers = _regions_of(pieces, regions, n_pieces)
     polygons = polygons_of(arcs, inside)
     number = np.where(goes_on, np.cumsum(goes_on), 0)  # pieces that do not go on are no longer told from no data
     lengths = traced.edges() if shaping.smooth else traced.sizes - 1
@@ -176,6 +175,17 @@ def _along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
     along = np.arange(lengths.sum()) - np.repeat(first, lengths)
     xy = np.repeat(arcs.xy[:-1], lengths, axis=0) + np.repeat(np.sign(steps), lengths, axis=0) * along[:, None]
     return (xy - offset).astype(np.int64)[:, ::-1]
+
+
+@njit(cache=True, nogil=True)
+def _regions_of(pieces: NDArray[np.int32], regions: NDArray[np.int64], n_pieces: int) -> NDArray[np.int64]:
+    """Return the region of each piece, (piece + 1,) int64; 0 = no data."""
+    numbers = np.zeros(n_pieces + 1, np.int64)
+    for row in range(pieces.shape[0]):
+        for col in range(pieces.shape[1]):
+            if pieces[row, col] > 0:
+                numbers[pieces[row, col]] = regions[row, col]
+    return numbers
 
 
 @njit(cache=True, nogil=True)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from geoseg.polygons.arcs import Arcs, starts_of
 from geoseg.polygons.wkb import polygons_to_wkb, wkb_sizes
 
+_DENSE = 32  # entries of a table for each key; below that, looking up is quicker than sorting
+
 
 class Polygons(NamedTuple):
     """Polygons as plain arrays.
@@ -84,8 +86,9 @@ def polygons_of(arcs: Arcs, wanted: NDArray[np.bool_]) -> Polygons:
     rings = starts_of(lengths[sorted_rings])
     coords = np.empty((rings[-1], 2))
     _write(arcs, (arc, forward), bounds, sorted_rings, rings, coords)
-    pieces, counts = np.unique(owners, return_counts=True)
-    return Polygons(coords, rings, starts_of(counts), pieces)
+    counts = np.bincount(owners, minlength=1)
+    pieces = np.flatnonzero(counts)
+    return Polygons(coords, rings, starts_of(counts[pieces]), pieces)
 
 
 class _Sides(NamedTuple):
@@ -119,9 +122,20 @@ def _nodes(arcs: Arcs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     first, last = arcs.xy[arcs.offsets[:-1]], arcs.xy[np.maximum(arcs.offsets[1:] - 1, 0)]
     width = int(arcs.xy[:, 0].max(initial=0)) + 2
     keys = np.stack([first[:, 1] * width + first[:, 0], last[:, 1] * width + last[:, 0]]).astype(np.int64)
-    keys[:, arcs.ring] = -1 - np.flatnonzero(arcs.ring)
-    nodes = np.unique(keys, return_inverse=True)[1].reshape(2, -1)
+    nodes = _numbered(keys)
+    nodes[:, arcs.ring] = nodes.max(initial=0) + 1 + np.arange(np.count_nonzero(arcs.ring))
     return nodes[0], nodes[1]
+
+
+def _numbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number from 0 for each key, the same where the keys are the same."""
+    low = int(keys.min(initial=0))
+    span = int(keys.max(initial=0)) - low + 1
+    if span > _DENSE * keys.size:
+        return np.unique(keys, return_inverse=True)[1].reshape(keys.shape)
+    used = np.zeros(span, np.bool_)
+    used[keys - low] = True
+    return (np.cumsum(used) - 1)[keys - low]
 
 
 @njit(cache=True, nogil=True)
