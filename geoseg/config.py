@@ -6,11 +6,8 @@ the named ones (``--config drone``) lie in the folder ``configs`` and say the re
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import difflib
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +15,9 @@ from typing import Any, Literal
 
 import yaml
 
+from geoseg.building import build
 from geoseg.errors import ConfigError
 
-_WORDS = {int: "whole number", str: "word", float: "number", bool: "truth value, true or false"}
 _FINITE = float(2**53)  # beyond it, not every whole number is a float
 _MOST_CODES = 256  # they are kept as uint8
 _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make sense
@@ -233,7 +230,7 @@ def load_config(source: str | Path | dict[str, Any] | None = None, **changes: An
             _change(values, path.split("__"), value)
     _follow_classes(values)
     _check_learning(values.get("method"), {name: changes.get(name) for name in ("prior", "tile_steps")})
-    config: Config = _build(Config, values, "")
+    config: Config = build(Config, values)
     return config
 
 
@@ -264,7 +261,7 @@ def _change(values: dict[str, Any], path: list[str], value: object) -> None:
         if values.get(section) is None:  # absent, or a name with nothing below it
             values[section] = {}
         if not isinstance(values[section], dict):
-            return  # the file is wrong here, and `_build` will say so
+            return  # the file is wrong here, and `build` will say so
         values = values[section]
     values[name] = value
 
@@ -274,61 +271,6 @@ def _follow_classes(values: dict[str, Any]) -> None:
     wanted = values.get("harmonize")
     if isinstance(wanted, dict) and isinstance(classes := wanted.get("classes"), int):
         wanted.setdefault("fine_classes", max(Harmonize.fine_classes, 2 * classes))
-
-
-def _build(kind: type[Any], values: object, path: str) -> Any:
-    if values is None:
-        return kind()  # a name with nothing below it
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path[:-1]} is {values!r}; expected names with values below it.")
-    hints = typing.get_type_hints(kind)
-    arguments = {}
-    for name, value in values.items():
-        if name not in hints:
-            near = _nearest(str(name), {f"{path}{own}": own for own in hints})
-            raise ConfigError(f"there is no option {path}{name}; the nearest one is {near}.")
-        arguments[name] = _convert(hints[name], value, f"{path}{name}")
-    return kind(**arguments)
-
-
-def _nearest(name: str, here: dict[str, str]) -> str:
-    """Return the path of the option that is named most alike, of those that may stand here or anywhere else."""
-    sections = {section: values for section, values in Config().to_dict().items() if isinstance(values, dict)}
-    options = here | {f"{section}.{option}": option for section, values in sections.items() for option in values}
-    return max(options, key=lambda path: difflib.SequenceMatcher(None, name, options[path]).ratio())
-
-
-def _convert(hint: Any, value: object, path: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type[Any], hint), value, f"{path}.")
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in options:
-            raise ConfigError(f"{path} is {value!r}; expected one of {', '.join(map(str, options))}.")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or not all(type(item) is options[0] for item in value):
-            raise ConfigError(f"{path} is {value!r}; expected a list of {_WORDS[options[0]]}s.")
-        return tuple(value)
-    if origin in (types.UnionType, typing.Union):
-        words = [word for option in options for word in typing.get_args(option)]  # those of a Literal
-        if value in words or (value is None and types.NoneType in options):
-            return value
-        if words and isinstance(value, str):
-            raise ConfigError(f"{path} is {value!r}; expected a {_WORDS[options[0]]} or {' or '.join(words)}.")
-        return _convert(options[0], value, path)
-    if hint is float:
-        return _number(value, path)
-    if type(value) is not hint:  # True is an int too, for isinstance
-        raise ConfigError(f"{path} is {value!r}; expected a {_WORDS[hint]}.")
-    return value
-
-
-def _number(value: object, path: str) -> float:
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError, OverflowError):
-            return float(value)  # a str too: YAML takes 1e-3, without a point, for one
-    raise ConfigError(f"{path} is {value!r}; expected a number.")
 
 
 def _check_ranges(config: Config) -> None:

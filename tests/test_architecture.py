@@ -17,7 +17,7 @@ MODULES = {
 }
 # From the ground up. A module imports from its own floor or from below, and never in a circle.
 FLOORS = (
-    ("geoseg", "geoseg.config", "geoseg.errors"),
+    ("geoseg", "geoseg.building", "geoseg.config", "geoseg.errors"),
     ("geoseg.grid", "geoseg.progress"),
     ("geoseg.raster", "geoseg.labelraster", "geoseg.aoi", "geoseg.bands", "geoseg.vrt"),
     (

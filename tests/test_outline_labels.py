@@ -355,6 +355,19 @@ def test_statistics_are_those_of_the_values_in_the_region(tmp_path, outline, mak
     assert layer["mean_2"].isna().any()
 
 
+def test_smooth_outlines_of_labels_are_a_coverage_also_where_large_regions_are_cut(tmp_path, outline, make_raster):
+    labels = make_raster(patches()[None].astype(np.uint8))
+    whole = outlined(tmp_path, outline, labels, "--simplify", 1)
+
+    layer = outlined(tmp_path, outline, labels, "--simplify", 1, "--smooth", "--max-vertices", 40)
+
+    assert shapely.is_valid(layer.geometry).all()
+    assert shapely.coverage_is_valid(layer.geometry.to_numpy())
+    assert shapely.area(layer.geometry).sum() == pytest.approx(patches().size * 100)
+    assert set(layer["region"]) == set(whole["region"])
+    assert len(layer) > len(whole)
+
+
 def test_statistics_of_a_region_without_values_are_null_in_the_file(tmp_path, outline, make_raster):
     values = np.full((1, *SHAPE), np.nan, np.float32)
     values[0, 0, 0] = 4
