@@ -111,11 +111,11 @@ def trace(regions: NDArray[np.int64], pieces: NDArray[np.int32], *, offset: tupl
     pieces = np.require(pieces, np.int32, ["C", "W"])
     stops = np.empty((regions.shape[0] - 1, regions.shape[1] - 1), np.uint8)
     n_edges = _find_stops(regions, pieces, stops)
-    columns = _trace(regions, pieces, stops, n_edges)
+    columns = _trace(regions, pieces, stops, n_edges, offset)
     n_vertices, n_arcs = columns[-2:]
     xy, ends, left, right, ways, ring, whole = columns[:-2]
     return Arcs(
-        xy[:n_vertices] + np.asarray(offset, np.float64),
+        xy[:n_vertices],  # what lies behind was never written to, and takes no memory
         np.concatenate([np.zeros(1, np.int64), ends[:n_arcs]]),
         left[:n_arcs].copy(),
         right[:n_arcs].copy(),
@@ -184,7 +184,7 @@ def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _trace(regions, pieces, stops, n_edges):  # type: ignore[no-untyped-def]
+def _trace(regions, pieces, stops, n_edges, offset):  # type: ignore[no-untyped-def]
     """Return the columns of the arcs, the number of vertices and that of arcs; `stops` is used up."""
     xy = np.empty((2 * n_edges, 2), np.float64)
     ends = np.empty(n_edges, np.int64)
@@ -206,7 +206,7 @@ def _trace(regions, pieces, stops, n_edges):  # type: ignore[no-untyped-def]
                     a, b, c, d = _sides(y, x, way)
                     if regions[a, b] > regions[c, d]:
                         continue
-                    n_vertices, last_y, last_x, last = _walk(stops, (y, x, way), xy, n_vertices)
+                    n_vertices, last_y, last_x, last = _walk(stops, (y, x, way), offset, xy, n_vertices)
                     left[n_arcs], right[n_arcs] = pieces[a, b], pieces[c, d]
                     ways[n_arcs, 0], ways[n_arcs, 1] = way, last
                     ring[n_arcs] = rings
@@ -219,13 +219,14 @@ def _trace(regions, pieces, stops, n_edges):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _walk(stops, start, xy, n):  # type: ignore[no-untyped-def]
+def _walk(stops, start, offset, xy, n):  # type: ignore[no-untyped-def]
     """Follow an arc to its end; return the number of vertices, the end, and the last direction.
 
     Points that are passed belong to this arc alone, and are taken out of `stops`.
     """
     y, x, way = start
-    xy[n, 0], xy[n, 1] = x, y
+    left, top = offset
+    xy[n, 0], xy[n, 1] = x + left, y + top
     n += 1
     while True:
         y += (way == 1) - (way == 3)
@@ -234,11 +235,11 @@ def _walk(stops, start, xy, n):  # type: ignore[no-untyped-def]
         if (stop & _KIND) == _PASSED:
             stops[y, x] = 0
         if (stop & _KIND) != _PASSED or (y == start[0] and x == start[1]):
-            xy[n, 0], xy[n, 1] = x, y
+            xy[n, 0], xy[n, 1] = x + left, y + top
             return n + 1, y, x, way
         on = (stop >> _WAYS) & ~(1 << (way + 2) % 4)  # the way that does not lead back
         following = 0 if on == 1 else 1 if on == 2 else 2 if on == 4 else 3
         if following != way:
-            xy[n, 0], xy[n, 1] = x, y
+            xy[n, 0], xy[n, 1] = x + left, y + top
             n += 1
             way = following

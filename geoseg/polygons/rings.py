@@ -81,12 +81,12 @@ def polygons_of(arcs: Arcs, wanted: NDArray[np.bool_]) -> Polygons:
     bounds = starts_of(ring_sizes)
     arc, forward = sides.arc[order], sides.forward[order]
     owners = sides.piece[order[bounds[:-1]]]
-    lengths, is_hole = _measure(arcs.xy, arcs.offsets, arc, forward, bounds)
+    counts = np.bincount(owners, minlength=1)
+    lengths, is_hole = _measure(arcs, (arc, forward), bounds, counts[owners] == 1)
     sorted_rings = np.lexsort((is_hole, owners))
     rings = starts_of(lengths[sorted_rings])
     coords = np.empty((rings[-1], 2))
     _write(arcs, (arc, forward), bounds, sorted_rings, rings, coords)
-    counts = np.bincount(owners, minlength=1)
     pieces = np.flatnonzero(counts)
     return Polygons(coords, rings, starts_of(counts[pieces]), pieces)
 
@@ -183,8 +183,13 @@ def _rounds(following):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _measure(xy, offsets, arc, forward, bounds):  # type: ignore[no-untyped-def]
-    """Return how many vertices each ring has, the first one counted again at the end, and whether it is a hole."""
+def _measure(arcs, sides, bounds, alone):  # type: ignore[no-untyped-def]
+    """Return how many vertices each ring has, the first one counted again at the end, and whether it is a hole.
+
+    A ring that is `alone` is the only one of its piece, so it is none.
+    """
+    xy, offsets = arcs.xy, arcs.offsets
+    arc, forward = sides
     lengths = np.ones(len(bounds) - 1, np.int64)
     is_hole = np.zeros(len(bounds) - 1, np.bool_)
     for ring in range(len(bounds) - 1):
@@ -194,6 +199,8 @@ def _measure(xy, offsets, arc, forward, bounds):  # type: ignore[no-untyped-def]
         for side in range(bounds[ring], bounds[ring + 1]):
             begin, end = offsets[arc[side]], offsets[arc[side] + 1]
             lengths[ring] += end - begin - 1
+            if alone[ring]:
+                continue
             part = 0.0
             for k in range(begin + 1, end):
                 part += (xy[k - 1, 0] - x) * (xy[k, 1] - y) - (xy[k, 0] - x) * (xy[k - 1, 1] - y)
@@ -211,8 +218,9 @@ def _write(arcs, sides, bounds, sorted_rings, rings, coords):  # type: ignore[no
         ring, n = sorted_rings[i], rings[i]
         for side in range(bounds[ring], bounds[ring + 1]):
             first, last = offsets[arc[side]], offsets[arc[side] + 1] - 1
-            for k in range(last - first):
-                vertex = first + k if forward[side] else last - k
+            step = 1 if forward[side] else -1
+            vertex = first if forward[side] else last
+            for _ in range(last - first):
                 coords[n, 0], coords[n, 1] = xy[vertex, 0], xy[vertex, 1]
-                n += 1
+                n, vertex = n + 1, vertex + step
         coords[n, 0], coords[n, 1] = coords[rings[i], 0], coords[rings[i], 1]
