@@ -16,7 +16,6 @@ from geoseg import __version__, scene_steps
 from geoseg.cluster import ClusterOptions, Executor, Serial
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
-from geoseg.grid import TileGrid
 from geoseg.model import Model, check_config, check_fits, load_model
 from geoseg.progress import Progress
 from geoseg.provenance import fingerprint
@@ -24,7 +23,7 @@ from geoseg.raster import Scene, open_scene, touches
 from geoseg.results import Outputs
 from geoseg.runs import RunFolder, open_run
 from geoseg.segment.harmonize import Harmony
-from geoseg.tile_steps import Job, block_grid
+from geoseg.tile_steps import Job, block_grid, tile_grid
 
 log = logging.getLogger(__name__)
 
@@ -279,7 +278,7 @@ def _identity(scene: Scene, config: Config, options: RunOptions) -> dict[str, An
 
 
 def _numbers(scene: Scene, config: Config) -> tuple[list[int], list[int]]:
-    grid = TileGrid(scene.geobox.shape, config.tiles.size, config.tiles.halo)
+    grid = tile_grid(scene.geobox.shape, config)
     tiles = [tile for tile in grid if touches(scene, tile.core)]
     blocks = block_grid(scene.geobox.shape)
     return [tile.number for tile in tiles], sorted({block for tile in tiles for block in blocks.reading(tile.read)})
