@@ -58,7 +58,7 @@ class Tiles:
     """How the scene is cut for the work."""
 
     size: int = 512  # pixels; 0.4 GiB on a worker, and small enough for an even load
-    halo: int = 32  # pixels on each side on which neighbouring tiles both vote
+    halo: int = 32  # pixels on each side on which neighbouring tiles both vote, where steps are done on them
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Learn:
     crop: int = 128  # px; fits the processor's cache
     batch: int = 4  # crops per step
     steps: int = 96
-    lead: float = 0.33  # share of the steps that are led by the looks of superpixels; 0 = a start at random
+    lead: float = 0.66  # share of the steps that are led by the looks of superpixels; 0 = a start at random
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Harmonize:
     classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as tell the ground apart
     fine_classes: int = 40  # before they are joined in the tree of classes
     evidence: Literal["votes", "votes+looks"] = "votes+looks"  # votes alone is what the articles do
-    interleaving: float = 4.5  # how much a long common border brings classes together in the tree
+    interleaving: float = 2.5  # how much a long common border brings classes together in the tree
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,15 @@ class Config:
         if self.tile_steps is not None:
             return self.tile_steps
         return 0 if self.prior == "scene" else self.backprop.max_steps
+
+    @property
+    def halo(self) -> int:
+        """Pixels on each side of a tile on which its neighbours vote too.
+
+        Where no steps are done on tiles, all of them would say the same of a pixel. One pixel is then enough, to see
+        the borders of superpixels.
+        """
+        return self.tiles.halo if self.steps else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain dicts, lists and numbers."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.grid import TileGrid, Window
 from geoseg.labelraster import LabelRaster, read_labels
-from geoseg.map_steps import draw_outlines, framed_pieces, join_pieces, tables_of
+from geoseg.map_steps import draw_outlines, framed_pieces, join_pieces, tables_of, tile_grid
 from geoseg.polygons import attributes, labels, regions
 from geoseg.polygons.labels import Looks
 from geoseg.polygons.pixelsize import pixel_size
@@ -47,7 +47,7 @@ class LabelJob:
     @property
     def tiles(self) -> TileGrid:
         """The tiles of the scene."""
-        return TileGrid(self.source.geobox.shape, self.config.tiles.size, self.config.tiles.halo)
+        return tile_grid(self.source.geobox.shape, self.config)
 
     @property
     def likens(self) -> bool:

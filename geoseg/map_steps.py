@@ -37,6 +37,11 @@ class MapJob(Protocol):
         """The tiles of the scene."""
 
 
+def tile_grid(shape: tuple[int, int], config: Config) -> TileGrid:
+    """Return the tiles of a scene of `shape` (rows, cols)."""
+    return TileGrid(shape, config.tiles.size, config.halo)
+
+
 def tables_of(job: MapJob, tiles: Sequence[int]) -> list[Pieces]:
     """Return the pieces of every tile of the scene; none of those that are not among `tiles`."""
     known = set(tiles)

@@ -25,7 +25,7 @@ from geoseg.errors import ConfigError, GeosegError, ModelError, OutputError
 from geoseg.polygons.pixelsize import resolution
 from geoseg.polygons.write import check_output, staged, writing
 from geoseg.raster import Scene
-from geoseg.segment.channels import TEXTURE_SIGMAS, network_input
+from geoseg.segment.channels import looks, network_input
 from geoseg.segment.harmonize import Harmony, features
 from geoseg.segment.votes import Ground
 from geoseg.survey import Survey
@@ -33,7 +33,7 @@ from geoseg.survey import Survey
 log = logging.getLogger(__name__)
 
 MODEL_SUFFIXES = (".geoseg",)
-_FORMAT = 1  # to be raised when the arrays, or what geoseg computes from pixels before it uses them, change meaning
+_FORMAT = 2  # to be raised when the arrays, or what geoseg computes from pixels before it uses them, change meaning
 _DOCUMENT = "geoseg"  # the metadata's one name
 _FREE = (
     "bands",
@@ -233,15 +233,15 @@ def _put_together(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
 def _check_sizes(model: Model) -> None:
     """Look whether the arrays have the sizes that this geoseg would give them."""
     n_bands, n_codes = len(model.origin.bands), model.config.network.channels[-1]
-    looks = np.zeros((n_bands + len(TEXTURE_SIGMAS), 1, 1), np.float32)
-    n_channels = len(network_input(looks, np.ones((1, 1), bool), model.config.network.inputs))
+    bands = np.zeros((n_bands, 1, 1), np.float32)
+    n_channels = len(network_input(bands, np.ones((1, 1), bool), model.config.network.inputs))
     none = np.zeros(0, np.int64)
-    ground = Ground(none, np.zeros((0, n_codes)), none, np.zeros((0, len(looks))), none, none)
+    ground = Ground(none, np.zeros((0, n_codes)), none, np.zeros((0, len(looks(bands)))), none, none)
     n_features = features(ground, n_bands).shape[1] if model.harmony.centres.size else 0
     sizes = {
         "bands of the stretch": (len(model.survey.stretch.low), n_bands),
         "channels of the network": (len(model.survey.standard.mean), n_channels),
-        "looks of the classes": (model.harmony.looks.shape[1], len(looks)),
+        "looks of the classes": (model.harmony.looks.shape[1], len(looks(bands))),
         "features of the classes": (model.harmony.centres.shape[1], n_features),
     }
     for name, (found, expected) in sizes.items():

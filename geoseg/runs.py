@@ -22,7 +22,6 @@ import re
 import secrets
 import shutil
 import socket
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,13 +29,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, OutputError, RunError
 
 _log = logging.getLogger(__name__)
 
-_MAGIC = b"geoseg arrays 1\n"
+_MAGIC = b"geoseg arrays 2\n"
+_CODEC = pa.Codec("zstd", compression_level=1)  # as small as zlib, in a third of its time
 _DIGEST_SIZE = 16
 _SUFFIX = ".arrays"
 _MANIFEST = "manifest.json"
@@ -177,11 +178,13 @@ def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer.write(json.dumps(list(arrays)).encode() + b"\n")
     for array in arrays.values():
         np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-    return zlib.compress(buffer.getvalue(), level=1)
+    content = buffer.getvalue()
+    return len(content).to_bytes(8, "little") + _CODEC.compress(content, asbytes=True)
 
 
 def _unpack(content: bytes) -> dict[str, NDArray[Any]]:
-    buffer = io.BytesIO(zlib.decompress(content))
+    size = int.from_bytes(content[:8], "little")
+    buffer = io.BytesIO(_CODEC.decompress(memoryview(content)[8:], decompressed_size=size, asbytes=True))
     names = json.loads(buffer.readline())
     return {name: np.lib.format.read_array(buffer, allow_pickle=False) for name in names}
 

@@ -20,11 +20,11 @@ from geoseg.model import Model
 from geoseg.polygons.regions import Regions
 from geoseg.raster import Scene
 from geoseg.runs import RunFolder
-from geoseg.segment import channels, codebook, harmonize, superpixels, translate
+from geoseg.segment import codebook, harmonize, superpixels, translate
 from geoseg.segment.classtree import NATURAL
 from geoseg.segment.harmonize import Harmony
 from geoseg.segment.votes import Ground
-from geoseg.survey import Survey, crop_looks, fit_stretch, survey
+from geoseg.survey import Survey, fit_stretch, read_crop, survey
 from geoseg.tile_steps import Job, class_looks, ground_of, votes_of
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
@@ -121,9 +121,8 @@ def join_regions(job: Job, tiles: Sequence[int]) -> Regions:
 
 
 def _layers_and_labels(job: Job, window: Window) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    looks, valid = crop_looks(job.scene, window, job.survey.stretch)
-    labels = superpixels.superpixels(looks[: len(job.scene.bands)], valid, job.survey.superpixels)
-    layers = channels.network_input(looks, valid, job.config.network.inputs)
+    bands, layers, valid = read_crop(job.scene, window, job.survey.stretch, job.config.network.inputs)
+    labels = superpixels.superpixels(bands, valid, job.survey.superpixels)
     return job.survey.standard.apply(layers, valid), labels
 
 

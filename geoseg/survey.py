@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -16,7 +16,7 @@ from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
 from geoseg.polygons.pixelsize import resolution
 from geoseg.raster import Scene, read, read_leniently
-from geoseg.segment.channels import REACH, Standard, Stretch, looks, network_input
+from geoseg.segment.channels import REACH, Standard, Stretch, network_input
 from geoseg.segment.superpixels import Sizes, contrast, fitted
 
 log = logging.getLogger(__name__)
@@ -79,18 +79,22 @@ def fit_stretch(scene: Scene, config: Config) -> Stretch:
     return _fit_stretch(scene, _draw_windows(scene, config))
 
 
-def crop_looks(scene: Scene, window: Window, stretch: Stretch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read a window with the margin that its looks need.
+def read_crop(
+    scene: Scene, window: Window, stretch: Stretch, inputs: Literal["bands", "bands+texture"]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Read a window with the margin that the network's input needs.
 
     Returns
     -------
-    looks : (look, y, x) float32, as `channels.looks` gives them
+    bands : (band, y, x) float32, stretched
+    layers : (channel, y, x) float32, as `channels.network_input` gives them
     valid : (y, x) bool
     """
     wide = window.expanded(REACH, scene.geobox.shape)
     pixels, valid = read_leniently(scene, wide, core=window)
+    bands = stretch.apply(pixels, valid)
     inner = window.within(wide)
-    return looks(stretch.apply(pixels, valid), valid)[:, *inner], valid[inner]
+    return bands[:, *inner], network_input(bands, valid, inputs)[:, *inner], valid[inner]
 
 
 def _draw_windows(scene: Scene, config: Config) -> list[Window]:
@@ -187,8 +191,8 @@ def _fit_stretch(scene: Scene, windows: list[Window]) -> Stretch:
 def _fit_standard(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Standard:
     sample = []
     for window in windows:
-        seen, valid = crop_looks(scene, window, stretch)
-        values = network_input(seen, valid, config.network.inputs)[:, valid]
+        _, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
+        values = layers[:, valid]
         sample.append(values[:, :: max(1, values.shape[1] // _PIXELS_PER_WINDOW)])
     values = np.concatenate(sample, axis=1).astype(np.float64)
     deviation = np.maximum(values.std(axis=1), 1e-6)

@@ -47,7 +47,7 @@ class Job:
     @property
     def tiles(self) -> TileGrid:
         """The tiles of the scene."""
-        return TileGrid(self.scene.geobox.shape, self.config.tiles.size, self.config.tiles.halo)
+        return map_steps.tile_grid(self.scene.geobox.shape, self.config)
 
     @property
     def blocks(self) -> TileGrid:
@@ -79,15 +79,14 @@ def segment_tile(job: Job, number: int) -> None:
     pixels, valid = read_leniently(job.scene, wide, core=tile.core)
     read = tile.read.within(wide)
     numbers = np.where(valid[read], superpixels_of(job, tile.read), superpixels.NONE)
-    looks = channels.looks(job.survey.stretch.apply(pixels, valid), valid)
+    bands = job.survey.stretch.apply(pixels, valid)
     core = tile.core.within(tile.read)
     if job.config.method == "backprop":
-        shares = _shares(job, tile, looks, valid, numbers)
+        shares = _shares(job, tile, bands, valid, numbers)
     else:
         shares = np.full((*numbers.shape, 1), 255, np.uint8)  # one code for everything: its looks decide
-    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), looks[:, *read], core=core)
-    index = np.searchsorted(table.numbers, numbers[core]).astype(np.int32)
-    job.run.put("map", number, {"index": np.where(numbers[core] >= 0, index, superpixels.NONE)})
+    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), channels.looks(bands[:, *read]), core=core)
+    job.run.put("map", number, {"index": votes.ranked(numbers)[1][core]})
     job.run.put("votes", number, table.to_arrays())
 
 
@@ -125,11 +124,9 @@ def label_tile(job: Job, number: int) -> None:
     numbers = job.run.get("votes", number)["numbers"]
     class_of = np.zeros(len(numbers) + 1, np.int64)  # the last is no data, -1: class 0
     share_of = np.zeros(len(numbers) + 1)
-    grounds = [ground_of(job, block) for block in job.blocks.reading(tile.core)]
-    known = np.concatenate([ground.numbers for ground in grounds])
-    place = np.searchsorted(known, numbers[owned])
-    class_of[owned] = np.concatenate([class_of_fine[harmony.fine_classes(ground)] for ground in grounds])[place]
-    share_of[owned] = np.concatenate([harmony.shares(ground, class_of_fine) for ground in grounds])[place]
+    ground = votes.rows_of([ground_of(job, block) for block in job.blocks.reading(tile.core)], numbers[owned])
+    class_of[owned] = class_of_fine[harmony.fine_classes(ground)]
+    share_of[owned] = harmony.shares(ground, class_of_fine)
     found, table = regions.pieces(
         class_of[index],
         window=tile.core,
@@ -177,14 +174,6 @@ def superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
     return superpixels.assemble(window, (_block_superpixels(job, number) for number in job.blocks.reading(window)))
 
 
-def consecutive(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Give superpixels new numbers, from 0 without gaps, (y, x); -1 = no data, which is below 0 in `numbers`."""
-    _, order = np.unique(numbers, return_inverse=True)
-    labels = order.reshape(numbers.shape).astype(np.int32)
-    labels -= (numbers < 0).any()  # no data has the lowest number: it becomes -1
-    return labels
-
-
 def ground_of(job: Job, number: int) -> Ground:
     """Return what is known of the superpixels of a block, once all that comes before the classes is done."""
     return Ground(**job.run.get("merged" if job.config.method == "rag" else "ground", number))
@@ -223,16 +212,16 @@ def _confidence(
 def _shares(
     job: Job,
     tile: Tile,
-    looks: NDArray[np.float32],
+    bands: NDArray[np.float32],
     valid: NDArray[np.bool_],
     numbers: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
-    """Return what the pixels of the tile's read window give to each code; `looks` and `valid` hold the wide window."""
+    """Return what the pixels of the tile's read window give to each code; `bands` and `valid` hold the wide window."""
     from geoseg.segment import backprop  # only here: torch takes seconds, and other methods do without
     from geoseg.segment.network import from_arrays, new_network
 
     wide = tile.read.expanded(channels.REACH + job.config.network.reach, job.scene.geobox.shape)
-    layers = job.survey.standard.apply(channels.network_input(looks, valid, job.config.network.inputs), valid)
+    layers = job.survey.standard.apply(channels.network_input(bands, valid, job.config.network.inputs), valid)
     if not valid.any():
         return np.zeros((*numbers.shape, job.config.network.channels[-1]), np.uint8)
     if job.config.prior == "none":
@@ -241,7 +230,7 @@ def _shares(
     else:
         network = from_arrays(job.run.get("scene", "network"), len(layers), job.config.network).eval()
     if job.config.steps:
-        patch = backprop.Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), consecutive(numbers))
+        patch = backprop.Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), votes.ranked(numbers)[1])
         fit = backprop.train if job.config.prior == "none" else backprop.refine
         network = fit(network, patch, job.config.backprop, steps=job.config.steps, device=job.device)
     shares = backprop.shares(

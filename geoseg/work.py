@@ -16,7 +16,7 @@ from geoseg import __version__, scene_steps
 from geoseg.cluster import ClusterOptions, Executor, Serial
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
-from geoseg.grid import TileGrid
+from geoseg.map_steps import tile_grid
 from geoseg.model import Model, check_config, check_fits, load_model
 from geoseg.outputs import Outputs
 from geoseg.polygons.layers import check_wanted
@@ -217,7 +217,7 @@ def check_places(scene: Scene, outputs: Outputs, options: RunOptions, *, also_re
 
 def tiles_of(scene: Scene, config: Config) -> list[int]:
     """Return the numbers of the tiles that have ground in the area of interest, ascending."""
-    grid = TileGrid(scene.geobox.shape, config.tiles.size, config.tiles.halo)
+    grid = tile_grid(scene.geobox.shape, config)
     return [tile.number for tile in grid if touches(scene, tile.core)]
 
 
@@ -311,7 +311,7 @@ def _made_here(outputs: Outputs, options: RunOptions) -> bool:
 
 def _blocks(scene: Scene, config: Config, tiles: Sequence[int]) -> list[int]:
     """Return the numbers of the blocks of superpixels that tiles look at, ascending."""
-    grid = TileGrid(scene.geobox.shape, config.tiles.size, config.tiles.halo)
+    grid = tile_grid(scene.geobox.shape, config)
     blocks = block_grid(scene.geobox.shape)
     return sorted({block for number in tiles for block in blocks.reading(grid.tile(number).read)})
 

@@ -346,7 +346,7 @@ class TestLearn:
         patches, counts = [four_grounds(seed, noise=1.0)[0] for seed in range(8)], []
         for weight in (0.0, 3.0):
             options = Backprop(entropy_weight=weight, learning_rate=0.2)
-            learned = learn(new_network(3, YONV, seed=1), patches, options, Learn(batch=4, steps=60), seed=0)
+            learned = learn(new_network(3, YONV, seed=1), patches, options, Learn(batch=4, steps=60, lead=0), seed=0)
             counts.append(len(np.unique(codes(learned, four_grounds(99, noise=1.0)[0]))))
 
         assert counts[1] >= 4

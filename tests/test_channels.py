@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.segment.channels import REACH, TEXTURE_SIGMAS, Standard, Stretch, contrasts, looks, network_input, texture
+from geoseg.segment.channels import (
+    REACH,
+    TEXTURE_SIGMAS,
+    Standard,
+    Stretch,
+    contrasts,
+    looks,
+    looks_features,
+    network_input,
+    texture,
+)
 
 SCENE = Window(0, 0, 70, 60)
 
@@ -144,7 +154,7 @@ class TestContrasts:
     def test_stay_float32_as_the_bands_are(self, n_bands: int) -> None:
         bands, valid = scene(0, n_bands)
 
-        layers = network_input(looks(bands, valid), valid, "bands+texture")
+        layers = network_input(bands, valid, "bands+texture")
 
         assert layers.dtype == np.float32
         assert layers.shape == (n_bands + len(TEXTURE_SIGMAS), *SCENE.shape)
@@ -154,16 +164,16 @@ class TestContrasts:
 class TestWindows:
     @settings(max_examples=40, deadline=None)
     @given(seeds, windows, st.sampled_from([0.0, 0.1, 0.9]), st.sampled_from([1, 4]))
-    def test_a_window_with_its_margin_has_the_looks_of_the_whole_scene(
+    def test_a_window_with_its_margin_has_the_layers_of_the_whole_scene(
         self, seed: int, window: Window, no_data: float, n_bands: int
     ) -> None:
         bands, valid = scene(seed, n_bands, no_data=no_data)
         wide = window.expanded(REACH, SCENE.shape)
         rows, cols = wide.within(SCENE)
 
-        seen = looks(bands[:, rows, cols], valid[rows, cols])[:, *window.within(wide)]
+        seen = texture(bands[:, rows, cols], valid[rows, cols])[:, *window.within(wide)]
 
-        np.testing.assert_allclose(seen, looks(bands, valid)[:, *window.within(SCENE)], atol=1e-5)
+        np.testing.assert_allclose(seen, texture(bands, valid)[:, *window.within(SCENE)], atol=1e-5)
 
     def test_the_same_far_from_a_hole_that_only_the_whole_scene_has(self) -> None:
         bands, valid = np.full((1, *SCENE.shape), 0.77, np.float32), np.ones(SCENE.shape, bool)
@@ -175,16 +185,46 @@ class TestWindows:
         np.testing.assert_allclose(seen, texture(bands, valid)[:, rows, cols], atol=1e-5)
 
 
+class TestLooks:
+    @settings(max_examples=30, deadline=None)
+    @given(seeds, st.sampled_from([1, 3, 4]))
+    def test_means_of_patches_tell_how_much_brightness_varies_in_both_together(self, seed: int, n_bands: int) -> None:
+        bands, valid = scene(seed, n_bands)
+        seen = looks(bands)[:, valid].astype(float)
+
+        joined = looks_features(seen.mean(axis=1, keepdims=True).T, n_bands)
+
+        halves = np.stack([seen[:, :1000].mean(axis=1), seen[:, 1000:].mean(axis=1)])
+        weights = [1000, seen.shape[1] - 1000]
+        deviation = bands[:, valid].mean(axis=0).astype(float).std()
+        np.testing.assert_allclose(joined[0, -1] / deviation**0.5, 0.3, rtol=1e-3)
+        together = np.average(halves, axis=0, weights=weights)[None]
+        np.testing.assert_allclose(looks_features(together, n_bands), joined, rtol=1e-6)
+
+    def test_the_next_ground_is_not_felt_over_the_edge(self) -> None:
+        bands = np.full((3, 40, 40), 0.2, np.float32)
+        bands[:, :, 20:] = 0.9
+
+        left = looks(bands)[:, :, :20].reshape(4, -1).mean(axis=1, dtype=float)
+
+        assert looks_features(left[None], 3)[0, -1] < 1e-2  # a textured edge has 0.2
+
+    def test_of_one_value_do_not_vary_below_nothing(self) -> None:
+        rounded = np.array([[0.5, 0.25 - 1e-9]])
+
+        assert looks_features(rounded, 1)[0, -1] == 0
+
+
 class TestNetworkInput:
     def test_bands_alone_are_the_stretched_bands(self) -> None:
         bands, valid = scene(0)
 
-        np.testing.assert_array_equal(network_input(looks(bands, valid), valid, "bands"), bands)
+        np.testing.assert_array_equal(network_input(bands, valid, "bands"), bands)
 
     @pytest.mark.parametrize("inputs", ["bands", "bands+texture"])
     def test_no_data_is_0_before_and_after_it_was_made_standard(self, inputs: str) -> None:
         bands, valid = scene(1)
-        layers = network_input(looks(bands, valid), valid, inputs)  # type: ignore[arg-type]
+        layers = network_input(bands, valid, inputs)  # type: ignore[arg-type]
         standard = Standard((0.3,) * len(layers), (0.1,) * len(layers)).apply(layers, valid)
 
         assert (layers[:, ~valid] == 0).all()

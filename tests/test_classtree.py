@@ -13,7 +13,7 @@ from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 from tests.reference import classtree as reference
 
 seeds = st.integers(0, 2**32 - 1)
-counts = st.integers(1, 22)  # more and fewer than the 16 from which size begins to count more
+counts = st.integers(1, 22)  # more and fewer than the 16 from which coherence counts more than detail
 lambdas = st.sampled_from([0.0, 1.0, 4.0])
 
 
@@ -27,12 +27,14 @@ def drawn(seed: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], 
 
 
 def schedule(interleaving: float) -> Callable[[int], tuple[float, float, float]]:
-    """Return the options of the reference: the power of the sizes goes in a straight line down to two classes."""
+    """Return the options of the reference: detail first, then a power of sizes that goes straight to two classes."""
     many, few = classtree._SIZE_POWER
 
     def at(n_classes: int) -> tuple[float, float, float]:
+        if n_classes > classtree._COARSE:
+            return classtree._FINE_SIZE_POWER, interleaving, classtree._SHORT
         power = np.interp(n_classes, [2, classtree._COARSE], [few, many])
-        return float(power), interleaving, classtree._SHORT
+        return float(power), classtree._COHERENCE * interleaving, classtree._SHORT
 
     return at
 

@@ -39,10 +39,10 @@ def a_model(seed=0, **origin):
         None, network__kernels=[3], network__channels=[4], harmonize__classes=4, harmonize__fine_classes=6
     )
     harmony = Harmony(
-        centres=draw.random((5, 4 + 3 + 3)),
+        centres=draw.random((5, 4 + 3 + 1)),
         code_class=np.zeros(0, np.int64),
         tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]]), np.array([0.01, 0.1, 0.3])),
-        looks=draw.random((5, 6)),
+        looks=draw.random((5, 4)),
         weights=draw.random(5),
         n_bands=3,
         n_classes=4,
@@ -242,13 +242,13 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda document: document.update(format=2, geoseg="9.1"), "geoseg 9.1 in format 2.*reads format 1"),
+        (lambda document: document.update(format=3, geoseg="9.1"), "geoseg 9.1 in format 3.*reads format 2"),
         (lambda document: document["config"].update(depth=3), "there is no option depth"),
         (lambda document: document["config"]["learn"].update(steps="many"), "learn.steps is 'many'"),
         (lambda document: document["stretch"].update(low=[0.0]), "bands of the stretch: 3|bands of the stretch: 1"),
         (lambda document: document.pop("standard"), "standard"),
         (lambda document: document["origin"].update(colour=1), "colour"),
-        (lambda document: document["config"]["network"].update(channels=[5]), "features of the classes: 10, expected"),
+        (lambda document: document["config"]["network"].update(channels=[5]), "features of the classes: 8, expected"),
     ],
 )
 def test_model_of_another_version_is_refused_with_what_is_strange(tmp_path, change, reason):

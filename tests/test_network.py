@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from geoseg.config import Network
-from geoseg.segment.network import CodeNetwork, from_arrays, new_network, to_arrays
+from geoseg.segment.network import CodeNetwork, folded, from_arrays, new_network, to_arrays
 
 YONV = Network(kernels=(3, 1, 3, 1), channels=(6, 4, 6, 5), order="bn-relu")
 KANEZAKI = Network(kernels=(3, 3, 1), channels=(7, 7, 7), order="relu-bn")
@@ -113,3 +113,23 @@ def test_a_score_depends_on_the_pixels_within_reach_alone(options: Network, reac
     rows, cols = np.nonzero(image.grad[0, 0].numpy())
     assert network.reach == reach
     assert max(np.abs(rows - 7).max(), np.abs(cols - 7).max()) == reach
+
+
+@pytest.mark.parametrize("options", [YONV, KANEZAKI])
+def test_folded_norms_leave_the_scores_as_they_are(options: Network) -> None:
+    network = new_network(3, options, seed=3)
+    network(picture(3, seed=1))  # moves the running statistics
+    network.eval()
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+
+    quick = folded(network)
+
+    with torch.no_grad():
+        torch.testing.assert_close(quick(picture(3)), network(picture(3)), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
+
+
+def test_where_each_norm_follows_its_convolution_none_is_left() -> None:
+    quick = folded(new_network(3, YONV, seed=3).eval())
+
+    assert kinds(quick) == ["conv", "relu", "conv", "relu", "conv", "relu", "conv"]

@@ -9,7 +9,7 @@ from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster import open_scene, read
 from geoseg.segment.channels import REACH, Stretch
-from geoseg.survey import Survey, crop_looks, survey
+from geoseg.survey import Survey, read_crop, survey
 
 from .conftest import fields, write_raster
 from .test_raster import area_file, damage, on_map
@@ -54,10 +54,11 @@ def test_stretch_of_a_scene_that_is_nearly_all_one_value_reaches_the_others(make
 def test_constant_scene_has_a_survey_that_divides_by_nothing(make_raster):
     scene, found = look_at(make_raster(np.full((3, 60, 60), 7, np.uint8)))
 
-    looks, _ = crop_looks(scene, found.windows[0], found.stretch)
+    bands, layers, _ = read_crop(scene, found.windows[0], found.stretch, "bands+texture")
 
     assert found.stretch.low == found.stretch.high == (7.0, 7.0, 7.0)
-    assert np.isfinite(looks).all()
+    assert np.isfinite(bands).all()
+    assert np.isfinite(layers).all()
     assert min(found.standard.deviation) > 0
 
 
@@ -144,8 +145,8 @@ def test_survey_comes_back_from_its_dict(make_raster):
 
 
 @given(left=st.integers(0, 60), top=st.integers(0, 60), width=st.integers(1, 40), height=st.integers(1, 40))
-def test_looks_of_a_crop_are_those_of_the_whole_scene(tmp_path_factory, left, top, width, height):
-    path = tmp_path_factory.getbasetemp() / "looks.tif"
+def test_a_crop_is_a_piece_of_the_whole_scene(tmp_path_factory, left, top, width, height):
+    path = tmp_path_factory.getbasetemp() / "whole.tif"
     if not path.exists():
         pixels = fields((100, 100))
         pixels[:, 30:50, 20:40] = 0
@@ -153,10 +154,11 @@ def test_looks_of_a_crop_are_those_of_the_whole_scene(tmp_path_factory, left, to
     scene = open_scene(path)
     stretch, window = Stretch((0.0,) * 3, (255.0,) * 3), Window(left, top, width, height)
 
-    looks, valid = crop_looks(scene, window, stretch)
+    bands, layers, valid = read_crop(scene, window, stretch, "bands+texture")
 
-    whole, whole_valid = crop_looks(scene, scene.geobox.window, stretch)
+    all_bands, all_layers, all_valid = read_crop(scene, scene.geobox.window, stretch, "bands+texture")
     inner = window.within(scene.geobox.window)
-    np.testing.assert_array_equal(valid, whole_valid[inner])
-    np.testing.assert_allclose(looks, whole[:, *inner], atol=1e-6)
+    np.testing.assert_array_equal(valid, all_valid[inner])
+    np.testing.assert_array_equal(bands, all_bands[:, *inner])
+    np.testing.assert_allclose(layers, all_layers[:, *inner], atol=1e-4)
     assert REACH < 16

@@ -13,7 +13,7 @@ from scipy.sparse import csgraph
 from geoseg.segment.harmonize import looks_features
 from geoseg.segment.signedgraph import contract
 from geoseg.segment.translate import Codes, code_table, overlap, signed_edges, translate
-from geoseg.segment.votes import Votes
+from geoseg.segment.votes import FIXED, Votes
 
 N_BANDS = 3
 LOOKS = np.array(  # four grounds: three bands, three textures
@@ -40,7 +40,7 @@ def tile_votes(numbers: list[int], votes: list[list[int]], pixels: list[int], lo
         np.array(numbers, np.int64),
         np.array(votes, np.int64),
         np.array(pixels, np.int64),
-        np.rint(np.array(looks) * np.array(pixels)[:, None] * 4096).astype(np.int64),
+        np.rint(np.array(looks) * np.array(pixels)[:, None] * FIXED).astype(np.int64),
         np.zeros((0, 2), np.int64),
         np.zeros(0, np.int64),
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geoseg.grid import Tile, TileGrid, Window
 from geoseg.segment.superpixels import NONE, block_of
-from geoseg.segment.votes import Ground, Votes, count_votes, gather
+from geoseg.segment.votes import FIXED, Ground, Votes, count_votes, gather, ranked, rows_of
 from tests.reference import votes as reference
 
 SCENE = Window(0, 0, 26, 21)
@@ -179,7 +179,7 @@ class TestGather:
             for number, pixels, looks in zip(part.numbers, part.pixels, part.looks, strict=True):
                 own = picture.numbers == number
                 assert pixels == own.sum()
-                np.testing.assert_allclose(looks, picture.looks[:, own].mean(axis=1), atol=1 / 4096)
+                np.testing.assert_allclose(looks, picture.looks[:, own].mean(axis=1), atol=1 / FIXED)
 
     def test_every_border_is_counted_once(self) -> None:
         found: dict[tuple[int, int], int] = {}
@@ -247,3 +247,34 @@ class TestGather:
 
     def test_a_block_without_tiles_has_no_ground(self) -> None:
         assert len(gather(0, []).numbers) == 0
+
+
+class TestRanked:
+    @settings(max_examples=40, deadline=None)
+    @given(seeds, st.floats(0, 1))
+    def test_says_what_unique_says(self, seed: int, no_data: float) -> None:
+        draw = np.random.default_rng(seed)
+        numbers = draw.integers(0, 9, (7, 8)) << draw.integers(0, 3) * 20
+        numbers[draw.random(numbers.shape) < no_data] = -1
+
+        seen, index = ranked(numbers)
+
+        data = numbers >= 0
+        expected, inverse = np.unique(numbers[data], return_inverse=True)
+        np.testing.assert_array_equal(seen, expected)
+        np.testing.assert_array_equal(index[data], inverse)
+        assert (index[~data] == -1).all()
+
+
+def test_rows_of_blocks_are_those_of_the_numbers_asked_for() -> None:
+    none = np.zeros(0, np.int64)
+
+    def block(numbers: list[int]) -> Ground:
+        n = np.array(numbers, np.int64)
+        return Ground(n, np.outer(n, [1.0, 2.0]), 10 * n, np.outer(n, [0.5]), none.reshape(0, 2), none)
+
+    part = rows_of([block([]), block([2, 5]), block([7, 11])], np.array([5, 7]))
+
+    assert part.pixels.tolist() == [50, 70]
+    assert part.votes.tolist() == [[5, 10], [7, 14]]
+    assert part.looks.tolist() == [[2.5], [3.5]]

@@ -22,7 +22,7 @@ from torch import Tensor
 from geoseg.config import Backprop, Learn
 from geoseg.grid import TileGrid, Window
 from geoseg.segment.grouping import group, nearest
-from geoseg.segment.network import CodeNetwork
+from geoseg.segment.network import CodeNetwork, folded
 
 IGNORE = -1  # target of a pixel without data
 _THREADS = 1  # sums of floats depend on the number of threads, and the same scene must give the same classes
@@ -246,7 +246,8 @@ def shares(
     (y, x, code) uint8, in 1/255; of no meaning where there is no data
     """
     with _fixed_threads(), torch.inference_mode(), _autocast(device):
-        network = _placed(copy.deepcopy(network), device).train(own_statistics)
+        network = copy.deepcopy(network).train(own_statistics)
+        network = _placed(network if own_statistics else folded(network), device)
         whole = Window(0, 0, channels.shape[2], channels.shape[1])
         if own_statistics or device != "cpu":
             return _shares_of(network, channels, hard, device)

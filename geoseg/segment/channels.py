@@ -17,6 +17,7 @@ TEXTURE_SIGMAS = (1.0, 2.0, 4.0)  # px; fine, middle and coarse texture
 _TRUNCATE = 3.0
 _CHROMA = 3.0  # how much a difference between bands counts against one of brightness; light and shade are no ground
 _LIGHTNESS = 0.7  # power that makes steps of brightness look equal, between 1 and the cube root of CIELAB
+_VARIATION = 0.3  # how much the root of a patch's deviation counts against lightness
 REACH = round(_TRUNCATE * TEXTURE_SIGMAS[-1])
 
 
@@ -36,8 +37,8 @@ class Stretch:
         """Stretch raw (band, y, x) pixels; values far outside are held at -0.5 and 1.5, no data becomes 0."""
         low = np.asarray(self.low, np.float32)[:, None, None]
         span = np.asarray(self.high, np.float32)[:, None, None] - low
-        bands = np.clip((pixels - low) / np.where(span > 0, span, 1), -0.5, 1.5)
-        return np.where(valid, bands, 0).astype(np.float32)
+        bands = (pixels - low) / np.where(span > 0, span, np.float32(1))
+        return _with_zeros(np.clip(bands, -0.5, 1.5).astype(np.float32, copy=False), valid)
 
 
 def texture(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -59,7 +60,7 @@ def texture(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
         mean = _blur(brightness, sigma) / weight
         square = _blur(brightness * brightness, sigma) / weight
         layers.append(np.sqrt(np.maximum(square - mean * mean, 0)))
-    return np.where(valid, np.stack(layers), 0).astype(np.float32)
+    return _with_zeros(np.stack(layers), valid)
 
 
 def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
@@ -79,32 +80,55 @@ def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:
     array([0.62, 1.2 , 1.8 ])
     """
     layers = np.moveaxis(bands, axis, 0)
-    before = np.cumsum(layers, axis=0)[:-1] / np.arange(1, len(layers)).reshape(-1, *[1] * (layers.ndim - 1))
+    counts = np.arange(1, len(layers), dtype=layers.dtype).reshape(-1, *[1] * (layers.ndim - 1))
+    before = np.cumsum(layers, axis=0)[:-1] / counts
     lightness = np.maximum(layers.mean(axis=0, keepdims=True), 0) ** _LIGHTNESS
     mixed = np.concatenate([lightness, _CHROMA * (before - layers[1:])])
     return np.moveaxis(mixed, 0, axis)
 
 
-def looks(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the (look, y, x) float32 by which ground is compared: stretched bands, then texture; no data is 0."""
-    return np.concatenate([bands, texture(bands, valid)])
+def looks(bands: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the (look, y, x) float32 whose means tell what ground looks like: the bands, and brightness squared.
+
+    Parameters
+    ----------
+    bands : (band, y, x) float32, stretched
+
+    Notes
+    -----
+    The mean of a square tells, beside the mean, how much brightness varies inside a patch (`looks_features`), and it
+    adds up over patches. Unlike a texture around each pixel it does not see over the edge of the patch.
+    """
+    return np.concatenate([bands, bands.mean(axis=0, keepdims=True) ** 2])
+
+
+def looks_features(looks: NDArray[np.float64], n_bands: int) -> NDArray[np.float64]:
+    """Return what mean looks (n, look) are compared by: (n, feature) brightness and colour, variation of brightness.
+
+    Examples
+    --------
+    >>> looks_features(np.array([[0.5, 0.25], [0.5, 0.29]]), n_bands=1).round(2)
+    array([[0.62, 0.  ],
+           [0.62, 0.13]])
+    """
+    colour = contrasts(looks[:, :n_bands], axis=1)
+    variance = np.maximum(looks[:, n_bands:] - looks[:, :n_bands].mean(axis=1, keepdims=True) ** 2, 0)
+    return np.concatenate([colour, _VARIATION * variance**0.25], axis=1)
 
 
 def network_input(
-    looks: NDArray[np.float32], valid: NDArray[np.bool_], inputs: Literal["bands", "bands+texture"]
+    bands: NDArray[np.float32], valid: NDArray[np.bool_], inputs: Literal["bands", "bands+texture"]
 ) -> NDArray[np.float32]:
     """Return the (channel, y, x) float32 that the network is given, before `Standard`; no data is 0.
 
     Parameters
     ----------
-    looks : (look, y, x) float32, as `looks` gives them
+    bands : (band, y, x) float32, stretched
     inputs : "bands" = the stretched bands as they are
     """
-    n_bands = len(looks) - len(TEXTURE_SIGMAS)
     if inputs == "bands":
-        return looks[:n_bands]
-    layers = np.concatenate([contrasts(looks[:n_bands]), np.sqrt(looks[n_bands:])])
-    return np.where(valid, layers, 0).astype(np.float32)
+        return bands
+    return _with_zeros(np.concatenate([contrasts(bands), np.sqrt(texture(bands, valid))]), valid)
 
 
 @dataclass(frozen=True)
@@ -123,4 +147,11 @@ class Standard:
         """Standardise (channel, y, x) layers; no data becomes 0."""
         mean = np.asarray(self.mean, np.float32)[:, None, None]
         deviation = np.asarray(self.deviation, np.float32)[:, None, None]
-        return np.where(valid, (layers - mean) / deviation, 0).astype(np.float32)
+        return _with_zeros((layers - mean) / deviation, valid)
+
+
+def _with_zeros(layers: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the layers with 0 where there is no data; in place."""
+    if not valid.all():
+        layers[:, ~valid] = 0
+    return layers

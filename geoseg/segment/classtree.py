@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Found by measuring: small but distinct ground survives while many classes are left; the last few are all of some size.
-_COARSE = 16  # classes; with fewer left, size counts more, step by step
-_SIZE_POWER = (0.3, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward)
+# Found by measuring. While many classes are left size counts, so that shades of the largest ground stay apart and with
+# them the borders between them; then small but distinct ground survives; the last few are all of some size.
+_COARSE = 16  # classes; with fewer left, coherence counts more than detail
+_FINE_SIZE_POWER = 0.85  # before
+_SIZE_POWER = (0.3, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward); step by step
+_COHERENCE = 2.4  # times the interleaving, once so few are left
 _SHORT = 200.0  # px; a border shorter than this says less of the contrast between two classes than their means do
 NATURAL = (4, 16)  # classes, the fewest and the most that are ever chosen
 _KEPT = 0.975  # of the spread that the most keep
@@ -118,14 +121,16 @@ def grow_tree(
     mean squared difference across their common border, which tells shades of one ground, that pass into each other,
     from a road in the sand, that does not; where they hardly touch, ``|m_i − m_j|²`` of the means m. Weights are w, and
     q is the patchy border, q_i that of a class to all others: stripes and the fur between them share most of it, so
-    they belong together although they look different. The power p grows from 16 classes downwards: what is left near
-    the root then has a size to speak of.
+    they belong together although they look different.
+
+    Down to 16 classes p is 0.85 and λ as given: a map of detail. From there p starts at 0.3 and grows, so that what is
+    left near the root has a size to speak of, and λ is 2.4 times as large: maps of coherent ground.
 
     Parameters
     ----------
     centres : (class, feature), means of the classes' looks
     weights : (class,), how much of the ground each class has, above 0
-    interleaving : λ, 0 = looks alone
+    interleaving : λ while more than 16 classes are left, 0 = looks alone
     """
     means, mass = centres.copy(), weights.astype(float)
     tables = np.stack([borders.length, borders.contrast, borders.patchy]).astype(float)  # (table, class, class)
@@ -157,13 +162,20 @@ def _spread(means: NDArray[np.float64], mass: NDArray[np.float64]) -> float:
 def _pair_costs(
     means: NDArray[np.float64], mass: NDArray[np.float64], borders: Borders, interleaving: float
 ) -> NDArray[np.float64]:
-    coarseness = max(0.0, (_COARSE - len(means)) / (_COARSE - 2))
-    power = _SIZE_POWER[0] + (_SIZE_POWER[1] - _SIZE_POWER[0]) * coarseness
+    power, strength = _phase(len(means), interleaving)
     distance = ((means[:, None] - means[None]) ** 2).sum(axis=-1)
     contrast = (borders.contrast + _SHORT * distance) / (borders.length + _SHORT)
     size = (mass[:, None] * mass[None] / (mass[:, None] + mass[None])) ** power
     whole = np.maximum(borders.patchy.sum(axis=1), 1e-12)
-    nearness = np.exp(-interleaving * borders.patchy / np.sqrt(whole[:, None] * whole[None]))
+    nearness = np.exp(-strength * borders.patchy / np.sqrt(whole[:, None] * whole[None]))
     cost = contrast * size * nearness
     cost[np.tril_indices(len(cost))] = np.inf
     return np.asarray(cost)
+
+
+def _phase(n_left: int, interleaving: float) -> tuple[float, float]:
+    """Return the power of size and the strength of interleaving while so many classes are left."""
+    if n_left > _COARSE:
+        return _FINE_SIZE_POWER, interleaving
+    coarseness = (_COARSE - n_left) / (_COARSE - 2)
+    return _SIZE_POWER[0] + (_SIZE_POWER[1] - _SIZE_POWER[0]) * coarseness, _COHERENCE * interleaving

@@ -27,7 +27,7 @@ def find_codebook(sample: Sequence[Ground], *, n_classes: int, n_bands: int, see
     ----------
     sample : at least one with a superpixel
     n_classes : at most
-    n_bands : how many of the looks are bands; the others are textures, and do not count
+    n_bands : how many of the looks are bands; the other does not count
 
     Notes
     -----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -50,9 +51,25 @@ def group(points: NDArray[np.float64], weights: NDArray[np.float64], n_groups: i
 
 def nearest(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the row of the nearest centre of each point, (n,) int64; ties go to the first."""
-    with threadpool_limits(1):
-        cross = points @ centres.T
-    return np.asarray(((centres**2).sum(axis=1) - 2 * cross).argmin(axis=1))
+    return _nearest(np.ascontiguousarray(points, np.float64), np.ascontiguousarray(centres, np.float64))
+
+
+@njit(cache=True)
+def _nearest(points, centres):  # type: ignore[no-untyped-def]
+    # No matrix product: the order in which a library's threads add up would decide ties, and to hold it to one thread
+    # costs more than this loop.
+    found = np.empty(len(points), np.int64)
+    for i in range(len(points)):
+        least = np.inf
+        for j in range(len(centres)):
+            distance = 0.0
+            for k in range(points.shape[1]):
+                step = points[i, k] - centres[j, k]
+                distance += step * step
+            if distance < least:
+                least = distance
+                found[i] = j
+    return found
 
 
 def _halved(points: NDArray[np.float64], weights: NDArray[np.float64], n_groups: int) -> NDArray[np.float64]:

@@ -17,14 +17,13 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 from geoseg.config import Harmonize
-from geoseg.segment.channels import contrasts
+from geoseg.segment.channels import looks_features
 from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 from geoseg.segment.grouping import group, nearest
 from geoseg.segment.votes import Ground
 
 _VOTE_WEIGHT = 0.15  # of the votes' square roots against looks in units of the stretch
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
-_TEXTURE_WEIGHT = 0.3  # of the textures' square roots, likewise
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Harmony:
     tree : how the fine classes are joined
     looks : (fine class, look) float64, mean looks, for colours
     weights : (fine class,) float64, pixels seen
-    n_bands : how many of the looks are bands; the others are textures
+    n_bands : how many of the looks are bands
     n_classes : how many classes "auto" means; chosen when they were found, see `ClassTree.natural`
     mix : (feature, look) float64, what makes features of looks, where superpixels are compared by nothing else;
         else empty
@@ -135,14 +134,8 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
 
 
 def features(ground: Ground, n_bands: int) -> NDArray[np.float64]:
-    """Return what superpixels are compared by: (n, feature) roots of votes, brightness and colour, texture."""
+    """Return what superpixels are compared by: (n, feature) roots of votes, then those of its looks."""
     return np.concatenate([_VOTE_WEIGHT * np.sqrt(ground.votes), looks_features(ground.looks, n_bands)], axis=1)
-
-
-def looks_features(looks: NDArray[np.float64], n_bands: int) -> NDArray[np.float64]:
-    """Return what mean looks (n, look) are compared by: (n, feature) brightness and colour, texture."""
-    colour = contrasts(looks[:, :n_bands], axis=1)
-    return np.concatenate([colour, _TEXTURE_WEIGHT * np.sqrt(np.maximum(looks[:, n_bands:], 0))], axis=1)
 
 
 def _joined(sample: list[Ground]) -> Ground:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geoseg.config import Network
 
@@ -50,6 +52,26 @@ def new_network(n_channels: int, options: Network, *, seed: int) -> CodeNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return CodeNetwork(n_channels, options)
+
+
+def folded(network: CodeNetwork) -> CodeNetwork:
+    """Return a network that gives the same scores in fewer passes, for images alone and not for learning.
+
+    What a batch norm does to a convolution right before it goes into the weights (Jacob et al. 2018, section 3.2).
+
+    Parameters
+    ----------
+    network : in evaluation mode; it is not changed
+    """
+    layers: list[nn.Module] = []
+    for layer in network.layers:
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
+            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
+        else:
+            layers.append(nn.ReLU(inplace=True) if isinstance(layer, nn.ReLU) else copy.deepcopy(layer))
+    quick = copy.copy(network)  # no deep one: its layers are replaced
+    quick._modules = {"layers": nn.Sequential(*layers)}
+    return quick
 
 
 def to_arrays(network: CodeNetwork) -> dict[str, NDArray[Any]]:

@@ -266,37 +266,42 @@ def _edges(bands, valid):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _counting_order(weight):  # type: ignore[no-untyped-def]
-    level = np.empty(weight.size, np.int32)
+def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
+    """Return edges and weights in the order of their levels: read in a row, they cost no jumps through the memory."""
     start = np.zeros(_LEVELS + 1, np.int64)
     for i in range(weight.size):
-        level[i] = min(int(weight[i] / _LEVEL), _LEVELS - 1)
-        start[level[i] + 1] += 1
+        start[min(int(weight[i] / _LEVEL), _LEVELS - 1) + 1] += 1
     for k in range(_LEVELS):
         start[k + 1] += start[k]
-    order = np.empty(weight.size, np.int32)
+    sorted_edge, sorted_weight = np.empty_like(edge), np.empty_like(weight)
     for i in range(weight.size):
-        order[start[level[i]]] = i
-        start[level[i]] += 1
-    return order
+        level = min(int(weight[i] / _LEVEL), _LEVELS - 1)
+        sorted_edge[start[level]], sorted_weight[start[level]] = edge[i], weight[i]
+        start[level] += 1
+    return sorted_edge, sorted_weight
 
 
 @njit(cache=True)
 def _felzenszwalb(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     width = valid.shape[1]
-    edge, weight = _edges(bands, valid)
-    order = _counting_order(weight)
-    parent = np.arange(valid.size)
+    edge, weight = _by_weight(*_edges(bands, valid))
+    parent = np.arange(valid.size).astype(np.int32)  # half the memory of int64, and most of it is waited for
     size = np.ones(valid.size, np.int32)
     most = np.full(valid.size, k, np.float32)  # Int(C) + τ(C)
-    for i in order:
+    n_left = 0  # edges between patches; the others will never count again
+    for i in range(edge.size):
         first = edge[i] // 2
         a, b = find(parent, first), find(parent, first + (width if edge[i] % 2 else 1))
-        if a != b and weight[i] <= most[a] and weight[i] <= most[b]:
+        if a == b:
+            continue
+        if weight[i] <= most[a] and weight[i] <= most[b]:
             parent[b] = a
             size[a] += size[b]
             most[a] = weight[i] + k / size[a]
-    for i in order:
+        else:
+            edge[n_left] = edge[i]
+            n_left += 1
+    for i in range(n_left):
         first = edge[i] // 2
         a, b = find(parent, first), find(parent, first + (width if edge[i] % 2 else 1))
         if a != b and min(size[a], size[b]) < min_size:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial.distance import cdist
 
-from geoseg.segment.harmonize import looks_features
+from geoseg.segment.channels import looks_features
 from geoseg.segment.signedgraph import Edges, contract
 from geoseg.segment.votes import FIXED, Votes
 

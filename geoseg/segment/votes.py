@@ -5,7 +5,7 @@ All sums are whole numbers, so that they do not depend on how the scene is cut n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.segment.superpixels import block_of
+from geoseg.segment.superpixels import NONE, block_of
 
-FIXED = 4096  # looks are summed in 1/4096 of the stretch
+FIXED = 1 << 16  # looks are summed in 1/65536 of the stretch, so that squares are told apart too
 
 
 @dataclass(frozen=True)
@@ -84,26 +84,49 @@ def count_votes(
     numbers : (y, x) int64 over the read window, superpixels; below 0 = no data
     shares : (y, x, code) uint8, how much the network gives each pixel to each code
     weight : (y, x) int64, `TileGrid.feather`
-    looks : (look, y, x) float32, stretched bands and texture
+    looks : (look, y, x) float32, `channels.looks`
     core : (row, col) slices of the core in the read window
     """
-    data = numbers >= 0
-    seen, inverse = np.unique(numbers[data], return_inverse=True)
-    index = np.full(numbers.shape, -1, np.int64)
-    index[data] = inverse
-    inner = data[core]
-    own = index[core][inner]
-    fixed = np.rint(looks[:, *core][:, inner] * FIXED)
-    sums = np.stack([np.bincount(own, layer, minlength=len(seen)) for layer in fixed], axis=1).astype(np.int64)
+    seen, index = ranked(numbers)
+    inner = np.ascontiguousarray(index[core])
+    pixels, sums = _sum_looks(inner, np.ascontiguousarray(looks[:, *core]), len(seen))
     pairs, borders = _touching(index, core)
     return Votes(
         numbers=seen,
         votes=_sum_shares(index, shares, weight, len(seen)),
-        pixels=np.bincount(own, minlength=len(seen)),
+        pixels=pixels,
         looks=sums,
         pairs=seen[pairs],
         borders=borders,
     )
+
+
+def ranked(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the numbers of superpixels that occur, ascending, and which of these each pixel has.
+
+    What ``np.unique(numbers, return_inverse=True)`` says, without sorting every pixel.
+
+    Parameters
+    ----------
+    numbers : (y, x) int64; below 0 = no data
+
+    Returns
+    -------
+    seen : (n,) int64
+    index : (y, x) int32; -1 = no data
+
+    Examples
+    --------
+    >>> ranked(np.array([[7, 7, -1, 3]]))
+    (array([3, 7]), array([[ 1,  1, -1,  0]], dtype=int32))
+    """
+    flat = numbers.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=NONE - 1))  # superpixels come in runs along a row
+    runs, inverse = np.unique(flat[starts], return_inverse=True)
+    n_negative = int(np.searchsorted(runs, 0))
+    place = np.where(runs[inverse] < 0, -1, inverse - n_negative).astype(np.int32)
+    index = np.repeat(place, np.diff(starts, append=flat.size))
+    return runs[n_negative:], index.reshape(numbers.shape)
 
 
 def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]]) -> Ground:
@@ -141,6 +164,37 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
     )
 
 
+def rows_of(grounds: Sequence[Ground], numbers: NDArray[np.int64]) -> Ground:
+    """Return what blocks, in ascending order, know of some of their superpixels; without the pairs.
+
+    Parameters
+    ----------
+    numbers : (n,) int64, each in one of the blocks
+    """
+    rows = np.searchsorted(np.concatenate([ground.numbers for ground in grounds]), numbers)
+    filled = [ground for ground in grounds if len(ground.numbers)] or list(grounds[:1])
+    votes, pixels, looks = (
+        np.concatenate([vars(ground)[name] for ground in filled])[rows] for name in ("votes", "pixels", "looks")
+    )
+    return Ground(numbers, votes, pixels, looks, np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
+
+
+@njit(cache=True)
+def _sum_looks(index, looks, n):  # type: ignore[no-untyped-def]
+    """Return how many pixels each superpixel has, and the sums of their looks in `FIXED`."""
+    pixels, sums = np.zeros(n, np.int64), np.zeros((n, looks.shape[0]), np.int64)
+    for look in range(looks.shape[0]):
+        for y in range(index.shape[0]):
+            for x in range(index.shape[1]):
+                if index[y, x] >= 0:
+                    sums[index[y, x], look] += np.int64(np.rint(looks[look, y, x] * np.float32(FIXED)))
+    for y in range(index.shape[0]):
+        for x in range(index.shape[1]):
+            if index[y, x] >= 0:
+                pixels[index[y, x]] += 1
+    return pixels, sums
+
+
 @njit(cache=True)
 def _sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
     height, width, n_codes = shares.shape
@@ -153,7 +207,7 @@ def _sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
     return sums
 
 
-def _touching(index: NDArray[np.int64], core: tuple[slice, slice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _touching(index: NDArray[np.int32], core: tuple[slice, slice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs a < b of superpixels that share pixel sides, each where its left or upper pixel is."""
     rows, cols = core
     keys = []
@@ -163,7 +217,8 @@ def _touching(index: NDArray[np.int64], core: tuple[slice, slice]) -> tuple[NDAr
         ]
         b = index[rows.start + down : rows.stop + down, cols.start + right : cols.stop + right]
         apart = (a != b) & (a >= 0) & (b >= 0)
-        keys.append(np.minimum(a[apart], b[apart]) << 32 | np.maximum(a[apart], b[apart]))
+        ones, others = a[apart].astype(np.int64), b[apart].astype(np.int64)
+        keys.append(np.minimum(ones, others) << 32 | np.maximum(ones, others))
     unique, borders = np.unique(np.concatenate(keys), return_counts=True)
     return np.stack([unique >> 32, unique & 0xFFFFFFFF], axis=1), borders.astype(np.int64)
 

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Window
 from geoseg.progress import Progress
-from geoseg.segment import backprop, channels
+from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
 from geoseg.segment.network import CodeNetwork, new_network
-from geoseg.survey import crop_looks
-from geoseg.tile_steps import Job, consecutive
+from geoseg.segment.votes import ranked
+from geoseg.survey import read_crop
+from geoseg.tile_steps import Job
 from geoseg.tools import panels
 from geoseg.tools.panels import Panel
 
@@ -32,11 +33,10 @@ def frames(
     -----
     Kanezaki (2018), Figure 2: the labels are what pixels are after the refinement by superpixels.
     """
-    looks, valid = crop_looks(job.scene, window, job.survey.stretch)
-    layers = channels.network_input(looks, valid, job.config.network.inputs)
-    patch = Patch(job.survey.standard.apply(layers, valid), consecutive(numbers))
+    bands, layers, valid = read_crop(job.scene, window, job.survey.stretch, job.config.network.inputs)
+    patch = Patch(job.survey.standard.apply(layers, valid), ranked(numbers)[1])
     network = new_network(len(layers), job.config.network, seed=job.config.seed)
-    natural = panels.natural(looks[: len(job.scene.bands)], valid, job.scene.red_green_blue)
+    natural = panels.natural(bands, valid, job.scene.red_green_blue)
     return [_frame(step, labels, natural) for step, labels in _states(job, network, patch, steps, progress).items()]
 
 

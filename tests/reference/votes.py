@@ -26,7 +26,7 @@ def count_votes(
     looks: NDArray[np.float32],
     core: tuple[slice, slice],
 ) -> Word:
-    """Walk over the pixels of a tile's read window; looks are rounded to 1/4096 for each pixel."""
+    """Walk over the pixels of a tile's read window; looks are rounded to 1/65536 for each pixel."""
     word = Word()
     inside = np.zeros(numbers.shape, bool)
     inside[core] = True
@@ -40,7 +40,7 @@ def count_votes(
         if not inside[y, x]:
             continue
         word.pixels[number] += 1
-        word.looks[number] += np.rint(looks[:, y, x] * 4096)
+        word.looks[number] += np.rint(looks[:, y, x] * 65536)
         for other in ((y, x + 1), (y + 1, x)):
             if other[0] < numbers.shape[0] and other[1] < numbers.shape[1]:
                 neighbour = int(numbers[other])
