@@ -15,6 +15,7 @@ import click
 from geoseg import __version__
 from geoseg.errors import GeosegError
 from geoseg.options import (
+    ATTRIBUTES_OPTION,
     DEVICE_OPTION,
     MAX_VERTICES_OPTION,
     METHOD_OPTIONS,
@@ -113,6 +114,7 @@ def tile(scene: str, **options: Any) -> int:
 @click.option(
     "--simplify", type=float, default=0, show_default=True, help="Tolerance of the borders in pixels, 0 = none."
 )
+@ATTRIBUTES_OPTION
 @SMOOTH_OPTION
 @MAX_VERTICES_OPTION
 @click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]")
@@ -140,6 +142,7 @@ def outline(labels: str, **options: Any) -> int:
         polygons__simplify=options["simplify"],
         polygons__smooth=options["smooth"],
         polygons__max_vertices=options["max_vertices"],
+        polygons__attributes=_words(options["attributes"]),
     )
     with show(quiet=options["quiet"]) as progress:
         _start_log(options)

@@ -10,6 +10,7 @@ from geoseg.errors import ConfigError
 from geoseg.label_steps import LabelJob
 from geoseg.labelraster import LabelInput, check_same_grid, open_label_raster
 from geoseg.outputs import Outputs
+from geoseg.polygons.layers import check_wanted
 from geoseg.progress import Progress
 from geoseg.raster import open_scene
 from geoseg.work import RunOptions, Work, check_places, identity_of, run_of, tiles_of
@@ -30,6 +31,8 @@ def open_label_work(
     values = None if source.values is None else open_scene(source.values, bands=config.bands)
     if values is not None:
         check_same_grid(values, labels)
+    bands = () if values is None else values.bands
+    check_wanted(config.polygons.attributes, bands=bands, ndvi=False, found=False)
     scene, also_read = labels.grid, () if values is None else values.files
     check_places(scene, outputs, options, also_read=also_read)
     identity = identity_of(scene, config, options, also_read=also_read)

@@ -61,6 +61,11 @@ SMOOTH_OPTION = click.option(
 MAX_VERTICES_OPTION = click.option(
     "--max-vertices", type=int, help="Cut larger polygons along tile lines.  [default: none is cut]"
 )
+ATTRIBUTES_OPTION = click.option(
+    "--attributes",
+    metavar="NAME,NAME,…",
+    help="Columns beside region, class and color: all, basic, mean, levels, names, patterns.  [default: all]",
+)
 POLYGON_OPTIONS = _grouped(
     click.option(
         "--classes",
@@ -68,11 +73,7 @@ POLYGON_OPTIONS = _grouped(
         type=_classes,
         help="At most this many classes; auto = from 4 to 16, as many as tell the ground apart.  [default: 16]",
     ),
-    click.option(
-        "--attributes",
-        metavar="NAME,NAME,…",
-        help="Columns beside region, class and color: all, basic, mean, levels, names, patterns.  [default: all]",
-    ),
+    ATTRIBUTES_OPTION,
     click.option("--red", type=int, help="Number of the red band, for ndvi_mean.  [default: as the scene says]"),
     click.option("--nir", type=int, help="Number of the near infrared band.  [default: as the scene says]"),
     click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),

@@ -403,6 +403,23 @@ def test_values_on_another_grid_are_refused_with_what_differs(outline, make_rast
     assert not (tmp_path / "out.run").exists()
 
 
+def test_columns_are_those_asked_for(tmp_path, outline, make_raster):
+    labels = make_raster(patches()[None].astype(np.uint8))
+
+    layer = outlined(tmp_path, outline, labels, "--attributes", "area,pix*")
+
+    assert set(layer.columns) == {"region", "class", "color", "pixels", "area", "geometry"}
+
+
+@pytest.mark.parametrize(("asked", "nearest"), [("aera", "area"), ("confidence", "one is"), ("mean_1", "one is")])
+def test_column_that_cannot_be_is_refused_with_the_nearest_one(outline, make_raster, tmp_path, asked, nearest):
+    line = only_line(outline(make_raster(patches()[None].astype(np.uint8)), "--attributes", asked))
+
+    assert f"no attribute '{asked}'" in line
+    assert nearest in line
+    assert not (tmp_path / "out.gpkg").exists()
+
+
 # --- how it looks -------------------------------------------------------------------------------------------------
 
 

@@ -189,7 +189,7 @@ def chosen(fields: Sequence[Field], wanted: Sequence[str]) -> tuple[Field, ...]:
     )
 
 
-def check_wanted(wanted: Sequence[str], *, bands: Sequence[int], ndvi: bool) -> None:
+def check_wanted(wanted: Sequence[str], *, bands: Sequence[int], ndvi: bool, found: bool = True) -> None:
     """Look whether there can be all columns that are wanted.
 
     Parameters
@@ -197,12 +197,14 @@ def check_wanted(wanted: Sequence[str], *, bands: Sequence[int], ndvi: bool) -> 
     wanted : as in `chosen`
     bands : the raster's own number of each band that is used
     ndvi : red and near infrared are known
+    found : the classes are found, so they have a tree and a confidence; False = they are labels that were there
 
     Raises
     ------
     ConfigError : a word stands for nothing; says which one is nearest
     """
-    fields = label_fields(bands=bands, levels=LEVELS, n_regions=1, n_classes=1, indices=list(_INDICES))
+    levels, indices = (LEVELS, list(_INDICES)) if found else ((), [])
+    fields = label_fields(bands=bands, levels=levels, n_regions=1, n_classes=1, indices=indices)
     names = [field.name for field in fields]
     for word in wanted:
         if word not in GROUPS and not fnmatch.filter(names, word):
