@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from geoseg.segment.grouping import divide, group, nearest
+from geoseg.segment.grouping import group, nearest
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -76,21 +76,3 @@ def test_heavy_points_draw_the_mean_of_their_group() -> None:
 
 def test_ties_go_to_the_first_centre() -> None:
     assert nearest(np.array([[1.0]]), np.array([[0.0], [2.0]])).tolist() == [0]
-
-
-@settings(max_examples=30, deadline=None)
-@given(seeds, st.integers(1, 9))
-def test_what_was_divided_stays_so_and_what_scatters_little_stays_whole(seed: int, most: int) -> None:
-    draw = np.random.default_rng(seed)
-    groups = draw.integers(0, 3, 60)
-    points = draw.normal(0, 0.1, (60, 2)) + 10 * draw.integers(0, 2, (60, 1))
-
-    divided = divide(points, draw.uniform(1, 5, 60), groups, least=1.0, most=most)
-
-    assert np.array_equal(np.unique(divided), np.arange(divided.max() + 1))
-    assert divided.max() + 1 <= max(most, len(np.unique(groups)))
-    for number in range(divided.max() + 1):
-        assert len(np.unique(groups[divided == number])) == 1
-        assert most < 6 or np.ptp(points[divided == number]) < 2
-    whole = divide(points, np.ones(60), groups, least=1e3, most=most)
-    assert np.array_equal(np.unique(groups, return_inverse=True)[1], whole)

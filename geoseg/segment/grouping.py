@@ -49,46 +49,6 @@ def group(points: NDArray[np.float64], weights: NDArray[np.float64], n_groups: i
     return np.asarray(centres[np.unique(nearest(points, centres))])
 
 
-def divide(
-    points: NDArray[np.float64], weights: NDArray[np.float64], groups: NDArray[np.int64], *, least: float, most: int
-) -> NDArray[np.int64]:
-    """Cut groups that scatter widely, the widest first, through their mean and across their main direction.
-
-    Parameters
-    ----------
-    points : (n, feature) float64
-    weights : (n,) float64, above 0
-    groups : (n,) int64, from 0
-    least : mean squared distance from the mean of its group from which a group is cut
-    most : groups; where there are more already, nothing is cut
-
-    Returns
-    -------
-    (n,) int64, from 0, every number in use; whoever was in different groups still is
-
-    Examples
-    --------
-    >>> divide(np.array([[0.0], [0.1], [9.0], [5.0]]), np.ones(4), np.array([0, 0, 0, 1]), least=1.0, most=3)
-    array([0, 0, 2, 1])
-    """
-    rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    scatters = [_scatter(points, weights, of_group) for of_group in rows]
-    while len(rows) < most:
-        spread = [total / weights[of_group].sum() for (total, _), of_group in zip(scatters, rows, strict=True)]
-        widest = int(np.argmax(spread))
-        if spread[widest] < max(least, _NOTHING):
-            break
-        of_group, above = rows[widest], scatters[widest][1]
-        rows[widest] = of_group[~above]
-        rows.append(of_group[above])
-        scatters[widest] = _scatter(points, weights, rows[widest])
-        scatters.append(_scatter(points, weights, rows[-1]))
-    divided = np.empty(len(points), np.int64)
-    for number, of_group in enumerate(rows):
-        divided[of_group] = number
-    return divided
-
-
 def nearest(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the row of the nearest centre of each point, (n,) int64; ties go to the first."""
     return _nearest(np.ascontiguousarray(points, np.float64), np.ascontiguousarray(centres, np.float64))

@@ -19,11 +19,10 @@ from scipy.spatial.distance import cdist
 from geoseg.config import Harmonize
 from geoseg.segment.channels import looks_features
 from geoseg.segment.classtree import Borders, ClassTree, grow_tree
-from geoseg.segment.grouping import divide, group, nearest
+from geoseg.segment.grouping import group, nearest
 from geoseg.segment.votes import Ground
 
-_VOTE_WEIGHT = 0.3  # of the votes' square roots against looks in units of the stretch
-_TWO_MINDS = 0.2  # mean squared distance of votes' roots from their mean; 0.5 = half of a class is sure of another code
+_VOTE_WEIGHT = 0.15  # of the votes' square roots against looks in units of the stretch
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 
 
@@ -112,17 +111,17 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
     n_bands : how many of the looks are bands
     """
     ground = _joined(sample)
-    looks = looks_features(ground.looks, n_bands)
     if options.evidence == "votes":
         used, fine = np.unique(ground.votes.argmax(axis=1), return_inverse=True)
         code_class = np.zeros(ground.votes.shape[1], np.int64)
         code_class[used] = np.arange(len(used))
-        centres = np.zeros((0, 0))
+        centres, described = np.zeros((0, 0)), looks_features(ground.looks, n_bands)
     else:
-        centres, fine = _fine_classes(ground, looks, features(ground, n_bands), options.fine_classes)
-        code_class = np.zeros(0, np.int64)
+        described = features(ground, n_bands)
+        centres = group(described, _weights(ground), options.fine_classes)
+        fine, code_class = nearest(described, centres), np.zeros(0, np.int64)
     n_fine = int(fine.max()) + 1
-    tree = _tree(ground, fine, n_fine, looks, options)
+    tree = _tree(ground, fine, n_fine, described, options)
     return Harmony(
         centres=centres,
         code_class=code_class,
@@ -137,23 +136,6 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
 def features(ground: Ground, n_bands: int) -> NDArray[np.float64]:
     """Return what superpixels are compared by: (n, feature) roots of votes, then those of its looks."""
     return np.concatenate([_VOTE_WEIGHT * np.sqrt(ground.votes), looks_features(ground.looks, n_bands)], axis=1)
-
-
-def _fine_classes(
-    ground: Ground, looks: NDArray[np.float64], described: NDArray[np.float64], n_classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the centres of the fine classes in all features, and the class of each superpixel.
-
-    Looks found the classes, without chance; a class whose superpixels speak for different codes is cut by these; votes
-    and looks together then say which superpixels belong to which class. K-means on the votes themselves would follow
-    each network into another corner: two seeds then cut one wide ground at other shades.
-    """
-    weights = _weights(ground)
-    founded = nearest(looks, group(looks, weights, n_classes))
-    founded = divide(np.sqrt(ground.votes), weights, founded, least=_TWO_MINDS, most=n_classes)
-    centres = _means(described, weights, founded, int(founded.max()) + 1)
-    used, fine = np.unique(nearest(described, centres), return_inverse=True)
-    return centres[used], fine
 
 
 def _joined(sample: list[Ground]) -> Ground:
