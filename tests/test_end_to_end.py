@@ -10,6 +10,7 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from sklearn.metrics import adjusted_rand_score
 
 from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
@@ -485,3 +486,20 @@ def test_mosaic_gives_the_same_map_as_one_file(segment, make_raster, tmp_path):
     _, _, found = segment(mosaic, RunOptions(device="cpu", run_dir=tmp_path / "second", overwrite=True))
 
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.slow
+def test_backprop_tells_noise_from_the_same_values_in_order(tmp_path):
+    """The articles' texture pair: equal mean and variance, so that colours alone cannot tell the halves apart."""
+    noise = np.random.default_rng(0).integers(0, 256, (192, 192), np.uint8)
+    scene = tmp_path / "pair.tif"
+    write_raster(scene, np.concatenate([noise, np.sort(noise, axis=1)], axis=1)[None])
+    config = load_config(harmonize__classes=2, learn__windows=32, learn__steps=48)
+
+    outputs = Outputs(tmp_path / "pair.gpkg", class_raster=tmp_path / "classes.tif")
+    segment_scene(scene, outputs, config, cluster=ClusterOptions(workers=0))
+
+    with rasterio.open(outputs.class_raster) as raster:
+        classes = raster.read(1)
+    truth = np.indices(classes.shape)[1] >= 192
+    assert adjusted_rand_score(truth.ravel(), classes.ravel()) >= 0.95
