@@ -41,7 +41,9 @@ METHOD_OPTIONS = _grouped(
         "--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data."
     ),
     click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]"),
-    click.option("--halo", type=int, help="Pixels that neighbouring tiles share on each side.  [default: 32]"),
+    click.option(
+        "--halo", type=int, help="Pixels on each side on which neighbours vote too, with --tile-steps.  [default: 32]"
+    ),
     click.option(
         "--method",
         type=click.Choice(["backprop", "kmeans", "rag"]),
