@@ -121,9 +121,9 @@ class Harmonize:
     """How codes become classes of the scene."""
 
     classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as tell the ground apart
-    fine_classes: int = 40  # before they are joined in the tree of classes
+    fine_classes: int = 46  # before they are joined in the tree of classes
     evidence: Literal["votes", "votes+looks"] = "votes+looks"  # votes alone is what the articles do
-    interleaving: float = 2.5  # how much a long common border brings classes together in the tree
+    interleaving: float = 3.5  # how much a long common border brings classes together in the tree
 
 
 @dataclass(frozen=True)

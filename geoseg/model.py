@@ -33,7 +33,7 @@ from geoseg.survey import Survey
 log = logging.getLogger(__name__)
 
 MODEL_SUFFIXES = (".geoseg",)
-_FORMAT = 2  # to be raised when the arrays, or what geoseg computes from pixels before it uses them, change meaning
+_FORMAT = 3  # to be raised when the arrays, or what geoseg computes from pixels before it uses them, change meaning
 _DOCUMENT = "geoseg"  # the metadata's one name
 _FREE = (
     "bands",

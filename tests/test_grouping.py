@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from geoseg.segment.grouping import group, nearest
+from geoseg.segment.grouping import divide, group, nearest
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -76,3 +76,39 @@ def test_heavy_points_draw_the_mean_of_their_group() -> None:
 
 def test_ties_go_to_the_first_centre() -> None:
     assert nearest(np.array([[1.0]]), np.array([[0.0], [2.0]])).tolist() == [0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(1, 2))
+def test_groups_of_two_kinds_are_cut_into_these(seed: int, n_kinds: int) -> None:
+    draw = np.random.default_rng(seed)
+    groups, kinds = draw.integers(0, 3, 90), draw.integers(0, n_kinds, 90)
+    points = np.eye(4)[kinds] + draw.normal(0, 0.02, (90, 4))
+
+    divided = divide(points, draw.uniform(1, 5, 90), groups)
+
+    assert np.array_equal(np.unique(divided), np.arange(divided.max() + 1))
+    of = np.stack([groups, kinds], axis=1)
+    assert all(len(np.unique(of[divided == number], axis=0)) == 1 for number in range(divided.max() + 1))
+
+
+@pytest.mark.parametrize("n_kinds", [3, 4])
+def test_a_group_of_some_kinds_is_cut_into_these(n_kinds: int) -> None:
+    draw = np.random.default_rng(n_kinds)
+    kinds = draw.permutation(np.repeat(np.arange(n_kinds), [40, 30, 20, 10][:n_kinds]))
+    points = np.eye(4)[kinds] + draw.normal(0, 0.02, (len(kinds), 4))
+
+    divided = divide(points, np.ones(len(kinds)), np.zeros(len(kinds), np.int64))
+
+    assert len(set(zip(kinds.tolist(), divided.tolist(), strict=True))) == n_kinds == divided.max() + 1
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 8])
+def test_what_lies_around_one_middle_or_closely_together_is_not_cut(n_features: int) -> None:
+    draw = np.random.default_rng(0)
+    groups = draw.permutation(np.repeat([0, 1], 500))
+    around = draw.normal(0, 1, (1000, n_features))
+    close = 0.05 * draw.integers(0, 2, (1000, n_features))
+
+    for points in (around, close):
+        np.testing.assert_array_equal(divide(points, np.ones(1000), groups), groups)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 TEXTURE_SIGMAS = (1.0, 2.0, 4.0)  # px; fine, middle and coarse texture
 _TRUNCATE = 3.0
-_CHROMA = 3.0  # how much a difference between bands counts against one of brightness; light and shade are no ground
+_CHROMA = 2.9  # how much a difference between bands counts against one of brightness; light and shade are no ground
 _LIGHTNESS = 0.7  # power that makes steps of brightness look equal, between 1 and the cube root of CIELAB
 _VARIATION = 0.3  # how much the root of a patch's deviation counts against lightness
 REACH = round(_TRUNCATE * TEXTURE_SIGMAS[-1])
@@ -77,7 +77,7 @@ def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:
     Examples
     --------
     >>> contrasts(np.array([0.9, 0.5, 0.1])).round(2)
-    array([0.62, 1.2 , 1.8 ])
+    array([0.62, 1.16, 1.74])
     """
     layers = np.moveaxis(bands, axis, 0)
     counts = np.arange(1, len(layers), dtype=layers.dtype).reshape(-1, *[1] * (layers.ndim - 1))

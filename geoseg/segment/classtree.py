@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 # Found by measuring. While many classes are left size counts, so that shades of the largest ground stay apart and with
 # them the borders between them; then small but distinct ground survives; the last few are all of some size.
 _COARSE = 16  # classes; with fewer left, coherence counts more than detail
-_FINE_SIZE_POWER = 0.85  # before
+_FINE_SIZE_POWER = 0.83  # before
 _SIZE_POWER = (0.3, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward); step by step
-_COHERENCE = 2.4  # times the interleaving, once so few are left
+_COHERENCE = 1.75  # times the interleaving, once so few are left
 _SHORT = 200.0  # px; a border shorter than this says less of the contrast between two classes than their means do
 NATURAL = (4, 16)  # classes, the fewest and the most that are ever chosen
 _KEPT = 0.975  # of the spread that the most keep
@@ -123,8 +123,8 @@ def grow_tree(
     q is the patchy border, q_i that of a class to all others: stripes and the fur between them share most of it, so
     they belong together although they look different.
 
-    Down to 16 classes p is 0.85 and λ as given: a map of detail. From there p starts at 0.3 and grows, so that what is
-    left near the root has a size to speak of, and λ is 2.4 times as large: maps of coherent ground.
+    Down to 16 classes p is 0.83 and λ as given: a map of detail. From there p starts at 0.3 and grows, so that what is
+    left near the root has a size to speak of, and λ is 1.75 times as large: maps of coherent ground.
 
     Parameters
     ----------

@@ -19,10 +19,12 @@ from scipy.spatial.distance import cdist
 from geoseg.config import Harmonize
 from geoseg.segment.channels import looks_features
 from geoseg.segment.classtree import Borders, ClassTree, grow_tree
-from geoseg.segment.grouping import group, nearest
+from geoseg.segment.grouping import divide, group, nearest
 from geoseg.segment.votes import Ground
 
-_VOTE_WEIGHT = 0.15  # of the votes' square roots against looks in units of the stretch
+# Found by measuring: of the votes' square roots against looks in units of the stretch.
+_MEMBERSHIP_VOTES = 0.25  # where it is said who belongs to a class
+_TREE_VOTES = 0.1  # where classes are joined
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 
 
@@ -111,17 +113,18 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
     n_bands : how many of the looks are bands
     """
     ground = _joined(sample)
+    looks = looks_features(ground.looks, n_bands)
     if options.evidence == "votes":
         used, fine = np.unique(ground.votes.argmax(axis=1), return_inverse=True)
         code_class = np.zeros(ground.votes.shape[1], np.int64)
         code_class[used] = np.arange(len(used))
-        centres, described = np.zeros((0, 0)), looks_features(ground.looks, n_bands)
+        centres, founders, joined_by = np.zeros((0, 0)), fine, looks
     else:
-        described = features(ground, n_bands)
-        centres = group(described, _weights(ground), options.fine_classes)
-        fine, code_class = nearest(described, centres), np.zeros(0, np.int64)
+        centres, founders, fine = _fine_classes(ground, looks, options.fine_classes)
+        code_class = np.zeros(0, np.int64)
+        joined_by = _with_votes(ground, looks, _TREE_VOTES)
     n_fine = int(fine.max()) + 1
-    tree = _tree(ground, fine, n_fine, described, options)
+    tree = _tree(ground, founders, n_fine, joined_by, options)
     return Harmony(
         centres=centres,
         code_class=code_class,
@@ -134,8 +137,38 @@ def harmonize(sample: list[Ground], options: Harmonize, *, n_bands: int) -> Harm
 
 
 def features(ground: Ground, n_bands: int) -> NDArray[np.float64]:
-    """Return what superpixels are compared by: (n, feature) roots of votes, then those of its looks."""
-    return np.concatenate([_VOTE_WEIGHT * np.sqrt(ground.votes), looks_features(ground.looks, n_bands)], axis=1)
+    """Return what says which fine class a superpixel is of: (n, feature) roots of votes, then those of its looks."""
+    return _with_votes(ground, looks_features(ground.looks, n_bands), _MEMBERSHIP_VOTES)
+
+
+def _with_votes(ground: Ground, looks: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    return np.concatenate([weight * np.sqrt(ground.votes), looks], axis=1)
+
+
+def _fine_classes(
+    ground: Ground, looks: NDArray[np.float64], n_classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Find the fine classes.
+
+    Looks found them, without chance. A class that is of two minds, because grounds of one colour differ in what the
+    network has learned to see, is cut by its votes. Then votes and looks together say who belongs to which. K-means on
+    the votes would follow each network into another corner: two seeds then cut one wide ground at different shades.
+
+    Returns
+    -------
+    centres : (fine class, feature), as `features` has them
+    founders : (n,) int64, the class that each superpixel founded
+    members : (n,) int64, the class that each superpixel is of; every class has founders and members
+    """
+    weights = _weights(ground)
+    founders = nearest(looks, group(looks, weights, n_classes))
+    founders = divide(np.sqrt(ground.votes), weights, founders)
+    described = _with_votes(ground, looks, _MEMBERSHIP_VOTES)
+    centres = _means(described, weights, founders, int(founders.max()) + 1)
+    members = nearest(described, centres)
+    used = np.unique(members)
+    founders = np.where(np.isin(founders, used), founders, members)  # of a class that nobody is of any more
+    return centres[used], np.searchsorted(used, founders), np.searchsorted(used, members)
 
 
 def _joined(sample: list[Ground]) -> Ground:
@@ -147,12 +180,13 @@ def _joined(sample: list[Ground]) -> Ground:
 
 
 def _tree(
-    ground: Ground, fine: NDArray[np.int64], n_fine: int, described: NDArray[np.float64], options: Harmonize
+    ground: Ground, founders: NDArray[np.int64], n_fine: int, described: NDArray[np.float64], options: Harmonize
 ) -> ClassTree:
+    """Grow the tree from those who founded the classes, as these are the same whatever network speaks of them."""
     weights = _weights(ground)
-    means = _means(described, weights, fine, n_fine)
-    mass = np.bincount(fine, weights, minlength=n_fine).astype(float)
-    return grow_tree(means, mass, _borders(ground, fine, n_fine, described), interleaving=options.interleaving)
+    means = _means(described, weights, founders, n_fine)
+    mass = np.bincount(founders, weights, minlength=n_fine).astype(float)
+    return grow_tree(means, mass, _borders(ground, founders, n_fine, described), interleaving=options.interleaving)
 
 
 def _borders(ground: Ground, fine: NDArray[np.int64], n_fine: int, described: NDArray[np.float64]) -> Borders:
