@@ -112,7 +112,7 @@ class Learn:
     windows: int = 64  # crops drawn from all over the scene
     crop: int = 128  # px; fits the processor's cache
     batch: int = 4  # crops per step
-    steps: int = 96
+    steps: int = 48
     lead: float = 0.66  # share of the steps that are led by the looks of superpixels; 0 = a start at random
 
 

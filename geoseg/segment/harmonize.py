@@ -2,7 +2,7 @@
 
 Two questions, one after the other. *Which codes are the same?* With a scene network they are, by construction; tiles
 that were trained alone are translated into the codes of the scene (`geoseg.segment.translate`). *Which classes has the
-scene?* Superpixels are grouped by votes and looks into many fine classes, and these are joined to a tree (`harmonize`).
+scene?* Looks found many fine classes, votes and looks say who belongs to them, and a tree joins them (`harmonize`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from geoseg.segment.classtree import Borders, ClassTree, grow_tree
 from geoseg.segment.grouping import divide, group, nearest
 from geoseg.segment.votes import Ground
 
-# Found by measuring: of the votes' square roots against looks in units of the stretch.
-_MEMBERSHIP_VOTES = 0.25  # where it is said who belongs to a class
-_TREE_VOTES = 0.1  # where classes are joined
+_MEMBERSHIP_VOTES = 0.25  # of votes' square roots against looks in units of the stretch, to say who is of a class
+_TREE_VOTES = 0.1  # the same where classes are joined
 _SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
 
 
