@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 _COARSE = 16  # classes; with fewer left, coherence counts more than detail
 _FINE_SIZE_POWER = 0.83  # before
 _SIZE_POWER = (0.3, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward); step by step
-_COHERENCE = 1.75  # times the interleaving, once so few are left
+_COHERENCE = 2.1  # times the interleaving, once so few are left
 _SHORT = 200.0  # px; a border shorter than this says less of the contrast between two classes than their means do
 NATURAL = (4, 16)  # classes, the fewest and the most that are ever chosen
 _KEPT = 0.975  # of the spread that the most keep
@@ -124,7 +124,7 @@ def grow_tree(
     they belong together although they look different.
 
     Down to 16 classes p is 0.83 and λ as given: a map of detail. From there p starts at 0.3 and grows, so that what is
-    left near the root has a size to speak of, and λ is 1.75 times as large: maps of coherent ground.
+    left near the root has a size to speak of, and λ is 2.1 times as large: maps of coherent ground.
 
     Parameters
     ----------
