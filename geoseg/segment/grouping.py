@@ -80,10 +80,11 @@ def divide(points: NDArray[np.float64], weights: NDArray[np.float64], groups: ND
     """
     divided = np.unique(groups, return_inverse=True)[1]
     n_groups = int(divided.max(initial=-1)) + 1
-    for number in range(n_groups):
-        for part in _kinds(points, weights, np.flatnonzero(divided == number))[1:]:
-            divided[part] = n_groups
-            n_groups += 1
+    with threadpool_limits(1):  # as in `group`
+        for number in range(n_groups):
+            for part in _kinds(points, weights, np.flatnonzero(divided == number))[1:]:
+                divided[part] = n_groups
+                n_groups += 1
     return divided
 
 
