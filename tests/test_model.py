@@ -345,7 +345,7 @@ def test_colours_that_lie_in_other_bands_are_told(make_raster, caplog):
         ({"superpixels__method": "slic"}, "superpixels.method is slic and there felzenszwalb"),
         ({"network__channels": [8]}, r"network.channels is \[8\] and there \[4\]"),
         ({"harmonize__evidence": "votes"}, "harmonize.evidence is votes"),
-        ({"harmonize__fine_classes": 9, "learn__steps": 3}, "learn.steps is 3 and there 96; harmonize.fine_classes"),
+        ({"harmonize__fine_classes": 9, "learn__steps": 3}, "learn.steps is 3 and there 48; harmonize.fine_classes"),
         ({"harmonize__classes": 6}, "tree of the model of taught.tif has 5 fine classes; ask for at most 5"),
     ],
 )
