@@ -242,7 +242,7 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format"),
+        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format 3"),
         (lambda document: document["config"].update(depth=3), "there is no option depth"),
         (lambda document: document["config"]["learn"].update(steps="many"), "learn.steps is 'many'"),
         (lambda document: document["stretch"].update(low=[0.0]), "bands of the stretch: 3|bands of the stretch: 1"),
