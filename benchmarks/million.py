@@ -24,9 +24,9 @@ def write(path: Path, side: int) -> None:
     import shapely
     from pyproj import CRS
 
-    from geoseg.polygons.layers import Layer, label_fields
-    from geoseg.polygons.style import Legend, border_scale, distinct, polygon_qml, region_qml
-    from geoseg.polygons.write import Extras, write_polygons
+    from geoseg.output.columns import Layer, label_fields
+    from geoseg.output.polygons import Extras, write_polygons
+    from geoseg.output.style import Legend, border_scale, distinct, polygon_qml, region_qml
 
     draw = np.random.default_rng(0)
     classes = draw.integers(1, 17, side * side)

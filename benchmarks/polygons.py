@@ -3,7 +3,7 @@
     python benchmarks/polygons.py [--side 8192] [--folder FOLDER] [--skip trace|outline]
 
 Trace: regions of 4 Mpx to shapely polygons, in one process; `rasterio.features.shapes` with `shapely.geometry.shape`
-against `geoseg.polygons.outline`.
+against `geoseg.vectorize.outline`.
 
 Outline: a raster of labels, smooth noise in five steps, to a layer on disk: `gdal_polygonize.py` (plain polygons and
 their label) against `geoseg outline --simplify 1 --values` (simplified, with statistics and style). CPU seconds, user
@@ -34,8 +34,8 @@ from affine import Affine
 from scipy.ndimage import gaussian_filter
 
 from geoseg.grid import Window
-from geoseg.polygons.outline import outline
-from geoseg.polygons.regions import pieces
+from geoseg.vectorize.outline import outline
+from geoseg.vectorize.regions import pieces
 
 PROFILE = {
     "driver": "GTiff",
@@ -72,7 +72,7 @@ def main() -> None:
 def trace() -> None:
     labels = smooth_noise(2048, 2.5, steps=5)
     _, table = pieces(
-        labels, window=Window(0, 0, 2048, 2048), scene_shape=labels.shape, min_pixels=0, looks=np.zeros((6, 0))
+        labels, window=Window(0, 0, 2048, 2048), scene_shape=labels.shape, min_pixels=0, features=np.zeros((6, 0))
     )
     padded = np.pad(labels.astype(np.int64), 1)
     outline(padded[:66, :66]).polygons.shapes()  # compiles
@@ -82,7 +82,7 @@ def trace() -> None:
         ours.append(cpu_of(lambda: outline(padded).polygons.shapes()))
         gdals.append(cpu_of(lambda: [shapely.geometry.shape(shape) for shape, _ in rasterio.features.shapes(labels)]))
     print("  rasterio.features.shapes + shape()  " + " ".join(f"{seconds:6.2f}" for seconds in gdals))
-    print("  geoseg.polygons.outline             " + " ".join(f"{seconds:6.2f}" for seconds in ours))
+    print("  geoseg.vectorize.outline             " + " ".join(f"{seconds:6.2f}" for seconds in ours))
     ratios = [gdal / own for gdal, own in zip(gdals, ours, strict=True)]
     print("  times as fast                       " + " ".join(f"{ratio:6.1f}" for ratio in ratios))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from geoseg.tools.evaluate import evaluate
+from geoseg.evaluate.evaluate import evaluate
 
 TILE = 512
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import geopandas
 import pandas as pd
 
-from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
 from geoseg.pipeline import segment_scene
-from geoseg.tools.scenes import SceneOptions, write_scene
-from geoseg.work import RunOptions
+from geoseg.run.executors import ClusterOptions
+from geoseg.run.run import RunOptions
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 
 def main(folder: Path, side: int) -> None:
@@ -28,7 +28,7 @@ def main(folder: Path, side: int) -> None:
     result = segment_scene(
         scene,
         labels,
-        load_config("aerial", harmonize__classes=8),
+        load_config("aerial", classify__classes=8),
         options=RunOptions(overwrite=True),
         cluster=ClusterOptions(workers=0),  # all in this process: a scene as small as this one is not worth workers
     )

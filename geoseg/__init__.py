@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geoseg.config import Config, load_config
-    from geoseg.labelraster import LabelInput
-    from geoseg.outputs import Outputs
+    from geoseg.output.paths import Outputs
     from geoseg.pipeline import outline_labels, segment_scene
-    from geoseg.results import Result
+    from geoseg.raster.label_raster import LabelInput
+    from geoseg.steps.write import Result
 
 __version__ = "0.1.0"
 
@@ -19,11 +19,11 @@ __all__ = ["Config", "LabelInput", "Outputs", "Result", "load_config", "outline_
 _HOMES = {
     "Config": "geoseg.config",
     "load_config": "geoseg.config",
-    "LabelInput": "geoseg.labelraster",
+    "LabelInput": "geoseg.raster.label_raster",
     "outline_labels": "geoseg.pipeline",
     "segment_scene": "geoseg.pipeline",
-    "Outputs": "geoseg.outputs",
-    "Result": "geoseg.results",
+    "Outputs": "geoseg.output.paths",
+    "Result": "geoseg.steps.write",
 }
 
 

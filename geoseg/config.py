@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from geoseg.building import build
+from geoseg.config_parser import build
 from geoseg.errors import ConfigError
 
 _FINITE = float(2**53)  # beyond it, not every whole number is a float
@@ -37,15 +37,15 @@ _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make 
     "backprop.max_steps": (1, _FINITE),
     "backprop.min_labels": (1, _FINITE),
     "backprop.entropy_weight": (0, _FINITE),
-    "backprop.hold": (0, 1),
+    "backprop.distillation_weight": (0, 1),
     "learn.windows": (1, _FINITE),
     "learn.crop": (32, 4096),  # px; more would not fit the memory
     "learn.batch": (1, _FINITE),
     "learn.steps": (1, _FINITE),
-    "learn.lead": (0, 1),
-    "harmonize.classes": (2, 255),
-    "harmonize.fine_classes": (2, _FINITE),
-    "harmonize.interleaving": (0, _FINITE),
+    "learn.warmup_fraction": (0, 1),
+    "classify.classes": (2, 255),
+    "classify.clusters": (2, _FINITE),
+    "classify.adjacency_weight": (0, _FINITE),
     "rag.threshold": (0, _FINITE),
     "polygons.min_pixels": (0, _FINITE),
     "polygons.simplify": (0, _FINITE),
@@ -102,7 +102,9 @@ class Backprop:
     max_steps: int = 128  # on a tile without a scene network
     min_labels: int = 4  # stop when fewer labels than this are left ...
     entropy_weight: float = 1.0  # of the entropy of the mean prediction: the term against collapse; 0 = none
-    hold: float = 0.5  # share of the scene network in a tile's target; 0 = tiles drift apart, 1 = nothing moves
+    distillation_weight: float = (
+        0.5  # share of the scene network in a tile's target; 0 = tiles drift apart, 1 = nothing moves
+    )
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,17 @@ class Learn:
     crop: int = 128  # px; fits the processor's cache
     batch: int = 4  # crops per step
     steps: int = 48
-    lead: float = 0.66  # share of the steps that are led by the looks of superpixels; 0 = a start at random
+    warmup_fraction: float = 0.66  # share of the steps that are led by the looks of superpixels; 0 = a start at random
 
 
 @dataclass(frozen=True)
-class Harmonize:
+class Classify:
     """How codes become classes of the scene."""
 
     classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as tell the ground apart
-    fine_classes: int = 46  # before they are joined in the tree of classes
-    evidence: Literal["votes", "votes+looks"] = "votes+looks"  # votes alone is what the articles do
-    interleaving: float = 3.5  # how much a long common border brings classes together in the tree
+    clusters: int = 46  # before they are joined in the tree of classes
+    evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is what the articles do
+    adjacency_weight: float = 3.5  # how much a long common border brings classes together in the tree
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Config:
     method : "backprop" = learn; "kmeans" = one codebook of the superpixels' colours; "rag" = the same after joining
         superpixels that touch and look alike. These two learn nothing: network, backprop and learn have no say then,
         and of harmonize only the number of classes
-    prior : "scene" = all tiles start from one network learned from all over the scene, "none" = each from nothing
+    training : "scene" = all tiles start from one network learned from all over the scene, "tile" = each from nothing
     tile_steps : steps of backprop on each tile; None = 0 with a scene network, ``backprop.max_steps`` without
     seed : of every random draw, but for the windows of the survey, which are always the same
 
@@ -168,7 +170,7 @@ class Config:
     red: int | None = None
     nir: int | None = None
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
-    prior: Literal["scene", "none"] = "scene"
+    training: Literal["scene", "tile"] = "scene"
     tile_steps: int | None = None
     seed: int = 0
     tiles: Tiles = field(default_factory=Tiles)
@@ -176,18 +178,20 @@ class Config:
     network: Network = field(default_factory=Network)
     backprop: Backprop = field(default_factory=Backprop)
     learn: Learn = field(default_factory=Learn)
-    harmonize: Harmonize = field(default_factory=Harmonize)
+    classify: Classify = field(default_factory=Classify)
     rag: Rag = field(default_factory=Rag)
     polygons: Polygons = field(default_factory=Polygons)
 
     def __post_init__(self) -> None:
         _check_ranges(self)
-        _check_harmonize(self)
+        _check_classify(self)
         _check_network(self.network)
         _check_halo(self)
-        _check_learning(self.method, {"prior": "none" if self.prior == "none" else None, "tile_steps": self.tile_steps})
-        if self.prior == "none" and self.steps == 0:
-            raise ConfigError("prior none with tile_steps 0 would leave random classes; give tile_steps 1 or more.")
+        _check_learning(
+            self.method, {"training": "tile" if self.training == "tile" else None, "tile_steps": self.tile_steps}
+        )
+        if self.training == "tile" and self.steps == 0:
+            raise ConfigError("training tile with tile_steps 0 would leave random classes; give tile_steps 1 or more.")
         if len(set(self.bands)) != len(self.bands) or any(band < 1 for band in self.bands):
             raise ConfigError(f"bands {list(self.bands)} must be different numbers from 1.")
         if self.red is not None and self.red == self.nir:
@@ -198,7 +202,7 @@ class Config:
         """Steps of backprop on each tile."""
         if self.tile_steps is not None:
             return self.tile_steps
-        return 0 if self.prior == "scene" else self.backprop.max_steps
+        return 0 if self.training == "scene" else self.backprop.max_steps
 
     @property
     def halo(self) -> int:
@@ -222,7 +226,7 @@ def load_config(source: str | Path | dict[str, Any] | None = None, **changes: An
     source : the name of a configuration that comes with geoseg, a YAML file, what `Config.to_dict` gave,
         or None for the defaults
     **changes : values that differ, by field name (``seed=1``) or by path with a double underscore
-        (``harmonize__classes=8``); None leaves a value as it is
+        (``classify__classes=8``); None leaves a value as it is
 
     Raises
     ------
@@ -230,15 +234,15 @@ def load_config(source: str | Path | dict[str, Any] | None = None, **changes: An
 
     Examples
     --------
-    >>> load_config("yonv2019", seed=7).prior
-    'none'
+    >>> load_config("yonv2019", seed=7).training
+    'tile'
     """
     values = copy.deepcopy(source) if isinstance(source, dict) else _read(source) if source is not None else {}
     for path, value in changes.items():
         if value is not None:
             _change(values, path.split("__"), value)
     _follow_classes(values)
-    _check_learning(values.get("method"), {name: changes.get(name) for name in ("prior", "tile_steps")})
+    _check_learning(values.get("method"), {name: changes.get(name) for name in ("training", "tile_steps")})
     config: Config = build(Config, values)
     return config
 
@@ -279,7 +283,7 @@ def _follow_classes(values: dict[str, Any]) -> None:
     """Let the number of fine classes rise with a number of classes that was given alone."""
     wanted = values.get("harmonize")
     if isinstance(wanted, dict) and isinstance(classes := wanted.get("classes"), int):
-        wanted.setdefault("fine_classes", max(Harmonize.fine_classes, 2 * classes))
+        wanted.setdefault("clusters", max(Classify.clusters, 2 * classes))
 
 
 def _check_ranges(config: Config) -> None:
@@ -292,11 +296,11 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"{path} is {value}; it must be {bounds}.")
 
 
-def _check_harmonize(config: Config) -> None:
-    classes, fine = config.harmonize.classes, config.harmonize.fine_classes
-    if classes != "auto" and classes > fine:
+def _check_classify(config: Config) -> None:
+    classes, clusters = config.classify.classes, config.classify.clusters
+    if classes != "auto" and classes > clusters:
         raise ConfigError(
-            f"harmonize.classes ({classes}) are joined from harmonize.fine_classes ({fine}), so there must be at least "
+            f"classify.classes ({classes}) are joined from classify.clusters ({clusters}), so there must be at least "
             f"as many of these; try {2 * classes}."
         )
 

@@ -17,15 +17,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from geoseg import label_steps, labelresults, results, scene_steps, tile_steps
-from geoseg.cluster import ClusterOptions, open_executor
 from geoseg.config import Config, load_config
-from geoseg.labelraster import LabelInput
-from geoseg.labelwork import open_label_work
-from geoseg.outputs import Outputs
+from geoseg.output.paths import Outputs
 from geoseg.progress import Progress, Silent
-from geoseg.results import Result
-from geoseg.work import RunOptions, open_work
+from geoseg.raster.label_raster import LabelInput
+from geoseg.run.executors import ClusterOptions, open_executor
+from geoseg.run.label_run import open_label_work
+from geoseg.run.run import RunOptions, open_work
+from geoseg.steps import align_codes, label_raster, segment, write, write_labels
+from geoseg.steps.write import Result
 
 
 def segment_scene(
@@ -59,22 +59,22 @@ def segment_scene(
     outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
     with open_work(str(scene), outputs, config, options or RunOptions(), progress or Silent()) as work:
         if work.finished:
-            return results.of_finished_run(outputs, work)
+            return write.of_finished_run(outputs, work)
         with open_executor(work.places(cluster or ClusterOptions())) as work.executor:
             job = work.survey()
             work.learn()
-            work.each_block("superpixels", tile_steps.make_superpixels)
-            work.each_tile("segment", tile_steps.segment_tile, "votes")
-            scene_steps.forget_later_steps(job, work.tiles)
-            scene_steps.translate_codes(job, work.tiles)
-            work.each_block("ground", tile_steps.gather_block)
+            work.each_block("superpixels", segment.make_superpixels)
+            work.each_tile("segment", segment.segment_tile, "votes")
+            align_codes.forget_later_steps(job, work.tiles)
+            align_codes.translate_codes(job, work.tiles)
+            work.each_block("ground", segment.gather_block)
             if job.config.method == "rag":
-                work.each_block("merged", tile_steps.merge_block)
-            harmony = work.find_classes()
-            work.each_tile("label", tile_steps.label_tile, "pieces")
-            regions = scene_steps.join_regions(job, work.tiles)
-            work.each_tile("outline", tile_steps.outline_tile, "outlines")
-            return results.write(job, outputs, harmony, regions, work)
+                work.each_block("merged", segment.merge_block)
+            class_model = work.find_classes()
+            work.each_tile("label", segment.label_tile, "pieces")
+            regions = align_codes.join_regions(job, work.tiles)
+            work.each_tile("outline", segment.outline_tile, "outlines")
+            return write.write(job, outputs, class_model, regions, work)
 
 
 def outline_labels(
@@ -110,15 +110,15 @@ def outline_labels(
     config = config or load_config(polygons__min_pixels=0, polygons__simplify=0)
     with open_label_work(source, outputs, config, options or RunOptions(), progress or Silent()) as work:
         if work.finished:
-            return results.of_finished_run(outputs, work)
+            return write.of_finished_run(outputs, work)
         with open_executor(cluster or ClusterOptions()) as work.executor:
-            job, looks = work.job, None
-            if job.likens:
-                work.each_tile("look", label_steps.look_at_tile, "sights")
-                label_steps.forget_later_steps(job, work.tiles)
-                looks = label_steps.share_looks(job, work.tiles)
-            work.each_tile("label", label_steps.find_pieces, "pieces")
+            job, features = work.job, None
+            if job.uses_features:
+                work.each_tile("look", label_raster.measure_tile, "sights")
+                label_raster.forget_later_steps(job, work.tiles)
+                features = label_raster.share_features(job, work.tiles)
+            work.each_tile("label", label_raster.find_pieces, "pieces")
             with work.timed("join", 1):
-                regions, values = label_steps.join_labels(job, work.tiles, looks)
-            work.each_tile("outline", label_steps.outline_piece_tile, "outlines")
-            return labelresults.write(job, outputs, regions, values, work)
+                regions, values = label_raster.join_labels(job, work.tiles, features)
+            work.each_tile("outline", label_raster.outline_piece_tile, "outlines")
+            return write_labels.write(job, outputs, regions, values, work)

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geoseg import cli
+from geoseg.cli import main as cli
 
 # The examples are the same in every run: a test that fails here fails everywhere. No deadline, as machines are shared.
 hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
@@ -26,7 +26,7 @@ tiles: {size: 96, halo: 16}
 superpixels: {min_size: 8}
 network: {kernels: [3, 1], channels: [24, 24]}
 learn: {windows: 8, crop: 64, batch: 4, steps: 12}
-harmonize: {classes: 5}
+classify: {classes: 5}
 polygons: {min_pixels: 12, simplify: 0}
 """
 

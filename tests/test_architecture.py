@@ -17,47 +17,53 @@ MODULES = {
 }
 # From the ground up. A module imports from its own floor or from below, and never in a circle.
 FLOORS = (
-    ("geoseg", "geoseg.building", "geoseg.config", "geoseg.errors"),
+    ("geoseg", "geoseg.config_parser", "geoseg.config", "geoseg.errors"),
     ("geoseg.grid", "geoseg.progress"),
-    ("geoseg.raster", "geoseg.labelraster", "geoseg.aoi", "geoseg.bands", "geoseg.vrt"),
+    (
+        "geoseg.raster.scene",
+        "geoseg.raster.label_raster",
+        "geoseg.raster.aoi",
+        "geoseg.raster.bands",
+        "geoseg.raster.vrt",
+    ),
     (
         "geoseg.segment",
         "geoseg.polygons",
         "geoseg.tools",
-        "geoseg.runs",
-        "geoseg.provenance",
-        "geoseg.cluster",
-        "geoseg.survey",
-        "geoseg.model",
+        "geoseg.run.folder",
+        "geoseg.run.provenance",
+        "geoseg.run.executors",
+        "geoseg.steps.survey",
+        "geoseg.output.model",
     ),
     (
-        "geoseg.work",
-        "geoseg.labelwork",
-        "geoseg.outputs",
-        "geoseg.results",
-        "geoseg.labelresults",
-        "geoseg.coverage",
-        "geoseg.scene_steps",
-        "geoseg.tile_steps",
-        "geoseg.label_steps",
-        "geoseg.map_steps",
+        "geoseg.run.run",
+        "geoseg.run.label_run",
+        "geoseg.output.paths",
+        "geoseg.steps.write",
+        "geoseg.steps.write_labels",
+        "geoseg.steps.coverage",
+        "geoseg.steps.align_codes",
+        "geoseg.steps.segment",
+        "geoseg.steps.label_raster",
+        "geoseg.steps.vectorize",
     ),
-    ("geoseg.show", "geoseg.pipeline", "geoseg.tools.animation", "geoseg.tools.preview"),
-    ("geoseg.cli", "geoseg.options", "geoseg.__main__"),
+    ("geoseg.cli.progress_bars", "geoseg.pipeline", "geoseg.preview.animation", "geoseg.preview.preview"),
+    ("geoseg.cli.main", "geoseg.cli.options", "geoseg.__main__"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {  # heavy packages, and the only modules that import them
-    "torch": {"geoseg.segment.network", "geoseg.segment.backprop", "geoseg.work"},
-    "dask": {"geoseg.cluster"},
-    "distributed": {"geoseg.cluster"},
-    "rich": {"geoseg.show"},
-    "click": {"geoseg.cli", "geoseg.options"},
+    "torch": {"geoseg.segment.network", "geoseg.segment.backprop", "geoseg.run.run"},
+    "dask": {"geoseg.run.executors"},
+    "distributed": {"geoseg.run.executors"},
+    "rich": {"geoseg.cli.progress_bars"},
+    "click": {"geoseg.cli.main", "geoseg.cli.options"},
     "yaml": {"geoseg.config"},
 }
 MANY_PARAMETERS = {
     "geoseg.segment.backprop.learn",  # two sets of options, and seed, device and progress, which belong to none
 }
-LAZY = {("geoseg.work", "torch")}  # asks whether there is a GPU, and only then is torch worth its seconds
+LAZY = {("geoseg.run.run", "torch")}  # asks whether there is a GPU, and only then is torch worth its seconds
 
 
 def floor_of(module):
@@ -190,10 +196,10 @@ def _is_inside_a_function(module, name):
     "start",
     [
         "import geoseg",
-        "import geoseg.cli",
-        "import sys, geoseg.cli as c; sys.argv = ['geoseg', '--help']\ntry: c.main()\nexcept SystemExit: pass",
-        "import sys, geoseg.cli as c; sys.argv = ['geoseg', 'tile', '-h']\ntry: c.main()\nexcept SystemExit: pass",
-        "import sys, geoseg.cli as c; sys.argv = ['geoseg', 'outline', '-h']\ntry: c.main()\nexcept SystemExit: pass",
+        "import geoseg.cli.main",
+        "import sys, geoseg.cli.main as c; sys.argv = ['geoseg', '--help']\ntry: c.main()\nexcept SystemExit: pass",
+        "import sys, geoseg.cli.main as c; sys.argv = ['geoseg', 'tile', '-h']\ntry: c.main()\nexcept SystemExit: pass",
+        "import sys, geoseg.cli.main as c; sys.argv = ['geoseg', 'outline', '-h']\ntry: c.main()\nexcept SystemExit: pass",
     ],
     ids=["import", "import-cli", "help", "tile-help", "outline-help"],
 )

@@ -208,7 +208,7 @@ class TestRefine:
     def test_steps_are_those_of_cross_entropy_and_divergence(self, scene_network: CodeNetwork, hold: float) -> None:
         patch = holed(four_grounds(5, noise=1.0)[0])
 
-        refined = refine(scene_network, patch, Backprop(learning_rate=0.2, hold=hold), steps=3)
+        refined = refine(scene_network, patch, Backprop(learning_rate=0.2, distillation_weight=hold), steps=3)
 
         expected = reference.hold(
             scene_network, patch.channels, patch.superpixels, learning_rate=0.2, momentum=0.9, hold=hold, steps=3
@@ -219,14 +219,14 @@ class TestRefine:
     def test_a_hold_of_1_leaves_every_pixel_its_code(self, scene_network: CodeNetwork) -> None:
         patch, _ = four_grounds(5, noise=1.0)
 
-        held = refine(scene_network, patch, Backprop(learning_rate=0.5, hold=1.0), steps=12)
+        held = refine(scene_network, patch, Backprop(learning_rate=0.5, distillation_weight=1.0), steps=12)
 
         np.testing.assert_array_equal(codes(held, patch), codes(scene_network, patch))
 
     def test_without_hold_codes_move(self, scene_network: CodeNetwork) -> None:
         patch, _ = four_grounds(5, noise=2.0)
 
-        loose = refine(scene_network, patch, Backprop(learning_rate=0.5, hold=0.0), steps=12)
+        loose = refine(scene_network, patch, Backprop(learning_rate=0.5, distillation_weight=0.0), steps=12)
 
         assert (codes(loose, patch) != codes(scene_network, patch)).mean() > 0.05
 
@@ -234,7 +234,7 @@ class TestRefine:
         even = np.ascontiguousarray(four_grounds(5, 64)[0].channels[:, :32, :32])  # the first quarter
         patch = Patch(even, four_grounds()[0].superpixels)
 
-        refined = refine(scene_network, patch, Backprop(learning_rate=0.5, hold=0.0), steps=24)
+        refined = refine(scene_network, patch, Backprop(learning_rate=0.5, distillation_weight=0.0), steps=24)
 
         assert len(np.unique(codes(scene_network, patch))) == 1
         np.testing.assert_array_equal(codes(refined, patch), codes(scene_network, patch))
@@ -246,7 +246,7 @@ class TestRefine:
         for seed in range(0, 12, 3):
             left, right, common = two_tiles(seed)
             for hold, found in apart.items():
-                options = Backprop(learning_rate=0.2, hold=hold)
+                options = Backprop(learning_rate=0.2, distillation_weight=hold)
                 one, other = (
                     shares(refine(scene_network, tile, options, steps=8), tile.channels) for tile in (left, right)
                 )
@@ -266,7 +266,7 @@ class TestRefine:
     def test_the_scene_network_and_its_statistics_are_not_changed(self, scene_network: CodeNetwork) -> None:
         before = {name: value.copy() for name, value in to_arrays(scene_network).items()}
 
-        refined = refine(scene_network, four_grounds()[0], Backprop(hold=0.0), steps=3)
+        refined = refine(scene_network, four_grounds()[0], Backprop(distillation_weight=0.0), steps=3)
 
         assert not refined.training
         for name, value in to_arrays(scene_network).items():
@@ -346,7 +346,9 @@ class TestLearn:
         patches, counts = [four_grounds(seed, noise=1.0)[0] for seed in range(8)], []
         for weight in (0.0, 3.0):
             options = Backprop(entropy_weight=weight, learning_rate=0.2)
-            learned = learn(new_network(3, YONV, seed=1), patches, options, Learn(batch=4, steps=60, lead=0), seed=0)
+            learned = learn(
+                new_network(3, YONV, seed=1), patches, options, Learn(batch=4, steps=60, warmup_fraction=0), seed=0
+            )
             counts.append(len(np.unique(codes(learned, four_grounds(99, noise=1.0)[0]))))
 
         assert counts[1] >= 4
@@ -355,13 +357,13 @@ class TestLearn:
     def test_led_by_looks_networks_of_different_seeds_cut_what_drifts_alike(self) -> None:
         patches, seen = [drifting(seed) for seed in range(8)], drifting(99)
         agreement = {}
-        for lead in (0.0, 0.5):
-            sample = Learn(steps=32, lead=lead)
+        for warmup_fraction in (0.0, 0.5):
+            sample = Learn(steps=32, warmup_fraction=warmup_fraction)
             found = [
                 codes(learn(new_network(3, YONV, seed=seed), patches, Backprop(), sample, seed=seed), seen).ravel()
                 for seed in (1, 2)
             ]
-            agreement[lead] = adjusted_rand_score(*found)
+            agreement[warmup_fraction] = adjusted_rand_score(*found)
 
         assert agreement[0.5] > agreement[0.0] + 0.1
 
@@ -369,7 +371,7 @@ class TestLearn:
         patches = [four_grounds(seed)[0] for seed in range(8)]
         network = new_network(3, Network(channels=(16, 8, 16, 4)), seed=1)
 
-        learned = learn(network, patches, Backprop(entropy_weight=0.0), Learn(steps=40, lead=1.0), seed=0)
+        learned = learn(network, patches, Backprop(entropy_weight=0.0), Learn(steps=40, warmup_fraction=1.0), seed=0)
 
         patch, grounds = four_grounds(99)
         assert adjusted_rand_score(grounds.ravel(), codes(learned, patch).ravel()) > 0.9

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
-from geoseg.bands import VegetationBands, ndvi
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, RasterError
-from geoseg.raster import open_scene
+from geoseg.raster.bands import VegetationBands, ndvi
+from geoseg.raster.scene import open_scene
 
 FLAT = np.full((4, 8, 8), 9, np.uint16)
 RED, GREEN, BLUE, NIR = ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.nir

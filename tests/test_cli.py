@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.progress import Progress
 from shapely import box
 
-from geoseg import scene_steps, show, tile_steps
-from geoseg.outputs import Outputs
-from geoseg.results import Result
+from geoseg.cli import progress_bars
+from geoseg.output.paths import Outputs
+from geoseg.steps import align_codes, segment
+from geoseg.steps.write import Result
 
 from .conftest import fields, run_command, write_raster
-from .test_raster import damage
+from .test_scene import damage
 
 N_TILES = 4  # of the scene in tiles of 96
 
@@ -165,12 +166,12 @@ def test_options_decide_over_the_configuration(tmp_path, geoseg_tile, scene):
         (("--tile-size", 10), "tiles.size is 10"),
         (("--halo", 0), "halo (0 px) is too small"),
         (("--halo", 60), "halo (60 px) must be at most half"),
-        (("--classes", 1), "harmonize.classes is 1"),
-        (("--classes", -3), "harmonize.classes is -3"),
+        (("--classes", 1), "classify.classes is 1"),
+        (("--classes", -3), "classify.classes is -3"),
         (("--simplify", "nan"), "polygons.simplify is nan"),
         (("--max-vertices", 2), "polygons.max_vertices is 2"),
         (("--min-pixels", -1), "polygons.min_pixels is -1"),
-        (("--prior", "none", "--tile-steps", 0), "tile_steps 0"),
+        (("--training", "tile", "--tile-steps", 0), "tile_steps 0"),
         (("--bands", "1,4"), "bands 1 to 3; there is no band 4"),
         (("--bands", "0"), "bands [0]"),
         (("--config", "dron"), "no config 'dron'"),
@@ -289,7 +290,7 @@ def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene
 
 
 def test_disk_without_room_is_told_before_the_work_starts(geoseg_tile, scene, monkeypatch, tmp_path):
-    monkeypatch.setattr("geoseg.work._BYTES_PER_PIXEL", 10**15)
+    monkeypatch.setattr("geoseg.run.run._BYTES_PER_PIXEL", 10**15)
 
     assert "Make room" in only_line(geoseg_tile(scene, "--run-dir", tmp_path / "far" / "away"))
 
@@ -312,7 +313,7 @@ def test_gpu_that_is_not_there_is_told(geoseg_tile, scene, monkeypatch):
         ("tile", "scene.tif", "--out", "a.gpkg", "--classes", "many"),
         ("tile", "scene.tif", "--out", "a.gpkg", "--bands", "1,x"),
         ("tile", "scene.tif", "--out", "a.gpkg", "--bands", ""),
-        ("tile", "scene.tif", "--out", "a.gpkg", "--prior", "some"),
+        ("tile", "scene.tif", "--out", "a.gpkg", "--training", "some"),
         ("scene", "made.tif", "--size", "large"),
         ("slice", "scene.tif"),
     ],
@@ -371,7 +372,7 @@ def failing_at(number, whole):
 
 @pytest.mark.parametrize("step", ["segment_tile", "label_tile", "outline_tile"])
 def test_tile_that_fails_at_any_step_is_a_hole_of_exactly_its_core(tmp_path, geoseg_tile, scene, monkeypatch, step):
-    monkeypatch.setattr(tile_steps, step, failing_at(1, getattr(tile_steps, step)))
+    monkeypatch.setattr(segment, step, failing_at(1, getattr(segment, step)))
 
     ended = geoseg_tile(scene, "--class-raster", tmp_path / "classes.tif")
 
@@ -383,14 +384,16 @@ def test_tile_that_fails_at_any_step_is_a_hole_of_exactly_its_core(tmp_path, geo
     assert int(re.search(r"(\d+) regions", ended.text)[1]) == labels(tmp_path / "labels.gpkg")["region"].nunique()
 
 
-@pytest.mark.parametrize("prior", ["scene", "none"])
+@pytest.mark.parametrize("training", ["scene", "tile"])
 @pytest.mark.parametrize("step", ["segment_tile", "label_tile", "outline_tile"])
-def test_tile_that_failed_and_works_now_makes_the_result_whole(tmp_path, geoseg_tile, scene, monkeypatch, step, prior):
-    options = ("--prior", prior, "--tile-steps", 2, "--class-raster", tmp_path / "classes.tif")
+def test_tile_that_failed_and_works_now_makes_the_result_whole(
+    tmp_path, geoseg_tile, scene, monkeypatch, step, training
+):
+    options = ("--training", training, "--tile-steps", 2, "--class-raster", tmp_path / "classes.tif")
     assert geoseg_tile(scene, *options).code == 0
     unbroken = (tmp_path / "classes.tif").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(tile_steps, step, failing_at(2, getattr(tile_steps, step)))
+        patch.setattr(segment, step, failing_at(2, getattr(segment, step)))
         assert geoseg_tile(scene, *options, "--overwrite", "--keep").code == 3
 
     assert geoseg_tile(scene, *options, "--resume").code == 0
@@ -400,7 +403,7 @@ def test_tile_that_failed_and_works_now_makes_the_result_whole(tmp_path, geoseg_
 
 @pytest.mark.parametrize("step", ["make_superpixels", "gather_block"])
 def test_block_that_fails_ends_in_one_line_and_not_in_a_traceback(geoseg_tile, scene, monkeypatch, step):
-    monkeypatch.setattr(tile_steps, step, _fail)
+    monkeypatch.setattr(segment, step, _fail)
 
     ended = geoseg_tile(scene)
 
@@ -410,7 +413,7 @@ def test_block_that_fails_ends_in_one_line_and_not_in_a_traceback(geoseg_tile, s
 
 
 def test_run_of_which_every_tile_fails_ends_with_1(tmp_path, geoseg_tile, scene, monkeypatch):
-    monkeypatch.setattr(tile_steps, "label_tile", _fail)
+    monkeypatch.setattr(segment, "label_tile", _fail)
 
     ended = geoseg_tile(scene)
 
@@ -430,14 +433,14 @@ def _fail(*_):
 @pytest.mark.parametrize(
     ("module", "step"),
     [
-        (scene_steps, "learn_network"),
-        (tile_steps, "make_superpixels"),
-        (tile_steps, "segment_tile"),
-        (tile_steps, "gather_block"),
-        (scene_steps, "find_classes"),
-        (tile_steps, "label_tile"),
-        (scene_steps, "join_regions"),
-        (tile_steps, "outline_tile"),
+        (align_codes, "learn_network"),
+        (segment, "make_superpixels"),
+        (segment, "segment_tile"),
+        (segment, "gather_block"),
+        (align_codes, "find_classes"),
+        (segment, "label_tile"),
+        (align_codes, "join_regions"),
+        (segment, "outline_tile"),
     ],
 )
 def test_run_that_was_broken_off_goes_on_to_the_same_result(
@@ -448,7 +451,7 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(
 
     def broken(*arguments, **options):
         calls.append(arguments)
-        if len(calls) == 2 or module is scene_steps or step in ("make_superpixels", "gather_block"):
+        if len(calls) == 2 or module is align_codes or step in ("make_superpixels", "gather_block"):
             raise KeyboardInterrupt
         return whole(*arguments, **options)
 
@@ -468,18 +471,18 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(
 
 
 def test_run_does_not_go_on_with_another_configuration_and_says_what_differs(geoseg_tile, scene, monkeypatch):
-    monkeypatch.setattr(tile_steps, "label_tile", _interrupt)
+    monkeypatch.setattr(segment, "label_tile", _interrupt)
     assert geoseg_tile(scene).code == 130
 
     line = only_line(geoseg_tile(scene, "--resume", "--classes", 4))
 
-    assert "config.harmonize.classes: 5 → 4" in line
+    assert "config.classify.classes: 5 → 4" in line
     assert "--overwrite" in line
 
 
 def test_run_does_not_go_on_with_a_scene_that_has_changed(make_raster, geoseg_tile, monkeypatch):
     scene = make_raster(fields((100, 100)))
-    monkeypatch.setattr(tile_steps, "label_tile", _interrupt)
+    monkeypatch.setattr(segment, "label_tile", _interrupt)
     assert geoseg_tile(scene).code == 130
 
     make_raster(fields((100, 100), seed=1))
@@ -504,7 +507,7 @@ def test_run_that_is_finished_says_so_and_keeps_its_results(tmp_path, geoseg_til
 
 def test_run_whose_work_is_kept_can_write_its_results_again(tmp_path, geoseg_tile, scene, finished, monkeypatch):
     assert geoseg_tile(scene, "--keep").code == 0
-    monkeypatch.setattr(tile_steps, "segment_tile", _fail)  # is not needed again
+    monkeypatch.setattr(segment, "segment_tile", _fail)  # is not needed again
 
     assert geoseg_tile(scene, "--resume", "--class-raster", tmp_path / "classes.tif").code == 0
 
@@ -513,7 +516,7 @@ def test_run_whose_work_is_kept_can_write_its_results_again(tmp_path, geoseg_til
 
 def test_result_of_somebody_else_is_left_alone_by_a_run_that_goes_on(tmp_path, geoseg_tile, scene, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(tile_steps, "label_tile", _interrupt)
+        patch.setattr(segment, "label_tile", _interrupt)
         assert geoseg_tile(scene).code == 130
     other = tmp_path / "other.tif"
     other.write_text("years of work")
@@ -529,7 +532,7 @@ def test_process_that_was_stopped_from_outside_goes_on_to_the_same_result(
     tmp_path, geoseg_tile, scene, finished, quick_config, way, code
 ):
     out = ("--class-raster", tmp_path / "classes.tif")
-    program = "import time; from geoseg import cli, tile_steps; tile_steps.label_tile = lambda *_: time.sleep(60); "
+    program = "import time; from geoseg.cli import main as cli; from geoseg.steps import segment; segment.label_tile = lambda *_: time.sleep(60); "
     process = subprocess.Popen(
         [
             sys.executable, "-c", f"{program}cli.main()", "tile", str(scene), "--out", str(tmp_path / "labels.gpkg"),
@@ -559,13 +562,13 @@ def test_process_that_was_stopped_from_outside_goes_on_to_the_same_result(
 def shown_lines(work):
     """Return the plain lines that `work` had shown."""
     stream = io.StringIO()
-    work(show.Shown(Console(file=stream, width=40), None))
+    work(progress_bars.Shown(Console(file=stream, width=40), None))
     return stream.getvalue().splitlines()
 
 
 def test_long_step_tells_now_and_then_how_far_it_is(monkeypatch):
     clock = iter(np.arange(0.0, 10_000.0, 25.0))
-    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: next(clock))
 
     def work(progress):
         progress.begin("segment", 100, pixels=10**9)
@@ -580,7 +583,7 @@ def test_long_step_tells_now_and_then_how_far_it_is(monkeypatch):
 
 def test_speed_is_that_of_this_run_and_not_of_the_one_that_it_goes_on_with(monkeypatch):
     clock = iter([0.0, 0.0, *100 * [10.0]])
-    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: next(clock))
 
     def work(progress):
         progress.begin("segment", 100, pixels=100_000_000)
@@ -620,7 +623,7 @@ def test_terminal_shows_bars():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)
     with Progress(console=console) as bars:
-        progress = show.Shown(console, bars)
+        progress = progress_bars.Shown(console, bars)
         progress.begin("segment", 4, pixels=10**6)
         progress.advance(2)
         progress.begin("label", 4, pixels=10**6)
@@ -635,4 +638,4 @@ def test_every_step_of_the_pipeline_has_a_name_for_people(finished):
 
     report = json.loads((folder / "labels.run" / "run.json").read_text())
 
-    assert set(report["seconds"]) <= set(show._STEPS)
+    assert set(report["seconds"]) <= set(progress_bars._STEPS)

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.config import Backprop, Config, Harmonize, Network, Superpixels, Tiles, load_config, named_configs
+from geoseg.config import Backprop, Classify, Config, Network, Superpixels, Tiles, load_config, named_configs
 from geoseg.errors import ConfigError
 
 SECTIONS = [field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(field.default_factory)]
@@ -58,7 +58,7 @@ def test_kanezaki2018_is_the_table_of_the_article():
     )
     assert config.network == Network((3, 3, 1), (100, 100, 100), "relu-bn", "bands")
     assert config.backprop == Backprop("sgd", 0.1, 0.9, max_steps=1000, min_labels=4, entropy_weight=0.0)
-    assert (config.prior, config.steps, config.harmonize.evidence) == ("none", 1000, "votes")
+    assert (config.training, config.steps, config.classify.evidence) == ("tile", 1000, "votes")
 
 
 def test_yonv2019_is_the_table_of_the_script():
@@ -67,7 +67,7 @@ def test_yonv2019_is_the_table_of_the_script():
     assert config.superpixels == Superpixels("felzenszwalb", scale=32.0, sigma=0.5, min_size=64)
     assert config.network == Network((3, 1, 3, 1), (64, 32, 64, 32), "bn-relu", "bands")
     assert config.backprop == Backprop("sgd", 0.05, 0.9, max_steps=128, min_labels=4, entropy_weight=0.0)
-    assert (config.prior, config.steps, config.harmonize.evidence) == ("none", 128, "votes")
+    assert (config.training, config.steps, config.classify.evidence) == ("tile", 128, "votes")
 
 
 # --- what may be written ------------------------------------------------------------------------------------------
@@ -105,34 +105,34 @@ def test_number_may_be_written_in_any_way_that_people_write_it(tmp_path, text, r
     assert load_config(path).backprop.learning_rate == rate
 
 
-def test_more_classes_alone_bring_more_fine_classes():
-    assert load_config(harmonize__classes=8).harmonize == Harmonize(classes=8)
-    assert load_config(harmonize__classes=100).harmonize == Harmonize(classes=100, fine_classes=200)
+def test_more_classes_alone_bring_more_clusters():
+    assert load_config(classify__classes=8).classify == Classify(classes=8)
+    assert load_config(classify__classes=100).classify == Classify(classes=100, clusters=200)
 
 
-def test_fine_classes_that_the_user_gave_are_not_changed():
-    assert "fine_classes (50)" in refusal(harmonize__classes=100, harmonize__fine_classes=50)
+def test_clusters_that_the_user_gave_are_not_changed():
+    assert "clusters (50)" in refusal(classify__classes=100, classify__clusters=50)
 
 
 def test_number_of_classes_may_be_auto_and_stays_it(tmp_path):
-    written = load_config(write(tmp_path, "harmonize: {classes: auto}"))
+    written = load_config(write(tmp_path, "classify: {classes: auto}"))
 
-    assert written == load_config(harmonize__classes="auto") == Config(harmonize=Harmonize(classes="auto"))
+    assert written == load_config(classify__classes="auto") == Config(classify=Classify(classes="auto"))
     assert load_config(written.to_dict()) == written
-    assert load_config(written.to_dict(), harmonize__classes=5).harmonize.classes == 5
+    assert load_config(written.to_dict(), classify__classes=5).classify.classes == 5
 
 
-def test_auto_goes_over_a_number_and_leaves_the_fine_classes_alone(tmp_path):
-    path = write(tmp_path, "harmonize: {classes: 100}")
+def test_auto_goes_over_a_number_and_leaves_the_clusters_alone(tmp_path):
+    path = write(tmp_path, "classify: {classes: 100}")
 
-    assert load_config(path, harmonize__classes="auto").harmonize == Harmonize(classes="auto")
-    assert load_config(None, harmonize__classes="auto", harmonize__fine_classes=7).harmonize.fine_classes == 7
+    assert load_config(path, classify__classes="auto").classify == Classify(classes="auto")
+    assert load_config(None, classify__classes="auto", classify__clusters=7).classify.clusters == 7
 
 
 @pytest.mark.parametrize("method", ["kmeans", "rag"])
 def test_options_of_learning_are_refused_beside_a_method_that_learns_nothing(method):
-    assert "prior scene and tile_steps 2" in refusal(method=method, prior="scene", tile_steps=2)
-    assert "prior none" in refusal("yonv2019", method=method)
+    assert "training scene and tile_steps 2" in refusal(method=method, training="scene", tile_steps=2)
+    assert "training tile" in refusal("yonv2019", method=method)
     with pytest.raises(ConfigError, match=f"method {method} learns nothing, so tile_steps 0"):
         Config(method=method, tile_steps=0)
 
@@ -146,7 +146,7 @@ def test_default_written_out_is_no_trouble_beside_a_method_that_learns_nothing(m
 
 def test_tile_steps_follow_the_prior():
     assert Config().steps == 0
-    assert load_config(prior="none").steps == Config().backprop.max_steps
+    assert load_config(training="tile").steps == Config().backprop.max_steps
     assert load_config(tile_steps=5).steps == 5
 
 
@@ -187,7 +187,7 @@ def test_config_comes_back_from_its_own_yaml(tmp_path_factory, seed, size, rate,
         ("polygons: {simplify: much}", "polygons.simplify is 'much'", "number"),
         ("superpixels: {method: watershed}", "superpixels.method is 'watershed'", "felzenszwalb, slic"),
         ("superpixels: {method: [slic]}", "superpixels.method is ['slic']", "felzenszwalb, slic"),
-        ("prior: None", "prior is 'None'", "scene, none"),
+        ("training: None", "training is 'None'", "scene, tile"),
         ("bands: 3", "bands is 3", "list of whole numbers"),
         ("bands: [1, two]", "bands is [1, 'two']", "list of whole numbers"),
         ("network: {kernels: [true, 1, 3, 1]}", "network.kernels is [True, 1, 3, 1]", "list of whole numbers"),
@@ -196,16 +196,16 @@ def test_config_comes_back_from_its_own_yaml(tmp_path_factory, seed, size, rate,
         ("seed: -1", "seed is -1", "from 0"),
         ("seed: 4294967296", "seed is 4294967296", "to 4294967295"),
         ("tile_steps: -1", "tile_steps is -1", "at least 0"),
-        ("harmonize: {classes: 1}", "harmonize.classes is 1", "from 2 to 255"),
-        ("harmonize: {classes: many}", "harmonize.classes is 'many'", "whole number or auto"),
-        ("harmonize: {classes: null}", "harmonize.classes is None", "whole number"),
-        ("harmonize: {classes: true}", "harmonize.classes is True", "whole number"),
-        ("harmonize: {fine_classes: auto}", "harmonize.fine_classes is 'auto'", "whole number"),
+        ("classify: {classes: 1}", "classify.classes is 1", "from 2 to 255"),
+        ("classify: {classes: many}", "classify.classes is 'many'", "whole number or auto"),
+        ("classify: {classes: null}", "classify.classes is None", "whole number"),
+        ("classify: {classes: true}", "classify.classes is True", "whole number"),
+        ("classify: {clusters: auto}", "classify.clusters is 'auto'", "whole number"),
         ("tile_steps: auto", "tile_steps is 'auto'", "whole number"),
-        ("harmonize: {classes: 256}", "harmonize.classes is 256", "from 2 to 255"),
+        ("classify: {classes: 256}", "classify.classes is 256", "from 2 to 255"),
         ("superpixels: {compactness: 0}", "superpixels.compactness is 0.0", "at least"),
         ("backprop: {momentum: 2}", "backprop.momentum is 2.0", "from 0 to 1"),
-        ("backprop: {hold: 1.5}", "backprop.hold is 1.5", "from 0 to 1"),
+        ("backprop: {distillation_weight: 1.5}", "backprop.distillation_weight is 1.5", "from 0 to 1"),
         ("backprop: {learning_rate: 0}", "backprop.learning_rate is 0.0", "at least"),
         ("backprop: {learning_rate: .nan}", "backprop.learning_rate is nan", "at least"),
         ("backprop: {learning_rate: nan}", "backprop.learning_rate is nan", "at least"),
@@ -222,9 +222,9 @@ def test_config_comes_back_from_its_own_yaml(tmp_path_factory, seed, size, rate,
         ("network: {channels: [64, 32, 64, 300]}", "network.channels is [64, 32, 64, 300]", "at most 256"),
         ("tiles: {size: 64, halo: 40}", "halo (40 px)", "try a halo of 8"),
         ("tiles: {halo: 1}", "halo (1 px) is too small", "try a halo of 32"),
-        ("{prior: none, tile_steps: 0}", "tile_steps 0", "tile_steps 1 or more"),
+        ("{training: tile, tile_steps: 0}", "tile_steps 0", "tile_steps 1 or more"),
         ("method: snake", "method is 'snake'", "backprop, kmeans, rag"),
-        ("{method: kmeans, prior: none}", "prior none", "method backprop"),
+        ("{method: kmeans, training: tile}", "training tile", "method backprop"),
         ("{method: rag, tile_steps: 3}", "tile_steps 3", "method backprop"),
         ("rag: {threshold: -0.1}", "rag.threshold is -0.1", "at least 0"),
         ("bands: [1, 1]", "bands [1, 1]", "different"),

@@ -12,15 +12,15 @@ import shapely
 from affine import Affine
 from sklearn.metrics import adjusted_rand_score
 
-from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
-from geoseg.outputs import Outputs
+from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
-from geoseg.tools.scenes import SceneOptions, write_scene
-from geoseg.work import RunOptions
+from geoseg.run.executors import ClusterOptions
+from geoseg.run.run import RunOptions
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
-from .test_raster import damage
+from .test_scene import damage
 
 SHAPE = (260, 300)
 PIXEL_AREA = 4.0  # m², of the landscape
@@ -193,7 +193,7 @@ def test_classes_are_told_beside_the_polygons_as_these_have_them(landscape, seri
 
 
 def test_forty_classes_have_all_the_coarser_ones_down_to_two(landscape, segment, tmp_path):
-    segment(landscape, harmonize__classes=40)
+    segment(landscape, classify__classes=40)
 
     document, layer = check_classes(tmp_path)
     assert document["n_classes"] == 40
@@ -204,7 +204,7 @@ def test_forty_classes_have_all_the_coarser_ones_down_to_two(landscape, segment,
 
 @pytest.mark.parametrize("method", ["backprop", "kmeans"])
 def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscape, segment, tmp_path, method):
-    segment(landscape, harmonize__classes="auto", method=method)
+    segment(landscape, classify__classes="auto", method=method)
 
     document, _ = check_classes(tmp_path)
     report = json.loads((tmp_path / "labels.run" / "run.json").read_text())
@@ -213,7 +213,7 @@ def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscap
     first = (tmp_path / "classes.tif").read_bytes()
     options = RunOptions(device="cpu", overwrite=True)
     segment(
-        landscape, options, harmonize__classes=document["n_classes"] if method == "backprop" else "auto", method=method
+        landscape, options, classify__classes=document["n_classes"] if method == "backprop" else "auto", method=method
     )
     assert (tmp_path / "classes.tif").read_bytes() == first
 
@@ -222,7 +222,7 @@ def test_auto_never_calls_two_kinds_of_ground_one_class(segment, make_raster):
     pixels = np.full((3, 150, 170), 60, np.uint8)
     pixels[:, :, 80:] = 180
 
-    result, _, classes = segment(make_raster(pixels), harmonize__classes="auto")
+    result, _, classes = segment(make_raster(pixels), classify__classes="auto")
 
     assert result.n_classes >= 2
     assert classes[75, 10] != classes[75, 160]
@@ -261,7 +261,7 @@ def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, ser
 
 
 def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
-    result, layer, _ = segment(landscape, polygons__simplify=2.0, harmonize__classes=12)
+    result, layer, _ = segment(landscape, polygons__simplify=2.0, classify__classes=12)
 
     assert len(layer) == result.n_regions > 100
     assert shapely.coverage_is_valid(layer.geometry.to_numpy())
@@ -292,7 +292,7 @@ def test_tile_size_does_not_move_a_vertex(landscape, segment, smooth):
 
 
 def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_region(landscape, segment):
-    result, layer, _ = segment(landscape, polygons__max_vertices=60, harmonize__classes=12)
+    result, layer, _ = segment(landscape, polygons__max_vertices=60, classify__classes=12)
 
     parts = layer.groupby("region")
     assert len(layer) > result.n_regions == len(parts)
@@ -303,7 +303,7 @@ def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_regio
 
 
 def test_giant_region_is_told_of_where_it_is_not_cut(landscape, tmp_path, quick_config, monkeypatch):
-    monkeypatch.setattr("geoseg.coverage._GIANT", 100)
+    monkeypatch.setattr("geoseg.steps.coverage._GIANT", 100)
     options = ("--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", 0, "--device", "cpu")
 
     told = run_command("tile", landscape, *options).text
@@ -328,7 +328,7 @@ def check(layer, classes, valid, pixel_area=100.0):
 def test_tiles_that_learn_each_alone_give_a_result_too(segment, make_raster):
     scene = make_raster(fields())
 
-    result, layer, classes = segment(scene, prior="none", tile_steps=6)
+    result, layer, classes = segment(scene, training="tile", tile_steps=6)
 
     check(layer, classes, np.ones((150, 170), bool))
     assert result.n_classes >= 2
@@ -373,7 +373,7 @@ def test_scene_of_one_value_is_one_class_and_one_region(segment, make_raster):
 
 
 def test_scene_of_one_value_is_one_class_also_where_tiles_learn_alone(segment, make_raster):
-    result, _, _ = segment(make_raster(np.full((3, 150, 170), 7, np.uint8)), prior="none", tile_steps=3)
+    result, _, _ = segment(make_raster(np.full((3, 150, 170), 7, np.uint8)), training="tile", tile_steps=3)
 
     assert (result.n_regions, result.n_classes) == (1, 1)
 
@@ -387,12 +387,12 @@ def test_hole_without_data_stays_a_hole(segment, make_raster):
     check(layer, classes, pixels[0] > 0)
 
 
-@pytest.mark.parametrize("prior", ["scene", "none"])
-def test_tile_without_any_data_is_no_trouble(segment, make_raster, prior):
+@pytest.mark.parametrize("training", ["scene", "tile"])
+def test_tile_without_any_data_is_no_trouble(segment, make_raster, training):
     pixels = fields((200, 300))
     pixels[:, :, 100:200] = 0  # a whole column of tiles
 
-    result, layer, classes = segment(make_raster(pixels, nodata=0), tiles__size=64, prior=prior, tile_steps=2)
+    result, layer, classes = segment(make_raster(pixels, nodata=0), tiles__size=64, training=training, tile_steps=2)
 
     assert not result.failed
     check(layer, classes, pixels[0] > 0)
@@ -412,12 +412,12 @@ def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_worked(se
     assert len(list((tmp_path / "labels.run" / "steps" / "votes").rglob("*.arrays"))) == 1  # of 9 tiles
 
 
-@pytest.mark.parametrize("prior", ["scene", "none"])
-def test_one_pixel_with_data_is_one_region(segment, make_raster, prior):
+@pytest.mark.parametrize("training", ["scene", "tile"])
+def test_one_pixel_with_data_is_one_region(segment, make_raster, training):
     pixels = np.zeros((3, 150, 170), np.uint8)
     pixels[:, 120, 130] = 9
 
-    result, layer, classes = segment(make_raster(pixels, nodata=0), prior=prior, tile_steps=2)
+    result, layer, classes = segment(make_raster(pixels, nodata=0), training=training, tile_steps=2)
 
     check(layer, classes, pixels[0] > 0)
     assert result.n_regions == 1
@@ -494,7 +494,7 @@ def test_backprop_tells_noise_from_the_same_values_in_order(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (192, 192), np.uint8)
     scene = tmp_path / "pair.tif"
     write_raster(scene, np.concatenate([noise, np.sort(noise, axis=1)], axis=1)[None])
-    config = load_config(harmonize__classes=2, learn__windows=32, learn__steps=48)
+    config = load_config(classify__classes=2, learn__windows=32, learn__steps=48)
 
     outputs = Outputs(tmp_path / "pair.gpkg", class_raster=tmp_path / "classes.tif")
     segment_scene(scene, outputs, config, cluster=ClusterOptions(workers=0))

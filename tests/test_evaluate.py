@@ -11,13 +11,13 @@ from pyproj import Geod
 from shapely import MultiPolygon, Point, Polygon, box
 
 from geoseg.errors import ConfigError, RasterError
-from geoseg.tools import evaluate as module
-from geoseg.tools import reference
-from geoseg.tools.evaluate import evaluate
+from geoseg.evaluate import evaluate as module
+from geoseg.evaluate import reference
+from geoseg.evaluate.evaluate import evaluate
 
 from .conftest import TRANSFORM, run_command
 from .reference import evaluate as literal
-from .test_raster import damage, on_map
+from .test_scene import damage, on_map
 
 SHAPE = (60, 80)
 

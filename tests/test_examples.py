@@ -11,7 +11,7 @@ from typing import Any
 import geopandas
 import pytest
 
-from geoseg.tools.scenes import SceneOptions, write_scene
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.polygons.hilbert import hilbert_codes
+from geoseg.output.hilbert import hilbert_codes
 
 
 @given(seed=st.integers(0, 2**31), n=st.integers(1, 300), scale=st.sampled_from([1e-3, 1.0, 1e7]))

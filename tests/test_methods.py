@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoseg import scene_steps, tile_steps
-from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
-from geoseg.outputs import Outputs
+from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
+from geoseg.run.executors import ClusterOptions
 from geoseg.segment import superpixels
+from geoseg.steps import align_codes, segment
 
 from .conftest import fields, run_command
 from .test_architecture import said_by
@@ -130,14 +130,14 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(
 ):
     if (method, step) == ("kmeans", "merge_block"):
         pytest.skip("kmeans merges nothing")
-    module = scene_steps if step == "find_classes" else tile_steps
+    module = align_codes if step == "find_classes" else segment
     scene = make_raster(fields(SHAPE))
     unbroken = classes_of(scene, method)
     whole, calls = getattr(module, step), []
 
     def broken(*arguments):
         calls.append(arguments)
-        if len(calls) == 2 or module is scene_steps:
+        if len(calls) == 2 or module is align_codes:
             raise KeyboardInterrupt
         return whole(*arguments)
 
@@ -154,7 +154,7 @@ def test_tile_that_failed_and_works_now_makes_the_result_whole(
 ):
     scene = make_raster(fields(SHAPE))
     unbroken = classes_of(scene, method)
-    real = tile_steps.segment_tile
+    real = segment.segment_tile
 
     def failing(job, number):
         if number == 1:
@@ -162,7 +162,7 @@ def test_tile_that_failed_and_works_now_makes_the_result_whole(
         real(job, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tile_steps, "segment_tile", failing)
+        patch.setattr(segment, "segment_tile", failing)
         assert command(scene, method, "--overwrite").code == 3
     with rasterio.open(tmp_path / "classes.tif") as raster:
         holed = raster.read(1)
@@ -176,7 +176,7 @@ def test_tile_that_failed_and_works_now_makes_the_result_whole(
 def test_options_of_learning_are_refused(make_raster, command, tmp_path, method):
     scene = make_raster(fields((40, 40)))
 
-    for option in (("--prior", "scene"), ("--tile-steps", 0), ("--device", "cuda")):
+    for option in (("--training", "scene"), ("--tile-steps", 0), ("--device", "cuda")):
         ended = command(scene, method, *option)
         assert ended.code == 1
         assert len(ended.lines) == 1
@@ -202,7 +202,7 @@ def test_network_that_is_not_there_is_neither_kept_nor_animated(make_raster, com
 def test_torch_is_not_imported(make_raster, tmp_path, method):
     scene = make_raster(fields((64, 64)))
     program = (
-        "import sys; from geoseg import cli\n"
+        "import sys; from geoseg.cli import main as cli\n"
         f"sys.argv = ['geoseg', 'tile', {str(scene)!r}, '--out', {str(tmp_path / 'a.gpkg')!r}, '--workers', '0', "
         f"'--method', {method!r}, '-q']\n"
         "try: cli.main()\n"

@@ -8,25 +8,25 @@ import safetensors
 import safetensors.numpy
 from affine import Affine
 
-from geoseg import tile_steps
-from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, ModelError, OutputError
-from geoseg.model import Model, Origin, check_config, check_fits, load_model, save_model
-from geoseg.outputs import Outputs
+from geoseg.output.model import Model, Origin, check_config, check_fits, load_model, save_model
+from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
-from geoseg.raster import open_scene
-from geoseg.segment.channels import Standard, Stretch
-from geoseg.segment.classtree import ClassTree
-from geoseg.segment.harmonize import Harmony
+from geoseg.raster.scene import open_scene
+from geoseg.run.executors import ClusterOptions
+from geoseg.run.run import RunOptions
+from geoseg.segment.class_model import ClassModel
+from geoseg.segment.class_tree import ClassTree
+from geoseg.segment.features import Standard, Stretch
 from geoseg.segment.superpixels import Sizes
-from geoseg.survey import Survey
-from geoseg.tools.scenes import SceneOptions, write_scene
-from geoseg.work import RunOptions
+from geoseg.steps import segment
+from geoseg.steps.survey import Survey
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
 from .test_cli import failing_at, only_line
-from .test_raster import damage
+from .test_scene import damage
 
 NAMES = ("red", "green", "blue")
 FLAT = np.zeros((3, 64, 64), np.uint8)
@@ -35,14 +35,12 @@ FLAT = np.zeros((3, 64, 64), np.uint8)
 def a_model(seed=0, **origin):
     """Return a model that nothing has taught, of three bands with names, 10 m and five fine classes."""
     draw = np.random.default_rng(seed)
-    config = load_config(
-        None, network__kernels=[3], network__channels=[4], harmonize__classes=4, harmonize__fine_classes=6
-    )
-    harmony = Harmony(
+    config = load_config(None, network__kernels=[3], network__channels=[4], classify__classes=4, classify__clusters=6)
+    class_model = ClassModel(
         centres=draw.random((5, 4 + 3 + 1)),
         code_class=np.zeros(0, np.int64),
         tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]]), np.array([0.01, 0.1, 0.3])),
-        looks=draw.random((5, 4)),
+        moments=draw.random((5, 4)),
         weights=draw.random(5),
         n_bands=3,
         n_classes=4,
@@ -50,7 +48,7 @@ def a_model(seed=0, **origin):
     survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), (), Sizes())
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
     there = Origin("taught.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
-    return Model(config, survey, weights, harmony,
+    return Model(config, survey, weights, class_model,
                  replace(there, **origin))  # fmt: skip
 
 
@@ -116,7 +114,10 @@ def test_model_that_was_kept_comes_back_as_it_was(tmp_path):
     found = load_model(tmp_path / "a.geoseg")
 
     assert (found.config, found.survey, found.origin) == (model.config, model.survey, model.origin)
-    for ours, theirs in ((found.network, model.network), (found.harmony.to_arrays(), model.harmony.to_arrays())):
+    for ours, theirs in (
+        (found.network, model.network),
+        (found.class_model.to_arrays(), model.class_model.to_arrays()),
+    ):
         assert ours.keys() == theirs.keys()
         for name, array in ours.items():
             np.testing.assert_array_equal(array, theirs[name], strict=True)
@@ -145,7 +146,7 @@ def test_file_is_a_safetensors_file_with_json_and_no_pickle(taught):
         "red_green_blue": [0, 1, 2], "resolution": 0,
     }  # fmt: skip
     assert document["origin"]["resolution"] == pytest.approx(10)
-    assert {"harmony.centres", "harmony.merges", "network.layers.0.weight"} <= names
+    assert {"class_model.centres", "class_model.merges", "network.layers.0.weight"} <= names
     size = int.from_bytes(path.read_bytes()[:8], "little")
     json.loads(path.read_bytes()[8 : 8 + size])  # the header; all that follows are numbers
 
@@ -232,7 +233,7 @@ def rewritten(path, change):
         document = json.loads(file.metadata()["geoseg"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # it is no mapping
     change(document)
-    from geoseg.model import _digest
+    from geoseg.output.model import _digest
 
     document.pop("digest")
     document["digest"] = _digest(document, arrays)
@@ -341,12 +342,12 @@ def test_colours_that_lie_in_other_bands_are_told(make_raster, caplog):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"prior": "none"}, "prior is none and there scene"),
+        ({"training": "tile"}, "training is tile and there scene"),
         ({"superpixels__method": "slic"}, "superpixels.method is slic and there felzenszwalb"),
         ({"network__channels": [8]}, r"network.channels is \[8\] and there \[4\]"),
-        ({"harmonize__evidence": "votes"}, "harmonize.evidence is votes"),
-        ({"harmonize__fine_classes": 9, "learn__steps": 3}, "learn.steps is 3 and there 48; harmonize.fine_classes"),
-        ({"harmonize__classes": 6}, "tree of the model of taught.tif has 5 fine classes; ask for at most 5"),
+        ({"classify__evidence": "votes"}, "classify.evidence is votes"),
+        ({"classify__clusters": 9, "learn__steps": 3}, "learn.steps is 3 and there 48; classify.clusters"),
+        ({"classify__classes": 6}, "tree of the model of taught.tif has 5 fine classes; ask for at most 5"),
     ],
 )
 def test_option_that_the_model_has_settled_is_refused(changes, reason):
@@ -360,7 +361,7 @@ def test_option_that_the_model_leaves_open_is_free():
     model = a_model()
     free = {
         "seed": 4, "tiles__size": 96, "tiles__halo": 8, "polygons__min_pixels": 9, "polygons__simplify": 0,
-        "tile_steps": 3, "backprop__hold": 0.9, "harmonize__classes": 2, "bands": [3, 2, 1],
+        "tile_steps": 3, "backprop__distillation_weight": 0.9, "classify__classes": 2, "bands": [3, 2, 1],
     }  # fmt: skip
 
     check_config(model, load_config(model.config.to_dict(), **free))
@@ -398,13 +399,13 @@ def test_fields_of_another_year_get_the_classes_of_the_first(tmp_path, taught, o
 
 @pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
 def test_ground_keeps_its_class_from_one_landscape_to_another(tmp_path, landscapes, first, second):
-    ground_of = ground_by_vote(landscapes, first)
+    table_of = ground_by_vote(landscapes, first)
 
     assert tile(tmp_path, landscapes / f"{second}.tif", "--model", landscapes / f"{first}.geoseg").code == 0
 
     truth = classes(landscapes / f"truth{second}.tif")
-    accuracy = (ground_of[classes(tmp_path / "classes.tif")] == truth).mean()
-    unrelated = (ground_of[classes(landscapes / f"{second}" / "classes.tif")] == truth).mean()
+    accuracy = (table_of[classes(tmp_path / "classes.tif")] == truth).mean()
+    unrelated = (table_of[classes(landscapes / f"{second}" / "classes.tif")] == truth).mean()
     assert accuracy > 0.6
     assert accuracy > np.bincount(truth.ravel()).max() / truth.size + 0.3  # than to call all of it the same
     assert accuracy > unrelated + 0.3  # than the numbers that the second landscape gives its own classes
@@ -464,7 +465,7 @@ def test_model_is_used_and_kept_from_python(tmp_path, taught, other_scene):
     assert result.outputs.model == again
     first, second = load_model(taught / "city.geoseg"), load_model(again)
     assert first.config == second.config
-    np.testing.assert_array_equal(first.harmony.centres, second.harmony.centres)
+    np.testing.assert_array_equal(first.class_model.centres, second.class_model.centres)
     assert second.origin.scene == "other.tif"
 
 
@@ -475,8 +476,8 @@ def test_model_keeps_the_number_of_classes_that_was_chosen_and_its_tree_can_be_c
     chosen, first = classes(tmp_path / "classes.tif").max(), (tmp_path / "classes.tif").read_bytes()
     kept = load_model(model)
 
-    assert (kept.config.harmonize.classes, kept.harmony.n_classes) == ("auto", chosen)
-    assert len(kept.harmony.tree.costs) == len(kept.harmony.tree.merges) > 0
+    assert (kept.config.classify.classes, kept.class_model.n_classes) == ("auto", chosen)
+    assert len(kept.class_model.tree.costs) == len(kept.class_model.tree.merges) > 0
     for options in ((), ("--classes", "auto"), ("--classes", chosen)):
         assert tile(tmp_path, scene, "--model", model, *options, "--overwrite").code == 0
         assert (tmp_path / "classes.tif").read_bytes() == first
@@ -487,7 +488,7 @@ def test_model_keeps_the_number_of_classes_that_was_chosen_and_its_tree_can_be_c
 
 
 def test_model_of_a_fixed_number_of_classes_knows_how_many_auto_would_be(tmp_path, taught, other_scene):
-    chosen = load_model(taught / "city.geoseg").harmony.n_classes
+    chosen = load_model(taught / "city.geoseg").class_model.n_classes
 
     assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--classes", "auto").code == 0
 
@@ -496,11 +497,11 @@ def test_model_of_a_fixed_number_of_classes_knows_how_many_auto_would_be(tmp_pat
 
 def test_auto_asks_no_model_for_too_much():
     model = a_model()
-    auto = replace(model, config=load_config(model.config.to_dict(), harmonize__classes="auto"))
+    auto = replace(model, config=load_config(model.config.to_dict(), classify__classes="auto"))
 
     check_config(model, auto.config)
     with pytest.raises(ConfigError, match="ask for at most 5"):
-        check_config(auto, load_config(model.config.to_dict(), harmonize__classes=6))
+        check_config(auto, load_config(model.config.to_dict(), classify__classes=6))
 
 
 def test_damaged_tile_is_a_hole_with_a_model_too(tmp_path, taught, make_raster):
@@ -521,7 +522,7 @@ def test_tile_that_failed_and_works_now_keeps_the_classes_of_the_model(
     assert tile(tmp_path, other_scene, *model).code == 0
     unbroken = (tmp_path / "classes.tif").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(tile_steps, step, failing_at(2, getattr(tile_steps, step)))
+        patch.setattr(segment, step, failing_at(2, getattr(segment, step)))
         assert tile(tmp_path, other_scene, *model, "--overwrite").code == 3
 
     assert tile(tmp_path, other_scene, *model, "--resume").code == 0
@@ -535,9 +536,9 @@ def test_run_does_not_go_on_with_another_model_and_says_so(tmp_path, taught, oth
 
     second = tmp_path / "second.geoseg"
     model = load_model(taught / "city.geoseg")
-    save_model(second, replace(model, harmony=replace(model.harmony, weights=model.harmony.weights + 1)))
+    save_model(second, replace(model, class_model=replace(model.class_model, weights=model.class_model.weights + 1)))
     with monkeypatch.context() as patch:
-        patch.setattr(tile_steps, "label_tile", interrupt)
+        patch.setattr(segment, "label_tile", interrupt)
         assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg").code == 130
 
     line = only_line(tile(tmp_path, other_scene, "--model", second, "--resume"))
@@ -551,7 +552,7 @@ def test_run_does_not_go_on_with_another_model_and_says_so(tmp_path, taught, oth
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--prior", "none"), "prior is none and there scene"),
+        (("--training", "tile"), "training is tile and there scene"),
         (("--superpixels", "slic"), "superpixels.method is slic"),
         (("--config", "kanezaki2018"), "Leave them out, or learn anew without --model"),
         (("--bands", "3,2,1"), "its bands 3, 2, 1 have no names"),
@@ -613,9 +614,9 @@ def test_model_that_is_there_is_replaced_when_the_user_says_so(tmp_path, other_s
 
 
 def test_tiles_that_learn_alone_leave_nothing_to_keep(tmp_path, other_scene, quick_config):
-    options = ("--prior", "none", "--tile-steps", 2, "--save-model", tmp_path / "kept.geoseg")
+    options = ("--training", "tile", "--tile-steps", 2, "--save-model", tmp_path / "kept.geoseg")
 
-    assert "prior none has no network of the scene" in only_line(
+    assert "training tile has no network of the scene" in only_line(
         tile(tmp_path, other_scene, *options, config=quick_config)
     )
 

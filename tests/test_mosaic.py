@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.grid import TileGrid
-from geoseg.polygons.mosaic import Mosaic
-from geoseg.polygons.outline import outline
-from geoseg.polygons.parts import Parts, parts_of
-from geoseg.polygons.simplify import Shaping
+from geoseg.vectorize.mosaic import Mosaic
+from geoseg.vectorize.outline import outline
+from geoseg.vectorize.simplify import Shaping
+from geoseg.vectorize.split_large import Parts, parts_of
 from tests.tilings import SCENES, SHAPINGS, SIZES, assert_coverage, assert_equal, drawn, regions_of, winding
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not ODD.is_dir(), reason="the folder with odd fi
 SMALL = """
 network: {kernels: [1], channels: [16], inputs: bands}
 learn: {windows: 8, crop: 64, batch: 4, steps: 8}
-harmonize: {classes: 6}
+classify: {classes: 6}
 polygons: {min_pixels: 64}
 """
 slow = pytest.mark.slow

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.grid import TileGrid
-from geoseg.polygons.arcs import Arcs, trace
-from geoseg.polygons.outline import find_pieces, outline
+from geoseg.vectorize.arcs import Arcs, trace
+from geoseg.vectorize.outline import find_pieces, outline
 from tests.reference.outline import outline_by_gdal
 from tests.tilings import SCENES, SMALL, regions_of, winding
 

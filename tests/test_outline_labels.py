@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from skimage.measure import label
 
 import geoseg
-from geoseg import label_steps, map_steps
-from geoseg.cluster import ClusterOptions
-from geoseg.labelraster import LabelInput
-from geoseg.work import RunOptions
+from geoseg.raster.label_raster import LabelInput
+from geoseg.run.executors import ClusterOptions
+from geoseg.run.run import RunOptions
+from geoseg.steps import label_raster, vectorize
 from tests.reference.outline import outline_by_gdal
 from tests.reference.regions import whole_regions
 
 from .conftest import TRANSFORM, fields, run_command, write_raster
-from .test_raster import damage
+from .test_scene import damage
 
 SHAPE = (150, 170)  # nine tiles of 64 pixels or less
 STRIP = (6, 140)  # three of them, and small enough for the slow sieve
@@ -287,7 +287,7 @@ def test_small_regions_go_where_the_rule_says_and_the_lower_label_is_taken_where
 
     kinds, order = np.unique(labels, return_inverse=True)
     alike = np.zeros((len(kinds) + 1, 1))
-    _, classes = whole_regions(order.reshape(labels.shape) + 1, min_pixels=9, looks=alike)
+    _, classes = whole_regions(order.reshape(labels.shape) + 1, min_pixels=9, features=alike)
     for layer in layers:
         assert as_set(layer["class"], layer.geometry) == by_gdal(kinds[classes - 1])
         assert layer["pixels"].min() >= 9
@@ -307,8 +307,8 @@ def test_small_regions_go_to_the_more_alike_where_two_borders_are_equally_long(t
     ]
     without = outlined(tmp_path, outline, raster, "--min-pixels", 9)
 
-    looks = np.array([[0.0], *([values[0][labels == kind].mean()] for kind in kinds)])
-    _, classes = whole_regions(order.reshape(labels.shape) + 1, min_pixels=9, looks=looks)
+    features = np.array([[0.0], *([values[0][labels == kind].mean()] for kind in kinds)])
+    _, classes = whole_regions(order.reshape(labels.shape) + 1, min_pixels=9, features=features)
     for layer in layers:
         assert as_set(layer["class"], layer.geometry) == by_gdal(kinds[classes - 1])
     assert as_set(without["class"], without.geometry) != by_gdal(kinds[classes - 1])
@@ -576,11 +576,11 @@ def test_tile_whose_values_cannot_be_read_is_a_hole_and_its_neighbours_are_whole
 @pytest.mark.parametrize(
     ("module", "step"),
     [
-        (label_steps, "look_at_tile"),
-        (label_steps, "share_looks"),
-        (label_steps, "find_pieces"),
-        (map_steps, "join_pieces"),
-        (label_steps, "outline_piece_tile"),
+        (label_raster, "measure_tile"),
+        (label_raster, "share_features"),
+        (label_raster, "find_pieces"),
+        (vectorize, "join_pieces"),
+        (label_raster, "outline_piece_tile"),
     ],
 )
 def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, outline, make_raster, monkeypatch, module, step):
@@ -593,15 +593,15 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, outline, m
 
     def broken(*arguments):
         calls.append(arguments)
-        if len(calls) == 2 or step in ("share_looks", "join_pieces"):
+        if len(calls) == 2 or step in ("share_features", "join_pieces"):
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    for home in (module, label_steps):
+    for home in (module, label_raster):
         monkeypatch.setattr(home, step, broken)
     assert outline(raster, *options, "--overwrite").code == 130
     assert not (tmp_path / "out.gpkg").exists()
-    for home in (module, label_steps):
+    for home in (module, label_raster):
         monkeypatch.setattr(home, step, whole)
 
     assert "--resume goes on" in only_line(outline(raster, *options))
@@ -616,18 +616,18 @@ def test_tile_that_failed_and_comes_out_later_has_its_say_in_what_looks_alike(
     values = np.repeat([10, 90, 100, 0], [30, 8, 27, 75])[None]
     raster = make_raster(labels[None].astype(np.uint8))
     options = ("--values", make_raster(values[None].astype(np.uint8), "v.tif"), "--min-pixels", 9)
-    whole = label_steps.look_at_tile
+    whole = label_raster.measure_tile
 
     def fails(job, number):
         if number > 0:
             raise OSError("the share is gone")
         whole(job, number)
 
-    monkeypatch.setattr(label_steps, "look_at_tile", fails)
+    monkeypatch.setattr(label_raster, "measure_tile", fails)
     ended = outline(raster, *options)
     assert ended.code == 3
     assert dict(zip(polygons(tmp_path / "out.gpkg")["class"], [30, 34], strict=True)) == {3: 30, 5: 34}
-    monkeypatch.setattr(label_steps, "look_at_tile", whole)
+    monkeypatch.setattr(label_raster, "measure_tile", whole)
 
     assert outline(raster, *options, "--resume").code == 0
 
@@ -638,7 +638,7 @@ def test_tile_that_failed_and_comes_out_later_has_its_say_in_what_looks_alike(
 def test_run_does_not_go_on_with_other_labels_or_another_no_data(outline, make_raster, monkeypatch):
     raster = make_raster(patches()[None].astype(np.uint8))
     with monkeypatch.context() as patch:
-        patch.setattr(label_steps, "outline_piece_tile", _interrupt)
+        patch.setattr(label_raster, "outline_piece_tile", _interrupt)
         assert outline(raster).code == 130
 
     assert "labels.nodata" in only_line(outline(raster, "--resume", "--nodata", 0))

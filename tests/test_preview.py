@@ -7,22 +7,22 @@ import pytest
 from PIL import Image, ImageSequence
 from shapely.geometry import box
 
-from geoseg.cluster import ClusterOptions
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, OutputError, RasterError
 from geoseg.grid import TileGrid, Window
-from geoseg.outputs import Outputs
+from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
-from geoseg.raster import open_scene
+from geoseg.preview import panels
+from geoseg.preview.choose_window import most_varied
+from geoseg.preview.panels import Panel
+from geoseg.preview.preview import PreviewOptions, preview
+from geoseg.raster.scene import open_scene
+from geoseg.run.executors import ClusterOptions
+from geoseg.run.run import RunOptions
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
 from geoseg.segment.network import new_network, to_arrays
-from geoseg.survey import survey
-from geoseg.tools import panels
-from geoseg.tools.panels import Panel
-from geoseg.tools.preview import PreviewOptions, preview
-from geoseg.tools.variety import most_varied
-from geoseg.work import RunOptions
+from geoseg.steps.survey import survey
 
 from .conftest import fields, run_command, write_raster
 
@@ -131,7 +131,7 @@ def test_classes_have_as_many_colours_as_classes(drawn, level, n):
 def test_classes_of_a_whole_scene_are_those_of_geoseg_tile(make_raster, quick, tmp_path):
     scene = make_raster(fields((90, 90), patch=10))
     small = replace(quick.polygons, min_pixels=150)  # a field has 100
-    config = replace(quick, harmonize=replace(quick.harmonize, classes=4), polygons=small)
+    config = replace(quick, classify=replace(quick.classify, classes=4), polygons=small)
     outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
     segment_scene(scene, outputs, config, options=RunOptions(device="cpu"), cluster=ClusterOptions(workers=0))
     options = PreviewOptions(classes=(4,), stage="classes", device="cpu")
@@ -299,7 +299,7 @@ def test_classes_are_those_of_the_window_alone(make_raster, quick, tmp_path):
 
 
 def test_each_tile_from_nothing_can_be_shown_across_a_tile_line(scene, quick, tmp_path):
-    config = replace(quick, prior="none", tile_steps=3)
+    config = replace(quick, training="tile", tile_steps=3)
     options = PreviewOptions(Window(64, 32, 80, 80), classes=(3,), stage="classes", device="cpu")
 
     preview(scene, tmp_path / "a.png", config, options=options)

@@ -4,13 +4,11 @@ import os
 import subprocess
 import sys
 
-from geoseg.provenance import fingerprint
+from geoseg.run.provenance import fingerprint
 
 
 def test_asking_for_versions_imports_neither_torch_nor_dask():
-    program = (
-        "import sys; from geoseg.provenance import versions; versions(); print({'torch', 'dask'} & set(sys.modules))"
-    )
+    program = "import sys; from geoseg.run.provenance import versions; versions(); print({'torch', 'dask'} & set(sys.modules))"
 
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, RunError
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.polygons.regions import Pieces, Regions, join, no_pieces, pieces
+from geoseg.vectorize.regions import Pieces, Regions, join, no_pieces, pieces
 from tests.reference.regions import numbered, whole_regions
 
 LOOKS = np.array([[np.nan], [0.0], [5.0], [2.0], [2.0], [9.0], [np.nan]])  # 3 and 4 look alike, 6 like nothing
@@ -50,7 +50,7 @@ def tables_of(
             window=tile.core,
             scene_shape=classes.shape,
             min_pixels=min_pixels,
-            looks=LOOKS,
+            features=LOOKS,
         )
         for tile in grid
     ]
@@ -60,7 +60,7 @@ def tables_of(
 def tiled(classes: NDArray[np.integer], size: int, min_pixels: int) -> tuple[NDArray[np.int64], Regions]:
     """Return the region map of the scene put together from tiles, and the regions."""
     maps, tables, grid = tables_of(classes, size, min_pixels)
-    regions = join(iter(tables), grid, min_pixels=min_pixels, looks=LOOKS)
+    regions = join(iter(tables), grid, min_pixels=min_pixels, features=LOOKS)
     region_map = np.full(classes.shape, -1, dtype=np.int64)
     for tile, piece_map in zip(grid, maps, strict=True):
         region_map[place(tile, classes)] = regions.of_tile(tile.number)[piece_map]
@@ -82,7 +82,7 @@ def drawn(*rows: str) -> NDArray[np.uint8]:
 @settings(max_examples=120, deadline=None)
 @given(st.one_of(class_maps, small_maps), sizes, minima)
 def test_tiles_give_the_regions_of_the_whole_scene(classes, size, min_pixels):
-    expected, expected_classes = whole_regions(classes, min_pixels=min_pixels, looks=LOOKS)
+    expected, expected_classes = whole_regions(classes, min_pixels=min_pixels, features=LOOKS)
 
     region_map, regions = tiled(classes, size, min_pixels)
 
@@ -97,7 +97,7 @@ def test_tiles_give_the_regions_of_the_whole_scene(classes, size, min_pixels):
 @settings(max_examples=40, deadline=None)
 @given(class_maps, minima)
 def test_one_tile_gives_the_regions_of_the_whole_scene(classes, min_pixels):
-    expected, _ = whole_regions(classes, min_pixels=min_pixels, looks=LOOKS)
+    expected, _ = whole_regions(classes, min_pixels=min_pixels, features=LOOKS)
 
     region_map, _ = tiled(classes, 16, min_pixels)
 
@@ -107,9 +107,9 @@ def test_one_tile_gives_the_regions_of_the_whole_scene(classes, min_pixels):
 @settings(max_examples=40, deadline=None)
 @given(class_maps, st.integers(2, 12), st.integers(0, 2**32 - 1))
 def test_any_order_in_which_local_minima_move_ends_in_the_same_map(classes, min_pixels, seed):
-    in_order = whole_regions(classes, min_pixels=min_pixels, looks=LOOKS)
+    in_order = whole_regions(classes, min_pixels=min_pixels, features=LOOKS)
 
-    shuffled = whole_regions(classes, min_pixels=min_pixels, looks=LOOKS, shuffle=np.random.default_rng(seed))
+    shuffled = whole_regions(classes, min_pixels=min_pixels, features=LOOKS, shuffle=np.random.default_rng(seed))
 
     np.testing.assert_array_equal(shuffled[1], in_order[1])
 
@@ -269,7 +269,7 @@ def test_tables_survive_the_way_through_plain_arrays(tmp_path):
             np.testing.assert_array_equal(column, other.to_arrays()[name])
             assert column.dtype == other.to_arrays()[name].dtype
     np.testing.assert_array_equal(
-        join(back, grid, min_pixels=5, looks=LOOKS).numbers, join(tables, grid, min_pixels=5, looks=LOOKS).numbers
+        join(back, grid, min_pixels=5, features=LOOKS).numbers, join(tables, grid, min_pixels=5, features=LOOKS).numbers
     )
 
 
@@ -281,9 +281,9 @@ def test_tile_that_failed_counts_as_no_data():
     without[place(failed, classes)] = 0
 
     tables[4] = no_pieces(failed.core)
-    regions = join(tables, grid, min_pixels=9, looks=LOOKS)
+    regions = join(tables, grid, min_pixels=9, features=LOOKS)
 
-    expected, _ = whole_regions(without, min_pixels=9, looks=LOOKS)
+    expected, _ = whole_regions(without, min_pixels=9, features=LOOKS)
     np.testing.assert_array_equal(regions.pixels, np.bincount(expected.ravel())[1:])
     np.testing.assert_array_equal(regions.of_tile(4), [0])
 
@@ -299,16 +299,16 @@ def test_too_few_or_too_many_tables_are_refused():
     _, tables, grid = tables_of(np.ones((6, 6), dtype=np.uint8), 3, 0)
 
     with pytest.raises(RunError, match="4 tiles"):
-        join(tables[:-1], grid, min_pixels=0, looks=LOOKS)
+        join(tables[:-1], grid, min_pixels=0, features=LOOKS)
     with pytest.raises(RunError, match="4 tiles"):
-        join([*tables, tables[0]], grid, min_pixels=0, looks=LOOKS)
+        join([*tables, tables[0]], grid, min_pixels=0, features=LOOKS)
 
 
 def test_table_of_another_tile_is_refused():
     _, tables, grid = tables_of(np.ones((6, 5), dtype=np.uint8), 3, 0)
 
     with pytest.raises(RunError, match=r"tile 0 .* \(3, 2\) pixels"):
-        join([tables[1], tables[0], *tables[2:]], grid, min_pixels=0, looks=LOOKS)
+        join([tables[1], tables[0], *tables[2:]], grid, min_pixels=0, features=LOOKS)
 
 
 def test_class_without_looks_is_refused():

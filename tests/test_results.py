@@ -10,14 +10,14 @@ import rasterio
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import TileGrid
-from geoseg.outputs import Outputs
-from geoseg.polygons.pixelsize import pixel_size
-from geoseg.raster import open_scene
-from geoseg.runs import RunFolder
-from geoseg.tools.scenes import SceneOptions, write_scene
+from geoseg.output.paths import Outputs
+from geoseg.raster.pixel_size import pixel_size
+from geoseg.raster.scene import open_scene
+from geoseg.run.folder import RunFolder
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command
-from .reference.attributes import direct_attributes
+from .reference.zonal_stats import direct_attributes
 
 SHAPE, TILE = (230, 250), 96
 

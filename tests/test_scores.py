@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from geoseg.errors import RasterError
-from geoseg.tools.scores import agreement, count_pairs
+from geoseg.evaluate.scores import agreement, count_pairs
 
 from .reference import evaluate as literal
 

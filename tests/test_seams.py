@@ -12,15 +12,15 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from geoseg import tile_steps
-from geoseg.cluster import ClusterOptions
 from geoseg.config import Config, load_config
-from geoseg.outputs import Outputs
+from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
-from geoseg.results import Result
+from geoseg.run.executors import ClusterOptions
 from geoseg.segment import superpixels
-from geoseg.tile_steps import Job
-from geoseg.tools.scenes import SceneOptions, write_scene
+from geoseg.steps import segment as segment_step
+from geoseg.steps.segment import Job
+from geoseg.steps.write import Result
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 SIZE = 400  # px, of the scene
 LINES = {128: [128, 256], 256: [256]}  # between tiles of each size; a thin last one is joined to the one before
@@ -110,7 +110,9 @@ class TestSceneNetwork:
 
 
 class TestStepsOnTiles:
-    @pytest.mark.parametrize("options", [{"tile_steps": 4}, {"prior": "none", "tile_steps": 8}], ids=["scene", "none"])
+    @pytest.mark.parametrize(
+        "options", [{"tile_steps": 4}, {"training": "tile", "tile_steps": 8}], ids=["scene", "tile"]
+    )
     def test_borders_do_not_gather_on_tile_lines(self, segment: Segment, options: dict[str, Any]) -> None:
         tiled = segment(128, **options)
 
@@ -118,7 +120,7 @@ class TestStepsOnTiles:
         assert border_share(tiled, LINES[128]) <= 1.5 * everywhere  # cutting at the line gave 12 to 22 times as many
 
     def test_steps_that_hold_on_to_the_scene_network_alone_change_nothing(self, segment: Segment) -> None:
-        held = segment(128, tile_steps=4, backprop__hold=1.0)
+        held = segment(128, tile_steps=4, backprop__distillation_weight=1.0)
 
         assert (held != segment(128, tile_steps=0)).mean() <= 0.005
         assert (held != segment(128, tile_steps=4)).mean() > 0.005  # which take a part of what the tile says
@@ -156,7 +158,7 @@ class TestMethodsThatLearnNothing:
 
 class TestFailedTile:
     def test_takes_no_other_tile_with_it(self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tile_steps, "segment_tile", all_but(8))  # the last one
+        monkeypatch.setattr(segment_step, "segment_tile", all_but(8))  # the last one
 
         class_map, result = classes(scene, load_config(tiles__size=150, **QUICK), tmp_path / "holed")
 
@@ -167,7 +169,7 @@ class TestFailedTile:
 
 
 def all_but(failing: int) -> Callable[[Job, int], None]:
-    real = tile_steps.segment_tile
+    real = segment.segment_tile
 
     def segment_tile(job: Job, number: int) -> None:
         if number == failing:

@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from geoseg.polygons.simplify import Shaping
+from geoseg.vectorize.simplify import Shaping
 from tests.tilings import SCENES, SHAPINGS, assert_coverage, assert_equal, drawn, regions_of, winding
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.color import rgb2lab
 
-from geoseg.polygons.style import (
+from geoseg.output.style import (
     MAX_CATEGORIES,
     Legend,
     border_scale,

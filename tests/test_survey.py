@@ -7,12 +7,12 @@ from shapely import box
 from geoseg.config import Config, Learn, Tiles
 from geoseg.errors import RasterError
 from geoseg.grid import Window
-from geoseg.raster import open_scene, read
-from geoseg.segment.channels import REACH, Stretch
-from geoseg.survey import Survey, read_crop, survey
+from geoseg.raster.scene import open_scene, read
+from geoseg.segment.features import REACH, Stretch
+from geoseg.steps.survey import Survey, read_crop, survey
 
 from .conftest import fields, write_raster
-from .test_raster import area_file, damage, on_map
+from .test_scene import area_file, damage, on_map
 
 CONFIG = Config(learn=Learn(windows=9, crop=32))
 

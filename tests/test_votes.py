@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geoseg.grid import Tile, TileGrid, Window
 from geoseg.segment.superpixels import NONE, block_of
-from geoseg.segment.votes import FIXED, Ground, Votes, count_votes, gather, ranked, rows_of
+from geoseg.segment.votes import FIXED, SuperpixelTable, Votes, count_votes, gather, ranked, rows_of
 from tests.reference import votes as reference
 
 SCENE = Window(0, 0, 26, 21)
@@ -35,7 +35,7 @@ class Picture:
         self.numbers = np.where(draw.random(SCENE.shape) < no_data, NONE, numbers)
         self.shares = draw.integers(0, 256, (*SCENE.shape, N_CODES)).astype(np.uint8)
         self.shares[..., 0] |= 1  # a pixel always says something
-        self.looks = draw.random((N_LOOKS, *SCENE.shape)).astype(np.float32)
+        self.moments = draw.random((N_LOOKS, *SCENE.shape)).astype(np.float32)
 
     def seen_by(self, tile: Tile, grid: TileGrid) -> Votes:
         here = tile.read.within(SCENE)
@@ -43,24 +43,24 @@ class Picture:
             self.numbers[here],
             self.shares[here],
             grid.feather(tile),
-            self.looks[:, *here],
+            self.moments[:, *here],
             core=tile.core.within(tile.read),
         )
 
 
-def whole_word(seed: int, grid: TileGrid, *, no_data: float = 0.2, but: int | None = None) -> list[Ground]:
+def whole_word(seed: int, grid: TileGrid, *, no_data: float = 0.2, but: int | None = None) -> list[SuperpixelTable]:
     """Return what all tiles, but one, say of each block."""
     picture = Picture(seed, no_data=no_data)
     tables = [picture.seen_by(tile, grid) for tile in grid if tile.number != but]
     return [gather(block, [(table, None) for table in tables]) for block in range(N_BLOCKS)]
 
 
-def assert_same(one: Ground, other: Ground) -> None:
+def assert_same(one: SuperpixelTable, other: SuperpixelTable) -> None:
     for name, value in one.to_arrays().items():
         np.testing.assert_array_equal(value, other.to_arrays()[name], err_msg=name)
 
 
-def pairs_of(table: Votes | Ground) -> dict[tuple[int, int], int]:
+def pairs_of(table: Votes | SuperpixelTable) -> dict[tuple[int, int], int]:
     return {(a, b): n for (a, b), n in zip(table.pairs.tolist(), table.borders.tolist(), strict=True)}
 
 
@@ -78,13 +78,13 @@ class TestCountVotes:
             picture.numbers[here],
             picture.shares[here],
             grid.feather(tile),
-            picture.looks[:, *here],
+            picture.moments[:, *here],
             tile.core.within(tile.read),
         )
         assert table.numbers.tolist() == sorted(word.votes)
         for i, number in enumerate(table.numbers.tolist()):
             np.testing.assert_array_equal(table.votes[i], word.votes[number])
-            np.testing.assert_array_equal(table.looks[i], word.looks[number])
+            np.testing.assert_array_equal(table.moments[i], word.moments[number])
             assert table.pixels[i] == word.pixels[number]
         assert pairs_of(table) == word.borders
         assert len(table.pairs) == len(word.borders)
@@ -111,7 +111,7 @@ class TestCountVotes:
 
         assert table.numbers.shape == (0,)
         assert table.votes.shape == (0, N_CODES)
-        assert table.looks.shape == (0, N_LOOKS)
+        assert table.moments.shape == (0, N_LOOKS)
         assert table.pairs.shape == (0, 2)
 
     def test_a_tile_with_data_in_its_halo_alone_votes_but_has_no_pixels(self) -> None:
@@ -124,7 +124,7 @@ class TestCountVotes:
         assert len(table.numbers) > 0
         assert (table.votes.sum(axis=1) > 0).all()
         assert (table.pixels == 0).all()
-        assert (table.looks == 0).all()
+        assert (table.moments == 0).all()
         assert len(table.pairs) == 0
 
     def test_a_table_comes_back_from_its_arrays(self) -> None:
@@ -159,13 +159,13 @@ class TestGather:
     @settings(max_examples=20, deadline=None)
     @given(seeds, grids())
     def test_every_superpixel_is_in_the_ground_of_its_block_once(self, seed: int, grid: TileGrid) -> None:
-        ground = whole_word(seed, grid)
+        superpixel_table = whole_word(seed, grid)
 
         expected = np.unique(Picture(seed).numbers)
-        assert np.concatenate([part.numbers for part in ground]).tolist() == sorted(
+        assert np.concatenate([part.numbers for part in superpixel_table]).tolist() == sorted(
             expected[expected >= 0].tolist(), key=lambda number: (number // PER_BLOCK, number)
         )
-        for block, part in enumerate(ground):
+        for block, part in enumerate(superpixel_table):
             assert (block_of(part.numbers) == block).all()
             assert (block_of(part.pairs[:, 0]) == block).all()
 
@@ -176,10 +176,10 @@ class TestGather:
 
         for part in whole_word(seed, grid):
             np.testing.assert_allclose(part.votes.sum(axis=1), 1)
-            for number, pixels, looks in zip(part.numbers, part.pixels, part.looks, strict=True):
+            for number, pixels, moments in zip(part.numbers, part.pixels, part.moments, strict=True):
                 own = picture.numbers == number
                 assert pixels == own.sum()
-                np.testing.assert_allclose(looks, picture.looks[:, own].mean(axis=1), atol=1 / FIXED)
+                np.testing.assert_allclose(moments, picture.moments[:, own].mean(axis=1), atol=1 / FIXED)
 
     def test_every_border_is_counted_once(self) -> None:
         found: dict[tuple[int, int], int] = {}
@@ -198,14 +198,16 @@ class TestGather:
         outside = np.ones(SCENE.shape, bool)
         outside[grid.tile(4).core.within(SCENE)] = False
 
-        ground = whole_word(3, grid, no_data=0.0, but=4)
+        superpixel_table = whole_word(3, grid, no_data=0.0, but=4)
 
         numbers, pixels = np.unique(picture.numbers[outside], return_counts=True)
-        found = {int(n): int(count) for part in ground for n, count in zip(part.numbers, part.pixels, strict=True)}
+        found = {
+            int(n): int(count) for part in superpixel_table for n, count in zip(part.numbers, part.pixels, strict=True)
+        }
         assert found == dict(zip(numbers.tolist(), pixels.tolist(), strict=True))
-        for part in ground:
+        for part in superpixel_table:
             assert np.isfinite(part.votes).all()
-            assert np.isfinite(part.looks).all()
+            assert np.isfinite(part.moments).all()
 
     def test_a_superpixel_that_only_a_failed_tile_owned_is_not_known(self) -> None:
         grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(3)
@@ -232,18 +234,24 @@ class TestGather:
         grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(5)
         soft = np.random.default_rng(0).dirichlet(np.ones(11), N_CODES)
 
-        ground = gather(0, [(picture.seen_by(tile, grid), soft) for tile in grid])
+        superpixel_table = gather(0, [(picture.seen_by(tile, grid), soft) for tile in grid])
 
-        assert ground.votes.shape == (len(ground.numbers), 11)
-        np.testing.assert_allclose(ground.votes, whole_word(5, grid)[0].votes @ soft)
+        assert superpixel_table.votes.shape == (len(superpixel_table.numbers), 11)
+        np.testing.assert_allclose(superpixel_table.votes, whole_word(5, grid)[0].votes @ soft)
 
     @pytest.mark.parametrize("no_data", [0.2, 1.0])
     def test_a_block_of_which_no_tile_speaks_has_no_ground(self, no_data: float) -> None:
         grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(5, no_data=no_data)
 
-        ground = gather(99, [(picture.seen_by(tile, grid), None) for tile in grid])
+        superpixel_table = gather(99, [(picture.seen_by(tile, grid), None) for tile in grid])
 
-        assert len(ground.numbers) == len(ground.votes) == len(ground.looks) == len(ground.pairs) == 0
+        assert (
+            len(superpixel_table.numbers)
+            == len(superpixel_table.votes)
+            == len(superpixel_table.moments)
+            == len(superpixel_table.pairs)
+            == 0
+        )
 
     def test_a_block_without_tiles_has_no_ground(self) -> None:
         assert len(gather(0, []).numbers) == 0
@@ -269,12 +277,12 @@ class TestRanked:
 def test_rows_of_blocks_are_those_of_the_numbers_asked_for() -> None:
     none = np.zeros(0, np.int64)
 
-    def block(numbers: list[int]) -> Ground:
+    def block(numbers: list[int]) -> SuperpixelTable:
         n = np.array(numbers, np.int64)
-        return Ground(n, np.outer(n, [1.0, 2.0]), 10 * n, np.outer(n, [0.5]), none.reshape(0, 2), none)
+        return SuperpixelTable(n, np.outer(n, [1.0, 2.0]), 10 * n, np.outer(n, [0.5]), none.reshape(0, 2), none)
 
     part = rows_of([block([]), block([2, 5]), block([7, 11])], np.array([5, 7]))
 
     assert part.pixels.tolist() == [50, 70]
     assert part.votes.tolist() == [[5, 10], [7, 14]]
-    assert part.looks.tolist() == [[2.5], [3.5]]
+    assert part.moments.tolist() == [[2.5], [3.5]]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from geoseg.polygons.outline import outline
+from geoseg.vectorize.outline import outline
 
 SIDES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 MAPS = SIDES.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, 3)))

@@ -13,10 +13,10 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import label
 
 from geoseg.grid import TileGrid
-from geoseg.polygons.mosaic import Mosaic
-from geoseg.polygons.outline import CoreOutlines, outline
-from geoseg.polygons.parts import parts_of
-from geoseg.polygons.simplify import Shaping
+from geoseg.vectorize.mosaic import Mosaic
+from geoseg.vectorize.outline import CoreOutlines, outline
+from geoseg.vectorize.simplify import Shaping
+from geoseg.vectorize.split_large import parts_of
 
 WHOLE = 10_000  # a tile size that no scene of a test reaches
 

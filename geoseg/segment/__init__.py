@@ -1,1 +1,1 @@
-"""From pixels to classes: superpixels, the backprop method, harmonizing."""
+"""Superpixels, the backprop network and the class model; arrays in, arrays out."""

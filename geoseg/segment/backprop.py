@@ -21,7 +21,7 @@ from torch import Tensor
 
 from geoseg.config import Backprop, Learn
 from geoseg.grid import TileGrid, Window
-from geoseg.segment.grouping import group, nearest
+from geoseg.segment.clustering import group, nearest
 from geoseg.segment.network import CodeNetwork, folded
 
 IGNORE = -1  # target of a pixel without data
@@ -140,7 +140,9 @@ def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int,
             _decay(optimizer, options.learning_rate, step / steps)
             scores = _scores(refined, image)[data]
             common = F.one_hot(majority(scores.argmax(dim=1), superpixels[data], scores.shape[1]), scores.shape[1])
-            loss = F.cross_entropy(scores, (1 - options.hold) * common + options.hold * said)
+            loss = F.cross_entropy(
+                scores, (1 - options.distillation_weight) * common + options.distillation_weight * said
+            )
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
@@ -192,7 +194,7 @@ def learn(
     with _fixed_threads():
         learned = _placed(copy.deepcopy(network), device).train()
         optimizer = _optimizer(learned, options)
-        first = _first_codes(patches, network.n_codes) if sample.lead else []
+        first = _first_codes(patches, network.n_codes) if sample.warmup_fraction else []
         draw = np.random.default_rng(seed)
         queue: list[int] = []
         for step in range(sample.steps):
@@ -201,7 +203,7 @@ def learn(
             batch, queue = queue[: sample.batch], queue[sample.batch :]
             _decay(optimizer, options.learning_rate, step / sample.steps)
             image, superpixels = _on_device([patches[i] for i in batch], device)
-            led = step < sample.lead * sample.steps
+            led = step < sample.warmup_fraction * sample.steps
             target = torch.from_numpy(np.concatenate([first[i] for i in batch])).to(device) if led else None
             _step(learned, optimizer, image, superpixels, options, target)
             progress(step + 1)

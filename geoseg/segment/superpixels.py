@@ -20,7 +20,7 @@ from skimage.segmentation import slic as skimage_slic
 
 from geoseg.config import Superpixels
 from geoseg.grid import Tile, Window
-from geoseg.segment.disjoint import find
+from geoseg.segment.union_find import find
 
 BLOCK = 512  # px; core of a block of superpixels
 BLOCK_MARGIN = 48  # px on each side, several superpixels wide

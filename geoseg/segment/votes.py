@@ -35,7 +35,7 @@ class Votes:
     numbers: NDArray[np.int64]
     votes: NDArray[np.int64]
     pixels: NDArray[np.int64]
-    looks: NDArray[np.int64]
+    moments: NDArray[np.int64]
     pairs: NDArray[np.int64]
     borders: NDArray[np.int64]
 
@@ -45,7 +45,7 @@ class Votes:
 
 
 @dataclass(frozen=True)
-class Ground:
+class SuperpixelTable:
     """What all tiles together know of the superpixels of one block.
 
     Parameters
@@ -60,7 +60,7 @@ class Ground:
     numbers: NDArray[np.int64]
     votes: NDArray[np.float64]
     pixels: NDArray[np.int64]
-    looks: NDArray[np.float64]
+    moments: NDArray[np.float64]
     pairs: NDArray[np.int64]
     borders: NDArray[np.int64]
 
@@ -73,7 +73,7 @@ def count_votes(
     numbers: NDArray[np.int64],
     shares: NDArray[np.uint8],
     weight: NDArray[np.int64],
-    looks: NDArray[np.float32],
+    moments: NDArray[np.float32],
     *,
     core: tuple[slice, slice],
 ) -> Votes:
@@ -89,13 +89,13 @@ def count_votes(
     """
     seen, index = ranked(numbers)
     inner = np.ascontiguousarray(index[core])
-    pixels, sums = _sum_looks(inner, np.ascontiguousarray(looks[:, *core]), len(seen))
+    pixels, sums = _sum_moments(inner, np.ascontiguousarray(moments[:, *core]), len(seen))
     pairs, borders = _touching(index, core)
     return Votes(
         numbers=seen,
         votes=_sum_shares(index, shares, weight, len(seen)),
         pixels=pixels,
-        looks=sums,
+        moments=sums,
         pairs=seen[pairs],
         borders=borders,
     )
@@ -129,7 +129,7 @@ def ranked(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return runs[n_negative:], index.reshape(numbers.shape)
 
 
-def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]]) -> Ground:
+def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]]) -> SuperpixelTable:
     """Add up what the tiles say of the superpixels of a block.
 
     Parameters
@@ -146,48 +146,53 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
     n_codes = first.votes.shape[1] if translation is None else translation.shape[1]
     votes = np.zeros((len(numbers), n_codes))
     pixels = np.zeros(len(numbers), np.int64)
-    looks = np.zeros((len(numbers), first.looks.shape[1]), np.int64)
+    moments = np.zeros((len(numbers), first.moments.shape[1]), np.int64)
     for part, translation in parts:
         rows = np.searchsorted(numbers, part.numbers)
         votes[rows] += part.votes if translation is None else part.votes @ translation
         pixels[rows] += part.pixels
-        looks[rows] += part.looks
+        moments[rows] += part.moments
     pairs, borders = _add_pairs([part for part, _ in parts])
     kept = pixels > 0
-    return Ground(
+    return SuperpixelTable(
         numbers=numbers[kept],
         votes=votes[kept] / votes[kept].sum(axis=1, keepdims=True),
         pixels=pixels[kept],
-        looks=looks[kept] / (FIXED * pixels[kept, None]),
+        moments=moments[kept] / (FIXED * pixels[kept, None]),
         pairs=pairs,
         borders=borders,
     )
 
 
-def rows_of(grounds: Sequence[Ground], numbers: NDArray[np.int64]) -> Ground:
+def rows_of(superpixel_tables: Sequence[SuperpixelTable], numbers: NDArray[np.int64]) -> SuperpixelTable:
     """Return what blocks, in ascending order, know of some of their superpixels; without the pairs.
 
     Parameters
     ----------
     numbers : (n,) int64, each in one of the blocks
     """
-    rows = np.searchsorted(np.concatenate([ground.numbers for ground in grounds]), numbers)
-    filled = [ground for ground in grounds if len(ground.numbers)] or list(grounds[:1])
-    votes, pixels, looks = (
-        np.concatenate([vars(ground)[name] for ground in filled])[rows] for name in ("votes", "pixels", "looks")
+    rows = np.searchsorted(
+        np.concatenate([superpixel_table.numbers for superpixel_table in superpixel_tables]), numbers
     )
-    return Ground(numbers, votes, pixels, looks, np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
+    filled = [superpixel_table for superpixel_table in superpixel_tables if len(superpixel_table.numbers)] or list(
+        superpixel_tables[:1]
+    )
+    votes, pixels, moments = (
+        np.concatenate([vars(superpixel_table)[name] for superpixel_table in filled])[rows]
+        for name in ("votes", "pixels", "moments")
+    )
+    return SuperpixelTable(numbers, votes, pixels, moments, np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
 
 
 @njit(cache=True)
-def _sum_looks(index, looks, n):  # type: ignore[no-untyped-def]
+def _sum_moments(index, moments, n):  # type: ignore[no-untyped-def]
     """Return how many pixels each superpixel has, and the sums of their looks in `FIXED`."""
-    pixels, sums = np.zeros(n, np.int64), np.zeros((n, looks.shape[0]), np.int64)
-    for look in range(looks.shape[0]):
+    pixels, sums = np.zeros(n, np.int64), np.zeros((n, moments.shape[0]), np.int64)
+    for moment in range(moments.shape[0]):
         for y in range(index.shape[0]):
             for x in range(index.shape[1]):
                 if index[y, x] >= 0:
-                    sums[index[y, x], look] += np.int64(np.rint(looks[look, y, x] * np.float32(FIXED)))
+                    sums[index[y, x], moment] += np.int64(np.rint(moments[moment, y, x] * np.float32(FIXED)))
     for y in range(index.shape[0]):
         for x in range(index.shape[1]):
             if index[y, x] >= 0:
@@ -230,7 +235,7 @@ def _of_block(table: Votes, block: int) -> Votes:
         table.numbers[rows],
         table.votes[rows],
         table.pixels[rows],
-        table.looks[rows],
+        table.moments[rows],
         table.pairs[edges],
         table.borders[edges],
     )
@@ -243,6 +248,6 @@ def _add_pairs(parts: list[Votes]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return unique.reshape(-1, 2), np.bincount(inverse.ravel(), borders, minlength=len(unique)).astype(np.int64)
 
 
-def _nothing() -> Ground:
+def _nothing() -> SuperpixelTable:
     none = np.zeros(0, np.int64)
-    return Ground(none, np.zeros((0, 1)), none, np.zeros((0, 1)), np.zeros((0, 2), np.int64), none)
+    return SuperpixelTable(none, np.zeros((0, 1)), none, np.zeros((0, 1)), np.zeros((0, 2), np.int64), none)

@@ -1,4 +1,4 @@
-"""The slow, literal version of `geoseg.polygons.outline`: GDAL's polygonizer, one shape at a time."""
+"""The slow, literal version of `geoseg.vectorize.outline`: GDAL's polygonizer, one shape at a time."""
 
 from __future__ import annotations
 

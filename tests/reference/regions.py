@@ -25,7 +25,7 @@ def whole_regions(
     classes: NDArray[np.integer],
     *,
     min_pixels: int,
-    looks: NDArray[np.float64],
+    features: NDArray[np.float64],
     shuffle: np.random.Generator | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the regions of the class map, numbered from 1 by their first pixels, and the class map, after the sieve.
@@ -45,7 +45,7 @@ def whole_regions(
         else:
             least = [one for one in small if all(size(one) < size(regions[other]) for other in one.neighbours)]
             moved = least[shuffle.integers(len(least))]
-        classes[numbers == moved.number] = class_to_take(moved, looks)
+        classes[numbers == moved.number] = class_to_take(moved, features)
 
 
 def numbered(classes: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -78,10 +78,10 @@ def size(region: Region) -> tuple[int, int]:
     return region.pixels, region.first
 
 
-def class_to_take(region: Region, looks: NDArray[np.float64]) -> int:
+def class_to_take(region: Region, features: NDArray[np.float64]) -> int:
     """Longest border, then nearest looks, then lower number."""
 
     def preference(other: int) -> tuple[int, float, int]:
-        return -region.shared[other], float(((looks[region.class_] - looks[other]) ** 2).sum()), other
+        return -region.shared[other], float(((features[region.class_] - features[other]) ** 2).sum()), other
 
     return min(region.shared, key=preference)

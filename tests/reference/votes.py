@@ -15,7 +15,7 @@ class Word:
 
     votes: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     pixels: Counter[int] = field(default_factory=Counter)
-    looks: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    moments: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     borders: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
@@ -23,7 +23,7 @@ def count_votes(
     numbers: NDArray[np.int64],
     shares: NDArray[np.uint8],
     weight: NDArray[np.int64],
-    looks: NDArray[np.float32],
+    moments: NDArray[np.float32],
     core: tuple[slice, slice],
 ) -> Word:
     """Walk over the pixels of a tile's read window; looks are rounded to 1/65536 for each pixel."""
@@ -35,12 +35,12 @@ def count_votes(
         if number < 0:
             continue
         word.votes.setdefault(number, np.zeros(shares.shape[2], np.int64))
-        word.looks.setdefault(number, np.zeros(len(looks)))
+        word.moments.setdefault(number, np.zeros(len(moments)))
         word.votes[number] += int(weight[y, x]) * shares[y, x].astype(np.int64)
         if not inside[y, x]:
             continue
         word.pixels[number] += 1
-        word.looks[number] += np.rint(looks[:, y, x] * 65536)
+        word.moments[number] += np.rint(moments[:, y, x] * 65536)
         for other in ((y, x + 1), (y + 1, x)):
             if other[0] < numbers.shape[0] and other[1] < numbers.shape[1]:
                 neighbour = int(numbers[other])

@@ -1,0 +1,1 @@
+"""Scores of a class raster against a reference."""

@@ -1,0 +1,1 @@
+"""Files that a run writes: polygons, rasters, styles, documents, models."""

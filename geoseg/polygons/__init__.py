@@ -1,1 +1,0 @@
-"""From classes to polygons: regions, outlines, attributes, files."""

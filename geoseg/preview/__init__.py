@@ -1,0 +1,1 @@
+"""Pictures of a window of a scene."""

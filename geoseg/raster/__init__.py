@@ -1,0 +1,1 @@
+"""Reading rasters, areas of interest and mosaics."""

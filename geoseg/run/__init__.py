@@ -1,0 +1,1 @@
+"""Driving a run: its folder, its products, its workers, its report."""

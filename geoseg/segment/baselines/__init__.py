@@ -1,0 +1,1 @@
+"""Classes without learning: k-means and region merging."""

@@ -1,0 +1,1 @@
+"""Aligning the codes of networks that were trained on one tile each."""

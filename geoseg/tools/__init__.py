@@ -1,1 +1,0 @@
-"""Around the pipeline: scenes with known truth, evaluation, reports."""

@@ -1,0 +1,1 @@
+"""Regions, shared borders and polygons of label arrays."""

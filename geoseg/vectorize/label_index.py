@@ -1,0 +1,124 @@
+"""Labels of any size as the classes of a map: numbered from 1 without gaps, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.vectorize.regions import Pieces
+
+_TABLE = 2**22  # a table of so many numbers is quicker than sorting the pixels of a tile
+
+
+def numbered(labels: NDArray[np.integer[Any]], valid: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Give the labels of a tile numbers in their order, from 1.
+
+    Parameters
+    ----------
+    labels : (y, x) int
+    valid : (y, x) bool
+
+    Returns
+    -------
+    classes : (y, x) int32, 0 where not valid
+    values : (class,) int64, ascending; the label of class i + 1
+
+    Examples
+    --------
+    >>> numbered(np.array([[70, -1, 70]]), np.array([[True, True, False]]))
+    (array([[2, 1, 0]], dtype=int32), array([-1, 70]))
+    """
+    if not valid.any():
+        return np.zeros(labels.shape, np.int32), np.empty(0, np.int64)
+    seen = labels[valid]
+    low, high = int(seen.min()), int(seen.max())
+    classes = np.zeros(labels.shape, np.int32)
+    if high - low < _TABLE:
+        places = (seen.astype(np.int64) - low).astype(np.intp)
+        known = np.zeros(high - low + 1, bool)
+        known[places] = True
+        classes[valid] = np.cumsum(known, dtype=np.int32)[places]
+        return classes, np.flatnonzero(known) + low
+    values, order = np.unique(seen.astype(np.int64), return_inverse=True)
+    classes[valid] = order.ravel() + 1
+    return classes, values
+
+
+def renumbered(tables: Sequence[Pieces]) -> tuple[list[Pieces], NDArray[np.int64]]:
+    """Give the labels of all tiles numbers in their order, from 1, so that they are the classes of one map.
+
+    Parameters
+    ----------
+    tables : of all tiles, with labels in the place of classes
+
+    Returns
+    -------
+    tables : the same with classes
+    values : (class,) int64, ascending; the label of class i + 1
+    """
+    values = np.unique(np.concatenate([np.unique(table.classes) for table in tables])).astype(np.int64)
+    return [
+        replace(table, classes=(np.searchsorted(values, table.classes) + 1).astype(np.int32)) for table in tables
+    ], values
+
+
+@dataclass(frozen=True)
+class LabelFeatures:
+    """What the labels of a part of the scene look like in a second raster: row i belongs to `values[i]`.
+
+    Parameters
+    ----------
+    values : (label,) int64, ascending
+    pixels : (label,) int64, those with a value
+    sums : (label, band) float64, of these pixels; exact for whole numbers, so that no order of adding up changes them
+    """
+
+    values: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    sums: NDArray[np.float64]
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """(label, band) float64; NaN where no pixel has a value."""
+        return self.sums / np.where(self.pixels > 0, self.pixels, np.nan)[:, None]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the columns by name."""
+        return {"values": self.values, "pixels": self.pixels, "sums": self.sums}
+
+    def of(self, values: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the looks of classes that stand for some of the labels, (class + 1, band); row 0 is not used."""
+        means = self.means[np.searchsorted(self.values, values)]
+        return np.concatenate([np.zeros((1, means.shape[1])), means])
+
+
+def features(
+    classes: NDArray[np.int32], values: NDArray[np.int64], pixels: NDArray[np.float32], known: NDArray[np.bool_]
+) -> LabelFeatures:
+    """Add up the values of each label of a tile.
+
+    Parameters
+    ----------
+    classes, values : as `numbered` gives them
+    pixels : (band, y, x) float32
+    known : (y, x) bool, where `pixels` holds values
+    """
+    seen = np.where(known, classes, 0).ravel()
+    n = len(values) + 1
+    sums = [np.bincount(seen, band.ravel().astype(np.float64), minlength=n)[1:] for band in pixels]
+    return LabelFeatures(values, np.bincount(seen, minlength=n)[1:], np.stack(sums, axis=1))
+
+
+def gathered(parts: Sequence[LabelFeatures]) -> LabelFeatures:
+    """Add up the looks of tiles to those of the scene."""
+    values = np.unique(np.concatenate([part.values for part in parts]))
+    total = LabelFeatures(values, np.zeros(len(values), np.int64), np.zeros((len(values), parts[0].sums.shape[1])))
+    for part in parts:
+        rows = np.searchsorted(values, part.values)  # each label once
+        total.pixels[rows] += part.pixels
+        total.sums[rows] += part.sums
+    return total

@@ -1,0 +1,244 @@
+"""From region numbers to the outlines of a tile's core: polygons where they are whole, arcs where they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+
+from geoseg.vectorize.arcs import Arcs, trace
+from geoseg.vectorize.regions import CoreSides
+from geoseg.vectorize.rings import Polygons, polygons_of
+from geoseg.vectorize.simplify import Shaping, no_points, points_of, room_of, shaped
+
+
+@dataclass(frozen=True)
+class CoreOutlines:
+    """What a tile knows of outlines.
+
+    Parameters
+    ----------
+    polygons : of the regions that do not come to a tile line; `owners` are region numbers
+    arcs : around the other regions; shaped where they are whole, as traced where they go on beyond the tile line
+    regions : (piece + 1,) int64, the region of each piece that `arcs` and `rim` name; 0 = none of them
+    vertices : (piece + 1,) int64, how many each has before its border is simplified, not counting the tile line
+    rim : the pieces along the sides of the core, where there is data on the other side of the tile line; otherwise 0
+    points : (point, 2) int64, col and row; where whole arcs near the others turn or meet
+    """
+
+    polygons: Polygons
+    arcs: Arcs
+    regions: NDArray[np.int64]
+    vertices: NDArray[np.int64]
+    rim: CoreSides
+    points: NDArray[np.int64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all of it as plain arrays by name."""
+        named: dict[str, NDArray[Any]] = {}
+        named |= {f"polygon_{name}": array for name, array in self.polygons._asdict().items()}
+        named |= {f"arc_{name}": array for name, array in self.arcs._asdict().items()}
+        named |= {f"rim_{name}": array for name, array in self.rim._asdict().items()}
+        return named | {"regions": self.regions, "vertices": self.vertices, "points": self.points}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CoreOutlines:
+        """Return the outlines that `to_arrays` took apart."""
+        polygons = Polygons(*(arrays[f"polygon_{name}"] for name in Polygons._fields))
+        arcs = Arcs(*(arrays[f"arc_{name}"] for name in Arcs._fields))
+        rim = CoreSides(*(arrays[f"rim_{name}"] for name in CoreSides._fields))
+        return cls(polygons, arcs, arrays["regions"], arrays["vertices"], rim, arrays["points"])
+
+
+def outline(
+    regions: NDArray[np.int64],
+    *,
+    pixels: NDArray[np.int64] | None = None,
+    shaping: Shaping | None = None,
+    offset: tuple[int, int] = (0, 0),
+) -> CoreOutlines:
+    """Outline the 4-connected pieces of equal region number in a tile's core, and shape the borders that are whole.
+
+    Parameters
+    ----------
+    regions : (y + 2, x + 2) int64, the core and one pixel of its neighbours on each side; 0 = no data or no scene
+    pixels : (y, x) int64, how many pixels the region of each pixel has in the whole scene; None = no region goes on
+        outside of the core, nor has several pieces in it
+    shaping : what is done to the borders; None = nothing
+    offset : (col, row) of the core's first pixel in the scene
+
+    Notes
+    -----
+    Arcs have a vertex where they turn and where they end. So every lattice point at which three regions meet is a
+    vertex of all of them, also where the border of one goes straight on.
+
+    Examples
+    --------
+    >>> found = outline(np.pad(np.array([[5, 5, 7]]), 1), offset=(10, 0)).polygons
+    >>> found.shapes()[1].wkt, found.owners
+    ('POLYGON ((12 0, 13 0, 13 1, 12 1, 12 0))', array([5, 7]))
+    """
+    regions = np.require(regions, np.int64, ["C", "W"])  # one kind of array, so numba compiles once
+    shaping = shaping or Shaping()
+    pieces, n_pieces = find_pieces(regions)
+    traced = trace(regions, pieces, offset=offset)
+    arcs = traced
+    if shaping.changes:
+        room = room_of(traced, _sizes(pieces, n_pieces, pixels), shaping.min_pixels)
+        on_rim = _rim_points(regions, offset, nodes_only=False)
+        arcs = shaped(traced, room, shaping, points_of(traced, others=on_rim) if shaping.neighbours else no_points())
+
+    rim = _open_rim(regions, pieces)
+    goes_on = np.zeros(n_pieces + 1, np.bool_)
+    goes_on[np.concatenate(rim)] = True
+    goes_on[0] = False
+    inside = ~goes_on
+    inside[0] = False
+    numbers = _regions_of(pieces, regions, n_pieces)
+    polygons = polygons_of(arcs, inside)
+    number = np.where(goes_on, np.cumsum(goes_on), 0)  # pieces that do not go on are no longer told from no data
+    lengths = traced.edges() if shaping.smooth else traced.sizes - 1
+    vertices = np.bincount(traced.left, lengths, n_pieces + 1) + np.bincount(traced.right, lengths, n_pieces + 1)
+    kept = np.concatenate([[0], np.flatnonzero(goes_on)])
+    others = arcs._replace(left=number[arcs.left], right=number[arcs.right])
+    return CoreOutlines(
+        polygons._replace(owners=numbers[polygons.owners]),
+        others.take((others.left > 0) | (others.right > 0)),
+        numbers[kept],
+        np.where(kept > 0, vertices[kept], 0).astype(np.int64),
+        CoreSides(*(number[side] for side in rim)),
+        _points_for_others(traced, regions, offset, shaping),
+    )
+
+
+def _sizes(pieces: NDArray[np.int32], n_pieces: int, pixels: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return how many pixels the region of each piece has, (piece + 1,) int64."""
+    if pixels is None:
+        return np.maximum(np.bincount(pieces.ravel(), minlength=n_pieces + 1), 1)
+    sizes = np.ones(n_pieces + 1, np.int64)
+    sizes[pieces[1:-1, 1:-1]] = pixels
+    sizes[0] = 1  # of no data, which keeps its border anyway
+    return sizes
+
+
+def _open_rim(regions: NDArray[np.int64], pieces: NDArray[np.int32]) -> CoreSides:
+    """Return the pieces along the sides of the core, 0 where there is no data beyond."""
+    return CoreSides(
+        np.where(regions[0, 1:-1] > 0, pieces[1, 1:-1], 0),
+        np.where(regions[-1, 1:-1] > 0, pieces[-2, 1:-1], 0),
+        np.where(regions[1:-1, 0] > 0, pieces[1:-1, 1], 0),
+        np.where(regions[1:-1, -1] > 0, pieces[1:-1, -2], 0),
+    )
+
+
+def _rim_points(regions: NDArray[np.int64], offset: tuple[int, int], *, nodes_only: bool) -> NDArray[np.int64]:
+    """Return the lattice points on the sides of the core where borders meet or turn, (point, 2) int64 col and row."""
+    height, width = regions.shape[0] - 1, regions.shape[1] - 1
+    on_rim = np.ones((height, width), np.bool_)
+    on_rim[1:-1, 1:-1] = False
+    y, x = np.nonzero(on_rim)
+    a, b, c, d = regions[y, x], regions[y, x + 1], regions[y + 1, x + 1], regions[y + 1, x]
+    degree = (a != b).astype(int) + (b != c) + (c != d) + (d != a)
+    turns = (degree == 2) & ((a != b) != (c != d))
+    chosen = degree > 2 if nodes_only else (degree > 2) | turns
+    return np.stack([x, y], axis=1)[chosen] + np.asarray(offset, np.int64)
+
+
+def _points_for_others(
+    traced: Arcs, regions: NDArray[np.int64], offset: tuple[int, int], shaping: Shaping
+) -> NDArray[np.int64]:
+    """Return the points that matter to arcs that go on beyond the tile line, (point, 2) int64 col and row."""
+    nothing = np.zeros((0, 2), np.int64)
+    if not shaping.neighbours:
+        return nothing
+    reach = int(np.ceil(shaping.neighbours))
+    near = np.zeros((regions.shape[0] - 1, regions.shape[1] - 1), np.bool_)
+    near[[0, -1]] = near[:, [0, -1]] = True
+    near[tuple(_along(traced.take(~traced.whole), offset).T)] = True
+    near = maximum_filter(near, 2 * reach + 1)
+    whole = traced.take(traced.whole).xy.astype(np.int64)
+    points = np.unique(np.concatenate([whole, _rim_points(regions, offset, nodes_only=True)]), axis=0)
+    return points[near[points[:, 1] - offset[1], points[:, 0] - offset[0]]]
+
+
+def _along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the lattice points along arcs, (point, 2) int64 row and col in the core."""
+    steps = np.diff(arcs.xy, axis=0)
+    steps[arcs.offsets[1:-1] - 1] = 0  # from one arc to the next
+    lengths = np.abs(steps).sum(axis=1).astype(np.int64) + 1
+    first = np.cumsum(lengths) - lengths
+    along = np.arange(lengths.sum()) - np.repeat(first, lengths)
+    xy = np.repeat(arcs.xy[:-1], lengths, axis=0) + np.repeat(np.sign(steps), lengths, axis=0) * along[:, None]
+    return (xy - offset).astype(np.int64)[:, ::-1]
+
+
+@njit(cache=True, nogil=True)
+def _regions_of(pieces: NDArray[np.int32], regions: NDArray[np.int64], n_pieces: int) -> NDArray[np.int64]:
+    """Return the region of each piece, (piece + 1,) int64; 0 = no data."""
+    numbers = np.zeros(n_pieces + 1, np.int64)
+    for row in range(pieces.shape[0]):
+        for col in range(pieces.shape[1]):
+            if pieces[row, col] > 0:
+                numbers[pieces[row, col]] = regions[row, col]
+    return numbers
+
+
+@njit(cache=True, nogil=True)
+def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+    """Return the 4-connected pieces of the core, numbered from 1 in reading order, 0 on the rim; and their number."""
+    height, width = regions.shape
+    pieces = np.zeros((height, width), np.int32)
+    parents = np.zeros((height - 2) * (width - 2) + 1, np.int32)
+    n_found = 0
+    for row in range(1, height - 1):
+        for col in range(1, width - 1):
+            region = regions[row, col]
+            if region == 0:
+                continue
+            above = pieces[row - 1, col] if regions[row - 1, col] == region else 0
+            before = pieces[row, col - 1] if regions[row, col - 1] == region else 0
+            if above == 0 and before == 0:
+                n_found += 1
+                parents[n_found] = n_found
+                pieces[row, col] = n_found
+            elif above == 0 or before == 0:
+                pieces[row, col] = above + before
+            else:
+                pieces[row, col] = _joined(parents, above, before)
+    n_pieces = _number(parents, n_found)
+    for row in range(1, height - 1):
+        for col in range(1, width - 1):
+            pieces[row, col] = parents[pieces[row, col]]
+    return pieces, n_pieces
+
+
+@njit(cache=True, nogil=True)
+def _joined(parents: NDArray[np.int32], first: int, second: int) -> int:
+    """Join two numbers' trees and return the root, which is the lowest number of both."""
+    while parents[first] != first:
+        parents[first] = parents[parents[first]]
+        first = parents[first]
+    while parents[second] != second:
+        parents[second] = parents[parents[second]]
+        second = parents[second]
+    low = min(first, second)
+    parents[max(first, second)] = low
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _number(parents: NDArray[np.int32], n_found: int) -> int:
+    """Replace each number's parent by the final number of its piece; return how many pieces there are."""
+    n_pieces = 0
+    for number in range(1, n_found + 1):
+        if parents[number] == number:
+            n_pieces += 1
+            parents[number] = n_pieces
+        else:
+            parents[number] = parents[parents[number]]  # a parent is lower, so it is final already
+    return n_pieces

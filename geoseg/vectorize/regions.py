@@ -1,0 +1,326 @@
+"""Connected regions of a class map that is known tile by tile, numbered over the whole scene.
+
+A piece is a 4-connected set of pixels of one class inside the core of one tile, a region the same over the whole scene.
+Each tile gives the table of its pieces; the tables alone, without the pixels, make the regions. How the scene was cut
+into tiles leaves no trace in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from skimage.measure import label
+
+from geoseg.errors import RunError
+from geoseg.grid import Tile, TileGrid, Window
+from geoseg.vectorize.sieve import Graph, sieve, united
+
+
+class CoreSides(NamedTuple):
+    """What lies along the sides of a core, from left to right and from top to bottom; int, 0 = no data."""
+
+    top: NDArray[np.integer]
+    bottom: NDArray[np.integer]
+    left: NDArray[np.integer]
+    right: NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of one tile; row i describes piece i + 1.
+
+    Parameters
+    ----------
+    classes : (piece,) int32, from 1; or labels as int64, which `labels.renumbered` makes classes
+    pixels : (piece,) int64
+    first : (piece,) int64, place of the first pixel in the reading order of the scene: row · scene width + col
+    open : (piece,) bool, True = touches the rim of the core where the scene goes on
+    pairs : (pair, 2) int32, numbers of touching pieces, lower first; only where one of the two is too small
+    borders : (pair,) int64, shared border of each pair in pixel edges
+    rim : CoreSides, the numbers of the pieces along the sides of the core
+    """
+
+    classes: NDArray[Any]
+    pixels: NDArray[np.int64]
+    first: NDArray[np.int64]
+    open: NDArray[np.bool_]
+    pairs: NDArray[np.int32]
+    borders: NDArray[np.int64]
+    rim: CoreSides
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the table as plain arrays by name."""
+        return {name: getattr(self, name) for name in _columns()} | self.rim._asdict()
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Pieces:
+        """Return the table that `to_arrays` took apart."""
+        return cls(
+            **{name: arrays[name] for name in _columns()}, rim=CoreSides(*(arrays[side] for side in CoreSides._fields))
+        )
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a scene; row i describes region i + 1, in the reading order of their first pixels.
+
+    Parameters
+    ----------
+    classes : (region,) int32, from 1
+    pixels : (region,) int64
+    first : (region,) int64, place of the first pixel in the reading order of the scene: row · scene width + col
+    offsets : (tile + 1,) int64, where the pieces of each tile begin in `numbers`
+    numbers : (piece,) int64, region of every piece of every tile
+    """
+
+    classes: NDArray[np.int32]
+    pixels: NDArray[np.int64]
+    first: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def of_tile(self, number: int) -> NDArray[np.int64]:
+        """Return the regions of a tile's pieces, (piece + 1,) int64: index it with the tile's piece map; 0 stays 0."""
+        return np.concatenate([[0], self.numbers[self.offsets[number] : self.offsets[number + 1]]])
+
+
+def pieces(
+    classes: NDArray[np.integer],
+    *,
+    window: Window,
+    scene_shape: tuple[int, int],
+    min_pixels: int,
+    features: NDArray[np.float64],
+) -> tuple[NDArray[np.int32], Pieces]:
+    """Return the pieces of one tile, as a map and as a table.
+
+    Small pieces have moved already where nothing outside of the tile can change the move, so that little is left to
+    decide for the whole scene.
+
+    Parameters
+    ----------
+    classes : (y, x) int, the class map of the tile's core, 0 = no data
+    window : Window, the core
+    scene_shape : (rows, cols)
+    min_pixels : int, regions with fewer pixels move; 0 and 1 move none
+    looks : (class, d) float64, what each class looks like, row 0 unused; see `sieve`
+
+    Returns
+    -------
+    (y, x) int32, piece of each pixel, 0 = no data
+    Pieces
+    """
+    labels = label(classes, background=0, connectivity=1)
+    graph = _graph(labels, classes, window=window, scene_shape=scene_shape, min_pixels=min_pixels)
+    graph, node = sieve(graph, min_pixels=min_pixels, features=features)
+    piece_map = np.concatenate([[0], node + 1]).astype(np.int32)[labels]
+    table = Pieces(
+        graph.classes,
+        graph.pixels,
+        graph.first,
+        graph.open,
+        (graph.pairs + 1).astype(np.int32),
+        graph.borders,
+        _rim(piece_map),
+    )
+    return piece_map, table
+
+
+def no_pieces(window: Window) -> Pieces:
+    """Return the table of a tile without pieces, such as one that failed."""
+    nothing = np.empty(0, dtype=np.int64)
+    return Pieces(
+        nothing.astype(np.int32),
+        nothing,
+        nothing,
+        nothing.astype(np.bool_),
+        np.empty((0, 2), dtype=np.int32),
+        nothing,
+        _rim(np.zeros(window.shape, dtype=np.int32)),
+    )
+
+
+def join(tables: Iterable[Pieces], grid: TileGrid, *, min_pixels: int, features: NDArray[np.float64]) -> Regions:
+    """Make the regions of the scene from the pieces of its tiles.
+
+    Parameters
+    ----------
+    tables : of all tiles, in the order of `grid`; looked at once, so they may be read one by one
+    grid : TileGrid
+    min_pixels : int, the same as for the pieces
+    looks : (class, d) float64, the same as for the pieces
+
+    Returns
+    -------
+    Regions
+
+    Raises
+    ------
+    RunError
+        If the tables do not fit the grid.
+    """
+    graph, offsets = _scene_graph(tables, grid)
+    same = graph.classes[graph.pairs[:, 0]] == graph.classes[graph.pairs[:, 1]]
+    graph, region = united(graph, _components(graph.pairs[same], graph.classes.size), min_pixels=min_pixels)
+    graph = graph._replace(open=np.zeros(graph.classes.size, dtype=np.bool_))  # the whole scene is known now
+    graph, moved = sieve(graph, min_pixels=min_pixels, features=features)
+    return Regions(graph.classes, graph.pixels, graph.first, offsets, moved[region] + 1)
+
+
+class Surroundings(NamedTuple):
+    """The regions of the pixels around a core; int64, 0 = no data or outside the scene.
+
+    Parameters
+    ----------
+    above, below : (width + 2,), with the corners
+    left, right : (height,)
+    """
+
+    above: NDArray[np.int64]
+    below: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+
+def surroundings(tables: Sequence[Pieces], regions: Regions, grid: TileGrid, number: int) -> Surroundings:
+    """Return which regions lie around the core of tile `number`."""
+    row, col = divmod(number, grid.n_cols)
+    height, width = grid.tile(number).core.shape
+
+    def side(down: int, right: int, name: str, length: int) -> NDArray[np.int64]:
+        if not (0 <= row + down < grid.n_rows and 0 <= col + right < grid.n_cols):
+            return np.zeros(length, np.int64)
+        other = (row + down) * grid.n_cols + col + right
+        return regions.of_tile(other)[getattr(tables[other].rim, name)]
+
+    def line(down: int, name: str) -> NDArray[np.int64]:
+        corners = side(down, -1, name, 1)[-1:], side(down, 1, name, 1)[:1]
+        return np.concatenate([corners[0], side(down, 0, name, width), corners[1]])
+
+    return Surroundings(line(-1, "bottom"), line(1, "top"), side(0, -1, "right", height), side(0, 1, "left", height))
+
+
+def _columns() -> list[str]:
+    return [field.name for field in fields(Pieces) if field.name != "rim"]
+
+
+def _graph(
+    labels: NDArray[np.int64],
+    classes: NDArray[np.integer],
+    *,
+    window: Window,
+    scene_shape: tuple[int, int],
+    min_pixels: int,
+) -> Graph:
+    """Describe the components of a tile, numbered from 1 in `labels`, as nodes from 0."""
+    pixels = np.bincount(labels.ravel())[1:]
+    first = np.full(pixels.size + 1, labels.size)
+    np.minimum.at(first, labels.ravel(), np.arange(labels.size))
+    rows, cols = np.divmod(first[1:], window.width)
+    pairs, borders = _touching(labels, np.concatenate([[False], pixels < min_pixels]))
+    return Graph(
+        classes[rows, cols].astype(np.int32),
+        pixels,
+        (rows + window.row_off) * scene_shape[1] + cols + window.col_off,
+        _open(labels, window, scene_shape, pixels.size),
+        pairs - 1,
+        borders,
+    )
+
+
+def _touching(labels: NDArray[np.int64], small: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of touching components of which one is small, and the length of their border."""
+    found = []
+    for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
+        differ = one != other
+        ones, others = one[differ], other[differ]
+        kept = small[ones] | small[others]
+        found.append((ones[kept], others[kept]))
+    return _counted(*(np.concatenate(ends) for ends in zip(*found, strict=True)))
+
+
+def _counted(ones: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return every pair without a 0 once, lower number first, and how often it comes."""
+    low, high = np.minimum(ones, others), np.maximum(ones, others)
+    base = int(high.max(initial=0)) + 1
+    keys, counts = np.unique((low * base + high)[low > 0], return_counts=True)
+    return np.stack(np.divmod(keys, base), axis=1), counts
+
+
+def _open(labels: NDArray[np.int64], window: Window, scene_shape: tuple[int, int], n_labels: int) -> NDArray[np.bool_]:
+    """Tell which components touch the rim of the core where the scene goes on."""
+    rows, cols = scene_shape
+    goes_on = (window.row_off > 0, window.row_end < rows, window.col_off > 0, window.col_end < cols)
+    found = np.zeros(n_labels + 1, dtype=np.bool_)
+    for side, inside in zip(_rim(labels), goes_on, strict=True):
+        found[side] |= inside
+    return found[1:]
+
+
+def _rim(labels: NDArray[np.integer]) -> CoreSides:
+    """Copy the four sides out of a map."""
+    return CoreSides(labels[0].copy(), labels[-1].copy(), labels[:, 0].copy(), labels[:, -1].copy())
+
+
+def _scene_graph(tables: Iterable[Pieces], grid: TileGrid) -> tuple[Graph, NDArray[np.int64]]:
+    """Put the pieces of all tiles into one graph, with the pairs across the tile lines, those of one class too.
+
+    Returns
+    -------
+    Graph, its nodes are the pieces of tile after tile
+    (tile + 1,) int64, where the nodes of each tile begin
+    """
+    graphs: list[Graph] = []
+    seams: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    offsets = [0]
+    above: dict[int, NDArray[np.int64]] = {}  # by column of tiles, so no more than one row of them is held
+    before = np.empty(0, dtype=np.int64)
+    for tile, table in _matched(grid, tables):
+        row, col = divmod(tile.number, grid.n_cols)
+        top, bottom, left, right = (np.where(side > 0, side + np.int64(offsets[-1]), 0) for side in table.rim)
+        if row:
+            seams.append(_counted(above[col], top))
+        if col:
+            seams.append(_counted(before, left))
+        above[col], before = bottom, right
+        pairs = table.pairs + np.int64(offsets[-1] - 1)
+        graphs.append(Graph(table.classes, table.pixels, table.first, table.open, pairs, table.borders))
+        offsets.append(offsets[-1] + len(table))
+
+    classes, pixels, first, is_open = (np.concatenate(column) for column in list(zip(*graphs, strict=True))[:4])
+    pairs = np.concatenate([*(graph.pairs for graph in graphs), *(pairs - 1 for pairs, _ in seams)])
+    borders = np.concatenate([*(graph.borders for graph in graphs), *(borders for _, borders in seams)])
+    return Graph(classes, pixels, first, is_open, pairs, borders), np.array(offsets)
+
+
+def _matched(grid: TileGrid, tables: Iterable[Pieces]) -> Iterator[tuple[Tile, Pieces]]:
+    """Yield each tile with its table."""
+    for tile, table in zip_longest(grid, tables):
+        if tile is None or table is None:
+            raise RunError(f"The grid has {len(grid)} tiles and not as many tables; give one for each, in its order.")
+        shape = (table.rim.left.size, table.rim.top.size)
+        if shape != tile.core.shape:
+            raise RunError(
+                f"The table of tile {tile.number} is of a core of {shape} pixels, but the grid has {tile.core.shape} "
+                "there; give the tables in the order of the grid that they were made with."
+            )
+        yield tile, table
+
+
+def _components(pairs: NDArray[np.int64], n_nodes: int) -> NDArray[np.int64]:
+    """Return for each node the number of the connected component that the pairs make of it."""
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_nodes, n_nodes))
+    return connected_components(links, directed=False)[1].astype(np.int64)

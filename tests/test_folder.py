@@ -1,0 +1,453 @@
+import json
+import logging
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from geoseg.errors import ConfigError, OutputError, RunError
+from geoseg.run.folder import RunFolder, open_run, write_report
+from geoseg.run.provenance import versions
+
+IDENTITY = {"version": "0.1.0", "config": {"polygons": {"min_pixels": 64}, "bands": [1, 2, 3]}, "input": {}, "grid": {}}
+LABELS = np.arange(12, dtype=np.int32).reshape(3, 4)
+
+
+def open_new(path, *, resume=False, overwrite=False, identity=IDENTITY):
+    return open_run(path, identity=identity, resume=resume, overwrite=overwrite)
+
+
+def files_of(folder):
+    return sorted(path for path in folder.path.rglob("*") if path.is_file())
+
+
+def only_file(folder):
+    (path,) = files_of(folder)
+    return path
+
+
+# --- what is put comes back ---------------------------------------------------------------------------------------
+
+
+ARRAYS = nps.arrays(
+    dtype=st.one_of(nps.integer_dtypes(), nps.floating_dtypes(), nps.boolean_dtypes(), nps.unicode_string_dtypes()),
+    shape=nps.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays=st.dictionaries(st.text(max_size=8), ARRAYS, max_size=4), key=st.integers(0, 10**7))
+def test_arrays_come_back_with_the_same_names_types_and_values(tmp_path_factory, arrays, key):
+    folder = RunFolder(tmp_path_factory.mktemp("run"))
+
+    folder.put("segment", key, arrays)
+    back = folder.get("segment", key)
+
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype
+        np.testing.assert_array_equal(back[name], array, strict=True)
+
+
+def test_array_that_comes_back_can_be_written_to(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.put("segment", 3, {"labels": LABELS})
+
+    back = folder.get("segment", 3)["labels"]
+    back[0, 0] = 7
+
+    assert back[0, 0] == 7
+
+
+def test_the_same_arrays_give_the_same_bytes(tmp_path):
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+
+    one.put("segment", 3, {"labels": LABELS})
+    time.sleep(0.01)
+    two.put("segment", 3, {"labels": LABELS.copy()})
+
+    assert only_file(one).read_bytes() == only_file(two).read_bytes()
+
+
+def test_objects_that_would_need_pickle_are_refused_and_leave_nothing(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    with pytest.raises(ValueError, match="allow_pickle"):
+        folder.put("segment", 3, {"objects": np.array([{}, None])})
+
+    assert not files_of(folder)
+
+
+@pytest.mark.parametrize("key", ["../manifest", "", ".hidden", "a/b", -1])
+def test_a_key_cannot_leave_its_folder(tmp_path, key):
+    with pytest.raises(ValueError, match="no name for a file"):
+        RunFolder(tmp_path).put("segment", key, {"labels": LABELS})
+
+
+def test_finished_keys_keep_their_kind_and_numpy_integers_are_integers(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    for key in (0, 999, np.int64(1000), 123456, "12", "scene"):
+        folder.put("outline", key, {"labels": LABELS})
+
+    assert folder.finished("outline") == {0, 999, 1000, 123456, "12", "scene"}
+    assert folder.finished("label") == set()
+
+
+def test_no_folder_gets_more_than_a_thousand_tiles(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    for key in (0, 999, 1000):
+        folder.put("segment", key, {})
+
+    assert {path.parent.name for path in files_of(folder)} == {"000000", "000001"}
+
+
+# --- never half ---------------------------------------------------------------------------------------------------
+
+
+def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.put("segment", 3, {"labels": LABELS})
+    path = only_file(folder)
+    whole = path.read_bytes()
+    damaged = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+
+    for content in [*damaged, *(whole[:length] for length in range(len(whole))), whole + b"\0"]:
+        path.write_bytes(content)
+
+        assert not folder.has("segment", 3, verify=True)
+        with pytest.raises(RunError, match=r"'segment' of tile 3 is damaged.*delete .*--resume"):
+            folder.get("segment", 3)
+
+
+def test_a_damaged_tile_counts_as_absent_and_is_removed(tmp_path, caplog):
+    folder = RunFolder(tmp_path)
+    for key in (1, 2):
+        folder.put("segment", key, {"labels": LABELS})
+    damaged = files_of(folder)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+
+    assert folder.finished("segment") == {2}
+
+    assert not damaged.exists()
+    assert "step segment, tile 1" in caplog.text
+
+
+def test_a_tile_copied_to_the_place_of_another_is_not_taken_for_it(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.put("segment", 1, {"labels": LABELS})
+    path = only_file(folder)
+    path.with_name(path.name.replace("1", "2")).write_bytes(path.read_bytes())
+
+    assert folder.finished("segment") == {1}
+
+
+def test_an_absent_tile_is_named_with_its_step(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    assert not folder.has("label", 7)
+    assert not folder.has("label", 7, verify=True)
+    with pytest.raises(RunError, match=r"'label' of tile 7 is not finished.*--resume"):
+        folder.get("label", 7)
+
+
+KILLED_WHILE_WRITING = """
+import sys, numpy as np
+from pathlib import Path
+from geoseg.run.folder import RunFolder
+folder = RunFolder(Path(sys.argv[1]))
+noise = np.random.default_rng(0).integers(0, 1 << 30, 200_000, dtype=np.int32)
+print("ready", flush=True)
+for key in range(100_000):
+    folder.put("segment", key % 4, {"noise": noise, "key": np.array(key % 4)})
+"""
+
+
+def test_a_process_killed_while_writing_leaves_only_whole_tiles(tmp_path):
+    folder = RunFolder(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", KILLED_WHILE_WRITING, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        time.sleep(0.3)
+        process.kill()
+
+    keys = {int(path.stem) for path in tmp_path.rglob("*.arrays")}
+
+    assert keys
+    assert folder.finished("segment") == keys
+    assert all(folder.get("segment", key)["key"] == key for key in keys)
+
+
+def test_who_reads_a_tile_while_it_is_written_again_reads_the_old_one_whole(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.put("segment", 3, {"labels": LABELS})
+    old = only_file(folder).read_bytes()
+
+    with only_file(folder).open("rb") as reader:
+        folder.put("segment", 3, {"labels": LABELS + 1})
+
+        assert reader.read() == old
+    assert only_file(folder).read_bytes() != old
+
+
+def test_a_full_disk_says_which_folder_and_leaves_nothing(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+
+    def no_room(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)  # where file systems with late allocation tell it
+
+    with pytest.raises(OutputError, match=r"cannot write to .*000000: No space left on device; make room .*--run-dir"):
+        folder.put("segment", 3, {"labels": LABELS})
+
+    assert not files_of(folder)
+
+
+def test_a_write_that_is_cut_short_is_an_output_error_and_leaves_nothing(tmp_path):
+    folder = RunFolder(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 1 << 30, 100_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+
+    try:
+        with pytest.raises(OutputError, match="File too large"):
+            folder.put("segment", 3, {"noise": noise})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+    assert not files_of(folder)
+
+
+def test_a_run_folder_below_a_file_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(OutputError, match="--run-dir"):
+        open_new(tmp_path / "file" / "run")
+
+
+# --- documents and reports ----------------------------------------------------------------------------------------
+
+
+def test_documents_come_back_as_json_and_numpy_numbers_as_numbers(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    folder.put_json("survey", {"stretch": np.array([0.1, 0.2]), "n": np.int64(3), "path": Path("a/b")})
+
+    assert folder.get_json("survey") == {"stretch": [0.1, 0.2], "n": 3, "path": "a/b"}
+    assert folder.has_json("survey")
+    assert not folder.has_json("harmony")
+    with pytest.raises(RunError, match=r"harmony\.json is not finished"):
+        folder.get_json("harmony")
+
+
+def test_a_damaged_document_is_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.put_json("survey", [1, 2, 3])
+    only_file(folder).write_text("[1, 2")
+
+    with pytest.raises(RunError, match=r"survey\.json is damaged"):
+        folder.get_json("survey")
+
+
+def test_cleaning_removes_the_work_and_keeps_the_report(tmp_path):
+    with open_new(tmp_path / "run") as folder:
+        folder.put("segment", 1, {})
+        folder.put("label", 1, {})
+        folder.put_json("survey", [])
+        write_report(folder, {"versions": versions()})
+
+        folder.remove_steps("segment", "never_made")
+        assert (folder.finished("segment"), folder.finished("label")) == (set(), {1})
+
+        folder.clean()
+        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json", "run.json"}
+
+    report = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert report["versions"]["numpy"] == np.__version__
+    assert {"geoseg", "python", "torch", "rasterio", "GDAL", "dask", "numba"} <= set(report["versions"])
+
+
+# --- one folder, one run ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_absent_or_empty_folder_starts_a_new_run(tmp_path, resume):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "absent" / "run", tmp_path / "empty"):
+        with open_new(path, resume=resume) as folder:
+            assert json.loads((folder.path / "manifest.json").read_text()) == IDENTITY
+
+
+def test_resuming_keeps_the_work_and_removes_what_a_crash_left(tmp_path):
+    with open_new(tmp_path) as folder:
+        folder.put("segment", 1, {"labels": LABELS})
+    left = tmp_path / "steps" / "segment" / "000000" / ".2.arrays.99.abcd.geoseg-part"
+    left.write_bytes(b"half")
+
+    with open_new(tmp_path, resume=True) as folder:
+        assert folder.finished("segment") == {1}
+
+    assert not left.exists()
+
+
+def test_a_run_broken_off_before_its_manifest_starts_anew(tmp_path):
+    (tmp_path / "lock").write_text("")
+    (tmp_path / ".manifest.json.1.abcd.geoseg-part").write_text("{")
+
+    with open_new(tmp_path, resume=True) as folder:
+        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json"}
+
+
+def test_a_used_folder_asks_for_resume_or_overwrite(tmp_path):
+    open_new(tmp_path).close()
+
+    with pytest.raises(RunError, match=r"--resume goes on with it, --overwrite removes it"):
+        open_new(tmp_path)
+    with pytest.raises(ConfigError, match="give one of them"):
+        open_new(tmp_path, resume=True, overwrite=True)
+
+
+def test_overwriting_removes_the_work_but_no_file_of_the_user(tmp_path):
+    with open_new(tmp_path) as folder:
+        folder.put("segment", 1, {})
+        folder.put_json("survey", [])
+        write_report(folder, {})
+    (tmp_path / "labels.gpkg").write_text("mine")
+
+    with open_new(tmp_path, overwrite=True, identity={"version": "9"}) as folder:
+        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json", "labels.gpkg"}
+
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {"version": "9"}
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_foreign_folder_is_left_as_it_was(tmp_path, options):
+    (tmp_path / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(RunError, match=r"no run folder \(it has thesis\.tex but no manifest\.json\)"):
+        open_new(tmp_path, **options)
+    with pytest.raises(RunError, match="no run folder"):
+        open_new(tmp_path / "thesis.tex", **options)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_different_identity_is_told_by_the_options_that_differ(tmp_path):
+    open_new(tmp_path).close()
+    config = {"polygons": {"min_pixels": 32}, "bands": (3, 2, 1), "aoi": "field.gpkg"}
+
+    with pytest.raises(RunError) as caught:
+        open_new(tmp_path, resume=True, identity=IDENTITY | {"config": config})
+
+    told = 'config.polygons.min_pixels: 64 → 32; config.bands: [1, 2, 3] → [3, 2, 1]; config.aoi: absent → "field.gpkg"'
+    assert f"({told})" in str(caught.value)
+
+
+def test_more_than_five_differences_are_counted(tmp_path):
+    open_new(tmp_path, identity={"config": dict.fromkeys("abcdefgh", 1)}).close()
+
+    with pytest.raises(RunError, match=r"config\.e: 1 → 2 and 3 more\)"):
+        open_new(tmp_path, resume=True, identity={"config": dict.fromkeys("abcdefgh", 2)})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(one=st.dictionaries(st.text(max_size=5), JSON, max_size=3), two=JSON)
+def test_a_run_goes_on_exactly_when_its_identity_is_the_same(tmp_path_factory, one, two):
+    path = tmp_path_factory.mktemp("run")
+    open_new(path, identity=one).close()
+
+    open_new(path, identity=one, resume=True).close()
+    with pytest.raises(RunError, match="was made differently"):
+        open_new(path, identity=one | {"changed by": {"two": two}}, resume=True)
+
+
+def test_a_damaged_manifest_can_only_be_overwritten(tmp_path):
+    open_new(tmp_path).close()
+    (tmp_path / "manifest.json").write_text("{")
+
+    with pytest.raises(RunError, match=r"manifest\.json is damaged.*--overwrite"):
+        open_new(tmp_path, resume=True)
+
+    open_new(tmp_path, overwrite=True).close()
+
+
+# --- one process at a time ----------------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_the_same_folder_is_refused_until_the_first_ends(tmp_path):
+    with open_new(tmp_path):
+        for options in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(RunError, match=f"another run is working in .*process {os.getpid()} on "):
+                open_new(tmp_path, **options)
+
+    open_new(tmp_path, resume=True).close()
+
+
+def test_a_run_that_could_not_be_opened_holds_no_lock(tmp_path):
+    open_new(tmp_path).close()
+    with pytest.raises(RunError, match="was made differently"):
+        open_new(tmp_path, resume=True, identity={})
+
+    open_new(tmp_path, resume=True).close()
+
+
+HOLDS_THE_LOCK = """
+import sys, time
+from geoseg.run.folder import open_run
+folder = open_run(sys.argv[1], identity={}, resume=False, overwrite=False)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_lock_ends_with_a_killed_process(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDS_THE_LOCK, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        with pytest.raises(RunError, match=f"another run is working in .*process {process.pid} on "):
+            open_new(tmp_path, resume=True, identity={})
+        process.kill()
+
+    open_new(tmp_path, resume=True, identity={}).close()
+
+
+def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
+    def no_locks(_file, _operation):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+
+    with caplog.at_level(logging.WARNING), open_new(tmp_path) as folder:
+        folder.put("segment", 1, {})
+
+    assert "cannot be locked" in caplog.text
+
+
+def test_a_worker_gets_the_folder_without_the_lock(tmp_path):
+    with open_new(tmp_path) as folder:
+        copy = pickle.loads(pickle.dumps(folder))
+        copy.put("segment", 1, {"labels": LABELS})
+
+        assert copy.lock is None
+        assert copy == folder
+        assert len(pickle.dumps(folder)) < 500
+        assert folder.finished("segment") == {1}
