@@ -196,8 +196,8 @@ def test_name_of_two_lines_is_told_in_one(geoseg_tile):
     [
         ("labels.shp", "it can end in .gpkg, .fgb, .parquet"),
         ("labels", "it can end in .gpkg"),
-        ("absent/labels.gpkg", "is no folder"),
-        ("file/labels.gpkg", "is no folder"),
+        ("absent/labels.gpkg", "is not a folder"),
+        ("file/labels.gpkg", "is not a folder"),
         ("folder.gpkg", "is a folder"),
     ],
 )

@@ -405,7 +405,7 @@ def test_damaged_file_is_named(pair, make_raster):
         (("--tile", 8), "tile (8 px) is too small"),
         (("--field", "ground"), "is taken for a raster, which has no field"),
         (("--json", "report.txt"), "it can end in .json"),
-        (("--json", "absent/report.json"), "is no folder"),
+        (("--json", "absent/report.json"), "is not a folder"),
     ],
 )
 def test_option_without_a_meaning_is_told_in_one_line(pair, options, reason):

@@ -208,7 +208,9 @@ def test_a_full_disk_says_which_folder_and_leaves_nothing(tmp_path, monkeypatch)
 
     monkeypatch.setattr(os, "fsync", no_room)  # where file systems with late allocation tell it
 
-    with pytest.raises(OutputError, match=r"cannot write to .*000000: No space left on device; make room .*--run-dir"):
+    with pytest.raises(
+        OutputError, match=r"000000.* could not be written: No space left on device\. Free space .*--run-dir"
+    ):
         folder.put("segment", 3, {"labels": LABELS})
 
     assert not files_of(folder)

@@ -5,7 +5,6 @@ import resource
 import sqlite3
 import tracemalloc
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -16,11 +15,12 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import OutputError
 from geoseg.output import geoparquet
 from geoseg.output import polygons as module
 from geoseg.output.columns import Layer, class_fields, label_fields
-from geoseg.output.polygons import SUFFIXES, Dissolved, Extras, FailedTile, check_output, sidecars, write_polygons
+from geoseg.output.files import writing
+from geoseg.output.polygons import POLYGON_SUFFIXES, Dissolved, Extras, FailedTile, sidecars, write_polygons
 from geoseg.output.style import Legend, polygon_qml, region_qml
 
 FIELDS = label_fields(bands=[1, 4], levels=[2], n_regions=10, n_classes=3, indices=["ndvi_mean"])
@@ -68,7 +68,7 @@ def _files_of_at_most(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_every_format_gives_columns_polygons_and_crs_back(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
 
@@ -84,7 +84,7 @@ def test_every_format_gives_columns_polygons_and_crs_back(tmp_path, suffix):
     assert frame.crs.to_epsg() == 32631
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_scene_without_polygons_gives_an_empty_layer(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
 
@@ -232,7 +232,7 @@ def test_failed_tiles_beside_the_file_go_when_a_later_run_has_none(tmp_path, suf
     assert not (tmp_path / "labels.failed.geojson").exists()
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_error_of_the_rows_passes_through_and_leaves_no_file(tmp_path, suffix):
     def rows():
         yield _batch()
@@ -244,7 +244,7 @@ def test_error_of_the_rows_passes_through_and_leaves_no_file(tmp_path, suffix):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_full_disk_is_told_by_name_and_the_old_result_stays(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path)
@@ -257,14 +257,14 @@ def test_full_disk_is_told_by_name_and_the_old_result_stays(tmp_path, suffix):
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_file_that_lost_rows_is_found_out(tmp_path, suffix, monkeypatch):
     path = tmp_path / f"labels{suffix}"
     whole = module.Source.__iter__
     # The last batch is counted but does not reach the file.
     monkeypatch.setattr(module.Source, "__iter__", lambda self: iter(list(whole(self))[:-1]))
 
-    with pytest.raises(OutputError, match="holds 4 polygons where 7 were written"):
+    with pytest.raises(OutputError, match="contains 4 polygons, but 7 were written"):
         _write(path)
 
     assert list(tmp_path.iterdir()) == []
@@ -276,7 +276,7 @@ def test_file_cut_short_is_found_out(tmp_path, suffix):
     _write(path, [_batch(500)])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    with pytest.raises(OutputError, match=path.name), module.writing(path):
+    with pytest.raises(OutputError, match=path.name), writing(path):
         module._verify(path, 500)
 
 
@@ -290,7 +290,7 @@ def test_what_a_killed_run_left_is_swept_away(tmp_path):
     assert len(_read(tmp_path / "labels.gpkg")) == 7
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_memory_does_not_grow_with_the_number_of_batches(tmp_path, suffix):
     def rows(n):
         return (_batch(500, 1 + 500 * i) for i in range(n))
@@ -316,11 +316,6 @@ def test_memory_does_not_grow_with_the_number_of_batches(tmp_path, suffix):
     assert peak("long", 80) < 2 * peak("short", 8) + 72 * 500 * PLACE  # of GeoParquet, the places of all rows
 
 
-def test_unknown_suffix_names_the_three(tmp_path):
-    with pytest.raises(ConfigError, match=r"\.gpkg, \.fgb, \.parquet"):
-        check_output(tmp_path / "labels.shp", overwrite=False)
-
-
 def test_result_that_exists_is_replaced_only_when_asked(tmp_path):
     path = tmp_path / "labels.gpkg"
     _write(path)
@@ -330,39 +325,3 @@ def test_result_that_exists_is_replaced_only_when_asked(tmp_path):
     _write(path, [_batch(2)], overwrite=True)
 
     assert len(_read(path)) == 2
-
-
-def test_result_open_in_another_program_is_not_replaced(tmp_path):
-    path = tmp_path / "labels.gpkg"
-    _write(path)
-
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA journal_mode = WAL")
-        other.execute("UPDATE gpkg_contents SET description = 'mine'")
-
-        with pytest.raises(OutputError, match="open in another program"):
-            check_output(path, overwrite=True)
-
-
-@pytest.mark.parametrize(
-    ("where", "message"),
-    [("nowhere/labels.gpkg", "Create it first"), ("folder.gpkg", "is a folder"), ("file/labels.gpkg", "is no folder")],
-)
-def test_place_that_cannot_hold_a_file_is_told_before_the_work(tmp_path, where, message):
-    (tmp_path / "folder.gpkg").mkdir()
-    (tmp_path / "file").touch()
-
-    with pytest.raises(OutputError, match=message):
-        check_output(tmp_path / where, overwrite=True)
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, a folder where even root cannot write")
-def test_folder_that_cannot_be_written_to_is_told_before_the_work():
-    with pytest.raises(OutputError, match=r"/proc/labels\.gpkg could not be written"):
-        check_output(Path("/proc/labels.gpkg"), overwrite=False)
-
-
-def test_looking_at_a_place_leaves_nothing_there(tmp_path):
-    check_output(tmp_path / "labels.gpkg", overwrite=False)
-
-    assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.output.columns import LEVELS
-from geoseg.output.polygons import check_output, staged, writing
+from geoseg.output.files import check_output, staged, writing
 from geoseg.output.style import Legend, smallest_distance
 from geoseg.segment.class_tree import ClassTree
 from geoseg.vectorize.zonal_stats import Sums

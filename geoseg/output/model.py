@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from geoseg import __version__
 from geoseg.config import Config, load_config
 from geoseg.errors import ConfigError, GeosegError, ModelError, OutputError
-from geoseg.output.polygons import check_output, staged, writing
+from geoseg.output.files import check_output, staged, writing
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel, features

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.output.class_document import CLASSES_SUFFIXES
+from geoseg.output.files import check_output
 from geoseg.output.model import MODEL_SUFFIXES
-from geoseg.output.polygons import CLASS_STYLE, SUFFIXES, check_output, sidecars
+from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.rasters import RASTER_SUFFIXES
 
 REGION_STYLE = "regions"
@@ -73,7 +74,7 @@ class Outputs:
                 f"{self.polygons} has no place for a second layer, that of the classes; give --out a .gpkg, or leave "
                 f"out --class-layer."
             )
-        check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
+        check_output(self.polygons, overwrite=overwrite, suffixes=POLYGON_SUFFIXES)
         if self.classes is not None:
             check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
         for path in self._rasters:

@@ -16,7 +16,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
-from geoseg.output.polygons import Source, check_output, staged, writing
+from geoseg.output.files import Source, check_output, staged, writing
 from geoseg.output.style import Legend, raster_qml
 
 RASTER_SUFFIXES = (".tif", ".tiff")

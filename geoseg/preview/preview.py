@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, RasterError
 from geoseg.grid import Window
-from geoseg.output.polygons import check_output
+from geoseg.output.files import check_output
 from geoseg.preview import animation, panels
 from geoseg.preview.choose_window import most_varied
 from geoseg.preview.panels import Panel

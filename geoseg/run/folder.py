@@ -12,18 +12,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
 import logging
 import os
 import re
-import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.errors import ConfigError, OutputError, RunError
+from geoseg.errors import ConfigError, RunError
+from geoseg.output.files import PARTIAL_SUFFIX, sync_folder, write_file, writing
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +40,8 @@ _CODEC = pa.Codec("zstd", compression_level=1)  # as small as zlib, in a third o
 _DIGEST_SIZE = 16
 _SUFFIX = ".arrays"
 _MANIFEST = "manifest.json"
-_PARTIAL = ".geoseg-part"  # a file on its way, or left behind by a crash
 _KEYS_PER_FOLDER = 1000
+_ADVICE = "Free space on the disk or make the folder writable and continue with --resume, or choose another --run-dir."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -74,7 +73,7 @@ class RunFolder:
         """Keep the arrays of a finished step and tile whole, or raise OutputError and leave nothing."""
         path = self._file(step, key)
         body = _MAGIC + _pack(arrays)
-        _write_whole(path, body + _digest(path, body))
+        _write(path, body + _digest(path, body))
 
     def get(self, step: str, key: int | str) -> dict[str, NDArray[Any]]:
         """Return the arrays of a finished step and tile; RunError where they are absent or damaged."""
@@ -107,7 +106,7 @@ class RunFolder:
 
     def put_json(self, name: str, document: object) -> None:
         """Keep a small document, whole or not at all."""
-        _write_whole(self._document(name), _to_json(document))
+        _write(self._document(name), _to_json(document))
 
     def get_json(self, name: str) -> Any:
         """Return a document as it comes out of JSON; RunError where it is absent or damaged."""
@@ -164,7 +163,7 @@ def open_run(path: str | Path, *, identity: Mapping[str, Any], resume: bool, ove
 
 def write_report(folder: RunFolder, report: Mapping[str, Any]) -> None:
     """Write `report` to run.json of the folder, whole or not at all."""
-    _write_whole(folder.path / "run.json", _to_json(report))
+    _write(folder.path / "run.json", _to_json(report))
 
 
 def read_report(folder: RunFolder) -> Any:
@@ -218,51 +217,20 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     _make_folder(path.parent)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{_PARTIAL}")
-    with _writing(path.parent):
-        try:
-            with partial.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # before the rename: else a power cut can leave a name with nothing behind it
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+    write_file(path, content, advice=_ADVICE)
 
 
 def _make_folder(path: Path) -> None:
     if not path.is_dir():
-        with _writing(path):
+        with writing(path, advice=_ADVICE):
             path.mkdir(parents=True, exist_ok=True)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    # Not every system can; a rename that a power cut undoes only means that the tile is made again.
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn what the disk says into an error that says what to do."""
-    try:
-        yield
-    except OSError as err:
-        full = err.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room there and go on with --resume, or choose" if full else "make it writable, or choose"
-        raise OutputError(f"cannot write to {folder}: {err.strerror or err}; {advice} another --run-dir.") from err
+        sync_folder(path.parent)
 
 
 def _remove(path: Path) -> None:
-    with _writing(path.parent):
+    with writing(path, advice=_ADVICE):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -274,7 +242,7 @@ def _refuse_foreign(path: Path) -> None:
         return
     entries = sorted(path.iterdir()) if path.is_dir() else [path]
     # A run that was broken off before its manifest leaves its lock, and perhaps a part of the manifest.
-    foreign = [entry.name for entry in entries if entry.name != "lock" and not entry.name.endswith(_PARTIAL)]
+    foreign = [entry.name for entry in entries if entry.name != "lock" and not entry.name.endswith(PARTIAL_SUFFIX)]
     if foreign:
         raise RunError(
             f"{path} is no run folder (it has {foreign[0]} but no {_MANIFEST}), so it is left alone; give --run-dir "
@@ -283,7 +251,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _lock(folder: Path) -> io.FileIO:
-    with _writing(folder):
+    with writing(folder, advice=_ADVICE):
         lock = io.FileIO(folder / "lock", "a+")
     try:
         import fcntl  # here, because not every system has it
@@ -306,7 +274,7 @@ def _lock(folder: Path) -> io.FileIO:
 
 def _take_over(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
     manifest = folder.path / _MANIFEST
-    for partial in folder.path.rglob(f".*{_PARTIAL}"):
+    for partial in folder.path.rglob(f".*{PARTIAL_SUFFIX}"):
         partial.unlink(missing_ok=True)
     if manifest.exists() and not overwrite:
         if not resume:
@@ -318,7 +286,7 @@ def _take_over(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, 
     # The manifest goes last: a run that is broken off in here leaves a folder that can still be told as ours.
     folder.clean()
     _remove(folder.path / "run.json")
-    _write_whole(manifest, _to_json(identity))
+    _write(manifest, _to_json(identity))
 
 
 def _refuse_other_identity(path: Path, old: dict[str, str], new: dict[str, str]) -> None:
