@@ -164,6 +164,17 @@ def test_geoparquet_has_its_rows_in_the_order_of_the_hilbert_curve(tmp_path, mon
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [64, 64, 64, 64, 64, 31]
 
 
+@pytest.mark.parametrize("offsets", [[(0, 0)] * 3, [(0, 0), (5, 0), (2, 0)]], ids=["one place", "one line"])
+def test_geoparquet_of_polygons_without_an_extent_keeps_every_row(tmp_path, offsets):
+    number = np.arange(3)
+    columns = dict(zip(_batch(3).schema.names[:-1], _batch(3).columns[:-1], strict=True)) | {"region": number}
+    polygons = np.array([shapely.box(x, y, x + 1, y + 1) for x, y in offsets])
+
+    _write(tmp_path / "labels.parquet", [LAYER.batch(columns, polygons)])
+
+    assert sorted(_read(tmp_path / "labels.parquet")["region"]) == [0, 1, 2]
+
+
 def _scattered(draw, n):
     """Squares at random places, with numbers that tell them apart."""
     batch = _batch(n)
