@@ -16,7 +16,8 @@ from geoseg import __version__
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
 from geoseg.output.columns import check_wanted
-from geoseg.output.model import Model, check_config, check_fits, load_model
+from geoseg.output.model import Model, load_model
+from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
 from geoseg.progress import Progress
 from geoseg.raster.scene import Scene, open_scene, touches

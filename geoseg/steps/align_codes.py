@@ -23,10 +23,11 @@ from geoseg.segment.baselines import kmeans
 from geoseg.segment.class_model import ClassModel, fit_class_model
 from geoseg.segment.class_tree import NATURAL
 from geoseg.segment.per_tile import align_codes
+from geoseg.segment.survey import Survey
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps import vectorize
 from geoseg.steps.segment import Job, class_moments, table_of, votes_of
-from geoseg.steps.survey import Survey, fit_stretch, read_crop, survey
+from geoseg.steps.survey import fit_stretch, read_crop, survey
 from geoseg.vectorize.regions import Regions
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
