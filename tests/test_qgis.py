@@ -16,14 +16,14 @@ from geoseg.grid import GeoBox
 from geoseg.output.columns import Layer, class_fields, label_fields
 from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.output.rasters import write_class_raster
-from geoseg.output.style import MAX_CATEGORIES, Legend, polygon_qml, region_qml, smallest_distance
+from geoseg.output.style import MAX_CATEGORIES, Legend, min_color_distance, polygon_qml, region_qml
 
 PYTHON = "/usr/bin/python3"  # of the system: QGIS comes with no other
 COLORS = np.array([[34, 85, 40], [200, 180, 90], [60, 90, 170], [170, 60, 50]], np.uint8)
 CLASSES = np.arange(16).reshape(4, 4) % 4 + 1
 GEOBOX = GeoBox((4, 4), Affine(10, 0, 5e5, 0, -10, 5e6), CRS(32631).to_wkt())
 FIELDS = label_fields(bands=[1], levels=[2], n_regions=16, n_classes=4, indices=["confidence", "ndvi_mean"])
-LAYER = Layer("labels", "SuperpixelTable of the scene", "Made from scene.tif", GEOBOX.crs, FIELDS)
+LAYER = Layer("labels", "Segmentation of scene.tif", "Made from scene.tif", GEOBOX.crs, FIELDS)
 
 
 @functools.cache
@@ -73,7 +73,7 @@ def _write(path, legend, *, classes=CLASSES, borders=0, dissolved=None):
 
 def _gap(hexes):
     """Return the least CIELAB distance of any two colours."""
-    return smallest_distance(np.array([[int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in hexes], np.uint8))
+    return min_color_distance(np.array([[int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in hexes], np.uint8))
 
 
 def _expected():

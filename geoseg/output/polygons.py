@@ -20,7 +20,7 @@ from geoseg.errors import OutputError
 from geoseg.output.columns import Field, Layer
 from geoseg.output.files import Source, check_output, staged, writing
 from geoseg.output.geoparquet import write_parquet
-from geoseg.output.style import embed
+from geoseg.output.style import embed_styles
 
 POLYGON_SUFFIXES = (".gpkg", ".fgb", ".parquet")
 
@@ -195,10 +195,10 @@ def _write_styles(path: Path, layer: Layer, styles: Mapping[str, str], dissolved
             file.write_text(qml, encoding="utf-8")
         return
     with closing(sqlite3.connect(path)) as database, database:
-        embed(database, layer.name, styles, description=layer.title)
+        embed_styles(database, layer.name, styles, description=layer.title)
         if dissolved is not None:
             second = dissolved.layer
-            embed(database, second.name, {CLASS_STYLE: dissolved.style}, description=second.title)
+            embed_styles(database, second.name, {CLASS_STYLE: dissolved.style}, description=second.title)
 
 
 def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **options: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from geoseg import __version__
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
-from geoseg.output.columns import check_wanted
+from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
@@ -188,7 +188,7 @@ def open_work(
     if model is not None:
         check_config(model, config)
     scene = open_scene(path, bands=config.bands, aoi=options.aoi, red=config.red, nir=config.nir)
-    check_wanted(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
+    check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
     _check_keeping(outputs, config, options)
