@@ -285,7 +285,7 @@ def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene
     folder.mkdir()
     (folder / "cat.jpg").write_text("")
 
-    assert "is no run folder" in only_line(geoseg_tile(scene, "--run-dir", folder, "--overwrite"))
+    assert "is not a run folder" in only_line(geoseg_tile(scene, "--run-dir", folder, "--overwrite"))
     assert [path.name for path in folder.iterdir()] == ["cat.jpg"]
 
 

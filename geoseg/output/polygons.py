@@ -92,6 +92,8 @@ def write_polygons(
 ) -> int:
     """Write polygons batch by batch and return their number.
 
+    Memory holds one batch; for GeoParquet also 28 bytes per polygon, for a dissolved layer one class.
+
     Parameters
     ----------
     path : Path
@@ -102,12 +104,8 @@ def write_polygons(
     style : str
         QML that QGIS applies. Stored in the GeoPackage, otherwise beside the file as .qml.
     extras : Extras or None
-        Alternative styles, failed tiles and a second layer; None = no extras.
+        Alternative styles, failed tiles and a second layer.
     overwrite : bool
-
-    Returns
-    -------
-    int
 
     Raises
     ------
@@ -115,26 +113,15 @@ def write_polygons(
         If the suffix is not supported.
     OutputError
         If `check_output` fails, the file cannot be written, or it does not read back. No file is left behind.
-
-    Notes
-    -----
-    Memory holds one batch; for GeoParquet also 28 bytes per polygon, for a dissolved layer one class.
     """
     check_output(path, overwrite=overwrite, suffixes=POLYGON_SUFFIXES)
     extras = extras or Extras()
     styles = {CLASS_STYLE: style, **extras.styles}
-    write = {".gpkg": _write_gpkg, ".fgb": _write_fgb, ".parquet": write_parquet}[path.suffix.lower()]
-    with staged(path, sidecars=[name.name for name in sidecars(path, styles)]) as folder:
-        counts: list[int] = []
-        source, target = Source(_counted(batches, counts)), folder / path.name
-        with writing(path, source):
-            write(target, source, layer)
-            if extras.dissolved is not None and write is _write_gpkg:
-                _write_dissolved(target, layer, extras.dissolved)
-            _write_styles(target, layer, styles, extras.dissolved)
-            if extras.failed:
-                _write_failed(target, layer.crs, extras.failed)
-            _verify(target, sum(counts))
+    counts: list[int] = []
+    source = Source(_counted(batches, counts))
+    with staged(path, sidecars=[name.name for name in sidecars(path, styles)]) as folder, writing(path, source):
+        _write_layers(folder / path.name, source, layer, styles, extras)
+        _verify(folder / path.name, sum(counts))
     return sum(counts)
 
 
@@ -152,6 +139,18 @@ def sidecars(path: Path, styles: Iterable[str] = (CLASS_STYLE,)) -> list[Path]:
         return []
     _, *others = styles  # QGIS looks for the default style under the name of the file alone
     return [path.with_suffix(".qml"), *(path.with_suffix(f".{name}.qml") for name in others), _failed_path(path)]
+
+
+def _write_layers(
+    path: Path, source: Source[pa.RecordBatch], layer: Layer, styles: Mapping[str, str], extras: Extras
+) -> None:
+    write = {".gpkg": _write_gpkg, ".fgb": _write_fgb, ".parquet": write_parquet}[path.suffix.lower()]
+    write(path, source, layer)
+    if extras.dissolved is not None and write is _write_gpkg:
+        _write_dissolved(path, layer, extras.dissolved)
+    _write_styles(path, layer, styles, extras.dissolved)
+    if extras.failed:
+        _write_failed(path, layer.crs, extras.failed)
 
 
 def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> Iterator[pa.RecordBatch]:
