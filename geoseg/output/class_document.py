@@ -1,7 +1,7 @@
 """Write the classes of a scene and their class tree as a JSON document.
 
-Programs read from it what people see in the style and the columns of the polygons; it accompanies formats that can
-store neither a style nor a tree.
+The document contains the legend, the statistics of each class and the tree, for programs and for formats that cannot
+store styles.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a whole scene before its first tile is processed."""
+"""Parameters of a whole scene, determined before its first tile is processed."""
 
 from __future__ import annotations
 
