@@ -461,7 +461,7 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(
     assert not (tmp_path / "labels.gpkg").exists()
     monkeypatch.setattr(module, step, whole)
 
-    assert "--resume goes on" in only_line(geoseg_tile(scene, *out))  # not without being asked
+    assert "continue it with --resume" in only_line(geoseg_tile(scene, *out))  # not without being asked
     assert geoseg_tile(scene, *out, "--resume").code == 0
 
     folder, _ = finished
