@@ -9,7 +9,7 @@ from geoseg.config import Config
 from geoseg.errors import ConfigError
 from geoseg.output.columns import check_attributes
 from geoseg.output.paths import Outputs
-from geoseg.progress import Progress
+from geoseg.progress import StageReporter
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import open_scene
 from geoseg.run.run import RunOptions, Work, check_places, identity_of, run_of, tiles_of
@@ -18,7 +18,7 @@ from geoseg.steps.label_raster import LabelJob
 
 @contextmanager
 def open_label_work(
-    source: LabelInput, outputs: Outputs, config: Config, options: RunOptions, progress: Progress
+    source: LabelInput, outputs: Outputs, config: Config, options: RunOptions, progress: StageReporter
 ) -> Iterator[Work]:
     """Look at everything that can be known before the first tile, and open the run folder.
 

@@ -19,7 +19,7 @@ from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
-from geoseg.progress import Progress
+from geoseg.progress import StageReporter
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.executors import ClusterOptions, Executor, Serial
 from geoseg.run.folder import RunFolder, open_run, read_report
@@ -83,7 +83,7 @@ class Work:
     config: Config
     model: Model | None
     options: RunOptions
-    progress: Progress
+    progress: StageReporter
     device: str
     tiles: list[int]
     blocks: list[int]
@@ -151,6 +151,7 @@ class Work:
         self.progress.begin(step, total, pixels=rows * cols)
         begin = time.monotonic()
         yield
+        self.progress.finish()
         self.seconds[step] = round(time.monotonic() - begin, 3)
 
     def _each(
@@ -171,7 +172,7 @@ class Work:
 
 @contextmanager
 def open_work(
-    path: str, outputs: Outputs, config: Config | None, options: RunOptions, progress: Progress
+    path: str, outputs: Outputs, config: Config | None, options: RunOptions, progress: StageReporter
 ) -> Iterator[Work]:
     """Look at everything that can be known before the first tile, and open the run folder.
 
