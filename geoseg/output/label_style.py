@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from skimage.color import hsv2rgb
 
 from geoseg.output.style import MAX_CATEGORIES, Legend, distinct
+from geoseg.segment.splitmix import INCREMENT, mix64
 
 _REACH = 2.0  # deviations on each side of the mean; a stretch to the very ends would be one of the outliers
 _GREY = 128
-# Steele, Lea and Flood (2014), splitmix64: neighbours in number get colours that have nothing in common.
-_ADDED, _MULTIPLIED = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
 def label_legend(
@@ -78,10 +77,8 @@ def hashed_colours(values: NDArray[np.int64]) -> NDArray[np.uint8]:
     >>> hashed_colours(np.array([7, 8])).tolist() == hashed_colours(np.array([8, 7])).tolist()[::-1]
     True
     """
-    mixed = values.astype(np.uint64) + np.uint64(_ADDED)  # wraps, as all of it shall
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MULTIPLIED[0])
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MULTIPLIED[1])
-    parts = ((mixed ^ (mixed >> np.uint64(31)))[:, None] >> np.array([0, 16, 32], np.uint64)) & np.uint64(0xFFFF)
+    mixed = mix64(values.astype(np.uint64) + np.uint64(INCREMENT))  # consecutive numbers get unrelated colours
+    parts = (mixed[:, None] >> np.array([0, 16, 32], np.uint64)) & np.uint64(0xFFFF)
     hue, saturation, value = (parts / 0xFFFF).T
     hsv = np.stack([hue, 0.35 + 0.45 * saturation, 0.55 + 0.4 * value], axis=1)
     return np.rint(hsv2rgb(hsv) * 255).astype(np.uint8)
