@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from skimage.color import hsv2rgb
 
 from geoseg.output.style import MAX_CATEGORIES, Legend, separate_colors
+from geoseg.segment.splitmix import INCREMENT, mix64
 
 _STRETCH = 2.0  # standard deviations on each side of the mean; minimum and maximum would depend on outliers
 _GREY = 128
-# Constants of splitmix64 (Steele, Lea and Flood 2014): consecutive numbers get unrelated colours.
-_INCREMENT, _MULTIPLIERS = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
 def label_legend(
@@ -104,10 +103,8 @@ def hashed_colors(values: NDArray[np.int64]) -> NDArray[np.uint8]:
     >>> hashed_colors(np.array([7, 8])).tolist() == hashed_colors(np.array([8, 7])).tolist()[::-1]
     True
     """
-    mixed = values.astype(np.uint64) + np.uint64(_INCREMENT)  # integer overflow is intended
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MULTIPLIERS[0])
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MULTIPLIERS[1])
-    parts = ((mixed ^ (mixed >> np.uint64(31)))[:, None] >> np.array([0, 16, 32], np.uint64)) & np.uint64(0xFFFF)
+    mixed = mix64(values.astype(np.uint64) + np.uint64(INCREMENT))  # consecutive numbers get unrelated colours
+    parts = (mixed[:, None] >> np.array([0, 16, 32], np.uint64)) & np.uint64(0xFFFF)
     hue, saturation, value = (parts / 0xFFFF).T
     hsv = np.stack([hue, 0.35 + 0.45 * saturation, 0.55 + 0.4 * value], axis=1)
     return np.rint(hsv2rgb(hsv) * 255).astype(np.uint8)

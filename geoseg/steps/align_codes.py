@@ -88,14 +88,14 @@ def translate_codes(job: Job, tiles: Sequence[int]) -> None:
     }
     codes = align_codes.Codes(
         tiles=np.repeat(np.asarray(tiles), n_codes),
-        mass=np.concatenate([mass for mass, _ in tables]),
+        pixels=np.concatenate([pixels for pixels, _ in tables]),
         moments=np.concatenate([moments for _, moments in tables]),
         overlaps=_symmetric(blocks, len(tiles), n_codes),
     )
     n_scene_codes, n_bands = job.config.classify.clusters, len(job.scene.bands)
-    words = align_codes.translate(codes, n_scene_codes=n_scene_codes, n_bands=n_bands)
+    assignments = align_codes.align(codes, n_scene_codes=n_scene_codes, n_bands=n_bands)
     for i, tile in enumerate(tiles):
-        job.run.put("translation", tile, {"words": words[i * n_codes : (i + 1) * n_codes]})
+        job.run.put("translation", tile, {"words": assignments[i * n_codes : (i + 1) * n_codes]})
 
 
 def find_classes(job: Job, blocks: Sequence[int]) -> ClassModel:
