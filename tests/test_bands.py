@@ -1,5 +1,7 @@
 """What bands show: which ones NDVI is computed from, and NDVI itself."""
 
+import re
+
 import numpy as np
 import pytest
 import rasterio
@@ -51,14 +53,14 @@ def test_scale_and_offset_of_the_two_bands_are_taken_along(make_raster):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"nir": 4}, "does not say which one is red beside nir 4; give --red too"),
-        ({"red": 2}, "does not say which one is nir beside red 2; give --nir too"),
-        ({"red": 1, "nir": 5}, "--nir 5 is not among the bands that are used, 1, 2, 3, 4"),
-        ({"red": 1, "nir": 4, "bands": (1, 2)}, "--nir 4 is not among the bands that are used, 1, 2;"),
+        ({"nir": 4}, "does not name its red band (nir is band 4); give --red too"),
+        ({"red": 2}, "does not name its nir band (red is band 2); give --nir too"),
+        ({"red": 1, "nir": 5}, "--nir 5 is not one of the bands in use (1, 2, 3, 4)"),
+        ({"red": 1, "nir": 4, "bands": (1, 2)}, "--nir 4 is not one of the bands in use (1, 2);"),
     ],
 )
 def test_half_of_what_ndvi_needs_is_refused_and_the_rest_named(make_raster, options, message):
-    with pytest.raises(RasterError, match=message):
+    with pytest.raises(RasterError, match=re.escape(message)):
         open_scene(make_raster(FLAT), **options)
 
 

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from geoseg.grid import TileGrid, Window
-from geoseg.raster.scene import Scene, read_leniently
+from geoseg.raster.scene import Scene, read_tolerant
 from geoseg.segment.features import contrasts
 from geoseg.segment.survey import Survey
 
@@ -61,7 +61,7 @@ def _candidates(survey: Survey, grid: TileGrid, shape: tuple[int, int]) -> list[
 
 def _cells(scene: Scene, window: Window, survey: Survey) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the looks (cell, look) and the share of data (cell,) of the square cells of a window."""
-    pixels, valid = read_leniently(scene, window)
+    pixels, valid = read_tolerant(scene, window)
     bands = survey.stretch.apply(pixels, valid)
     side = min(max(min(window.shape) // _CELLS, 1), _CELL)
     share = _cell_means(valid[None], side)[0]

@@ -25,7 +25,7 @@ from geoseg.preview import animation, panels
 from geoseg.preview.choose_window import most_varied
 from geoseg.preview.panels import Panel
 from geoseg.progress import ProgressCallback, StageReporter, ignore
-from geoseg.raster.scene import Scene, open_scene, read_leniently
+from geoseg.raster.scene import Scene, open_scene, read_tolerant
 from geoseg.run.folder import RunFolder
 from geoseg.run.run import pick_device
 from geoseg.segment.class_model import ClassModel
@@ -198,7 +198,7 @@ def _check_window(scene: Scene, window: Window) -> None:
 
 
 def _look(job: Job, window: Window) -> _View:
-    pixels, valid = read_leniently(job.scene, window, core=window)
+    pixels, valid = read_tolerant(job.scene, window, core=window)
     if not valid.any():
         raise RasterError(
             f"{job.scene.path} has no data in the window {','.join(map(str, window))}; take another one, or leave the "

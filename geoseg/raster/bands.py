@@ -1,9 +1,10 @@
-"""What the bands of a raster show: natural colours, and what the vegetation index is computed from."""
+"""What the bands of a raster show: natural colours, and the bands of the vegetation index NDVI."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from rasterio.enums import ColorInterp
 
 from geoseg.errors import RasterError
 
-# What red and near infrared are called together, in small letters. B04 and B08 are Sentinel-2's; numbers without the
+# Names of red and near infrared that occur together, in lower case. B04 and B08 are Sentinel-2's; numbers without the
 # zero, as Landsat's, mean another band on another satellite.
 _RED_AND_NIR = (
     ("red", ("nir", "near infrared", "near-infrared", "near_infrared")),
@@ -19,13 +20,37 @@ _RED_AND_NIR = (
 )
 
 
-class VegetationBands(NamedTuple):
-    """What NDVI is computed from.
+@dataclass(frozen=True)
+class BandDescriptions:
+    """Metadata of the bands in use, one entry per band.
 
     Parameters
     ----------
-    red, nir : positions in the bands that are used
-    scales, offsets : of red and of nir, as the raster tells them: a measurement is value · scale + offset
+    numbers : tuple of int
+        Band numbers in the raster, from 1.
+    names : tuple of str
+        Band descriptions; "" where the raster has none.
+    colours : tuple of ColorInterp
+    scales, offsets : tuple of float
+        A measurement is value · scale + offset.
+    """
+
+    numbers: tuple[int, ...]
+    names: tuple[str, ...]
+    colours: tuple[ColorInterp, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+
+
+class VegetationBands(NamedTuple):
+    """The bands that NDVI is computed from.
+
+    Parameters
+    ----------
+    red, nir : int
+        Positions among the bands in use, from 0.
+    scales, offsets : (red, nir) float
+        A measurement is value · scale + offset.
     """
 
     red: int
@@ -34,69 +59,72 @@ class VegetationBands(NamedTuple):
     offsets: tuple[float, float] = (0.0, 0.0)
 
 
-def natural_colours(src: Any, bands: Sequence[int], names: Sequence[str]) -> tuple[int, int, int]:
-    """Return the positions in `bands` that show red, green and blue, or the first bands there are.
+def natural_colours(bands: BandDescriptions) -> tuple[int, int, int]:
+    """Return the positions of the red, green and blue bands.
 
-    Parameters
-    ----------
-    src : open raster
-    bands : numbers from 1
-    names : what each of them is called, "" where the raster does not say
+    Bands are found by name, then by colour interpretation. Where one of the three is unknown, the first three bands
+    are returned; the last band is repeated where there are fewer.
     """
     found = [
-        _position(src, bands, names, (word,), meaning)
-        for word, meaning in (("red", ColorInterp.red), ("green", ColorInterp.green), ("blue", ColorInterp.blue))
+        _position(bands, (name,), colour)
+        for name, colour in (("red", ColorInterp.red), ("green", ColorInterp.green), ("blue", ColorInterp.blue))
     ]
     if None not in found:
         return found[0], found[1], found[2]  # type: ignore[return-value] # None was just excluded
-    last = len(bands) - 1
+    last = len(bands.numbers) - 1
     return (0, 1, 2) if last >= 2 else (0, min(1, last), last)
 
 
 def vegetation_bands(
-    src: Any, bands: Sequence[int], names: Sequence[str], *, red: int | None, nir: int | None
+    bands: BandDescriptions, source: str, *, red: int | None = None, nir: int | None = None
 ) -> VegetationBands | None:
-    """Return where red and near infrared are, None where that is not known.
+    """Return the positions of red and near infrared, or None where they are unknown.
 
     Parameters
     ----------
-    src, bands, names : as in `natural_colours`
-    red, nir : numbers from 1 as the user told them; None = as the raster says by names or colours
+    bands : BandDescriptions
+    source : str
+        Name of the raster, for the error message.
+    red, nir : int or None
+        Band numbers from 1. None = by name or colour interpretation.
 
     Raises
     ------
-    RasterError : a band that was told is not among those that are used, or the other one is not known
+    RasterError
+        If a given band is not in use, or only one of the two is known.
     """
-    told = [_told(bands, red, "red"), _told(bands, nir, "nir")]
+    given = [_given_position(bands, red, "red"), _given_position(bands, nir, "nir")]
     for red_name, nir_names in _RED_AND_NIR:
         pair = (
-            _position(src, bands, names, (red_name,), ColorInterp.red) if told[0] is None else told[0],
-            _position(src, bands, names, nir_names, ColorInterp.nir) if told[1] is None else told[1],
+            _position(bands, (red_name,), ColorInterp.red) if given[0] is None else given[0],
+            _position(bands, nir_names, ColorInterp.nir) if given[1] is None else given[1],
         )
         if pair[0] is not None and pair[1] is not None and pair[0] != pair[1]:
-            numbers = [bands[position] for position in pair]  # type: ignore[index] # None was just excluded
-            scales, offsets = (tuple(values[number - 1] for number in numbers) for values in (src.scales, src.offsets))
+            scales, offsets = ((values[pair[0]], values[pair[1]]) for values in (bands.scales, bands.offsets))
             return VegetationBands(pair[0], pair[1], scales, offsets)
-    if told != [None, None]:
-        known, missing = ("red", "nir") if told[1] is None else ("nir", "red")
+    if given != [None, None]:
+        known, missing = ("red", "nir") if given[1] is None else ("nir", "red")
         raise RasterError(
-            f"NDVI needs two bands, and {src.name} does not say which one is {missing} beside {known} "
-            f"{red if known == 'red' else nir}; give --{missing} too."
+            f"NDVI needs two bands, and {source} does not name its {missing} band ({known} is band "
+            f"{red if known == 'red' else nir}); give --{missing} too."
         )
     return None
 
 
-def ndvi(pixels: NDArray[np.float32], which: VegetationBands) -> NDArray[np.float32]:
+def ndvi(pixels: NDArray[np.float32], bands: VegetationBands) -> NDArray[np.float32]:
     """Return (nir − red) / (nir + red) of each pixel, from −1 to 1.
 
     Parameters
     ----------
-    pixels : (band, y, x), in the raster's own units
+    pixels : (band, y, x) float32
+        Values as stored in the raster.
+    bands : VegetationBands
 
     Returns
     -------
-    (y, x) float32; NaN where the two do not add up to more than 0, as in black pixels. Corrections of the atmosphere
-    can leave measurements below 0; what they would take beyond −1 or 1 ends there
+    (y, x) float32
+        NaN where the sum of the two is not above 0, as in black pixels. Values beyond −1 or 1, which come from
+        negative reflectances after atmospheric correction, are clipped.
 
     Examples
     --------
@@ -105,7 +133,7 @@ def ndvi(pixels: NDArray[np.float32], which: VegetationBands) -> NDArray[np.floa
     """
     red, nir = (
         pixels[band].astype(np.float64) * scale + offset
-        for band, scale, offset in zip((which.red, which.nir), which.scales, which.offsets, strict=True)
+        for band, scale, offset in zip((bands.red, bands.nir), bands.scales, bands.offsets, strict=True)
     )
     total = red + nir
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -113,19 +141,17 @@ def ndvi(pixels: NDArray[np.float32], which: VegetationBands) -> NDArray[np.floa
     return np.clip(index, -1, 1).astype(np.float32)
 
 
-def _told(bands: Sequence[int], number: int | None, option: str) -> int | None:
+def _given_position(bands: BandDescriptions, number: int | None, option: str) -> int | None:
     if number is None:
         return None
-    if number not in bands:
-        used = ", ".join(str(band) for band in bands)
-        raise RasterError(f"--{option} {number} is not among the bands that are used, {used}; name one of them.")
-    return list(bands).index(number)
+    if number not in bands.numbers:
+        used = ", ".join(str(band) for band in bands.numbers)
+        raise RasterError(f"--{option} {number} is not one of the bands in use ({used}); give one of them.")
+    return bands.numbers.index(number)
 
 
-def _position(
-    src: Any, bands: Sequence[int], names: Sequence[str], words: Sequence[str], meaning: ColorInterp
-) -> int | None:
-    """Return the first position of a band with one of these names, else of one shown in this colour, else None."""
-    called = [i for i, name in enumerate(names) if name.lower() in words]
-    shown = [i for i, band in enumerate(bands) if src.colorinterp[band - 1] == meaning]
-    return next(iter(called + shown), None)
+def _position(bands: BandDescriptions, names: Sequence[str], colour: ColorInterp) -> int | None:
+    """Return the first position of a band with one of these names, else of one with this colour, else None."""
+    named = [i for i, name in enumerate(bands.names) if name.lower() in names]
+    coloured = [i for i, each in enumerate(bands.colours) if each == colour]
+    return next(iter(named + coloured), None)

@@ -89,7 +89,7 @@ def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> L
     """
     path = str(source.labels)
     _check_nodata(source.nodata)
-    with opened(path, anew=True) as src:
+    with opened(path, reload=True) as src:
         band = _choose_band(src, path, source.band)
         _check_type(src.dtypes[band - 1], path)
         geobox = geobox_of(src, path)

@@ -1,7 +1,7 @@
-"""Reading a raster window by window.
+"""Read rasters window by window.
 
-This module and those that write are the only ones that touch files with pixels. A raster is described by a `Scene`, a
-small value that travels to the workers; each thread there opens the file for itself (`read`).
+Pixels are read here and in `label_raster`, and nowhere else. A raster is described by a `Scene`, a small value that
+is sent to the workers; each thread there opens the file itself (`read`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import rasterio
@@ -29,40 +29,58 @@ from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, Raster
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.aoi import inside, read_aoi, touches_area
-from geoseg.raster.bands import VegetationBands, natural_colours, vegetation_bands
+from geoseg.raster.bands import BandDescriptions, VegetationBands, natural_colours, vegetation_bands
 from geoseg.raster.vrt import check_vrt
 
 log = logging.getLogger(__name__)
 
-# Formats that hold their pixels themselves; no other can lead the program to another file or address.
+# Formats that contain their pixels. Others may refer to further files or addresses.
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "HFA", "ENVI")
-_MOSAIC_PART = 16  # px; in parts of this size a damaged window of a mosaic is read
+_MOSAIC_PART = 16  # px; a damaged window of a mosaic is read in parts of this size
 _REMOTE = ("http://", "https://", "s3://")
 _GDAL = {
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_CONNECTTIMEOUT": "15",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_CACHEMAX": 64,  # MB; every worker has one, and windows are read once
+    "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
 }
 
 
+class PixelSource(Protocol):
+    """Pixels that do not come from a file; see `array_scene`."""
+
+    def read(self, bands: tuple[int, ...], window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the pixels (band, y, x) float32 of a window and which of them are valid, (y, x) bool."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scene:
-    """A raster that can be segmented: where it is, its grid, and what of it counts.
+    """A raster to be segmented: its location, grid and bands.
 
     Parameters
     ----------
-    path : file or http(s) or s3 address
+    path : str
+        File, or http(s) or s3 address. For pixels in memory a name used in messages.
     geobox : GeoBox
-    bands : numbers of the bands to use, from 1
-    names : what each of `bands` is called, "" where the raster does not say
-    dtypes : the type of the values of each of `bands`, as "uint8"
-    red_green_blue : positions in `bands` that show natural colours, or the first bands there are
-    vegetation : which of `bands` are red and near infrared, None where that is not known
-    aoi : WKB in the scene's CRS; pixels with their middle outside are no data; None = all
-    files : every file the raster consists of
+    bands : tuple of int
+        Numbers of the bands in use, from 1.
+    names : tuple of str
+        Description of each of `bands`; "" where the raster has none.
+    dtypes : tuple of str
+        Data type of each of `bands`, such as "uint8".
+    red_green_blue : (int, int, int)
+        Positions in `bands` of natural colours; the first bands where they are unknown.
+    vegetation : VegetationBands or None
+        Positions in `bands` of red and near infrared; None = unknown.
+    aoi : bytes or None
+        Area of interest as WKB in the CRS of the scene. A pixel whose centre is outside is not valid. None = all.
+    files : tuple of str
+        Every file of the raster.
+    source : PixelSource or None
+        Pixels in memory; None = the file at `path`.
     """
 
     path: str
@@ -74,6 +92,7 @@ class Scene:
     vegetation: VegetationBands | None
     aoi: bytes | None
     files: tuple[str, ...]
+    source: PixelSource | None = None
 
 
 def open_scene(
@@ -84,44 +103,52 @@ def open_scene(
     red: int | None = None,
     nir: int | None = None,
 ) -> Scene:
-    """Look at a raster and say how it would be read.
+    """Return the description of a raster file, after checking that it can be segmented.
 
     Parameters
     ----------
-    path : GeoTIFF, or another format of `DRIVERS`; a .vrt over local files; an address where the user wrote one
-    bands : numbers from 1; empty = all but alpha
-    aoi : vector file; pixels outside its polygons are no data
-    red, nir : numbers of the bands for NDVI, from 1; None = as the raster says, where it does
+    path : str or Path
+        GeoTIFF or another format of `DRIVERS`; a .vrt over local files; an http(s) or s3 address.
+    bands : tuple of int
+        Band numbers from 1. Empty = all except alpha.
+    aoi : str, Path or None
+        Vector file with polygons. Pixels outside are not valid.
+    red, nir : int or None
+        Band numbers for NDVI, from 1. None = by band name or colour interpretation.
 
     Raises
     ------
-    RasterError : not there, not readable, no place on the map, colours instead of measurements, no such band
+    RasterError
+        If the file is missing, unreadable or not georeferenced, has complex or palette bands, or lacks a given band.
     """
-    with opened(str(path), anew=True) as src:
+    with opened(str(path), reload=True) as src:
         chosen = _choose_bands(src, str(path), bands)
         geobox = geobox_of(src, str(path))
-        names = tuple((src.descriptions[band - 1] or "").strip() for band in chosen)
+        described = _describe_bands(src, chosen)
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
-        colours = natural_colours(src, chosen, names)
-        vegetation = vegetation_bands(src, chosen, names, red=red, nir=nir)
+        vegetation = vegetation_bands(described, str(path), red=red, nir=nir)
         files = tuple(src.files) or (str(path),)
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
-    return Scene(str(path), geobox, chosen, names, dtypes, colours, vegetation, area, files)
+    colours = natural_colours(described)
+    return Scene(str(path), geobox, chosen, described.names, dtypes, colours, vegetation, area, files)
 
 
 @contextlib.contextmanager
-def opened(path: str, *, anew: bool = False) -> Iterator[Any]:
-    """Open a raster as rasterio's dataset, safely and with GDAL's settings for as long as it is open.
+def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
+    """Open a raster with GDAL's settings for as long as it is open, and return the rasterio dataset.
 
     Parameters
     ----------
-    anew : forget the files that `reading` has open: a member of a mosaic may have changed since the last run
+    path : str
+    reload : bool
+        Close the files that `reading` keeps open. A member of a mosaic may have changed since the last run.
 
     Raises
     ------
-    RasterError : not there, or not readable
+    RasterError
+        If the file is missing or unreadable.
     """
-    if anew:
+    if reload:
         _handle.cache_clear()
     with rasterio.Env(**_GDAL), _open(path) as source:
         yield source
@@ -129,13 +156,14 @@ def opened(path: str, *, anew: bool = False) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def reading(path: str, window: Window) -> Iterator[Any]:
-    """Give this thread's own open file, as rasterio's dataset, to read a window of it.
+    """Return this thread's open rasterio dataset, to read a window of it.
 
     Raises
     ------
-    RasterError : not there, or the file is damaged in the window
+    RasterError
+        If the file is missing, or damaged in the window.
     """
-    handle = _handle(path, _state(path), threading.get_ident())
+    handle = _handle(path, _file_state(path), threading.get_ident())
     try:
         with rasterio.Env(**_GDAL):
             yield handle
@@ -145,51 +173,60 @@ def reading(path: str, window: Window) -> Iterator[Any]:
 
 
 def geobox_of(src: Any, path: str) -> GeoBox:
-    """Return the grid of an open raster.
+    """Return the grid of an open rasterio dataset.
 
     Raises
     ------
-    RasterError : it has no place on the map, or none that a grid can describe
+    RasterError
+        If it has no CRS, no transform, or only ground control points.
     """
-    _check_place(src, path)
+    _check_georeferencing(src, path)
     return GeoBox(src.shape, src.transform, _wkt(src, path))
 
 
 def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read the pixels of a window.
+    """Return the pixels of a window and which of them are valid.
 
     Returns
     -------
-    pixels : (band, y, x) float32, raw values; 0 where there is no data
-    valid : (y, x) bool; False = nodata, NaN, transparent, hidden by the file's own mask, or outside the AOI
+    pixels : (band, y, x) float32
+        Values as stored; 0 where not valid.
+    valid : (y, x) bool
+        False = nodata, NaN or infinite, transparent, masked by the file, or outside the area of interest.
 
     Raises
     ------
-    RasterError : the file is damaged there
+    RasterError
+        If the file is damaged there.
 
     Notes
     -----
-    A nodata value such as -9999 or NaN is no measurement: a pixel that has it in one of the bands is no data. One of
-    unsigned bands, such as 0 or 255, is a colour too: only a pixel that has it in all of the bands is no data.
+    A nodata value such as -9999 or NaN is not a measurement: a pixel with it in any band is not valid. In unsigned
+    bands a nodata value such as 0 or 255 is also a colour: only a pixel with it in all bands is not valid.
     """
-    part = rasterio.windows.Window(*window)
-    with reading(scene.path, window) as handle:
-        pixels = handle.read(scene.bands, window=part, out_dtype=np.float32)
-        valid = _valid(handle, scene.bands, part)
-    valid &= np.isfinite(pixels).all(axis=0)
+    pixels, valid = _read_file(scene, window) if scene.source is None else scene.source.read(scene.bands, window)
+    valid = valid & np.isfinite(pixels).all(axis=0)
     if scene.aoi is not None:
         valid &= inside(scene.aoi, scene.geobox.cropped(window))
     return np.where(valid, pixels, np.float32(0)), valid
 
 
-def read_leniently(
+def read_tolerant(
     scene: Scene, window: Window, *, core: Window | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read a window of which only `core` must be readable; what is damaged around it becomes no data.
+    """Return the pixels of a window as `read` does; damaged pixels outside `core` are not valid.
+
+    Parameters
+    ----------
+    scene : Scene
+    window : Window
+    core : Window or None
+        Part of `window` that must be readable; None = none of it.
 
     Raises
     ------
-    RasterError : the core is damaged
+    RasterError
+        If the core is damaged.
     """
     with contextlib.suppress(RasterError):
         return read(scene, window)
@@ -202,20 +239,55 @@ def read_leniently(
 
 
 def touches(scene: Scene, window: Window) -> bool:
-    """Say whether a window has ground in the area of interest."""
+    """Return True if a window overlaps the area of interest, or there is none."""
     return scene.aoi is None or touches_area(scene.aoi, scene.geobox.cropped(window))
 
 
+def combine_band_masks(shown: NDArray[np.bool_], *, unsigned: bool) -> NDArray[np.bool_]:
+    """Return which pixels are valid from a mask per band, by the rule in the notes of `read`.
+
+    Parameters
+    ----------
+    shown : (band, y, x) bool
+        False = nodata or masked in that band.
+    unsigned : bool
+        Whether all bands are of an unsigned type.
+
+    Returns
+    -------
+    (y, x) bool
+    """
+    return np.any(shown, axis=0) if unsigned else np.all(shown, axis=0)
+
+
+def _describe_bands(src: Any, bands: tuple[int, ...]) -> BandDescriptions:
+    positions = [band - 1 for band in bands]
+    return BandDescriptions(
+        bands,
+        names=tuple((src.descriptions[i] or "").strip() for i in positions),
+        colours=tuple(src.colorinterp[i] for i in positions),
+        scales=tuple(src.scales[i] for i in positions),
+        offsets=tuple(src.offsets[i] for i in positions),
+    )
+
+
+def _read_file(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    part = rasterio.windows.Window(*window)
+    with reading(scene.path, window) as handle:
+        pixels = handle.read(scene.bands, window=part, out_dtype=np.float32)
+        return pixels, _valid(handle, scene.bands, part)
+
+
 def _block_shape(scene: Scene) -> tuple[int, int]:
-    """Return the (rows, cols) of what is readable or damaged as a whole."""
-    handle = _handle(scene.path, _state(scene.path), threading.get_ident())
+    """Return the (rows, cols) of the unit that is either readable or damaged."""
+    handle = _handle(scene.path, _file_state(scene.path), threading.get_ident())
     rows, cols = handle.block_shapes[0]
-    # The blocks of a mosaic are not those of the files in it.
+    # The blocks of a mosaic are not those of its files.
     return (_MOSAIC_PART, _MOSAIC_PART) if handle.driver == "VRT" else (int(rows), int(cols))
 
 
 def _parts(window: Window, shape: tuple[int, int]) -> list[Window]:
-    """Cut a window along the lines of blocks of a shape."""
+    """Split a window at the block boundaries of a raster with blocks of `shape`."""
     rows, cols = (
         sorted({begin, *range(begin - begin % step + step, end, step), end})
         for begin, end, step in (
@@ -231,17 +303,17 @@ def _parts(window: Window, shape: tuple[int, int]) -> list[Window]:
 
 
 def _read_part(scene: Scene, part: Window, core: Window | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read a part of a damaged window: all of it, or only what of it lies in the core, which must be readable."""
+    """Return a part of a damaged window: all of it, or only its pixels in the core, which must be readable."""
     try:
         return read(scene, part)
     except RasterError as err:
         log.info("%s", err)
     pixels = np.zeros((len(scene.bands), *part.shape), np.float32)
     valid = np.zeros(part.shape, bool)
-    own = None if core is None else part.intersection(core)
-    if own is not None:
-        inner = own.within(part)
-        pixels[:, *inner], valid[inner] = read(scene, own)
+    required = None if core is None else part.intersection(core)
+    if required is not None:
+        inner = required.within(part)
+        pixels[:, *inner], valid[inner] = read(scene, required)
     return pixels, valid
 
 
@@ -251,10 +323,10 @@ def _valid(handle: Any, bands: tuple[int, ...], part: rasterio.windows.Window) -
     if not all(MaskFlags.all_valid in of_band for of_band in flags):
         unsigned = all(handle.dtypes[band - 1].startswith("uint") for band in bands)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NodataShadowWarning)  # alpha comes below
+            warnings.simplefilter("ignore", NodataShadowWarning)  # alpha is applied below
             shown = handle.read_masks(bands, window=part) > 0  # (band, y, x)
-        valid = shown.any(axis=0) if unsigned else shown.all(axis=0)
-    if any(MaskFlags.nodata in of_band for of_band in flags):  # which hides alpha from GDAL
+        valid = combine_band_masks(shown, unsigned=unsigned)
+    if any(MaskFlags.nodata in of_band for of_band in flags):  # GDAL then ignores alpha
         for band in _alpha(handle):
             valid &= handle.read(band, window=part) > 0
     return valid
@@ -269,7 +341,7 @@ def _open(path: str) -> Any:
     for driver in _drivers(path):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `_check_place` says what to do
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `_check_georeferencing` reports it
                 return rasterio.open(path, driver=driver)
         except (RasterioError, OSError) as err:
             failures.append(" ".join(str(err).split()))
@@ -279,8 +351,8 @@ def _open(path: str) -> Any:
 def _drivers(path: str) -> list[str]:
     if path.startswith(_REMOTE):
         return list(DRIVERS)
-    if not _state(path) or not Path(path).is_file():
-        raise RasterError(f"there is no file {path}.")
+    if not _file_state(path) or not Path(path).is_file():
+        raise RasterError(f"there is no file {path}; give the path of a raster.")
     if Path(path).suffix.lower() == ".vrt":
         check_vrt(Path(path))
         return ["VRT"]
@@ -289,49 +361,52 @@ def _drivers(path: str) -> list[str]:
 
 @functools.lru_cache(maxsize=8)  # one open file per worker thread; opening a mosaic for each tile would be slow
 def _handle(path: str, state: tuple[int, ...], thread: int) -> Any:  # noqa: ARG001
-    """Return an open file; another one for each thread, since GDAL's must not be shared, and for each state of it."""
+    """Return an open dataset, one per thread (GDAL datasets must not be shared) and per state of the file."""
     with rasterio.Env(**_GDAL):
         return _open(path)
 
 
-def _state(path: str) -> tuple[int, ...]:
-    """Return what changes when a file is written anew, so that a worker that lives long does not read the old one."""
+def _file_state(path: str) -> tuple[int, ...]:
+    """Return values that change when a file is rewritten, so that a long-lived worker does not read the old one."""
     try:
         found = Path(path).stat()
-    except OSError:  # an address, or a file that has gone: reading says so
+    except OSError:  # an address, or a missing file, which reading reports
         return ()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _check_place(src: Any, path: str) -> None:
+def _check_georeferencing(src: Any, path: str) -> None:
     gcps, _ = src.gcps
     if src.transform.is_identity and gcps:
         raise RasterError(
-            f"{path} is placed by ground control points only, so its pixels form no grid on the map. "
+            f"{path} is georeferenced by ground control points only, so its pixels form no regular grid in a CRS. "
             f"Warp it first: gdalwarp -tps {path} warped.tif"
         )
     if src.crs is None:
         raise RasterError(
-            f"{path} has no CRS, so its polygons could not be placed on a map. "
-            f"Give it one first: gdal_edit.py -a_srs EPSG:<code> {path}"
+            f"{path} has no CRS, so its polygons would have no location. "
+            f"Set one first: gdal_edit.py -a_srs EPSG:<code> {path}"
         )
     if src.transform.is_identity:
         raise RasterError(
-            f"{path} has a CRS but no place on the map. Give it one first: "
+            f"{path} has a CRS but no transform. Set one first: "
             f"gdal_edit.py -a_ullr <left> <top> <right> <bottom> {path}"
         )
     if src.transform.determinant == 0:
-        raise RasterError(f"{path} has pixels without an area (transform {tuple(src.transform)[:6]}).")
+        raise RasterError(
+            f"{path} has pixels of zero area (transform {tuple(src.transform)[:6]}). "
+            f"Set a valid one first: gdal_edit.py -a_ullr <left> <top> <right> <bottom> {path}"
+        )
 
 
 def _wkt(src: Any, path: str) -> str:
     try:
         wkt: str = src.crs.to_wkt()
-        CRS(wkt)  # what writes the polygons must understand it too
+        CRS(wkt)  # pyproj must be able to read it to write the polygons
     except (rasterio.errors.CRSError, CRSError) as err:
         raise RasterError(
             f"{path} has a CRS that cannot be read: {' '.join(str(err).split())} "
-            f"Give it another one: gdal_edit.py -a_srs EPSG:<code> {path}"
+            f"Set another one: gdal_edit.py -a_srs EPSG:<code> {path}"
         ) from err
     return wkt
 
@@ -339,20 +414,20 @@ def _wkt(src: Any, path: str) -> str:
 def _choose_bands(src: Any, path: str, wanted: tuple[int, ...]) -> tuple[int, ...]:
     missing = [band for band in wanted if band not in src.indexes]
     if missing:
-        raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {missing[0]}.")
+        raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {missing[0]}. Choose among them.")
     bands = wanted or tuple(band for band in src.indexes if band not in _alpha(src))
     if not bands:
-        raise RasterError(f"{path} has no band but alpha, so there is nothing to segment.")
+        raise RasterError(f"{path} has only alpha bands, so there is nothing to segment.")
     for band in bands:
         dtype = src.dtypes[band - 1]
         if "complex" in dtype:
             raise RasterError(
-                f"{path} holds complex numbers ({dtype}) in band {band}. Take their magnitude first: "
+                f"{path} has complex numbers ({dtype}) in band {band}. Take their magnitude first: "
                 f"gdal_calc.py -A {path} --calc 'abs(A)' --type Float32 --outfile magnitude.tif"
             )
         if src.colorinterp[band - 1] == ColorInterp.palette:
             raise RasterError(
-                f"{path} holds numbers of a palette in band {band}, not measurements. "
+                f"{path} has palette indices in band {band}, not measurements. "
                 f"Expand them first: gdal_translate -expand rgb {path} rgb.tif"
             )
     return bands

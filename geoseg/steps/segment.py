@@ -17,7 +17,7 @@ from geoseg.config import Config
 from geoseg.grid import Tile, TileGrid, Window
 from geoseg.raster.bands import ndvi
 from geoseg.raster.pixel_size import pixel_size
-from geoseg.raster.scene import Scene, read_leniently
+from geoseg.raster.scene import Scene, read_tolerant
 from geoseg.run.folder import RunFolder
 from geoseg.segment import features, superpixels, votes
 from geoseg.segment.baselines import region_merging
@@ -64,7 +64,7 @@ def block_grid(shape: tuple[int, int]) -> TileGrid:
 def make_superpixels(job: Job, number: int) -> None:
     """Make the superpixels of a block."""
     block = job.blocks.tile(number)
-    pixels, valid = read_leniently(job.scene, block.read)
+    pixels, valid = read_tolerant(job.scene, block.read)
     bands = job.survey.stretch.apply(pixels, valid)
     origin = (block.read.row_off, block.read.col_off)
     labels = superpixels.superpixels(bands, valid, job.survey.superpixels, origin)
@@ -77,7 +77,7 @@ def segment_tile(job: Job, number: int) -> None:
     tile = job.tiles.tile(number)
     margin = features.REACH + job.config.network.reach
     wide = tile.read.expanded(margin, job.scene.geobox.shape)
-    pixels, valid = read_leniently(job.scene, wide, core=tile.core)
+    pixels, valid = read_tolerant(job.scene, wide, core=tile.core)
     read = tile.read.within(wide)
     numbers = np.where(valid[read], superpixels_of(job, tile.read), superpixels.NONE)
     bands = job.survey.stretch.apply(pixels, valid)
@@ -148,7 +148,7 @@ def outline_tile(job: Job, number: int) -> None:
     """Draw the outlines of a tile's pieces of regions, and add up their pixels."""
     framed = vectorize.framed_pieces(job, number)
     core, found = job.tiles.tile(number).core, framed.found
-    pixels, _ = read_leniently(job.scene, core, core=core)
+    pixels, _ = read_tolerant(job.scene, core, core=core)
     size = pixel_size(job.scene.geobox.cropped(core), job.scene.geobox)
     layers = [_confidence(job, number, framed.pieces, framed.around["classes"])]  # in the order of `index_names`
     if job.scene.vegetation is not None:

@@ -14,7 +14,7 @@ from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
 from geoseg.raster.pixel_size import resolution
-from geoseg.raster.scene import Scene, read, read_leniently
+from geoseg.raster.scene import Scene, read, read_tolerant
 from geoseg.segment.features import REACH, Standard, Stretch, network_input
 from geoseg.segment.superpixels import Sizes, contrast, fitted
 from geoseg.segment.survey import Survey
@@ -59,7 +59,7 @@ def read_crop(
     valid : (y, x) bool
     """
     wide = window.expanded(REACH, scene.geobox.shape)
-    pixels, valid = read_leniently(scene, wide, core=window)
+    pixels, valid = read_tolerant(scene, wide, core=window)
     bands = stretch.apply(pixels, valid)
     inner = window.within(wide)
     return bands[:, *inner], network_input(bands, valid, inputs)[:, *inner], valid[inner]
