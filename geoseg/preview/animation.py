@@ -9,11 +9,11 @@ from geoseg.grid import Window
 from geoseg.preview import panels
 from geoseg.preview.panels import Panel
 from geoseg.progress import StageReporter
+from geoseg.run.job import Job
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
 from geoseg.segment.network import CodeNetwork, new_network
 from geoseg.segment.votes import ranked
-from geoseg.steps.segment import Job
 from geoseg.steps.survey import read_crop
 
 

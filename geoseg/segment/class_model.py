@@ -241,3 +241,14 @@ def _means(
 ) -> NDArray[np.float64]:
     sums = np.stack([np.bincount(groups, weights * column, minlength=n_groups) for column in values.T], axis=1)
     return sums / np.bincount(groups, weights, minlength=n_groups)[:, None]
+
+
+def class_moments(class_model: ClassModel, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean moments of each class, (class + 1, moment) float64; row 0, nodata, is 0."""
+    n_classes = int(class_of_cluster.max())
+    weights = np.bincount(class_of_cluster, class_model.weights, minlength=n_classes + 1)
+    sums = [
+        np.bincount(class_of_cluster, class_model.weights * moment, minlength=n_classes + 1)
+        for moment in class_model.moments.T
+    ]
+    return np.asarray((np.stack(sums) / np.maximum(weights, 1)).T)

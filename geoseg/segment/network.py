@@ -84,3 +84,8 @@ def from_arrays(arrays: dict[str, NDArray[Any]], n_channels: int, options: Netwo
     network = new_network(n_channels, options, seed=0)  # whatever it draws is replaced
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
     return network
+
+
+def cuda_is_available() -> bool:
+    """Return whether torch finds a GPU that it can use."""
+    return torch.cuda.is_available()
