@@ -36,7 +36,7 @@ clean:
 demo/scene.tif: | $(READY)
 	mkdir -p demo
 	rm -f demo/truth.tif
-	$(BIN)/geoseg scene demo/scene.tif --size 2048x2048 --seed 1 --truth demo/truth.tif
+	$(BIN)/geoseg synthetic demo/scene.tif --size 2048x2048 --seed 1 --truth demo/truth.tif
 
 # torch first and by itself: which build it is, for CPUs or for CUDA, is settled before anything else asks for it.
 $(READY): pyproject.toml constraints.txt

@@ -26,11 +26,12 @@ def write(path: Path, side: int) -> None:
 
     from geoseg.output.columns import Layer, label_fields
     from geoseg.output.polygons import Extras, write_polygons
-    from geoseg.output.style import Legend, border_scale, distinct, polygon_qml, region_qml
+    from geoseg.output.style import Legend, border_scale, polygon_qml, region_qml, separate_colors
 
     draw = np.random.default_rng(0)
     classes = draw.integers(1, 17, side * side)
-    legend = Legend.of_classes(distinct(draw.integers(30, 220, (16, 3)).astype(np.uint8)), np.bincount(classes - 1))
+    colors = separate_colors(draw.integers(30, 220, (16, 3)).astype(np.uint8))
+    legend = Legend.of_classes(colors, np.bincount(classes - 1))
     fields = label_fields(
         bands=[1, 2, 3], levels=[2, 4, 8], n_regions=side * side, n_classes=16, indices=["confidence"]
     )

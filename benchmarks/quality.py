@@ -69,7 +69,7 @@ def procedural(folder: Path) -> list[tuple[Path, Path]]:
     pairs = []
     for seed in (1, 2, 3):
         scene, truth = folder / f"procedural{seed}.tif", folder / f"procedural{seed}_truth.tif"
-        run("scene", scene, "--size", "2048x2048", "--seed", seed, "--truth", truth)
+        run("synthetic", scene, "--size", "2048x2048", "--seed", seed, "--truth", truth)
         pairs.append((scene, truth))
     return pairs
 

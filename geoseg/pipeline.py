@@ -19,7 +19,7 @@ from pathlib import Path
 
 from geoseg.config import Config, load_config
 from geoseg.output.paths import Outputs
-from geoseg.progress import Progress, Silent
+from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, open_executor
 from geoseg.run.label_run import open_label_work
@@ -35,7 +35,7 @@ def segment_scene(
     *,
     options: RunOptions | None = None,
     cluster: ClusterOptions | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback = ignore,
 ) -> Result:
     """Segment a raster of any size and write its polygons.
 
@@ -46,7 +46,8 @@ def segment_scene(
     config : what is done; None = the defaults, or what the model has settled
     options : the run folder, the area of interest, a kept network, going on with an earlier run
     cluster : who works; None = one process per core of this machine
-    progress : who is told how far the work is
+    progress : ProgressCallback
+        Receives the progress events; see `geoseg.progress`.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def segment_scene(
     GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
     """
     outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
-    with open_work(str(scene), outputs, config, options or RunOptions(), progress or Silent()) as work:
+    with open_work(str(scene), outputs, config, options or RunOptions(), StageReporter(progress)) as work:
         if work.finished:
             return write.of_finished_run(outputs, work)
         with open_executor(work.places(cluster or ClusterOptions())) as work.executor:
@@ -84,7 +85,7 @@ def outline_labels(
     *,
     options: RunOptions | None = None,
     cluster: ClusterOptions | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback = ignore,
 ) -> Result:
     """Outline a raster of labels of any size: whole numbers, from any program.
 
@@ -108,7 +109,7 @@ def outline_labels(
     outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
     outputs = replace(outputs, class_file=False)  # labels have no tree that it could tell of
     config = config or load_config(polygons__min_pixels=0, polygons__simplify=0)
-    with open_label_work(source, outputs, config, options or RunOptions(), progress or Silent()) as work:
+    with open_label_work(source, outputs, config, options or RunOptions(), StageReporter(progress)) as work:
         if work.finished:
             return write.of_finished_run(outputs, work)
         with open_executor(cluster or ClusterOptions()) as work.executor:

@@ -1,31 +1,105 @@
-"""What a run tells while it works; the command line shows it, a script may ignore it."""
+"""Progress of a run as typed events, and the callback that receives them."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
-class Progress(Protocol):
-    """Somebody who is told how far a run is."""
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage starts.
 
-    def begin(self, step: str, total: int, *, pixels: int) -> None:
-        """Hear that a step begins: how many parts it has, and how many pixels of the scene they are in all."""
+    Parameters
+    ----------
+    stage : str
+        One of survey, learn, superpixels, segment, classify, label, merge, outline, write, animate.
+    total : int
+        Number of parts, such as tiles, blocks or training steps.
+    pixels : int
+        Number of pixels of the scene that the parts cover together.
+    """
+
+    stage: str
+    total: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class StageAdvanced:
+    """`done` of the `total` parts of a stage are finished.
+
+    The first event of a stage may count parts that an earlier run has finished (``resume``).
+    """
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """A stage is finished after `seconds` of wall time."""
+
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Note:
+    """A message of one line for the user, such as a failed tile and its error."""
+
+    text: str
+
+
+Event = StageStarted | StageAdvanced | StageFinished | Note
+
+
+class ProgressCallback(Protocol):
+    """Callback that receives every progress event of a run, in the process that started the run."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Receive one event."""
+
+
+def ignore(event: Event, /) -> None:
+    """Discard a progress event."""
+
+
+class StageReporter:
+    """Sender of the events of one run, which keeps the current stage and its start time.
+
+    Parameters
+    ----------
+    callback : ProgressCallback
+        Receives the events.
+    """
+
+    def __init__(self, callback: ProgressCallback, clock: Callable[[], float] = time.monotonic) -> None:
+        self._callback = callback
+        self._clock = clock
+        self._stage: str | None = None
+        self._total, self._start = 0, 0.0
+
+    def begin(self, stage: str, total: int, *, pixels: int) -> None:
+        """Finish the current stage, if there is one, and start the next."""
+        self.finish()
+        self._stage, self._total, self._start = stage, total, self._clock()
+        self._callback(StageStarted(stage, total, pixels))
 
     def advance(self, done: int) -> None:
-        """Hear how many parts of the step are done."""
+        """Report the number of finished parts of the current stage."""
+        if self._stage is not None:
+            self._callback(StageAdvanced(self._stage, done, self._total))
+
+    def finish(self) -> None:
+        """Finish the current stage, if there is one."""
+        if self._stage is not None:
+            self._callback(StageFinished(self._stage, round(self._clock() - self._start, 3)))
+            self._stage = None
 
     def note(self, text: str) -> None:
-        """Hear something the user should know."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def begin(self, step: str, total: int, *, pixels: int) -> None:
-        """Say nothing."""
-
-    def advance(self, done: int) -> None:
-        """Say nothing."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
+        """Report a message."""
+        self._callback(Note(text))

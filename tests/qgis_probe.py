@@ -1,8 +1,8 @@
-"""Open files in QGIS and tell as JSON what it made of them; run by `test_qgis.py` with the system's own Python.
+"""Open files in QGIS and print its view of them as JSON; run by `test_qgis.py` with the Python of the system.
 
 Usage: qgis_probe.py file.gpkg|layername=labels file.fgb classes.tif picture.png
 
-Of vectors, each further style is applied and drawn as well: those in the GeoPackage, and FILE.NAME.qml beside others.
+The alternative styles of vector layers are applied and drawn as well: those in a GeoPackage, or FILE.NAME.qml.
 """
 
 import glob
@@ -33,19 +33,19 @@ def open_layer(path):
 def describe(layer):
     if not layer.isValid():
         return {"valid": False}
-    told = {"valid": True, "renderer": layer.renderer().type(), "crs": layer.crs().authid()}
-    told["legend"] = (
+    description = {"valid": True, "renderer": layer.renderer().type(), "crs": layer.crs().authid()}
+    description["legend"] = (
         [item.label() for item in layer.renderer().legendSymbolItems()]
         if is_vector(layer)
         else [entry.label for entry in layer.renderer().classes()]
     )
     if is_vector(layer):
-        told["n"] = layer.featureCount()
-        told["aliases"] = {field.name(): layer.attributeAlias(i) for i, field in enumerate(layer.fields())}
-        told["index"] = layer.hasSpatialIndex() == 2  # QgsFeatureSource.SpatialIndexPresent
-        told["geometry"] = layer.wkbType()
-        told["title"] = layer.dataProvider().layerMetadata().title()
-    return told
+        description["n"] = layer.featureCount()
+        description["aliases"] = {field.name(): layer.attributeAlias(i) for i, field in enumerate(layer.fields())}
+        description["index"] = layer.hasSpatialIndex() == 2  # QgsFeatureSource.SpatialIndexPresent
+        description["geometry"] = layer.wkbType()
+        description["title"] = layer.dataProvider().layerMetadata().title()
+    return description
 
 
 def is_vector(layer):
@@ -53,14 +53,14 @@ def is_vector(layer):
 
 
 def picture(layer, zoom=1.0):
-    """Draw a layer, or its middle, on magenta, so that whatever is not covered shows."""
+    """Draw a layer, or its centre, on a magenta background, which shows gaps."""
     settings = QgsMapSettings()
     settings.setLayers([layer])
     settings.setDestinationCrs(layer.crs())
     settings.setExtent(layer.extent().scaled(1 / zoom))
     settings.setOutputSize(QSize(400, 400))
     settings.setBackgroundColor(QColor(255, 0, 255))
-    context = QgsExpressionContext()  # as the map of QGIS has it: with @map_scale
+    context = QgsExpressionContext()  # includes @map_scale, as in the map canvas
     context.appendScope(QgsExpressionContextUtils.globalScope())
     context.appendScope(QgsExpressionContextUtils.mapSettingsScope(settings))
     settings.setExpressionContext(context)
@@ -71,22 +71,22 @@ def picture(layer, zoom=1.0):
 
 
 def colors(image):
-    """Return the colour at the middle of each cell of a 4 × 4 grid."""
+    """Return the colour at the centre of each cell of a 4 × 4 grid."""
     at = [50, 150, 250, 350]
     return [[image.pixelColor(x, y).name() for x in at] for y in at]
 
 
 def all_colors(image):
-    """Return the colours of all pixels, each once."""
+    """Return the unique colours of all pixels."""
     size = image.size()
     return sorted({image.pixelColor(x, y).name() for x in range(size.width()) for y in range(size.height())})
 
 
 def stored_styles(layer, path):
-    """Yield the name of each style that can be chosen for a vector layer, and a function that applies it."""
+    """Yield the name of each style of a vector layer and a function that applies it."""
     if ".gpkg" in path:
         n, ids, names, *_ = layer.listStylesInDatabase()
-        for style, name in list(zip(ids, names, strict=True))[:n]:  # then come those of other layers
+        for style, name in list(zip(ids, names, strict=True))[:n]:  # followed by those of other layers
             yield name, lambda style=style: import_style(layer, layer.getStyleFromDatabase(style)[0])
         return
     for file in sorted(glob.glob(os.path.splitext(path)[0] + ".*.qml")):  # noqa: PTH207, PTH122
@@ -131,4 +131,4 @@ if __name__ == "__main__":
     except Exception:
         traceback.print_exc()
     sys.stderr.flush()
-    os._exit(0)  # QGIS 3.22 without a screen crashes in its own clearing up
+    os._exit(0)  # QGIS 3.22 without a display crashes in its cleanup

@@ -49,7 +49,7 @@ FLOORS = (
         "geoseg.steps.vectorize",
     ),
     ("geoseg.cli.progress_bars", "geoseg.pipeline", "geoseg.preview.animation", "geoseg.preview.preview"),
-    ("geoseg.cli.main", "geoseg.cli.options", "geoseg.__main__"),
+    ("geoseg.cli.main", "geoseg.cli.options", "geoseg.cli.ineffective", "geoseg.__main__"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {  # heavy packages, and the only modules that import them
@@ -57,7 +57,7 @@ HOMES = {  # heavy packages, and the only modules that import them
     "dask": {"geoseg.run.executors"},
     "distributed": {"geoseg.run.executors"},
     "rich": {"geoseg.cli.progress_bars"},
-    "click": {"geoseg.cli.main", "geoseg.cli.options"},
+    "click": {"geoseg.cli.main", "geoseg.cli.options", "geoseg.cli.ineffective"},
     "yaml": {"geoseg.config"},
 }
 MANY_PARAMETERS = {

@@ -1,4 +1,4 @@
-"""The classes as a document of their own."""
+"""The class document contains the classes and their tree."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from skimage.color import rgb2lab
 
 from geoseg.errors import ConfigError, OutputError
-from geoseg.output.class_document import Classes, class_document, levels_of, write_classes
+from geoseg.output.class_document import Classes, class_document, class_levels, write_classes
 from geoseg.output.columns import class_fields
 from geoseg.output.style import Legend
 from geoseg.segment.class_tree import Borders, ClassTree, grow_tree
@@ -52,7 +52,7 @@ def nodes(node):
     return [node, *(inner for child in node.get("children", ()) for inner in nodes(child))]
 
 
-def test_each_class_has_its_name_colour_pixels_area_and_means():
+def test_document_has_name_colour_pixels_area_and_means_of_each_class():
     document = class_document(some_classes(), {"scene": "a.tif"})
 
     assert document["scene"] == "a.tif"
@@ -64,7 +64,7 @@ def test_each_class_has_its_name_colour_pixels_area_and_means():
     assert [one["class"] for one in document["classes"]] == [1, 2, 3, 4, 5]
 
 
-def test_document_says_how_far_apart_the_two_most_alike_colours_are():
+def test_document_contains_the_smallest_colour_distance():
     classes = some_classes()
     colors = np.array([[0, 0, 0], [255, 255, 255], [255, 255, 250], [255, 0, 0], [0, 0, 255]], np.uint8)
 
@@ -73,7 +73,7 @@ def test_document_says_how_far_apart_the_two_most_alike_colours_are():
     assert document["color_distance"] == pytest.approx(np.linalg.norm(np.diff(rgb2lab(colors[1:3]), axis=0)))
 
 
-def test_columns_of_the_classes_are_those_of_the_document_with_shares_and_numbers_of_regions():
+def test_columns_agree_with_the_document_and_have_shares():
     classes = some_classes()
 
     columns = classes.columns()
@@ -82,18 +82,18 @@ def test_columns_of_the_classes_are_those_of_the_document_with_shares_and_number
     for name in ("class", "name", "color", "regions", "pixels", "area"):
         assert columns[name].tolist() == [one[name] for one in document]
     assert columns["share"].tolist() == [0.8, 0.12, 0.08, 0, 0]
-    assert columns["regions"].tolist() == [2, 1, 1, 0, 0]  # the region of class 5 has lost its pixels
+    assert columns["regions"].tolist() == [2, 1, 1, 0, 0]  # the region of class 5 is empty
     assert [field.name for field in class_fields(bands=BANDS, n_classes=5)] == list(columns)
 
 
-@pytest.mark.parametrize("number", [4, 5])  # without a region, and with one that has lost its pixels
+@pytest.mark.parametrize("number", [4, 5])  # without a region, and with an empty region
 def test_class_without_pixels_has_no_means(number):
     one = class_document(some_classes(), {})["classes"][number - 1]
 
     assert (one["pixels"], one["area"], one["mean_4"]) == (0, 0.0, None)
 
 
-def test_class_knows_its_parents_in_the_coarser_levels():
+def test_classes_list_their_class_at_each_coarser_level():
     document = class_document(some_classes(), {})
 
     assert [one["class_4"] for one in document["classes"]] == [1, 2, 3, 4, 2]
@@ -101,7 +101,7 @@ def test_class_knows_its_parents_in_the_coarser_levels():
     assert "class_8" not in document["classes"][0]
 
 
-def test_merges_lead_from_all_classes_to_two_with_sizes_and_costs():
+def test_merges_go_from_all_classes_to_two_with_sizes_and_costs():
     merges = class_document(some_classes(), {})["merges"]
 
     assert merges == [
@@ -111,7 +111,7 @@ def test_merges_lead_from_all_classes_to_two_with_sizes_and_costs():
     ]
 
 
-def test_nested_tree_joins_what_the_merges_join():
+def test_nested_tree_agrees_with_the_merges():
     tree = class_document(some_classes(), {})["tree"]
 
     assert [leaf["class"] for leaf in leaves(tree)] == [1, 3, 2, 5, 4]
@@ -122,7 +122,7 @@ def test_nested_tree_joins_what_the_merges_join():
 
 
 @given(st.integers(1, 40), st.integers(0, 99))
-def test_nested_tree_has_every_class_once_and_every_step_once(n, seed):
+def test_nested_tree_has_every_class_and_every_merge_once(n, seed):
     classes = some_classes()
     colors = np.zeros((n, 3), np.uint8)
     pixels = np.random.default_rng(seed).integers(0, 99, n)
@@ -146,7 +146,7 @@ def test_nested_tree_has_every_class_once_and_every_step_once(n, seed):
     ("n", "expected"), [(1, []), (2, []), (3, [2]), (16, [2, 4, 8]), (17, [2, 4, 8, 16]), (40, [2, 4, 8, 16, 32])]
 )
 def test_levels_are_the_powers_of_two_below_the_number_of_classes(n, expected):
-    levels = levels_of(a_tree(n))
+    levels = class_levels(a_tree(n))
 
     assert list(levels) == expected
     assert all(coarser.max() == level and len(coarser) == n for level, coarser in levels.items())
@@ -155,7 +155,7 @@ def test_levels_are_the_powers_of_two_below_the_number_of_classes(n, expected):
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def test_file_is_json_that_people_can_read(tmp_path):
+def test_file_is_indented_json_in_utf8(tmp_path):
     path = tmp_path / "labels.classes.json"
     document = class_document(some_classes(), {"scene": "Grünland.tif"})
 
@@ -168,7 +168,7 @@ def test_file_is_json_that_people_can_read(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_file_that_is_there_is_replaced_only_when_asked(tmp_path):
+def test_existing_file_is_replaced_only_with_overwrite(tmp_path):
     path = tmp_path / "labels.classes.json"
     path.write_text("mine")
 
@@ -180,17 +180,17 @@ def test_file_that_is_there_is_replaced_only_when_asked(tmp_path):
     assert json.loads(path.read_text()) == {"format": 1}
 
 
-def test_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path):
+def test_document_that_is_not_json_leaves_the_existing_file_unchanged(tmp_path):
     path = tmp_path / "labels.classes.json"
     path.write_text("mine")
 
     with pytest.raises(ValueError, match="JSON"):
-        write_classes(path, {"mean_1": float("nan")}, overwrite=True)  # which is no JSON
+        write_classes(path, {"mean_1": float("nan")}, overwrite=True)  # not valid JSON
 
     assert path.read_text() == "mine"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_file_of_another_ending_is_refused(tmp_path):
+def test_file_with_another_suffix_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"ends in .*it can end in"):
         write_classes(tmp_path / "labels.txt", {})

@@ -18,7 +18,9 @@ from rich.progress import Progress
 from shapely import box
 
 from geoseg.cli import progress_bars
+from geoseg.config import named_configs
 from geoseg.output.paths import Outputs
+from geoseg.progress import Note, StageAdvanced, StageFinished, StageReporter, StageStarted
 from geoseg.steps import align_codes, segment
 from geoseg.steps.write import Result
 
@@ -124,7 +126,7 @@ def test_quiet_run_says_nothing(geoseg_tile, scene):
 def test_scene_that_the_command_makes_can_be_segmented(tmp_path, geoseg_tile):
     made = tmp_path / "made.tif"
 
-    assert run_command("scene", made, "--size", "120x100", "--truth", tmp_path / "truth.tif").code == 0
+    assert run_command("synthetic", made, "--size", "120x100", "--truth", tmp_path / "truth.tif").code == 0
 
     with rasterio.open(made) as raster:
         assert (raster.width, raster.height, raster.count) == (120, 100, 3)
@@ -196,8 +198,8 @@ def test_name_of_two_lines_is_told_in_one(geoseg_tile):
     [
         ("labels.shp", "it can end in .gpkg, .fgb, .parquet"),
         ("labels", "it can end in .gpkg"),
-        ("absent/labels.gpkg", "is no folder"),
-        ("file/labels.gpkg", "is no folder"),
+        ("absent/labels.gpkg", "is not a folder"),
+        ("file/labels.gpkg", "is not a folder"),
         ("folder.gpkg", "is a folder"),
     ],
 )
@@ -285,7 +287,7 @@ def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene
     folder.mkdir()
     (folder / "cat.jpg").write_text("")
 
-    assert "is no run folder" in only_line(geoseg_tile(scene, "--run-dir", folder, "--overwrite"))
+    assert "is not a run folder" in only_line(geoseg_tile(scene, "--run-dir", folder, "--overwrite"))
     assert [path.name for path in folder.iterdir()] == ["cat.jpg"]
 
 
@@ -314,7 +316,7 @@ def test_gpu_that_is_not_there_is_told(geoseg_tile, scene, monkeypatch):
         ("tile", "scene.tif", "--out", "a.gpkg", "--bands", "1,x"),
         ("tile", "scene.tif", "--out", "a.gpkg", "--bands", ""),
         ("tile", "scene.tif", "--out", "a.gpkg", "--training", "some"),
-        ("scene", "made.tif", "--size", "large"),
+        ("synthetic", "made.tif", "--size", "large"),
         ("slice", "scene.tif"),
     ],
 )
@@ -326,7 +328,7 @@ def test_wrong_usage_ends_with_2(arguments):
     assert "Error" in ended.text
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("tile", "-h"), ("scene", "--help"), ("--version",)])
+@pytest.mark.parametrize("arguments", [("--help",), ("tile", "-h"), ("synthetic", "--help"), ("--version",)])
 def test_help_ends_with_0(arguments, capsys):
     assert run_command(*arguments).code == 0
     assert "geoseg" in capsys.readouterr().out
@@ -461,7 +463,7 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(
     assert not (tmp_path / "labels.gpkg").exists()
     monkeypatch.setattr(module, step, whole)
 
-    assert "--resume goes on" in only_line(geoseg_tile(scene, *out))  # not without being asked
+    assert "continue it with --resume" in only_line(geoseg_tile(scene, *out))  # not without being asked
     assert geoseg_tile(scene, *out, "--resume").code == 0
 
     folder, _ = finished
@@ -562,7 +564,7 @@ def test_process_that_was_stopped_from_outside_goes_on_to_the_same_result(
 def shown_lines(work):
     """Return the plain lines that `work` had shown."""
     stream = io.StringIO()
-    work(progress_bars.Shown(Console(file=stream, width=40), None))
+    work(progress_bars.TextDisplay(Console(file=stream, width=40), None))
     return stream.getvalue().splitlines()
 
 
@@ -571,9 +573,9 @@ def test_long_step_tells_now_and_then_how_far_it_is(monkeypatch):
     monkeypatch.setattr(progress_bars.time, "monotonic", lambda: next(clock))
 
     def work(progress):
-        progress.begin("segment", 100, pixels=10**9)
+        progress(StageStarted("segment", 100, 10**9))
         for done in range(1, 11):
-            progress.advance(done)
+            progress(StageAdvanced("segment", done, 100))
 
     lines = shown_lines(work)
 
@@ -586,12 +588,13 @@ def test_speed_is_that_of_this_run_and_not_of_the_one_that_it_goes_on_with(monke
     monkeypatch.setattr(progress_bars.time, "monotonic", lambda: next(clock))
 
     def work(progress):
-        progress.begin("segment", 100, pixels=100_000_000)
-        progress.advance(80)
-        progress.advance(100)
-        progress.begin("label", 100, pixels=100_000_000)
-        progress.advance(100)
-        progress.begin("outline", 100, pixels=100_000_000)
+        progress(StageStarted("segment", 100, 100_000_000))
+        progress(StageAdvanced("segment", 80, 100))
+        progress(StageAdvanced("segment", 100, 100))
+        progress(StageFinished("segment", 10.0))
+        progress(StageStarted("label", 100, 100_000_000))
+        progress(StageAdvanced("label", 100, 100))
+        progress(StageFinished("label", 0.0))
 
     lines = shown_lines(work)
 
@@ -603,7 +606,7 @@ def test_speed_is_that_of_this_run_and_not_of_the_one_that_it_goes_on_with(monke
 def test_path_is_shown_as_it_is():
     path = "/data/[red]/:car:/a very long name that goes on and on.gpkg"
 
-    assert shown_lines(lambda progress: progress.note(path)) == [f"geoseg: {path}"]
+    assert shown_lines(lambda progress: progress(Note(path))) == [f"geoseg: {path}"]
 
 
 @pytest.mark.parametrize(
@@ -623,10 +626,10 @@ def test_terminal_shows_bars():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)
     with Progress(console=console) as bars:
-        progress = progress_bars.Shown(console, bars)
-        progress.begin("segment", 4, pixels=10**6)
-        progress.advance(2)
-        progress.begin("label", 4, pixels=10**6)
+        progress = progress_bars.TextDisplay(console, bars)
+        progress(StageStarted("segment", 4, 10**6))
+        progress(StageAdvanced("segment", 2, 4))
+        progress(StageStarted("label", 4, 10**6))
         progress.summary(Result(Outputs(Path("a.gpkg")), 2, 3, {}, {}))
 
     assert "segment tiles" in stream.getvalue()
@@ -638,4 +641,85 @@ def test_every_step_of_the_pipeline_has_a_name_for_people(finished):
 
     report = json.loads((folder / "labels.run" / "run.json").read_text())
 
-    assert set(report["seconds"]) <= set(progress_bars._STEPS)
+    assert set(report["seconds"]) <= set(progress_bars.STAGE_TITLES)
+
+
+def test_json_progress_is_one_object_per_event_and_line():
+    stream = io.StringIO()
+    display = progress_bars.JsonDisplay(stream)
+    for event in (StageStarted("label", 2, 8), StageAdvanced("label", 1, 2), StageFinished("label", 0.5), Note("a\nb")):
+        display(event)
+    display.summary(Result(Outputs(Path("a.gpkg")), 2, 3, {7: "x"}, {}))
+
+    objects = [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    assert objects[:4] == [
+        {"event": "stage_started", "stage": "label", "total": 2, "pixels": 8},
+        {"event": "stage_advanced", "stage": "label", "done": 1, "total": 2},
+        {"event": "stage_finished", "stage": "label", "seconds": 0.5},
+        {"event": "note", "text": "a\nb"},
+    ]
+    assert objects[4]["event"] == "summary"
+    assert objects[4]["failed"] == [7]
+
+
+def test_reporter_finishes_a_stage_once_and_before_the_next():
+    events = []
+    reporter = StageReporter(events.append, clock=iter([0.0, 2.0, 2.0, 5.0]).__next__)
+    reporter.begin("survey", 1, pixels=4)
+    reporter.begin("label", 3, pixels=4)
+    reporter.advance(3)
+    reporter.finish()
+    reporter.finish()
+
+    assert events == [
+        StageStarted("survey", 1, 4),
+        StageFinished("survey", 2.0),
+        StageStarted("label", 3, 4),
+        StageAdvanced("label", 3, 3),
+        StageFinished("label", 3.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("tile", "a.tif", "--out", "a.gpkg", "--halo", 32), "--halo has no effect without training on each tile"),
+        (("preview", "a.tif", "--halo", 32), "--halo has no effect without training on each tile"),
+        (("tile", "a.tif", "--out", "a.gpkg", "--dashboard", "--workers", 0), "no effect with --workers 0"),
+        (("outline", "a.tif", "--out", "a.gpkg", "--dashboard", "-j", 0), "no effect with --workers 0"),
+        (("tile", "a.tif", "--out", "a.gpkg", "--dashboard", "--scheduler", "tcp://a:1"), "no effect with --scheduler"),
+        (("preview", "a.tif", "--steps", 8), "--steps has no effect without --animation"),
+        (("tile", "a.tif", "--out", "a.gpkg", "-q", "--progress", "json"), "--progress is json; leave out one"),
+        (("tile", "a.tif", "--out", "a.gpkg", "--prior", "none"), "write --training tile for --prior none"),
+        (("scene", "a.tif", "--size", "9x9"), "run: geoseg synthetic a.tif --size 9x9"),
+        (("config", "moon"), "'moon' is not a named configuration; choose one of aerial, default"),
+    ],
+)
+def test_option_without_effect_and_former_name_are_usage_errors(arguments, reason):
+    ended = run_command(*arguments)
+
+    assert ended.code == 2
+    assert reason in " ".join(ended.text.split())
+
+
+def test_config_command_lists_the_named_configurations_and_prints_one_with_its_comments(capsys):
+    named = named_configs()
+
+    assert run_command("config").code == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(named)
+
+    assert run_command("config", "drone").code == 0
+    assert capsys.readouterr().out == named["drone"].read_text(encoding="utf-8")
+
+
+def test_json_progress_of_a_run_starts_and_finishes_every_stage(tmp_path, scene):
+    ended = run_command(
+        "tile", scene, "--out", tmp_path / "a.gpkg", *("--workers", 0, "--method", "kmeans", "--progress", "json")
+    )
+    objects = [json.loads(line) for line in ended.lines]
+    started = [each["stage"] for each in objects if each["event"] == "stage_started"]
+
+    assert started == [each["stage"] for each in objects if each["event"] == "stage_finished"]
+    assert started[0] == "survey"
+    assert objects[-1]["event"] == "summary"

@@ -402,10 +402,10 @@ def test_damaged_file_is_named(pair, make_raster):
         (("--tolerance", -1), "tolerance is -1.0 m; give metres from 0"),
         (("--tolerance", "nan"), "tolerance is nan m"),
         (("--tolerance", 1e6), "give at most 2560 m"),
-        (("--tile", 8), "tile (8 px) is too small"),
+        (("--tile-size", 8), "tile (8 px) is too small"),
         (("--field", "ground"), "is taken for a raster, which has no field"),
         (("--json", "report.txt"), "it can end in .json"),
-        (("--json", "absent/report.json"), "is no folder"),
+        (("--json", "absent/report.json"), "is not a folder"),
     ],
 )
 def test_option_without_a_meaning_is_told_in_one_line(pair, options, reason):

@@ -1,3 +1,5 @@
+"""A run folder keeps finished results, complete or absent, for one run at a time."""
+
 import json
 import logging
 import os
@@ -36,7 +38,7 @@ def only_file(folder):
     return path
 
 
-# --- what is put comes back ---------------------------------------------------------------------------------------
+# --- storing and reading arrays ---------------------------------------------------------------------------------------
 
 
 ARRAYS = nps.arrays(
@@ -47,7 +49,7 @@ ARRAYS = nps.arrays(
 
 @settings(max_examples=40, deadline=None)
 @given(arrays=st.dictionaries(st.text(max_size=8), ARRAYS, max_size=4), key=st.integers(0, 10**7))
-def test_arrays_come_back_with_the_same_names_types_and_values(tmp_path_factory, arrays, key):
+def test_arrays_read_back_with_the_same_names_types_and_values(tmp_path_factory, arrays, key):
     folder = RunFolder(tmp_path_factory.mktemp("run"))
 
     folder.put("segment", key, arrays)
@@ -59,7 +61,7 @@ def test_arrays_come_back_with_the_same_names_types_and_values(tmp_path_factory,
         np.testing.assert_array_equal(back[name], array, strict=True)
 
 
-def test_array_that_comes_back_can_be_written_to(tmp_path):
+def test_array_that_is_read_is_writeable(tmp_path):
     folder = RunFolder(tmp_path)
     folder.put("segment", 3, {"labels": LABELS})
 
@@ -69,7 +71,7 @@ def test_array_that_comes_back_can_be_written_to(tmp_path):
     assert back[0, 0] == 7
 
 
-def test_the_same_arrays_give_the_same_bytes(tmp_path):
+def test_equal_arrays_give_equal_bytes(tmp_path):
     one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
 
     one.put("segment", 3, {"labels": LABELS})
@@ -79,7 +81,7 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path):
     assert only_file(one).read_bytes() == only_file(two).read_bytes()
 
 
-def test_objects_that_would_need_pickle_are_refused_and_leave_nothing(tmp_path):
+def test_object_arrays_are_refused_and_leave_no_file(tmp_path):
     folder = RunFolder(tmp_path)
 
     with pytest.raises(ValueError, match="allow_pickle"):
@@ -89,12 +91,12 @@ def test_objects_that_would_need_pickle_are_refused_and_leave_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["../manifest", "", ".hidden", "a/b", -1])
-def test_a_key_cannot_leave_its_folder(tmp_path, key):
-    with pytest.raises(ValueError, match="no name for a file"):
+def test_key_that_is_a_path_is_refused(tmp_path, key):
+    with pytest.raises(ValueError, match="is not a valid name"):
         RunFolder(tmp_path).put("segment", key, {"labels": LABELS})
 
 
-def test_finished_keys_keep_their_kind_and_numpy_integers_are_integers(tmp_path):
+def test_finished_keys_keep_their_type_and_numpy_integers_are_integers(tmp_path):
     folder = RunFolder(tmp_path)
 
     for key in (0, 999, np.int64(1000), 123456, "12", "scene"):
@@ -104,7 +106,7 @@ def test_finished_keys_keep_their_kind_and_numpy_integers_are_integers(tmp_path)
     assert folder.finished("label") == set()
 
 
-def test_no_folder_gets_more_than_a_thousand_tiles(tmp_path):
+def test_folder_has_at_most_a_thousand_tiles(tmp_path):
     folder = RunFolder(tmp_path)
 
     for key in (0, 999, 1000):
@@ -113,10 +115,10 @@ def test_no_folder_gets_more_than_a_thousand_tiles(tmp_path):
     assert {path.parent.name for path in files_of(folder)} == {"000000", "000001"}
 
 
-# --- never half ---------------------------------------------------------------------------------------------------
+# --- complete or absent -------------------------------------------------------------------------------------------
 
 
-def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path):
+def test_every_flipped_byte_and_every_truncation_is_detected(tmp_path):
     folder = RunFolder(tmp_path)
     folder.put("segment", 3, {"labels": LABELS})
     path = only_file(folder)
@@ -131,7 +133,7 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path):
             folder.get("segment", 3)
 
 
-def test_a_damaged_tile_counts_as_absent_and_is_removed(tmp_path, caplog):
+def test_damaged_tile_counts_as_absent_and_is_removed(tmp_path, caplog):
     folder = RunFolder(tmp_path)
     for key in (1, 2):
         folder.put("segment", key, {"labels": LABELS})
@@ -144,7 +146,7 @@ def test_a_damaged_tile_counts_as_absent_and_is_removed(tmp_path, caplog):
     assert "step segment, tile 1" in caplog.text
 
 
-def test_a_tile_copied_to_the_place_of_another_is_not_taken_for_it(tmp_path):
+def test_tile_copied_to_the_place_of_another_is_detected(tmp_path):
     folder = RunFolder(tmp_path)
     folder.put("segment", 1, {"labels": LABELS})
     path = only_file(folder)
@@ -153,7 +155,7 @@ def test_a_tile_copied_to_the_place_of_another_is_not_taken_for_it(tmp_path):
     assert folder.finished("segment") == {1}
 
 
-def test_an_absent_tile_is_named_with_its_step(tmp_path):
+def test_error_for_an_absent_tile_names_its_step(tmp_path):
     folder = RunFolder(tmp_path)
 
     assert not folder.has("label", 7)
@@ -174,7 +176,7 @@ for key in range(100_000):
 """
 
 
-def test_a_process_killed_while_writing_leaves_only_whole_tiles(tmp_path):
+def test_process_killed_while_writing_leaves_only_complete_tiles(tmp_path):
     folder = RunFolder(tmp_path)
     with subprocess.Popen([sys.executable, "-c", KILLED_WHILE_WRITING, tmp_path], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline()
@@ -188,7 +190,7 @@ def test_a_process_killed_while_writing_leaves_only_whole_tiles(tmp_path):
     assert all(folder.get("segment", key)["key"] == key for key in keys)
 
 
-def test_who_reads_a_tile_while_it_is_written_again_reads_the_old_one_whole(tmp_path):
+def test_reader_of_a_tile_that_is_being_replaced_reads_the_old_one_completely(tmp_path):
     folder = RunFolder(tmp_path)
     folder.put("segment", 3, {"labels": LABELS})
     old = only_file(folder).read_bytes()
@@ -200,21 +202,23 @@ def test_who_reads_a_tile_while_it_is_written_again_reads_the_old_one_whole(tmp_
     assert only_file(folder).read_bytes() != old
 
 
-def test_a_full_disk_says_which_folder_and_leaves_nothing(tmp_path, monkeypatch):
+def test_full_disk_gives_an_error_with_the_path_and_leaves_no_file(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
 
     def no_room(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", no_room)  # where file systems with late allocation tell it
+    monkeypatch.setattr(os, "fsync", no_room)  # where file systems with delayed allocation report it
 
-    with pytest.raises(OutputError, match=r"cannot write to .*000000: No space left on device; make room .*--run-dir"):
+    with pytest.raises(
+        OutputError, match=r"000000.* could not be written: No space left on device\. Free space .*--run-dir"
+    ):
         folder.put("segment", 3, {"labels": LABELS})
 
     assert not files_of(folder)
 
 
-def test_a_write_that_is_cut_short_is_an_output_error_and_leaves_nothing(tmp_path):
+def test_incomplete_write_is_an_output_error_and_leaves_no_file(tmp_path):
     folder = RunFolder(tmp_path)
     noise = np.random.default_rng(0).integers(0, 1 << 30, 100_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -231,7 +235,7 @@ def test_a_write_that_is_cut_short_is_an_output_error_and_leaves_nothing(tmp_pat
     assert not files_of(folder)
 
 
-def test_a_run_folder_below_a_file_is_an_output_error(tmp_path):
+def test_run_folder_below_a_file_is_an_output_error(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(OutputError, match="--run-dir"):
@@ -241,19 +245,19 @@ def test_a_run_folder_below_a_file_is_an_output_error(tmp_path):
 # --- documents and reports ----------------------------------------------------------------------------------------
 
 
-def test_documents_come_back_as_json_and_numpy_numbers_as_numbers(tmp_path):
+def test_documents_read_back_as_json_with_numpy_numbers_as_numbers(tmp_path):
     folder = RunFolder(tmp_path)
 
     folder.put_json("survey", {"stretch": np.array([0.1, 0.2]), "n": np.int64(3), "path": Path("a/b")})
 
     assert folder.get_json("survey") == {"stretch": [0.1, 0.2], "n": 3, "path": "a/b"}
     assert folder.has_json("survey")
-    assert not folder.has_json("harmony")
-    with pytest.raises(RunError, match=r"harmony\.json is not finished"):
-        folder.get_json("harmony")
+    assert not folder.has_json("absent")
+    with pytest.raises(RunError, match=r"absent\.json is not finished"):
+        folder.get_json("absent")
 
 
-def test_a_damaged_document_is_named(tmp_path):
+def test_error_for_a_damaged_document_names_it(tmp_path):
     folder = RunFolder(tmp_path)
     folder.put_json("survey", [1, 2, 3])
     only_file(folder).write_text("[1, 2")
@@ -262,14 +266,14 @@ def test_a_damaged_document_is_named(tmp_path):
         folder.get_json("survey")
 
 
-def test_cleaning_removes_the_work_and_keeps_the_report(tmp_path):
+def test_cleaning_removes_results_and_keeps_the_report(tmp_path):
     with open_new(tmp_path / "run") as folder:
         folder.put("segment", 1, {})
         folder.put("label", 1, {})
         folder.put_json("survey", [])
         write_report(folder, {"versions": versions()})
 
-        folder.remove_steps("segment", "never_made")
+        folder.remove_steps("segment", "absent")
         assert (folder.finished("segment"), folder.finished("label")) == (set(), {1})
 
         folder.clean()
@@ -284,26 +288,26 @@ def test_cleaning_removes_the_work_and_keeps_the_report(tmp_path):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_an_absent_or_empty_folder_starts_a_new_run(tmp_path, resume):
+def test_absent_or_empty_folder_starts_a_new_run(tmp_path, resume):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "absent" / "run", tmp_path / "empty"):
         with open_new(path, resume=resume) as folder:
             assert json.loads((folder.path / "manifest.json").read_text()) == IDENTITY
 
 
-def test_resuming_keeps_the_work_and_removes_what_a_crash_left(tmp_path):
+def test_resuming_keeps_results_and_removes_partial_files(tmp_path):
     with open_new(tmp_path) as folder:
         folder.put("segment", 1, {"labels": LABELS})
-    left = tmp_path / "steps" / "segment" / "000000" / ".2.arrays.99.abcd.geoseg-part"
-    left.write_bytes(b"half")
+    partial = tmp_path / "steps" / "segment" / "000000" / ".2.arrays.99.abcd.geoseg-part"
+    partial.write_bytes(b"half")
 
     with open_new(tmp_path, resume=True) as folder:
         assert folder.finished("segment") == {1}
 
-    assert not left.exists()
+    assert not partial.exists()
 
 
-def test_a_run_broken_off_before_its_manifest_starts_anew(tmp_path):
+def test_run_interrupted_before_its_manifest_starts_again(tmp_path):
     (tmp_path / "lock").write_text("")
     (tmp_path / ".manifest.json.1.abcd.geoseg-part").write_text("{")
 
@@ -311,16 +315,16 @@ def test_a_run_broken_off_before_its_manifest_starts_anew(tmp_path):
         assert {path.name for path in files_of(folder)} == {"lock", "manifest.json"}
 
 
-def test_a_used_folder_asks_for_resume_or_overwrite(tmp_path):
+def test_folder_with_results_requires_resume_or_overwrite(tmp_path):
     open_new(tmp_path).close()
 
-    with pytest.raises(RunError, match=r"--resume goes on with it, --overwrite removes it"):
+    with pytest.raises(RunError, match=r"continue it with --resume, or remove them with --overwrite"):
         open_new(tmp_path)
     with pytest.raises(ConfigError, match="give one of them"):
         open_new(tmp_path, resume=True, overwrite=True)
 
 
-def test_overwriting_removes_the_work_but_no_file_of_the_user(tmp_path):
+def test_overwriting_removes_results_but_no_file_of_the_user(tmp_path):
     with open_new(tmp_path) as folder:
         folder.put("segment", 1, {})
         folder.put_json("survey", [])
@@ -334,29 +338,31 @@ def test_overwriting_removes_the_work_but_no_file_of_the_user(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
-def test_a_foreign_folder_is_left_as_it_was(tmp_path, options):
+def test_folder_that_is_not_a_run_folder_is_not_changed(tmp_path, options):
     (tmp_path / "thesis.tex").write_text("years of work")
 
-    with pytest.raises(RunError, match=r"no run folder \(it has thesis\.tex but no manifest\.json\)"):
+    with pytest.raises(RunError, match=r"not a run folder: it contains thesis\.tex but no manifest\.json"):
         open_new(tmp_path, **options)
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="not a run folder"):
         open_new(tmp_path / "thesis.tex", **options)
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_different_identity_is_told_by_the_options_that_differ(tmp_path):
+def test_error_for_another_identity_lists_the_options_that_differ(tmp_path):
     open_new(tmp_path).close()
     config = {"polygons": {"min_pixels": 32}, "bands": (3, 2, 1), "aoi": "field.gpkg"}
 
     with pytest.raises(RunError) as caught:
         open_new(tmp_path, resume=True, identity=IDENTITY | {"config": config})
 
-    told = 'config.polygons.min_pixels: 64 → 32; config.bands: [1, 2, 3] → [3, 2, 1]; config.aoi: absent → "field.gpkg"'
-    assert f"({told})" in str(caught.value)
+    differences = (
+        'config.polygons.min_pixels: 64 → 32; config.bands: [1, 2, 3] → [3, 2, 1]; config.aoi: absent → "field.gpkg"'
+    )
+    assert f"({differences})" in str(caught.value)
 
 
-def test_more_than_five_differences_are_counted(tmp_path):
+def test_differences_beyond_five_are_counted(tmp_path):
     open_new(tmp_path, identity={"config": dict.fromkeys("abcdefgh", 1)}).close()
 
     with pytest.raises(RunError, match=r"config\.e: 1 → 2 and 3 more\)"):
@@ -372,16 +378,16 @@ JSON = st.recursive(
 
 @settings(max_examples=40, deadline=None)
 @given(one=st.dictionaries(st.text(max_size=5), JSON, max_size=3), two=JSON)
-def test_a_run_goes_on_exactly_when_its_identity_is_the_same(tmp_path_factory, one, two):
+def test_run_is_resumed_if_and_only_if_its_identity_is_the_same(tmp_path_factory, one, two):
     path = tmp_path_factory.mktemp("run")
     open_new(path, identity=one).close()
 
     open_new(path, identity=one, resume=True).close()
-    with pytest.raises(RunError, match="was made differently"):
+    with pytest.raises(RunError, match="belong to another input or configuration"):
         open_new(path, identity=one | {"changed by": {"two": two}}, resume=True)
 
 
-def test_a_damaged_manifest_can_only_be_overwritten(tmp_path):
+def test_run_with_a_damaged_manifest_can_only_be_overwritten(tmp_path):
     open_new(tmp_path).close()
     (tmp_path / "manifest.json").write_text("{")
 
@@ -394,18 +400,18 @@ def test_a_damaged_manifest_can_only_be_overwritten(tmp_path):
 # --- one process at a time ----------------------------------------------------------------------------------------
 
 
-def test_a_second_run_in_the_same_folder_is_refused_until_the_first_ends(tmp_path):
+def test_second_run_in_the_same_folder_is_refused_until_the_first_ends(tmp_path):
     with open_new(tmp_path):
         for options in ({"resume": True}, {"overwrite": True}):
-            with pytest.raises(RunError, match=f"another run is working in .*process {os.getpid()} on "):
+            with pytest.raises(RunError, match=f"another run uses .*process {os.getpid()} on "):
                 open_new(tmp_path, **options)
 
     open_new(tmp_path, resume=True).close()
 
 
-def test_a_run_that_could_not_be_opened_holds_no_lock(tmp_path):
+def test_run_that_could_not_be_opened_holds_no_lock(tmp_path):
     open_new(tmp_path).close()
-    with pytest.raises(RunError, match="was made differently"):
+    with pytest.raises(RunError, match="belong to another input or configuration"):
         open_new(tmp_path, resume=True, identity={})
 
     open_new(tmp_path, resume=True).close()
@@ -420,17 +426,17 @@ time.sleep(60)
 """
 
 
-def test_the_lock_ends_with_a_killed_process(tmp_path):
+def test_lock_is_released_when_the_process_is_killed(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLDS_THE_LOCK, tmp_path], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline()
-        with pytest.raises(RunError, match=f"another run is working in .*process {process.pid} on "):
+        with pytest.raises(RunError, match=f"another run uses .*process {process.pid} on "):
             open_new(tmp_path, resume=True, identity={})
         process.kill()
 
     open_new(tmp_path, resume=True, identity={}).close()
 
 
-def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
+def test_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
     def no_locks(_file, _operation):
         raise OSError(95, "Operation not supported")
 
@@ -442,7 +448,7 @@ def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeyp
     assert "cannot be locked" in caplog.text
 
 
-def test_a_worker_gets_the_folder_without_the_lock(tmp_path):
+def test_pickled_folder_has_no_lock(tmp_path):
     with open_new(tmp_path) as folder:
         copy = pickle.loads(pickle.dumps(folder))
         copy.put("segment", 1, {"labels": LABELS})

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from geoseg.grid import TileGrid, Window
-from geoseg.output.label_style import ground_colours, hashed_colours, label_legend
+from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
 from geoseg.vectorize.label_index import features, gathered, numbered, renumbered
 from geoseg.vectorize.regions import pieces
 
@@ -80,9 +80,9 @@ def test_looks_are_the_mean_values_of_the_label_in_all_tiles_in_any_order():
 def test_colour_of_a_label_depends_on_its_number_alone_and_neighbours_differ():
     values = np.arange(-500, 500)
 
-    colours = hashed_colours(values)
+    colours = hashed_colors(values)
 
-    np.testing.assert_array_equal(hashed_colours(values[::-1])[::-1], colours)
+    np.testing.assert_array_equal(hashed_colors(values[::-1])[::-1], colours)
     assert len(np.unique(colours, axis=0)) > 990
     assert (np.abs(np.diff(colours.astype(int), axis=0)).sum(axis=1) > 30).mean() > 0.9
 
@@ -90,16 +90,16 @@ def test_colour_of_a_label_depends_on_its_number_alone_and_neighbours_differ():
 def test_labels_without_values_are_grey_and_the_others_stretched():
     means, pixels = np.array([[0.0, 0, 7], [1000.0, 1000, 7], [np.nan] * 3]), np.array([5, 5, 0])
 
-    colours = ground_colours(means, pixels, np.array([500.0, 500, 0]))
+    colours = mean_colors(means, pixels, np.array([500.0, 500, 0]))
 
     assert colours.tolist() == [[64, 64, 128], [191, 191, 128], [128, 128, 128]]  # one value has no spread
-    assert ground_colours(means[2:], pixels[2:], np.zeros(3)).tolist() == [[128, 128, 128]]
+    assert mean_colors(means[2:], pixels[2:], np.zeros(3)).tolist() == [[128, 128, 128]]
 
 
 def test_few_pixels_far_off_do_not_darken_all_others():
     means = np.array([[100.0] * 3, [140.0] * 3, [60_000.0] * 3])
 
-    colours = ground_colours(means, np.array([10_000, 10_000, 1]), np.full(3, 25.0))
+    colours = mean_colors(means, np.array([10_000, 10_000, 1]), np.full(3, 25.0))
 
     assert colours[2].tolist() == [255] * 3
     assert colours[1, 0] - colours[0, 0] > 100

@@ -1,3 +1,5 @@
+"""A model segments other scenes into the same classes; what does not fit it is refused."""
+
 import json
 from dataclasses import replace
 
@@ -10,7 +12,8 @@ from affine import Affine
 
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, ModelError, OutputError
-from geoseg.output.model import Model, Origin, check_config, check_fits, load_model, save_model
+from geoseg.output.model import Model, Origin, checksum, load_model, save_model
+from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
 from geoseg.raster.scene import open_scene
@@ -20,8 +23,8 @@ from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.features import Standard, Stretch
 from geoseg.segment.superpixels import Sizes
+from geoseg.segment.survey import Survey
 from geoseg.steps import segment
-from geoseg.steps.survey import Survey
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
@@ -33,7 +36,7 @@ FLAT = np.zeros((3, 64, 64), np.uint8)
 
 
 def a_model(seed=0, **origin):
-    """Return a model that nothing has taught, of three bands with names, 10 m and five fine classes."""
+    """Return an untrained model of three named bands, 10 m pixels and five clusters."""
     draw = np.random.default_rng(seed)
     config = load_config(None, network__kernels=[3], network__channels=[4], classify__classes=4, classify__clusters=6)
     class_model = ClassModel(
@@ -47,9 +50,8 @@ def a_model(seed=0, **origin):
     )
     survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), (), Sizes())
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
-    there = Origin("taught.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
-    return Model(config, survey, weights, class_model,
-                 replace(there, **origin))  # fmt: skip
+    trained = Origin("trained.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
+    return Model(config, survey, weights, class_model, replace(trained, **origin))
 
 
 def classes(path):
@@ -58,7 +60,7 @@ def classes(path):
 
 
 def tile(folder, scene, *options, config=None):
-    """Run the command with polygons and class raster into `folder`."""
+    """Run the command; write polygons and class raster to `folder`."""
     given = () if config is None else ("--config", config)
     return run_command(
         "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", *given,
@@ -67,9 +69,9 @@ def tile(folder, scene, *options, config=None):
 
 
 @pytest.fixture(scope="session")
-def taught(tmp_path_factory, quick_config):
-    """The folder of a run that has kept its model, with its scene, city.geoseg and classes.tif."""
-    folder = tmp_path_factory.mktemp("taught")
+def trained(tmp_path_factory, quick_config):
+    """Folder of a run that has saved its model, with scene.tif, city.geoseg and classes.tif."""
+    folder = tmp_path_factory.mktemp("trained")
     scene = write_raster(folder / "scene.tif", fields())
     assert tile(folder, scene, "--save-model", folder / "city.geoseg", config=quick_config).code == 0
     return folder
@@ -77,14 +79,14 @@ def taught(tmp_path_factory, quick_config):
 
 @pytest.fixture(scope="session")
 def other_scene(tmp_path_factory):
-    """The fields of another year: elsewhere, in the same colours."""
+    """The same fields, shifted: other places, the same colours."""
     pixels = np.roll(fields(), 60, axis=(1, 2))
     return write_raster(tmp_path_factory.mktemp("other") / "other.tif", pixels)
 
 
 @pytest.fixture(scope="session")
 def landscapes(tmp_path_factory, quick_config):
-    """Two landscapes of known ground, each with a model and, in a folder of its number, the classes of its own."""
+    """Two landscapes with known land cover, each with a model and, in a folder named by its number, its own classes."""
     folder = tmp_path_factory.mktemp("landscapes")
     for seed in (1, 2):
         scene, out = folder / f"{seed}.tif", folder / f"{seed}"
@@ -96,8 +98,8 @@ def landscapes(tmp_path_factory, quick_config):
     return folder
 
 
-def ground_by_vote(landscapes, number):
-    """Return which ground most pixels of each class of a landscape are, by that landscape alone."""
+def land_cover_of_classes(landscapes, number):
+    """Return the most frequent land cover of each class, from the landscape itself."""
     found, truth = classes(landscapes / f"{number}" / "classes.tif"), classes(landscapes / f"truth{number}.tif")
     table = np.zeros((found.max() + 1, truth.max() + 1), int)
     np.add.at(table, (found, truth), 1)
@@ -107,24 +109,24 @@ def ground_by_vote(landscapes, number):
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def test_model_that_was_kept_comes_back_as_it_was(tmp_path):
+def test_saved_model_reads_back_unchanged(tmp_path):
     model = a_model()
 
     save_model(tmp_path / "a.geoseg", model)
     found = load_model(tmp_path / "a.geoseg")
 
     assert (found.config, found.survey, found.origin) == (model.config, model.survey, model.origin)
-    for ours, theirs in (
+    for read, saved in (
         (found.network, model.network),
         (found.class_model.to_arrays(), model.class_model.to_arrays()),
     ):
-        assert ours.keys() == theirs.keys()
-        for name, array in ours.items():
-            np.testing.assert_array_equal(array, theirs[name], strict=True)
+        assert read.keys() == saved.keys()
+        for name, array in read.items():
+            np.testing.assert_array_equal(array, saved[name], strict=True)
     assert found.digest == model.digest
 
 
-def test_same_model_is_the_same_bytes_and_another_one_has_another_digest(tmp_path):
+def test_equal_models_give_equal_bytes_and_different_models_different_digests(tmp_path):
     for name in "ab":
         save_model(tmp_path / f"{name}.geoseg", a_model())
 
@@ -133,8 +135,8 @@ def test_same_model_is_the_same_bytes_and_another_one_has_another_digest(tmp_pat
     assert len({model.digest for model in (a_model(), *others)}) == 4
 
 
-def test_file_is_a_safetensors_file_with_json_and_no_pickle(taught):
-    path = taught / "city.geoseg"
+def test_file_is_a_safetensors_file_with_json_and_no_pickle(trained):
+    path = trained / "city.geoseg"
 
     with safetensors.safe_open(path, framework="numpy") as file:
         document = json.loads(file.metadata()["geoseg"])
@@ -151,7 +153,7 @@ def test_file_is_a_safetensors_file_with_json_and_no_pickle(taught):
     json.loads(path.read_bytes()[8 : 8 + size])  # the header; all that follows are numbers
 
 
-def test_model_is_not_written_over_what_is_there(tmp_path):
+def test_existing_file_is_replaced_by_a_model_only_with_overwrite(tmp_path):
     path = tmp_path / "a.geoseg"
     path.write_text("years of work")
 
@@ -164,26 +166,26 @@ def test_model_is_not_written_over_what_is_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.geoseg"]
 
 
-def test_model_that_does_not_read_back_is_not_left_there(tmp_path):
-    torn = replace(a_model(), survey=replace(a_model().survey, stretch=Stretch((0.0,), (1.0,))))
+def test_model_that_does_not_read_back_leaves_no_file(tmp_path):
+    invalid = replace(a_model(), survey=replace(a_model().survey, stretch=Stretch((0.0,), (1.0,))))
 
     with pytest.raises(OutputError, match="does not read back"):
-        save_model(tmp_path / "a.geoseg", torn)
+        save_model(tmp_path / "a.geoseg", invalid)
 
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.999])
-def test_model_that_was_cut_off_is_refused(tmp_path, share):
+def test_truncated_model_is_refused(tmp_path, share):
     path = tmp_path / "a.geoseg"
     save_model(path, a_model())
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
-    with pytest.raises(ModelError, match="no model, or a damaged one"):
+    with pytest.raises(ModelError, match="is not a model or is damaged"):
         load_model(path)
 
 
-def test_model_with_one_flipped_bit_is_refused_wherever_it_lies(tmp_path):
+def test_model_with_a_flipped_bit_is_refused(tmp_path):
     path = tmp_path / "a.geoseg"
     save_model(path, a_model())
     whole = path.read_bytes()
@@ -191,9 +193,9 @@ def test_model_with_one_flipped_bit_is_refused_wherever_it_lies(tmp_path):
 
     unseen = []
     for at in range(0, len(whole), 3):
-        torn = bytearray(whole)
-        torn[at] ^= 1 << at % 7
-        path.write_bytes(torn)
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 7
+        path.write_bytes(damaged)
         try:
             load_model(path)
         except ModelError:
@@ -208,7 +210,7 @@ def test_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "a.geoseg"
     path.write_bytes(content)
 
-    with pytest.raises(ModelError, match="no model, or a damaged one"):
+    with pytest.raises(ModelError, match="is not a model or is damaged"):
         load_model(path)
 
 
@@ -217,42 +219,43 @@ def test_arrays_of_another_program_are_refused(tmp_path):
 
     for metadata in (None, {"format": "pt"}, {"geoseg": "[]"}):
         path.write_bytes(safetensors.numpy.save({"weight": np.zeros(3)}, metadata=metadata))
-        with pytest.raises(ModelError, match="no model of geoseg"):
+        with pytest.raises(ModelError, match="is not a geoseg model"):
             load_model(path)
 
 
-def test_model_that_is_not_there_or_is_a_folder_is_told(tmp_path):
+def test_missing_model_and_folder_are_refused(tmp_path):
     for path in (tmp_path / "absent.geoseg", tmp_path):
-        with pytest.raises(ModelError, match="there is no model"):
+        with pytest.raises(ModelError, match="there is no model file"):
             load_model(path)
 
 
 def rewritten(path, change):
-    """Write the model in `path` anew after `change` of its document, with whatever checksum fits."""
+    """Apply `change` to the document of the model in `path` and write it again with the checksum that fits."""
     with safetensors.safe_open(path, framework="numpy") as file:
         document = json.loads(file.metadata()["geoseg"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # it is no mapping
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # it is not a mapping
     change(document)
-    from geoseg.output.model import _digest
-
     document.pop("digest")
-    document["digest"] = _digest(document, arrays)
+    document["digest"] = checksum(document, arrays)
     path.write_bytes(safetensors.numpy.save(arrays, metadata={"geoseg": json.dumps(document)}))
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format 3"),
+        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format 4"),
         (lambda document: document["config"].update(depth=3), "there is no option depth"),
         (lambda document: document["config"]["learn"].update(steps="many"), "learn.steps is 'many'"),
-        (lambda document: document["stretch"].update(low=[0.0]), "bands of the stretch: 3|bands of the stretch: 1"),
+        (lambda document: document["stretch"].update(low=[0.0]), "bands of the stretch: 1, expected 3"),
         (lambda document: document.pop("standard"), "standard"),
         (lambda document: document["origin"].update(colour=1), "colour"),
-        (lambda document: document["config"]["network"].update(channels=[5]), "features of the classes: 8, expected"),
+        (
+            lambda document: document["config"]["network"].update(channels=[5]),
+            "class model takes no superpixels of 5 codes",
+        ),
     ],
 )
-def test_model_of_another_version_is_refused_with_what_is_strange(tmp_path, change, reason):
+def test_model_of_an_incompatible_version_is_refused_with_the_reason(tmp_path, change, reason):
     path = tmp_path / "a.geoseg"
     save_model(path, a_model())
     rewritten(path, change)
@@ -260,13 +263,13 @@ def test_model_of_another_version_is_refused_with_what_is_strange(tmp_path, chan
     with pytest.raises(ModelError, match=reason) as caught:
         load_model(path)
 
-    assert "learn the model anew" in str(caught.value)
+    assert "train the model again" in str(caught.value)
 
 
-# --- what fits and what does not ----------------------------------------------------------------------------------
+# --- which scenes and configurations fit --------------------------------------------------------------------------
 
 
-def test_scene_of_the_same_bands_fits_without_a_word(make_raster, caplog):
+def test_scene_with_the_same_bands_fits_without_a_warning(make_raster, caplog):
     scene = open_scene(make_raster(FLAT, names=NAMES, photometric="RGB"))
 
     check_fits(a_model(), scene)
@@ -281,51 +284,51 @@ def test_scene_of_the_same_bands_fits_without_a_word(make_raster, caplog):
     [
         (FLAT[:1], None, (), "it has 1 band, the model 3"),
         (np.zeros((5, 64, 64), np.uint8), None, (), "it has 5 bands, the model 3"),
-        (FLAT.astype(np.uint16), None, (), "band 1 holds uint16, the model's uint8; band 2 holds uint16"),
-        (FLAT.astype(np.float32), NAMES, (), "band 3 holds float32, the model's uint8"),
-        (FLAT, NAMES[::-1], (), "its bands are blue, green, red, the model's red, green, blue"),
+        (FLAT.astype(np.uint16), None, (), "band 1 is uint16, in the model uint8; band 2 is uint16"),
+        (FLAT.astype(np.float32), NAMES, (), "band 3 is float32, in the model uint8"),
+        (FLAT, NAMES[::-1], (), "its bands are blue, green, red, in the model red, green, blue"),
         (FLAT, ("nir", "red", "green"), (), "its bands are nir, red, green"),
         (FLAT, NAMES, (3, 2, 1), "its bands are blue, green, red"),
         (FLAT, None, (3, 2, 1), "its bands 3, 2, 1 have no names"),
         (FLAT.astype(np.uint16), NAMES[::-1], (), "uint16.*its bands are blue"),
     ],
 )
-def test_scene_of_other_bands_is_refused_with_all_that_differs(make_raster, pixels, names, bands, reason):
+def test_scene_with_other_bands_is_refused_with_all_differences(make_raster, pixels, names, bands, reason):
     scene = open_scene(make_raster(pixels, names=names), bands=bands)
 
     with pytest.raises(ModelError, match=reason) as caught:
         check_fits(a_model(), scene)
 
-    for part in ("scene.tif does not fit", "taught.tif", "--bands"):
+    for part in ("scene.tif does not fit", "trained.tif", "--bands"):
         assert part in str(caught.value)
 
 
-def test_bands_in_another_order_fit_when_their_names_show_it(make_raster):
+def test_bands_in_another_order_fit_if_their_names_match(make_raster):
     check_fits(a_model(), open_scene(make_raster(FLAT, names=NAMES[::-1]), bands=(3, 2, 1)))
 
 
-def test_float64_fits_a_model_of_float32(make_raster):
+def test_float64_scene_fits_a_model_of_float32(make_raster):
     check_fits(a_model(dtypes=("float32",) * 3), open_scene(make_raster(FLAT.astype(np.float64))))
 
 
-def test_names_of_another_vocabulary_are_told(make_raster, caplog):
+def test_band_names_without_a_match_give_a_warning_with_both_lists(make_raster, caplog):
     check_fits(a_model(), open_scene(make_raster(FLAT, names=("B4", "B3", "B2"))))
 
     assert "B4, B3, B2" in caplog.text
     assert "red, green, blue" in caplog.text
 
 
-@pytest.mark.parametrize(("size", "told"), [(4.9, True), (5.1, False), (19.0, False), (21.0, True)])
-def test_pixels_more_than_twice_as_large_or_small_are_told_with_both_sizes(make_raster, caplog, size, told):
+@pytest.mark.parametrize(("size", "warned"), [(4.9, True), (5.1, False), (19.0, False), (21.0, True)])
+def test_pixel_size_that_differs_by_more_than_a_factor_of_two_gives_a_warning(make_raster, caplog, size, warned):
     scene = open_scene(make_raster(FLAT, transform=Affine(size, 0, 500_000, 0, -size, 5_000_000)))
 
     check_fits(a_model(), scene)
 
-    assert ("classes may mean other ground" in caplog.text) == told
-    assert not told or (f"{size:.3g} m" in caplog.text and "10 m" in caplog.text)
+    assert ("classes may have a different meaning" in caplog.text) == warned
+    assert not warned or (f"{size:.3g} m" in caplog.text and "10 m" in caplog.text)
 
 
-def test_size_of_pixels_in_degrees_is_compared_in_metres(make_raster, caplog):
+def test_pixel_size_in_degrees_is_compared_in_metres(make_raster, caplog):
     scene = open_scene(make_raster(FLAT, transform=Affine(9e-5, 0, 8, 0, -9e-5, 1), crs="EPSG:4326"))
 
     check_fits(a_model(), scene)  # 10 m at the equator
@@ -333,7 +336,7 @@ def test_size_of_pixels_in_degrees_is_compared_in_metres(make_raster, caplog):
     assert not caplog.records
 
 
-def test_colours_that_lie_in_other_bands_are_told(make_raster, caplog):
+def test_other_display_bands_give_a_warning(make_raster, caplog):
     check_fits(a_model(red_green_blue=(2, 1, 0), names=("", "", "")), open_scene(make_raster(FLAT)))
 
     assert "bands 3, 2, 1" in caplog.text
@@ -342,22 +345,22 @@ def test_colours_that_lie_in_other_bands_are_told(make_raster, caplog):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"training": "tile"}, "training is tile and there scene"),
-        ({"superpixels__method": "slic"}, "superpixels.method is slic and there felzenszwalb"),
-        ({"network__channels": [8]}, r"network.channels is \[8\] and there \[4\]"),
+        ({"training": "tile"}, "training is tile, in the model scene"),
+        ({"superpixels__method": "slic"}, "superpixels.method is slic, in the model felzenszwalb"),
+        ({"network__channels": [8]}, r"network.channels is \[8\], in the model \[4\]"),
         ({"classify__evidence": "votes"}, "classify.evidence is votes"),
-        ({"classify__clusters": 9, "learn__steps": 3}, "learn.steps is 3 and there 48; classify.clusters"),
-        ({"classify__classes": 6}, "tree of the model of taught.tif has 5 fine classes; ask for at most 5"),
+        ({"classify__clusters": 9, "learn__steps": 3}, "learn.steps is 3, in the model 48; classify.clusters"),
+        ({"classify__classes": 6}, "class tree of the model trained on trained.tif has 5 clusters; use at most 5"),
     ],
 )
-def test_option_that_the_model_has_settled_is_refused(changes, reason):
+def test_option_that_the_model_fixes_is_refused(changes, reason):
     model = a_model()
 
     with pytest.raises(ConfigError, match=reason):
         check_config(model, load_config(model.config.to_dict(), **changes))
 
 
-def test_option_that_the_model_leaves_open_is_free():
+def test_option_that_does_not_depend_on_the_model_may_differ():
     model = a_model()
     free = {
         "seed": 4, "tiles__size": 96, "tiles__halo": 8, "polygons__min_pixels": 9, "polygons__simplify": 0,
@@ -366,40 +369,40 @@ def test_option_that_the_model_leaves_open_is_free():
 
     check_config(model, load_config(model.config.to_dict(), **free))
 
-    assert model.config == a_model().config  # which the changes must not have touched
+    assert model.config == a_model().config  # not modified by the changes
 
 
-# --- a run with it ------------------------------------------------------------------------------------------------
+# --- runs with a model ------------------------------------------------------------------------------------------------
 
 
-def test_scene_gets_the_same_bytes_from_its_own_model(tmp_path, taught):
-    ended = tile(tmp_path, taught / "scene.tif", "--model", taught / "city.geoseg")
+def test_model_gives_its_training_scene_the_same_class_raster(tmp_path, trained):
+    ended = tile(tmp_path, trained / "scene.tif", "--model", trained / "city.geoseg")
 
     assert ended.code == 0, ended.text
     assert "learn the network" not in ended.text
-    assert (tmp_path / "classes.tif").read_bytes() == (taught / "classes.tif").read_bytes()
+    assert (tmp_path / "classes.tif").read_bytes() == (trained / "classes.tif").read_bytes()
     report = json.loads((tmp_path / "labels.run" / "run.json").read_text())
     assert report["model"] == {
-        "scene": "scene.tif", "digest": load_model(taught / "city.geoseg").digest, "restretch": False,
+        "scene": "scene.tif", "digest": load_model(trained / "city.geoseg").digest, "restretch": False,
     }  # fmt: skip
 
 
-def test_own_stretch_of_the_scene_that_taught_the_model_is_the_models(tmp_path, taught):
-    assert tile(tmp_path, taught / "scene.tif", "--model", taught / "city.geoseg", "--restretch").code == 0
+def test_restretch_of_the_training_scene_changes_nothing(tmp_path, trained):
+    assert tile(tmp_path, trained / "scene.tif", "--model", trained / "city.geoseg", "--restretch").code == 0
 
-    assert (tmp_path / "classes.tif").read_bytes() == (taught / "classes.tif").read_bytes()
+    assert (tmp_path / "classes.tif").read_bytes() == (trained / "classes.tif").read_bytes()
 
 
-def test_fields_of_another_year_get_the_classes_of_the_first(tmp_path, taught, other_scene):
-    assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg").code == 0
+def test_shifted_fields_get_the_same_classes(tmp_path, trained, other_scene):
+    assert tile(tmp_path, other_scene, "--model", trained / "city.geoseg").code == 0
 
-    first, second = classes(taught / "classes.tif"), classes(tmp_path / "classes.tif")
-    assert (np.roll(first, 60, axis=(0, 1)) == second).mean() > 0.97  # but for what lies at the new rims
+    first, second = classes(trained / "classes.tif"), classes(tmp_path / "classes.tif")
+    assert (np.roll(first, 60, axis=(0, 1)) == second).mean() > 0.97  # except near the edges of the shifted scene
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
-def test_ground_keeps_its_class_from_one_landscape_to_another(tmp_path, landscapes, first, second):
-    table_of = ground_by_vote(landscapes, first)
+def test_land_cover_keeps_its_class_from_one_landscape_to_another(tmp_path, landscapes, first, second):
+    table_of = land_cover_of_classes(landscapes, first)
 
     assert tile(tmp_path, landscapes / f"{second}.tif", "--model", landscapes / f"{first}.geoseg").code == 0
 
@@ -407,11 +410,11 @@ def test_ground_keeps_its_class_from_one_landscape_to_another(tmp_path, landscap
     accuracy = (table_of[classes(tmp_path / "classes.tif")] == truth).mean()
     unrelated = (table_of[classes(landscapes / f"{second}" / "classes.tif")] == truth).mean()
     assert accuracy > 0.6
-    assert accuracy > np.bincount(truth.ravel()).max() / truth.size + 0.3  # than to call all of it the same
-    assert accuracy > unrelated + 0.3  # than the numbers that the second landscape gives its own classes
+    assert accuracy > np.bincount(truth.ravel()).max() / truth.size + 0.3  # than one class for all pixels
+    assert accuracy > unrelated + 0.3  # than classes trained on the second landscape
 
 
-def test_landscape_in_another_light_gets_its_ground_back_with_a_stretch_of_its_own(tmp_path, landscapes):
+def test_restretch_restores_the_classes_of_a_darker_landscape(tmp_path, landscapes):
     with rasterio.open(landscapes / "1.tif") as raster:
         profile, pixels = raster.profile, raster.read()
     dark = tmp_path / "dark.tif"
@@ -421,55 +424,55 @@ def test_landscape_in_another_light_gets_its_ground_back_with_a_stretch_of_its_o
     accuracies = []
     for options in ((), ("--restretch",)):
         assert tile(tmp_path, dark, "--model", landscapes / "1.geoseg", *options, "--overwrite").code == 0
-        found = ground_by_vote(landscapes, 1)[classes(tmp_path / "classes.tif")]
+        found = land_cover_of_classes(landscapes, 1)[classes(tmp_path / "classes.tif")]
         accuracies.append((found == classes(landscapes / "truth1.tif")).mean())
 
     assert accuracies[1] > 0.65
     assert accuracies[1] > accuracies[0] + 0.2
 
 
-def test_fewer_classes_are_another_level_of_the_same_tree(tmp_path, taught, other_scene):
-    assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--classes", 3).code == 0
+def test_fewer_classes_can_be_asked_of_a_model(tmp_path, trained, other_scene):
+    assert tile(tmp_path, other_scene, "--model", trained / "city.geoseg", "--classes", 3).code == 0
 
     assert len(np.unique(classes(tmp_path / "classes.tif"))) <= 3
 
 
-def test_tiles_may_go_on_learning_from_a_kept_network(tmp_path, taught, other_scene):
-    ended = tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--tile-steps", 2)
+def test_tiles_can_be_trained_further_from_the_network_of_a_model(tmp_path, trained, other_scene):
+    ended = tile(tmp_path, other_scene, "--model", trained / "city.geoseg", "--tile-steps", 2)
 
     assert ended.code == 0, ended.text
     assert (classes(tmp_path / "classes.tif") > 0).all()
 
 
 @pytest.mark.slow
-def test_two_workers_write_the_same_bytes_with_a_model(tmp_path, taught, other_scene):
+def test_two_workers_and_none_write_the_same_bytes_with_a_model(tmp_path, trained, other_scene):
     found = []
     for workers in (0, 2):
-        options = ("--model", taught / "city.geoseg", "--workers", workers, "--overwrite")
+        options = ("--model", trained / "city.geoseg", "--workers", workers, "--overwrite")
         assert tile(tmp_path, other_scene, *options).code == 0
         found.append((tmp_path / "classes.tif").read_bytes())
 
     assert found[0] == found[1]
 
 
-def test_model_is_used_and_kept_from_python(tmp_path, taught, other_scene):
+def test_model_is_used_and_saved_from_python(tmp_path, trained, other_scene):
     again = tmp_path / "again.geoseg"
 
     result = segment_scene(
         other_scene,
         Outputs(tmp_path / "labels.gpkg", model=again),
-        options=RunOptions(model=taught / "city.geoseg", device="cpu"),
+        options=RunOptions(model=trained / "city.geoseg", device="cpu"),
         cluster=ClusterOptions(workers=0),
     )
 
     assert result.outputs.model == again
-    first, second = load_model(taught / "city.geoseg"), load_model(again)
+    first, second = load_model(trained / "city.geoseg"), load_model(again)
     assert first.config == second.config
     np.testing.assert_array_equal(first.class_model.centres, second.class_model.centres)
     assert second.origin.scene == "other.tif"
 
 
-def test_model_keeps_the_number_of_classes_that_was_chosen_and_its_tree_can_be_cut_elsewhere(tmp_path, quick_config):
+def test_model_stores_the_automatic_number_of_classes_and_allows_others(tmp_path, quick_config):
     scene = write_raster(tmp_path / "scene.tif", fields(noise=25))
     model = tmp_path / "auto.geoseg"
     assert tile(tmp_path, scene, "--classes", "auto", "--save-model", model, config=quick_config).code == 0
@@ -483,118 +486,116 @@ def test_model_keeps_the_number_of_classes_that_was_chosen_and_its_tree_can_be_c
         assert (tmp_path / "classes.tif").read_bytes() == first
     assert tile(tmp_path, scene, "--model", model, "--classes", 3, "--overwrite").code == 0
     assert classes(tmp_path / "classes.tif").max() == 3
-    told = json.loads((tmp_path / "labels.classes.json").read_text())
-    assert (told["asked"], told["n_classes"]) == (3, 3)
+    document = json.loads((tmp_path / "labels.classes.json").read_text())
+    assert (document["asked"], document["n_classes"]) == (3, 3)
 
 
-def test_model_of_a_fixed_number_of_classes_knows_how_many_auto_would_be(tmp_path, taught, other_scene):
-    chosen = load_model(taught / "city.geoseg").class_model.n_classes
+def test_auto_works_with_a_model_of_a_fixed_number_of_classes(tmp_path, trained, other_scene):
+    chosen = load_model(trained / "city.geoseg").class_model.n_classes
 
-    assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--classes", "auto").code == 0
+    assert tile(tmp_path, other_scene, "--model", trained / "city.geoseg", "--classes", "auto").code == 0
 
     assert json.loads((tmp_path / "labels.classes.json").read_text())["n_classes"] == chosen
 
 
-def test_auto_asks_no_model_for_too_much():
+def test_auto_never_exceeds_the_clusters_of_a_model():
     model = a_model()
     auto = replace(model, config=load_config(model.config.to_dict(), classify__classes="auto"))
 
     check_config(model, auto.config)
-    with pytest.raises(ConfigError, match="ask for at most 5"):
+    with pytest.raises(ConfigError, match="use at most 5"):
         check_config(auto, load_config(model.config.to_dict(), classify__classes=6))
 
 
-def test_damaged_tile_is_a_hole_with_a_model_too(tmp_path, taught, make_raster):
+def test_damaged_tile_is_nodata_in_a_run_with_a_model(tmp_path, trained, make_raster):
     scene = make_raster(fields(), "damaged.tif", tiled=True, blockxsize=32, blockysize=32, compress="deflate")
     damage(scene, 4, 4)
 
-    ended = tile(tmp_path, scene, "--model", taught / "city.geoseg")
+    ended = tile(tmp_path, scene, "--model", trained / "city.geoseg")
 
     assert ended.code == 3
     assert (classes(tmp_path / "classes.tif")[96:, 96:] == 0).all()
 
 
 @pytest.mark.parametrize("step", ["segment_tile", "label_tile"])
-def test_tile_that_failed_and_works_now_keeps_the_classes_of_the_model(
-    tmp_path, taught, other_scene, monkeypatch, step
-):
-    model = ("--model", taught / "city.geoseg")
+def test_failed_tile_gets_the_classes_of_the_model_on_resume(tmp_path, trained, other_scene, monkeypatch, step):
+    model = ("--model", trained / "city.geoseg")
     assert tile(tmp_path, other_scene, *model).code == 0
-    unbroken = (tmp_path / "classes.tif").read_bytes()
+    uninterrupted = (tmp_path / "classes.tif").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(segment, step, failing_at(2, getattr(segment, step)))
         assert tile(tmp_path, other_scene, *model, "--overwrite").code == 3
 
     assert tile(tmp_path, other_scene, *model, "--resume").code == 0
 
-    assert (tmp_path / "classes.tif").read_bytes() == unbroken
+    assert (tmp_path / "classes.tif").read_bytes() == uninterrupted
 
 
-def test_run_does_not_go_on_with_another_model_and_says_so(tmp_path, taught, other_scene, monkeypatch):
+def test_run_is_not_resumed_with_another_model(tmp_path, trained, other_scene, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     second = tmp_path / "second.geoseg"
-    model = load_model(taught / "city.geoseg")
+    model = load_model(trained / "city.geoseg")
     save_model(second, replace(model, class_model=replace(model.class_model, weights=model.class_model.weights + 1)))
     with monkeypatch.context() as patch:
         patch.setattr(segment, "label_tile", interrupt)
-        assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg").code == 130
+        assert tile(tmp_path, other_scene, "--model", trained / "city.geoseg").code == 130
 
     line = only_line(tile(tmp_path, other_scene, "--model", second, "--resume"))
     assert "model.digest" in line
     assert "model.restretch: false → true" in only_line(
-        tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--restretch", "--resume")
+        tile(tmp_path, other_scene, "--model", trained / "city.geoseg", "--restretch", "--resume")
     )
-    assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--resume").code == 0
+    assert tile(tmp_path, other_scene, "--model", trained / "city.geoseg", "--resume").code == 0
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--training", "tile"), "training is tile and there scene"),
+        (("--training", "tile"), "training is tile, in the model scene"),
         (("--superpixels", "slic"), "superpixels.method is slic"),
-        (("--config", "kanezaki2018"), "Leave them out, or learn anew without --model"),
+        (("--config", "kanezaki2018"), "Leave them out, or train a new model"),
         (("--bands", "3,2,1"), "its bands 3, 2, 1 have no names"),
         (("--bands", "1,2"), "it has 2 bands, the model 3"),
         (("--classes", 50), "50"),
         (("--save-model", "model.gpkg"), "it can end in .geoseg"),
     ],
 )
-def test_option_that_contradicts_the_model_is_told_in_one_line(tmp_path, taught, other_scene, options, reason):
-    assert reason in only_line(tile(tmp_path, other_scene, "--model", taught / "city.geoseg", *options))
+def test_option_that_contradicts_the_model_is_refused_in_one_line(tmp_path, trained, other_scene, options, reason):
+    assert reason in only_line(tile(tmp_path, other_scene, "--model", trained / "city.geoseg", *options))
     assert not list(tmp_path.iterdir())
 
 
-def test_damaged_model_is_told_in_one_line_and_nothing_is_begun(tmp_path, taught, other_scene):
+def test_damaged_model_is_refused_in_one_line_before_the_work(tmp_path, trained, other_scene):
     folder = tmp_path / "out"
     folder.mkdir()
-    torn = tmp_path / "torn.geoseg"
-    torn.write_bytes((taught / "city.geoseg").read_bytes()[:-100])
+    damaged = tmp_path / "damaged.geoseg"
+    damaged.write_bytes((trained / "city.geoseg").read_bytes()[:-100])
 
-    assert "torn.geoseg is no model, or a damaged one" in only_line(tile(folder, other_scene, "--model", torn))
+    assert "damaged.geoseg is not a model or is damaged" in only_line(tile(folder, other_scene, "--model", damaged))
     assert not list(folder.iterdir())
 
 
-def test_scene_of_another_kind_is_told_in_one_line(tmp_path, taught, make_raster):
+def test_scene_of_another_dtype_is_refused_in_one_line(tmp_path, trained, make_raster):
     scene = make_raster(fields(dtype=np.uint16))
 
-    line = only_line(tile(tmp_path, scene, "--model", taught / "city.geoseg"))
+    line = only_line(tile(tmp_path, scene, "--model", trained / "city.geoseg"))
 
-    assert "scene.tif does not fit the model, which was learned from scene.tif: band 1 holds uint16" in line
+    assert "scene.tif does not fit the model, which was trained on scene.tif: band 1 is uint16" in line
 
 
-def test_model_that_is_used_is_never_overwritten(tmp_path, taught, other_scene):
-    before = (taught / "city.geoseg").read_bytes()
-    model = ("--model", taught / "city.geoseg")
+def test_model_in_use_is_never_overwritten(tmp_path, trained, other_scene):
+    before = (trained / "city.geoseg").read_bytes()
+    model = ("--model", trained / "city.geoseg")
 
-    line = only_line(tile(tmp_path, other_scene, *model, "--save-model", taught / "city.geoseg", "--overwrite"))
+    line = only_line(tile(tmp_path, other_scene, *model, "--save-model", trained / "city.geoseg", "--overwrite"))
 
     assert "is the model that is used" in line
-    assert (taught / "city.geoseg").read_bytes() == before
+    assert (trained / "city.geoseg").read_bytes() == before
 
 
-def test_model_that_is_there_is_not_replaced_unasked(tmp_path, other_scene, quick_config):
+def test_existing_model_is_not_replaced_without_overwrite(tmp_path, other_scene, quick_config):
     kept = tmp_path / "kept.geoseg"
     kept.write_text("years of work")
 
@@ -602,10 +603,10 @@ def test_model_that_is_there_is_not_replaced_unasked(tmp_path, other_scene, quic
     assert kept.read_text() == "years of work"
 
 
-def test_model_that_is_there_is_replaced_when_the_user_says_so(tmp_path, other_scene, taught):
+def test_existing_model_is_replaced_with_overwrite(tmp_path, other_scene, trained):
     kept = tmp_path / "kept.geoseg"
     kept.write_text("to be replaced")
-    options = ("--model", taught / "city.geoseg", "--save-model", kept)
+    options = ("--model", trained / "city.geoseg", "--save-model", kept)
 
     assert tile(tmp_path, other_scene, *options, "--overwrite").code == 0
 
@@ -613,7 +614,7 @@ def test_model_that_is_there_is_replaced_when_the_user_says_so(tmp_path, other_s
     assert "is finished: nothing is left to do" in tile(tmp_path, other_scene, *options, "--resume").text
 
 
-def test_tiles_that_learn_alone_leave_nothing_to_keep(tmp_path, other_scene, quick_config):
+def test_training_per_tile_saves_no_model(tmp_path, other_scene, quick_config):
     options = ("--training", "tile", "--tile-steps", 2, "--save-model", tmp_path / "kept.geoseg")
 
     assert "training tile has no network of the scene" in only_line(
@@ -621,5 +622,5 @@ def test_tiles_that_learn_alone_leave_nothing_to_keep(tmp_path, other_scene, qui
     )
 
 
-def test_stretch_of_its_own_without_a_model_is_refused(tmp_path, other_scene):
+def test_restretch_without_a_model_is_refused(tmp_path, other_scene):
     assert "give --model too" in only_line(tile(tmp_path, other_scene, "--restretch"))

@@ -533,7 +533,7 @@ def test_result_may_not_be_one_of_the_inputs(outline, make_raster):
 
     for path in (raster, values):
         ended = outline(raster, "--values", values, "--region-raster", path, "--overwrite")
-        assert "give the result another name" in only_line(ended)
+        assert "give the output file another name" in only_line(ended)
 
 
 # --- what goes wrong on the way -----------------------------------------------------------------------------------
@@ -604,7 +604,7 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, outline, m
     for home in (module, label_raster):
         monkeypatch.setattr(home, step, whole)
 
-    assert "--resume goes on" in only_line(outline(raster, *options))
+    assert "continue it with --resume" in only_line(outline(raster, *options))
     assert outline(raster, *options, "--resume").code == 0
     assert polygons(tmp_path / "out.gpkg").equals(expected)
 

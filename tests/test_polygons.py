@@ -1,11 +1,10 @@
-"""Polygon files: what goes in comes out, complete or not at all."""
+"""Polygon files contain every polygon with its columns, complete or not at all."""
 
 import json
 import resource
 import sqlite3
 import tracemalloc
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -16,18 +15,19 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import OutputError
 from geoseg.output import geoparquet
 from geoseg.output import polygons as module
 from geoseg.output.columns import Layer, class_fields, label_fields
-from geoseg.output.polygons import SUFFIXES, Dissolved, Extras, FailedTile, check_output, sidecars, write_polygons
+from geoseg.output.files import writing
+from geoseg.output.polygons import POLYGON_SUFFIXES, Dissolved, Extras, FailedTile, sidecars, write_polygons
 from geoseg.output.style import Legend, polygon_qml, region_qml
 
 FIELDS = label_fields(bands=[1, 4], levels=[2], n_regions=10, n_classes=3, indices=["ndvi_mean"])
-LAYER = Layer("labels", "SuperpixelTable of the scene", "Made from scene.tif", CRS(32631).to_wkt(), FIELDS)
+LAYER = Layer("labels", "Segmentation of scene.tif", "Made from scene.tif", CRS(32631).to_wkt(), FIELDS)
 STYLE = polygon_qml(Legend(np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8), ("a", "b", "c")), LAYER.aliases)
 REGIONS = region_qml(LAYER.aliases)
-PLACE = 60  # bytes: middle, code and order, each once more while they are made
+BYTES_PER_ROW = 60  # centre, position on the curve and order, each with a temporary copy
 FAILED = [FailedTile(7, "out of memory", shapely.box(5e5, 5e6, 5e5 + 40, 5e6 + 40))]
 
 
@@ -45,7 +45,7 @@ def _write(path, batches=None, **options):
 
 
 def _dissolved():
-    """The second layer; class 4 has no polygon."""
+    """Return the second layer; class 4 has no polygon."""
     layer = Layer("classes", "Classes", "", LAYER.crs, class_fields(bands=[1], n_classes=4), "MultiPolygon")
     number = np.arange(1, 5)
     columns = {"class": number, "name": ["a", "b", "c", "d"], "color": ["#000000"] * 4, "regions": number}
@@ -59,7 +59,7 @@ def _read(path):
 
 @contextmanager
 def _files_of_at_most(n_bytes):
-    """Let a file grow to `n_bytes` and no further, as a full disk would."""
+    """Limit the size of files to `n_bytes`, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:
@@ -68,8 +68,8 @@ def _files_of_at_most(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_format_gives_columns_polygons_and_crs_back(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
+def test_every_format_preserves_columns_polygons_and_crs(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
 
     assert _write(path) == 7
@@ -84,7 +84,7 @@ def test_every_format_gives_columns_polygons_and_crs_back(tmp_path, suffix):
     assert frame.crs.to_epsg() == 32631
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_scene_without_polygons_gives_an_empty_layer(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
 
@@ -98,11 +98,11 @@ def test_geopackage_is_of_version_1_2_with_index_title_and_one_default_style(tmp
     _write(tmp_path / "labels.gpkg", extras=Extras(styles={"regions": REGIONS}))
 
     with closing(sqlite3.connect(tmp_path / "labels.gpkg")) as database:
-        ask = lambda query: database.execute(query).fetchall()  # noqa: E731 - six questions, one line each
+        ask = lambda query: database.execute(query).fetchall()  # noqa: E731 - six queries, one line each
         assert ask("PRAGMA user_version") == [(10200,)]
         assert ask("SELECT geometry_type_name FROM gpkg_geometry_columns") == [("POLYGON",)]
         assert ask("SELECT identifier, description, srs_id FROM gpkg_contents WHERE data_type = 'features'") == [
-            ("SuperpixelTable of the scene", "Made from scene.tif", 32631)
+            ("Segmentation of scene.tif", "Made from scene.tif", 32631)
         ]
         assert ask("SELECT DISTINCT extension_name FROM gpkg_extensions ORDER BY 1") == [
             ("gpkg_rtree_index",),
@@ -114,33 +114,33 @@ def test_geopackage_is_of_version_1_2_with_index_title_and_one_default_style(tmp
         assert ask("PRAGMA integrity_check") == [("ok",)]
 
 
-def test_geopackage_names_and_explains_its_columns_where_the_standard_wants_it(tmp_path):
+def test_geopackage_stores_aliases_and_descriptions_in_its_schema_table(tmp_path):
     _write(tmp_path / "labels.gpkg")
 
     with closing(sqlite3.connect(tmp_path / "labels.gpkg")) as database:
-        told = database.execute("SELECT column_name, name, description FROM gpkg_data_columns").fetchall()
-    assert told == [(field.name, field.alias, field.description) for field in FIELDS]
+        described = database.execute("SELECT column_name, name, description FROM gpkg_data_columns").fetchall()
+    assert described == [(field.name, field.alias, field.description) for field in FIELDS]
 
 
-def test_flatgeobuf_explains_its_columns(tmp_path):
+def test_flatgeobuf_stores_aliases_and_descriptions(tmp_path):
     _write(tmp_path / "labels.fgb")
 
     head = (tmp_path / "labels.fgb").read_bytes()[:20_000]
     assert all(field.alias.encode() in head and field.description.encode() in head for field in FIELDS)
 
 
-def test_geoparquet_tells_its_version_extent_columns_and_where_each_polygon_lies(tmp_path):
+def test_geoparquet_stores_version_extent_columns_and_bounding_boxes(tmp_path):
     _write(tmp_path / "labels.parquet")
 
-    told = pq.read_metadata(tmp_path / "labels.parquet").metadata
-    geo = json.loads(told[b"geo"])
+    metadata = pq.read_metadata(tmp_path / "labels.parquet").metadata
+    geo = json.loads(metadata[b"geo"])
     assert geo["version"] == "1.1.0"
     assert geo["columns"]["geometry"]["bbox"] == [5e5 + 10, 5e6, 5e5 + 80, 5e6 + 10]
     assert geo["columns"]["geometry"]["geometry_types"] == ["Polygon"]
-    assert (told[b"title"], told[b"description"]) == (b"SuperpixelTable of the scene", b"Made from scene.tif")
-    assert json.loads(told[b"columns"])["area"] == {"alias": FIELDS[4].alias, "description": FIELDS[4].description}
-    own = pq.read_schema(tmp_path / "labels.parquet").field("area").metadata
-    assert own[b"description"].decode() == FIELDS[4].description
+    assert (metadata[b"title"], metadata[b"description"]) == (b"Segmentation of scene.tif", b"Made from scene.tif")
+    assert json.loads(metadata[b"columns"])["area"] == {"alias": FIELDS[4].alias, "description": FIELDS[4].description}
+    field_metadata = pq.read_schema(tmp_path / "labels.parquet").field("area").metadata
+    assert field_metadata[b"description"].decode() == FIELDS[4].description
     near = geopandas.read_parquet(tmp_path / "labels.parquet", bbox=(5e5 + 12, 5e6 + 1, 5e5 + 13, 5e6 + 2))
     assert near["region"].tolist() == [1]
 
@@ -164,8 +164,19 @@ def test_geoparquet_has_its_rows_in_the_order_of_the_hilbert_curve(tmp_path, mon
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [64, 64, 64, 64, 64, 31]
 
 
+@pytest.mark.parametrize("offsets", [[(0, 0)] * 3, [(0, 0), (5, 0), (2, 0)]], ids=["one place", "one line"])
+def test_geoparquet_of_polygons_without_an_extent_keeps_every_row(tmp_path, offsets):
+    number = np.arange(3)
+    columns = dict(zip(_batch(3).schema.names[:-1], _batch(3).columns[:-1], strict=True)) | {"region": number}
+    polygons = np.array([shapely.box(x, y, x + 1, y + 1) for x, y in offsets])
+
+    _write(tmp_path / "labels.parquet", [LAYER.batch(columns, polygons)])
+
+    assert sorted(_read(tmp_path / "labels.parquet")["region"]) == [0, 1, 2]
+
+
 def _scattered(draw, n):
-    """Squares at random places, with numbers that tell them apart."""
+    """Return a batch of squares at random places with unique numbers."""
     batch = _batch(n)
     x, y = draw.uniform(0, 1e4, (2, n))
     number = draw.choice(2**31 - 1, n, replace=False).astype(np.int32)
@@ -175,7 +186,7 @@ def _scattered(draw, n):
 
 
 @pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
-def test_styles_lie_beside_a_file_that_cannot_hold_them(tmp_path, suffix):
+def test_styles_are_written_beside_a_format_that_cannot_store_them(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path, extras=Extras(styles={"regions": REGIONS}))
 
@@ -185,14 +196,14 @@ def test_styles_lie_beside_a_file_that_cannot_hold_them(tmp_path, suffix):
     assert set(sidecars(path, ["classes", "regions"])) >= set(tmp_path.iterdir()) - {path}
 
 
-def test_classes_are_dissolved_into_a_second_layer_with_a_style_of_its_own(tmp_path):
+def test_dissolved_classes_are_a_second_layer_with_its_own_style(tmp_path):
     path = tmp_path / "labels.gpkg"
 
     _write(path, extras=Extras(styles={"regions": REGIONS}, failed=FAILED, dissolved=_dissolved()))
 
     assert [name for name, kind in pyogrio.list_layers(path) if kind] == ["labels", "classes", "failed_tiles"]
     whole, parts = geopandas.read_file(path, layer="classes"), _read(path)
-    assert whole["class"].tolist() == [1, 2, 3]  # there is no polygon of class 4
+    assert whole["class"].tolist() == [1, 2, 3]  # class 4 has no polygon
     assert (whole["name"].tolist(), whole["area"].tolist()) == (["a", "b", "c"], [0.5, 1.0, 1.5])
     assert set(whole.geom_type) == {"MultiPolygon"}
     assert whole.is_valid.all()
@@ -203,7 +214,7 @@ def test_classes_are_dissolved_into_a_second_layer_with_a_style_of_its_own(tmp_p
         assert styles.fetchall() == [("classes", 1, 1), ("labels", 1, 2)]
 
 
-def test_scene_without_polygons_gives_no_layer_of_classes(tmp_path):
+def test_scene_without_polygons_gives_no_dissolved_layer(tmp_path):
     _write(tmp_path / "labels.gpkg", [], extras=Extras(dissolved=_dissolved()))
 
     assert [name for name, kind in pyogrio.list_layers(tmp_path / "labels.gpkg") if kind] == ["labels"]
@@ -221,7 +232,7 @@ def test_failed_tiles_are_a_second_layer_of_the_geopackage(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
-def test_failed_tiles_beside_the_file_go_when_a_later_run_has_none(tmp_path, suffix):
+def test_file_of_failed_tiles_is_removed_when_no_tile_fails(tmp_path, suffix):
     _write(tmp_path / f"labels{suffix}", extras=Extras(failed=FAILED))
     found = geopandas.read_file(tmp_path / "labels.failed.geojson")
 
@@ -232,8 +243,8 @@ def test_failed_tiles_beside_the_file_go_when_a_later_run_has_none(tmp_path, suf
     assert not (tmp_path / "labels.failed.geojson").exists()
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_error_of_the_rows_passes_through_and_leaves_no_file(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
+def test_exception_of_the_rows_is_raised_unchanged_and_leaves_no_file(tmp_path, suffix):
     def rows():
         yield _batch()
         raise LookupError("tile 3 is gone")
@@ -244,8 +255,8 @@ def test_error_of_the_rows_passes_through_and_leaves_no_file(tmp_path, suffix):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_full_disk_is_told_by_name_and_the_old_result_stays(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
+def test_full_disk_gives_an_error_with_the_file_name_and_keeps_the_existing_file(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path)
     before = path.read_bytes()
@@ -257,30 +268,30 @@ def test_full_disk_is_told_by_name_and_the_old_result_stays(tmp_path, suffix):
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_file_that_lost_rows_is_found_out(tmp_path, suffix, monkeypatch):
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
+def test_file_with_missing_rows_is_detected(tmp_path, suffix, monkeypatch):
     path = tmp_path / f"labels{suffix}"
     whole = module.Source.__iter__
     # The last batch is counted but does not reach the file.
     monkeypatch.setattr(module.Source, "__iter__", lambda self: iter(list(whole(self))[:-1]))
 
-    with pytest.raises(OutputError, match="holds 4 polygons where 7 were written"):
+    with pytest.raises(OutputError, match="contains 4 polygons, but 7 were written"):
         _write(path)
 
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
-def test_file_cut_short_is_found_out(tmp_path, suffix):
+def test_truncated_file_is_detected(tmp_path, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path, [_batch(500)])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    with pytest.raises(OutputError, match=path.name), module.writing(path):
+    with pytest.raises(OutputError, match=path.name), writing(path):
         module._verify(path, 500)
 
 
-def test_what_a_killed_run_left_is_swept_away(tmp_path):
+def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / ".labels.gpkg.part").mkdir()
     (tmp_path / ".labels.gpkg.part" / "labels.gpkg").write_bytes(b"half")
 
@@ -290,7 +301,7 @@ def test_what_a_killed_run_left_is_swept_away(tmp_path):
     assert len(_read(tmp_path / "labels.gpkg")) == 7
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", POLYGON_SUFFIXES)
 def test_memory_does_not_grow_with_the_number_of_batches(tmp_path, suffix):
     def rows(n):
         return (_batch(500, 1 + 500 * i) for i in range(n))
@@ -313,15 +324,10 @@ def test_memory_does_not_grow_with_the_number_of_batches(tmp_path, suffix):
 
     peak("warm", 2)
 
-    assert peak("long", 80) < 2 * peak("short", 8) + 72 * 500 * PLACE  # of GeoParquet, the places of all rows
+    assert peak("long", 80) < 2 * peak("short", 8) + 72 * 500 * BYTES_PER_ROW  # GeoParquet keeps one entry per row
 
 
-def test_unknown_suffix_names_the_three(tmp_path):
-    with pytest.raises(ConfigError, match=r"\.gpkg, \.fgb, \.parquet"):
-        check_output(tmp_path / "labels.shp", overwrite=False)
-
-
-def test_result_that_exists_is_replaced_only_when_asked(tmp_path):
+def test_existing_file_is_replaced_only_with_overwrite(tmp_path):
     path = tmp_path / "labels.gpkg"
     _write(path)
 
@@ -330,39 +336,3 @@ def test_result_that_exists_is_replaced_only_when_asked(tmp_path):
     _write(path, [_batch(2)], overwrite=True)
 
     assert len(_read(path)) == 2
-
-
-def test_result_open_in_another_program_is_not_replaced(tmp_path):
-    path = tmp_path / "labels.gpkg"
-    _write(path)
-
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA journal_mode = WAL")
-        other.execute("UPDATE gpkg_contents SET description = 'mine'")
-
-        with pytest.raises(OutputError, match="open in another program"):
-            check_output(path, overwrite=True)
-
-
-@pytest.mark.parametrize(
-    ("where", "message"),
-    [("nowhere/labels.gpkg", "Create it first"), ("folder.gpkg", "is a folder"), ("file/labels.gpkg", "is no folder")],
-)
-def test_place_that_cannot_hold_a_file_is_told_before_the_work(tmp_path, where, message):
-    (tmp_path / "folder.gpkg").mkdir()
-    (tmp_path / "file").touch()
-
-    with pytest.raises(OutputError, match=message):
-        check_output(tmp_path / where, overwrite=True)
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, a folder where even root cannot write")
-def test_folder_that_cannot_be_written_to_is_told_before_the_work():
-    with pytest.raises(OutputError, match=r"/proc/labels\.gpkg could not be written"):
-        check_output(Path("/proc/labels.gpkg"), overwrite=False)
-
-
-def test_looking_at_a_place_leaves_nothing_there(tmp_path):
-    check_output(tmp_path / "labels.gpkg", overwrite=False)
-
-    assert list(tmp_path.iterdir()) == []

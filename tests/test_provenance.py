@@ -1,3 +1,5 @@
+"""Fingerprints change with the content of files and not with their folder."""
+
 from __future__ import annotations
 
 import os
@@ -7,15 +9,18 @@ import sys
 from geoseg.run.provenance import fingerprint
 
 
-def test_asking_for_versions_imports_neither_torch_nor_dask():
-    program = "import sys; from geoseg.run.provenance import versions; versions(); print({'torch', 'dask'} & set(sys.modules))"
+def test_versions_are_found_without_importing_torch_or_dask():
+    program = (
+        "import sys; from geoseg.run.provenance import versions; versions(); "
+        "print({'torch', 'dask'} & set(sys.modules))"
+    )
 
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert answer.stdout.strip() == "set()"
 
 
-def test_fingerprint_changes_with_the_size_the_time_and_both_ends(tmp_path):
+def test_fingerprint_changes_with_size_time_and_the_content_at_both_ends(tmp_path):
     scene = tmp_path / "scene.tif"
     content = bytearray(300_000)
     prints = []
@@ -35,7 +40,7 @@ def test_fingerprint_changes_with_the_size_the_time_and_both_ends(tmp_path):
     assert all(prints[i] != prints[j] for i in range(5) for j in range(i))
 
 
-def test_fingerprint_stays_when_the_scene_moves(tmp_path):
+def test_fingerprint_is_the_same_after_moving_the_scene(tmp_path):
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "scene.tif").write_bytes(b"small")
@@ -47,13 +52,13 @@ def test_fingerprint_stays_when_the_scene_moves(tmp_path):
     assert here["scene.tif"]["size"] == 5
 
 
-def test_fingerprint_of_what_is_not_local_is_only_its_name(tmp_path):
+def test_fingerprint_of_a_url_or_missing_file_is_only_its_name(tmp_path):
     names = ["https://example.org/scene.tif", "/vsis3/bucket/scene.tif", str(tmp_path / "absent.tif")]
 
     assert fingerprint(names) == {name: {} for name in names}
 
 
-def test_files_of_one_name_in_two_folders_have_two_fingerprints(tmp_path):
+def test_files_with_the_same_name_in_two_folders_have_two_fingerprints(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "scene.tif").write_text(folder)

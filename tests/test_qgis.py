@@ -1,4 +1,4 @@
-"""What QGIS itself makes of the files, where it is installed (Debian: python3-qgis qgis-providers)."""
+"""QGIS opens and draws the output files; skipped where it is not installed (Debian: python3-qgis qgis-providers)."""
 
 import functools
 import json
@@ -16,39 +16,39 @@ from geoseg.grid import GeoBox
 from geoseg.output.columns import Layer, class_fields, label_fields
 from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.output.rasters import write_class_raster
-from geoseg.output.style import MAX_CATEGORIES, Legend, polygon_qml, region_qml, smallest_distance
+from geoseg.output.style import MAX_CATEGORIES, Legend, min_color_distance, polygon_qml, region_qml
 
-PYTHON = "/usr/bin/python3"  # of the system: QGIS comes with no other
+PYTHON = "/usr/bin/python3"  # of the system, for which the QGIS package is built
 COLORS = np.array([[34, 85, 40], [200, 180, 90], [60, 90, 170], [170, 60, 50]], np.uint8)
 CLASSES = np.arange(16).reshape(4, 4) % 4 + 1
 GEOBOX = GeoBox((4, 4), Affine(10, 0, 5e5, 0, -10, 5e6), CRS(32631).to_wkt())
 FIELDS = label_fields(bands=[1], levels=[2], n_regions=16, n_classes=4, indices=["confidence", "ndvi_mean"])
-LAYER = Layer("labels", "SuperpixelTable of the scene", "Made from scene.tif", GEOBOX.crs, FIELDS)
+LAYER = Layer("labels", "Segmentation of scene.tif", "Made from scene.tif", GEOBOX.crs, FIELDS)
 
 
 @functools.cache
 def _missing():
-    """Why QGIS cannot be asked; empty where it can."""
+    """Return why QGIS is not available; "" if it is."""
     if not Path(PYTHON).exists():
         return f"{PYTHON} does not exist"
-    asked = subprocess.run([PYTHON, "-c", "import qgis.core"], capture_output=True, text=True, check=False)
-    return asked.stderr.strip().rpartition("\n")[2]
+    completed = subprocess.run([PYTHON, "-c", "import qgis.core"], capture_output=True, text=True, check=False)
+    return completed.stderr.strip().rpartition("\n")[2]
 
 
 @pytest.fixture
 def qgis(tmp_path):
-    """Ask QGIS about files."""
+    """Return a function that opens files in QGIS and returns what QGIS reports."""
     if _missing():
-        pytest.skip(f"QGIS cannot be asked: {_missing()}")
+        pytest.skip(f"QGIS is not available: {_missing()}")
 
-    def ask(*paths):
-        command = [PYTHON, str(Path(__file__).with_name("qgis_probe.py")), *map(str, paths), str(tmp_path / "seen")]
+    def probe(*paths):
+        command = [PYTHON, str(Path(__file__).with_name("qgis_probe.py")), *map(str, paths), str(tmp_path / "picture")]
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
-        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
-        assert told.stdout, told.stderr
-        return json.loads(told.stdout.splitlines()[-1])
+        completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+        assert completed.stdout, completed.stderr
+        return json.loads(completed.stdout.splitlines()[-1])
 
-    return ask
+    return probe
 
 
 def _legend(n=4):
@@ -72,8 +72,8 @@ def _write(path, legend, *, classes=CLASSES, borders=0, dissolved=None):
 
 
 def _gap(hexes):
-    """Return the least CIELAB distance of any two colours."""
-    return smallest_distance(np.array([[int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in hexes], np.uint8))
+    """Return the smallest CIELAB distance between two colours."""
+    return min_color_distance(np.array([[int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in hexes], np.uint8))
 
 
 def _expected():
@@ -100,7 +100,7 @@ def test_qgis_draws_polygons_in_the_colours_of_their_classes(tmp_path, qgis, suf
 
 @pytest.mark.qgis
 @pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
-def test_second_style_can_be_chosen_and_gives_every_region_a_colour_of_its_own(tmp_path, qgis, suffix):
+def test_region_style_can_be_applied_and_draws_every_region_in_its_own_colour(tmp_path, qgis, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path, _legend())
     source = f"{path}|layername=labels"
@@ -113,15 +113,17 @@ def test_second_style_can_be_chosen_and_gives_every_region_a_colour_of_its_own(t
     assert styles["regions"]["renderer"] == "singleSymbol"
     drawn = [color for row in styles["regions"]["colors"] for color in row]
     assert len(set(drawn)) == 16
-    assert not {"#ff00ff", "#808080"} & set(drawn)  # what lies below, and the colour where the expression fails
+    assert not {"#ff00ff", "#808080"} & set(drawn)  # the background, and the colour if the expression fails
     assert _gap(drawn) > 3
     assert answer["warnings"] == []
 
 
 @pytest.mark.qgis
-def test_borders_are_thin_near_by_and_vanish_when_zoomed_out(tmp_path, qgis):
+def test_borders_are_drawn_only_at_large_scales(tmp_path, qgis):
     path = tmp_path / "labels.gpkg"
-    _write(path, _legend(), classes=np.ones_like(CLASSES), borders=200)  # the pictures are at 1 : 344 and 1 : 126
+    _write(
+        path, _legend(), classes=np.ones_like(CLASSES), borders=200
+    )  # the pictures have the scales 1 : 344 and 1 : 126
     source = f"{path}|layername=labels"
 
     seen = qgis(source)[source]
@@ -134,7 +136,7 @@ def test_borders_are_thin_near_by_and_vanish_when_zoomed_out(tmp_path, qgis):
 
 
 @pytest.mark.qgis
-def test_qgis_draws_the_layer_of_the_classes_in_their_colours(tmp_path, qgis):
+def test_qgis_draws_the_dissolved_layer_in_the_colours_of_the_classes(tmp_path, qgis):
     layer = Layer("classes", "Classes", "", GEOBOX.crs, class_fields(bands=[1], n_classes=4), "MultiPolygon")
     number = np.arange(1, 5)
     columns = {field.name: number.astype(float) for field in layer.fields} | {"class": number, "regions": number}
@@ -155,7 +157,7 @@ def test_qgis_draws_the_layer_of_the_classes_in_their_colours(tmp_path, qgis):
 
 
 @pytest.mark.qgis
-def test_qgis_draws_too_many_classes_in_their_own_colours(tmp_path, qgis):
+def test_qgis_draws_too_many_classes_in_the_colours_of_the_column(tmp_path, qgis):
     _write(tmp_path / "labels.gpkg", _legend(MAX_CATEGORIES + 4))
     source = f"{tmp_path / 'labels.gpkg'}|layername=labels"
 

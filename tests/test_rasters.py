@@ -1,4 +1,4 @@
-"""Class and region rasters: every pixel as it was given, on the grid of the scene."""
+"""Class and region rasters contain every pixel unchanged, on the grid of the scene."""
 
 import resource
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from geoseg.output.style import Legend
 
 NORTH_UP = Affine(10, 0, 5e5, 0, -10, 5e6)
 SOUTH_UP = Affine(10, 0, 5e5, 0, 10, 5e6)
-TURNED = Affine.translation(5e5, 5e6) @ Affine.rotation(30) @ Affine.scale(10, -10)
+ROTATED = Affine.translation(5e5, 5e6) @ Affine.rotation(30) @ Affine.scale(10, -10)
 LEGEND = Legend(np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8), ("wood", "<water>", "snow"))
 
 
@@ -46,8 +46,8 @@ def _files_of_at_most(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("transform", [NORTH_UP, SOUTH_UP, TURNED], ids=["north up", "south up", "turned"])
-def test_class_raster_holds_the_classes_on_the_grid_of_the_scene(tmp_path, transform):
+@pytest.mark.parametrize("transform", [NORTH_UP, SOUTH_UP, ROTATED], ids=["north up", "south up", "rotated"])
+def test_class_raster_contains_the_classes_on_the_grid_of_the_scene(tmp_path, transform):
     geobox = _geobox(transform)
     values = _values(geobox)
 
@@ -63,10 +63,10 @@ def test_class_raster_holds_the_classes_on_the_grid_of_the_scene(tmp_path, trans
         assert raster.colormap(1)[0][3] == 0
 
 
-def test_overview_of_classes_shows_the_most_frequent(tmp_path):
-    odd_one = np.random.default_rng(0).integers(0, 4, (512, 512))  # which of four pixels is of class 1
+def test_overview_of_a_class_raster_contains_the_most_frequent_class(tmp_path):
+    minority = np.random.default_rng(0).integers(0, 4, (512, 512))  # which of four pixels is of class 1
     at = np.arange(1024) % 2
-    values = np.where(odd_one.repeat(2, 0).repeat(2, 1) == 2 * at[:, None] + at, 1, 3)
+    values = np.where(minority.repeat(2, 0).repeat(2, 1) == 2 * at[:, None] + at, 1, 3)
 
     write_class_raster(tmp_path / "classes.tif", _geobox(shape=(1024, 1024)), _tiles(values), LEGEND)
 
@@ -75,7 +75,7 @@ def test_overview_of_classes_shows_the_most_frequent(tmp_path):
         assert (overview.read(1) == 3).all()
 
 
-def test_region_raster_holds_the_highest_number(tmp_path):
+def test_region_raster_contains_the_largest_uint32(tmp_path):
     geobox = _geobox()
     values = _values(geobox, high=2**32)
     values[0, 0] = 2**32 - 1
@@ -88,7 +88,7 @@ def test_region_raster_holds_the_highest_number(tmp_path):
         assert set(np.unique(raster.read(1, out_shape=(350, 450)))) <= set(np.unique(values))
 
 
-def test_window_that_never_comes_is_no_data(tmp_path):
+def test_pixels_outside_all_windows_are_nodata(tmp_path):
     geobox = _geobox()
     values = np.ones(geobox.shape, np.uint8)
 
@@ -100,7 +100,7 @@ def test_window_that_never_comes_is_no_data(tmp_path):
     assert found.sum() == values.sum() - 300 * 300
 
 
-def test_more_than_255_classes_are_kept_apart(tmp_path):
+def test_more_than_255_classes_give_a_uint16_raster(tmp_path):
     legend = Legend(np.zeros((300, 3), np.uint8), tuple(str(i) for i in range(300)))
     values = np.arange(301).reshape(7, 43)
 
@@ -110,11 +110,11 @@ def test_more_than_255_classes_are_kept_apart(tmp_path):
         assert raster.read(1).max() == 300
 
 
-def test_names_of_classes_lie_beside_the_raster(tmp_path):
+def test_class_names_and_style_are_written_beside_the_raster(tmp_path):
     write_class_raster(tmp_path / "classes.tif", _geobox(), _tiles(_values(_geobox())), LEGEND)
 
     names = (tmp_path / "classes.tif.aux.xml").read_text(encoding="utf-8")
-    assert names.index("no data") < names.index("wood") < names.index("&lt;water&gt;") < names.index("snow")
+    assert names.index("nodata") < names.index("wood") < names.index("&lt;water&gt;") < names.index("snow")
     assert 'label="wood"' in (tmp_path / "classes.qml").read_text(encoding="utf-8")
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -130,7 +130,7 @@ def test_same_tiles_in_any_order_give_the_same_bytes(tmp_path, write):
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
-def test_number_that_does_not_fit_is_refused_instead_of_wrapping(tmp_path):
+def test_number_that_does_not_fit_the_dtype_is_refused(tmp_path):
     tiles = [(Window(0, 0, 2, 1), np.array([[1, 256]]))]
 
     with pytest.raises(OutputError, match="1 to 256 do not fit a raster of uint8"):
@@ -139,7 +139,7 @@ def test_number_that_does_not_fit_is_refused_instead_of_wrapping(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_error_of_the_tiles_passes_through_and_leaves_no_file(tmp_path):
+def test_exception_of_the_tiles_is_raised_unchanged_and_leaves_no_file(tmp_path):
     def tiles():
         yield Window(0, 0, 2, 1), np.array([[1, 2]])
         raise OSError("tile 3 is gone")
@@ -151,7 +151,7 @@ def test_error_of_the_tiles_passes_through_and_leaves_no_file(tmp_path):
 
 
 @pytest.mark.parametrize("n_bytes", [20_000, 300_000, 1_000_000])
-def test_full_disk_is_told_by_name_and_leaves_no_file(tmp_path, n_bytes):
+def test_full_disk_gives_an_error_with_the_file_name_and_leaves_no_file(tmp_path, n_bytes):
     values = np.random.default_rng(0).integers(0, 2**32, (700, 900))
 
     with _files_of_at_most(n_bytes), pytest.raises(OutputError, match=f"^{tmp_path}/regions.tif"):
@@ -160,7 +160,7 @@ def test_full_disk_is_told_by_name_and_leaves_no_file(tmp_path, n_bytes):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_raster_that_lost_a_window_is_found_out(tmp_path, monkeypatch):
+def test_raster_with_a_missing_window_is_detected(tmp_path, monkeypatch):
     whole = module._write_plain
 
     def lossy(path, geobox, tiles, **options):
@@ -171,13 +171,13 @@ def test_raster_that_lost_a_window_is_found_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_write_plain", lossy)
 
-    with pytest.raises(OutputError, match=r"regions\.tif does not hold what was written"):
+    with pytest.raises(OutputError, match=r"regions\.tif does not contain what was written"):
         write_region_raster(tmp_path / "regions.tif", _geobox(), _tiles(np.ones(_geobox().shape, np.uint32)))
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_suffix_and_existing_raster_are_refused(tmp_path):
+def test_unsupported_suffix_and_existing_raster_are_refused(tmp_path):
     (tmp_path / "regions.tif").touch()
 
     with pytest.raises(ConfigError, match=r"\.tif, \.tiff"):

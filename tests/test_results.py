@@ -179,5 +179,5 @@ def test_result_named_like_a_style_of_the_polygons_is_refused(tmp_path):
 
 
 def test_class_layer_beside_anything_but_a_geopackage_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no place for a second layer"):
+    with pytest.raises(ConfigError, match="cannot store a second layer"):
         Outputs(tmp_path / "labels.parquet", class_layer=True).check([], overwrite=False)

@@ -9,7 +9,8 @@ from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster.scene import open_scene, read
 from geoseg.segment.features import REACH, Stretch
-from geoseg.steps.survey import Survey, read_crop, survey
+from geoseg.segment.survey import Survey
+from geoseg.steps.survey import read_crop, survey
 
 from .conftest import fields, write_raster
 from .test_scene import area_file, damage, on_map

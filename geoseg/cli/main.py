@@ -13,15 +13,16 @@ from typing import Any
 import click
 
 from geoseg import __version__
+from geoseg.cli.ineffective import check_animation, check_cluster, check_halo
 from geoseg.cli.options import (
     ATTRIBUTES_OPTION,
     DEVICE_OPTION,
+    DISPLAY_OPTIONS,
     MAX_VERTICES_OPTION,
     METHOD_OPTIONS,
     MODEL_OPTIONS,
     POLYGON_OPTIONS,
     SMOOTH_OPTION,
-    TALK_OPTIONS,
     WORK_OPTIONS,
 )
 from geoseg.errors import GeosegError
@@ -64,7 +65,7 @@ def commands() -> None:
 @METHOD_OPTIONS
 @DEVICE_OPTION
 @WORK_OPTIONS
-@TALK_OPTIONS
+@DISPLAY_OPTIONS
 def tile(scene: str, **options: Any) -> int:
     """Segment SCENE, a GeoTIFF of any size, and write a styled layer of polygons.
 
@@ -74,7 +75,7 @@ def tile(scene: str, **options: Any) -> int:
     from geoseg.output.paths import Outputs
     from geoseg.pipeline import segment_scene
 
-    with show(quiet=options["quiet"]) as progress:
+    with show(_display_mode(options)) as progress:
         _start_log(options)  # in here, so that its lines do not break the bars
         result = segment_scene(
             scene,
@@ -119,7 +120,7 @@ def tile(scene: str, **options: Any) -> int:
 @MAX_VERTICES_OPTION
 @click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]")
 @WORK_OPTIONS
-@TALK_OPTIONS
+@DISPLAY_OPTIONS
 def outline(labels: str, **options: Any) -> int:
     """Outline LABELS, a raster of whole numbers from any program, as a styled layer of polygons.
 
@@ -144,7 +145,7 @@ def outline(labels: str, **options: Any) -> int:
         polygons__max_vertices=options["max_vertices"],
         polygons__attributes=_words(options["attributes"]),
     )
-    with show(quiet=options["quiet"]) as progress:
+    with show(_display_mode(options)) as progress:
         _start_log(options)
         result = outline_labels(
             LabelInput(labels, options["values"], options["band"], _nodata(options["nodata"])),
@@ -182,18 +183,19 @@ def outline(labels: str, **options: Any) -> int:
 @METHOD_OPTIONS
 @DEVICE_OPTION
 @click.option("--overwrite", is_flag=True, help="Replace earlier pictures.")
-@TALK_OPTIONS
+@DISPLAY_OPTIONS
 def preview(scene: str, **options: Any) -> int:
     """Show a window of SCENE as picture, superpixels and classes, in seconds; the classes are those of the window."""
     from geoseg.cli.progress_bars import show
     from geoseg.grid import Window
     from geoseg.preview.preview import PreviewOptions, preview
 
+    check_animation(options)
     window = _whole_numbers(options["window"], "--window", "0,0,512,512", n=4)
     auto = options["classes"] == "auto"
     levels = [] if auto else _whole_numbers(options["classes"], "--classes", "4,8,16") or []
     most = "auto" if auto else max(levels, default=None)
-    with show(quiet=options["quiet"]) as progress:
+    with show(_display_mode(options)) as progress:
         _start_log(options)
         made = preview(
             scene,
@@ -214,17 +216,25 @@ def preview(scene: str, **options: Any) -> int:
     return EXIT_DONE
 
 
+@commands.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def scene(arguments: tuple[str, ...]) -> int:
+    """Refuse the former name of `synthetic`."""
+    given = " ".join(arguments) or "OUT"
+    raise click.UsageError(f"'geoseg scene' is now 'geoseg synthetic'; run: geoseg synthetic {given}")
+
+
 @commands.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--size", default="4096x4096", show_default=True, metavar="COLSxROWS", help="Pixels.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another scene.")
-@click.option("--truth", type=click.Path(path_type=Path), help="Also write the ground of every pixel.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Generate the scene from this seed.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Also write the true class of every pixel to this file.")
 @click.option("--resolution", type=float, default=0.5, show_default=True, help="Metres per pixel.")
 @click.option("--nir", is_flag=True, help="Add a near infrared band.")
 @click.option("--dtype", type=click.Choice(["uint8", "uint16"]), default="uint8", show_default=True)
-@click.option("--collar", is_flag=True, help="Leave an irregular rim without data.")
-def scene(out: Path, size: str, truth: Path | None, **options: Any) -> int:
-    """Make OUT, an aerial-like scene of known ground, of any size."""
+@click.option("--collar", is_flag=True, help="Leave an irregular margin of nodata.")
+def synthetic(out: Path, size: str, truth: Path | None, **options: Any) -> int:
+    """Write OUT, a synthetic aerial scene of any size, for demonstrations and tests."""
     from geoseg.synthetic.scene import SceneOptions, write_scene
 
     cols, _, rows = size.partition("x")
@@ -240,10 +250,16 @@ def scene(out: Path, size: str, truth: Path | None, **options: Any) -> int:
 @click.option("--field", metavar="NAME", help="Of polygons: the number or word of each.  [default: inside or outside]")
 @click.option("--layer", metavar="NAME", help="Of polygons, where the file has several.")
 @click.option("--tolerance", type=float, metavar="METRES", help="Of the borders.  [default: 3 pixels]")
-@click.option("--tile", "tile_", type=int, default=512, show_default=True, help="Pixels between possible seams.")
+@click.option(
+    "--tile-size",
+    type=int,
+    default=512,
+    show_default=True,
+    help="Count seams on the lines of tiles of this size.",
+)
 @click.option("--json", "report", metavar="FILE|-", help="Also write all figures as JSON; - = only that, to stdout.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier JSON file.")
-def evaluate(classes: str, reference: str, tile_: int, report: str | None, **options: Any) -> int:
+def evaluate(classes: str, reference: str, tile_size: int, report: str | None, **options: Any) -> int:
     """Score CLASSES, a class raster, against a reference: accuracy, agreement, borders and seams."""
     from geoseg.evaluate.evaluate import evaluate as score
     from geoseg.evaluate.report import check_report, scoreboard, to_json, write_report
@@ -252,10 +268,29 @@ def evaluate(classes: str, reference: str, tile_: int, report: str | None, **opt
     target = None if report in (None, "-") else Path(str(report))
     if target is not None:
         check_report(target, (classes, reference), overwrite=overwrite)
-    evaluation = score(classes, reference, tile=tile_, **options)
+    evaluation = score(classes, reference, tile=tile_size, **options)
     click.echo(to_json(evaluation) if report == "-" else scoreboard(evaluation))
     if target is not None:
         write_report(target, evaluation, overwrite=overwrite)
+    return EXIT_DONE
+
+
+@commands.command()
+@click.argument("name", required=False)
+def config(name: str | None) -> int:
+    """List the named configurations, or print the one called NAME with its comments."""
+    from geoseg.config import named_configs
+
+    files = named_configs()
+    if name is None:
+        for each, file in files.items():
+            summary = file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            click.echo(f"{each:<14} {summary}")
+        return EXIT_DONE
+    if name not in files:
+        message = f"{name!r} is not a named configuration; choose one of {', '.join(files)}."
+        raise click.BadParameter(message, param_hint="NAME")
+    click.echo(files[name].read_text(encoding="utf-8"), nl=False)
     return EXIT_DONE
 
 
@@ -268,6 +303,7 @@ def _run_options(options: dict[str, Any]) -> Any:
 def _cluster_options(options: dict[str, Any]) -> Any:
     from geoseg.run.executors import ClusterOptions
 
+    check_cluster(options)
     names = ("workers", "scheduler", "scheduler_file", "dashboard")
     return ClusterOptions(**{name: options[name] for name in names})
 
@@ -284,7 +320,7 @@ def _nodata(text: str) -> Any:
 def _config(options: dict[str, Any]) -> Any:
     from geoseg.config import load_config
 
-    return load_config(
+    config = load_config(
         options["config"] or _config_of_model(options.get("model")),
         bands=_whole_numbers(options["bands"], "--bands", "4,3,2"),
         red=options.get("red"),
@@ -303,6 +339,8 @@ def _config(options: dict[str, Any]) -> Any:
         polygons__max_vertices=options.get("max_vertices"),
         polygons__attributes=_words(options.get("attributes")),
     )
+    check_halo(options, steps=config.steps if config.method == "backprop" else 0)
+    return config
 
 
 def _config_of_model(model: Path | None) -> dict[str, Any] | None:
@@ -327,7 +365,16 @@ def _words(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
+def _display_mode(options: dict[str, Any]) -> str:
+    """Return the display of --progress; --quiet means none and excludes every other choice."""
+    if options["quiet"] and options["progress"] not in ("auto", "none"):
+        raise click.UsageError(f"--quiet shows no progress, but --progress is {options['progress']}; leave out one.")
+    return "none" if options["quiet"] else str(options["progress"])
+
+
 def _start_log(options: dict[str, Any]) -> None:
-    level = logging.DEBUG if options["verbose"] else logging.ERROR if options["quiet"] else logging.WARNING
+    level = (
+        logging.DEBUG if options["verbose"] else logging.ERROR if _display_mode(options) == "none" else logging.WARNING
+    )
     logging.basicConfig(level=logging.WARNING, format="geoseg: %(message)s")
     logging.getLogger("geoseg").setLevel(level)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from geoseg.cli.ineffective import refuse_prior
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -52,6 +54,7 @@ METHOD_OPTIONS = _grouped(
     click.option(
         "--training", type=click.Choice(["scene", "tile"]), help="One network for all tiles, or each from nothing."
     ),
+    click.option("--prior", hidden=True, expose_value=False, callback=refuse_prior),
     click.option("--tile-steps", type=int, help="Steps of backprop on each tile.  [default: 0 with --training scene]"),
     click.option("--superpixels", type=click.Choice(["felzenszwalb", "slic"]), help="[default: felzenszwalb]"),
     click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
@@ -84,7 +87,7 @@ POLYGON_OPTIONS = _grouped(
 )
 DEVICE_OPTION = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 WORK_OPTIONS = _grouped(
-    click.option("--workers", type=int, help="Processes; 0 = all in this one.  [default: one per core]"),
+    click.option("-j", "--workers", type=int, help="Processes; 0 = all in this one.  [default: one per core]"),
     click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs already."),
     click.option("--scheduler-file", type=click.Path(), help="The file that such a scheduler has written."),
     click.option("--dashboard", is_flag=True, help="Show Dask's dashboard on this machine."),
@@ -95,7 +98,14 @@ WORK_OPTIONS = _grouped(
     click.option("--overwrite", is_flag=True, help="Replace earlier results."),
     click.option("--keep", is_flag=True, help="Leave the work of all steps in the run folder."),
 )
-TALK_OPTIONS = _grouped(
+DISPLAY_OPTIONS = _grouped(
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "bar", "plain", "json", "none"]),
+        default="auto",
+        show_default=True,
+        help="Show progress as bars, plain lines or JSON lines on stderr; auto = bars on a terminal, else plain lines.",
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Say more, with the cause of every failure."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
 )

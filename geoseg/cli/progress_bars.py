@@ -1,115 +1,178 @@
-"""Show on a terminal how far a run is; plain lines where the output is no terminal."""
+"""Displays of progress events on standard error: bars, plain lines, JSON lines or nothing."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from geoseg.progress import Event, Note, StageAdvanced, StageFinished, StageStarted
+
 if TYPE_CHECKING:
     from geoseg.steps.write import Result
 
-_STEPS = {
-    "survey": "look at the scene",
+MODES = ("auto", "bar", "plain", "json", "none")
+STAGE_TITLES = {
+    "survey": "survey the scene",
     "learn": "learn the network",
-    "animate": "learn from nothing",
+    "animate": "train for animation",
     "superpixels": "make superpixels",
     "segment": "segment tiles",
     "ground": "gather votes",
     "merged": "join superpixels",
-    "look": "look at labels",
+    "classify": "find classes",
+    "merge": "merge regions",
+    "look": "read labels",
     "label": "label tiles",
     "join": "join regions",
     "outline": "draw outlines",
     "write": "write results",
 }
 
+_LINE_INTERVAL = 60.0  # seconds between two plain lines of one stage
+_MAX_LISTED = 20  # failed tiles; run.json lists all of them
+_NO_SPEED = ("learn", "animate", "write")  # their parts are not pixels
 
-_PATIENCE = 60.0  # seconds between two lines of one step, where there are no bars
-_MOST_NAMED = 20  # failed tiles; run.json has all of them
 
-
-class Shown:
-    """A progress that is printed to standard error.
+class TextDisplay:
+    """Progress callback that prints bars or plain lines.
 
     Parameters
     ----------
-    console : where to
-    bars : rich's progress where `console` is a terminal, None for plain lines
+    console : Console
+        Where to print.
+    bars : Progress, optional
+        rich's bars on `console`; None prints plain lines.
     """
 
     def __init__(self, console: Console, bars: Progress | None) -> None:
         self._console = console
         self._bars = bars
         self._task: TaskID | None = None
-        self._step, self._total, self._done, self._pixels = "", 0, 0, 0
-        self._before: int | None = None  # parts that an earlier run had done; they say nothing about the speed
-        self._start = self._begin = self._told = time.monotonic()
+        self._stage, self._total, self._done, self._pixels = "", 0, 0, 0
+        self._before: int | None = None  # parts finished by an earlier run; they do not count for the speed
+        self._start = self._begin = self._printed = time.monotonic()
 
-    def begin(self, step: str, total: int, *, pixels: int) -> None:
-        """Show that a step begins."""
-        self._finish_line()
-        self._step, self._total, self._done, self._pixels = step, total, 0, pixels
-        self._before = None
-        self._begin = self._told = time.monotonic()
+    def __call__(self, event: Event, /) -> None:
+        """Show one event."""
+        match event:
+            case StageStarted():
+                self._show_start(event)
+            case StageAdvanced(done=done):
+                self._show_advance(done)
+            case StageFinished():
+                self._show_end()
+            case Note(text):
+                self._print(text)
+
+    def finish(self, text: str) -> None:
+        """Show the end of the last stage and a final line."""
+        self._show_end()
         if self._bars is not None:
-            self._task = self._bars.add_task(_STEPS[step], total=total, speed="")
+            self._bars.stop()
+        self._print(text)
 
-    def advance(self, done: int) -> None:
-        """Show how many parts of the step are done."""
+    def summary(self, result: Result) -> None:
+        """Show what was written, and the tiles that failed even when the console is quiet."""
+        self.finish(_summary_text(result, time.monotonic() - self._start))
+        if result.failed:
+            self._console.quiet = False
+            self._print(_failed_text(result))
+
+    def _print(self, text: str) -> None:
+        self._console.print(f"geoseg: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def _show_start(self, event: StageStarted) -> None:
+        self._show_end()
+        self._stage, self._total, self._done, self._pixels = event.stage, event.total, 0, event.pixels
+        self._before = None
+        self._begin = self._printed = time.monotonic()
+        if self._bars is not None:
+            self._task = self._bars.add_task(self._title(), total=event.total, speed="")
+
+    def _show_advance(self, done: int) -> None:
         self._done = done
         self._before = done if self._before is None else self._before
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done, speed=self._speed())
-        elif done < self._total and time.monotonic() - self._told > _PATIENCE:
-            self._line()
+        elif done < self._total and time.monotonic() - self._printed > _LINE_INTERVAL:
+            self._print_line()
 
-    def note(self, text: str) -> None:
-        """Show a line that stays."""
-        self._console.print(f"geoseg: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-    def finish(self, text: str) -> None:
-        """Show that the last step is done, and a line that stays."""
-        self._finish_line()
-        self._step = ""
-        if self._bars is not None:
-            self._bars.stop()
-        self.note(text)
-
-    def summary(self, result: Result) -> None:
-        """Show what was made."""
-        files = ", ".join(str(path) for path in result.outputs.paths)
-        regions, classes = _count(result.n_regions, "region"), _count(result.n_classes, "class")
-        self.finish(f"{regions} of {classes} in {time.monotonic() - self._start:.0f} s: {files}")
-        if result.failed:
-            self._console.quiet = False  # an error, and --quiet is silent about all else
-            numbers = ", ".join(str(number) for number in sorted(result.failed)[:_MOST_NAMED])
-            more = f" and {len(result.failed) - _MOST_NAMED} more" if len(result.failed) > _MOST_NAMED else ""
-            self.note(f"{_count(len(result.failed), 'tile')} failed, a hole in the result each: {numbers}{more}")
-
-    def _finish_line(self) -> None:
-        if self._step and self._bars is None:
-            self._line()
+    def _show_end(self) -> None:
+        if self._stage and self._bars is None:
+            self._print_line()
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=self._total)
+        self._stage = ""
 
-    def _line(self) -> None:
-        self._told = time.monotonic()
+    def _title(self) -> str:
+        return STAGE_TITLES.get(self._stage, self._stage)
+
+    def _print_line(self) -> None:
+        self._printed = time.monotonic()
         parts = f"{self._done}/{self._total}" if self._total > 1 else ""
-        seconds = self._told - self._begin
-        self.note(f"{_STEPS[self._step]:<18} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
+        seconds = self._printed - self._begin
+        self._print(f"{self._title():<18} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
 
     def _speed(self) -> str:
         seconds = time.monotonic() - self._begin
         n_new = self._done - (self._before or 0)
-        if self._total <= 1 or self._step in ("learn", "animate", "write") or n_new <= 0 or seconds <= 0:
+        if self._total <= 1 or self._stage in _NO_SPEED or n_new <= 0 or seconds <= 0:
             return ""
         return f"{self._pixels * n_new / self._total / seconds / 1e6:.1f} Mpx/s"
+
+
+class JsonDisplay:
+    """Progress callback that writes one JSON object per event and line.
+
+    The key ``event`` is stage_started, stage_advanced, stage_finished, note or summary; the other keys are the fields
+    of the event. The summary has ``text`` and, after a run with polygons, ``failed``, the numbers of failed tiles.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._start = time.monotonic()
+
+    def __call__(self, event: Event, /) -> None:
+        """Write one event."""
+        names = {
+            StageStarted: "stage_started",
+            StageAdvanced: "stage_advanced",
+            StageFinished: "stage_finished",
+            Note: "note",
+        }
+        self._write(names[type(event)], asdict(event))
+
+    def finish(self, text: str) -> None:
+        """Write the final object."""
+        self._write("summary", {"text": text})
+
+    def summary(self, result: Result) -> None:
+        """Write the final object, with the tiles that failed."""
+        text = _summary_text(result, time.monotonic() - self._start)
+        self._write("summary", {"text": text, "failed": sorted(result.failed)})
+
+    def _write(self, name: str, fields: dict[str, Any]) -> None:
+        print(json.dumps({"event": name, **fields}), file=self._stream, flush=True)
+
+
+def _summary_text(result: Result, seconds: float) -> str:
+    files = ", ".join(str(path) for path in result.outputs.paths)
+    regions, classes = _count(result.n_regions, "region"), _count(result.n_classes, "class")
+    return f"{regions} of {classes} in {seconds:.0f} s: {files}"
+
+
+def _failed_text(result: Result) -> str:
+    numbers = ", ".join(str(number) for number in sorted(result.failed)[:_MAX_LISTED])
+    more = f" and {len(result.failed) - _MAX_LISTED} more" if len(result.failed) > _MAX_LISTED else ""
+    return f"{_count(len(result.failed), 'tile')} failed, a hole in the result each: {numbers}{more}"
 
 
 def _count(n: int, what: str) -> str:
@@ -118,11 +181,21 @@ def _count(n: int, what: str) -> str:
 
 
 @contextmanager
-def show(*, quiet: bool) -> Iterator[Shown]:
-    """Give a progress that shows itself while the context lasts."""
-    console = Console(file=sys.stderr, quiet=quiet)
-    if not console.is_terminal or quiet:
-        yield Shown(console, None)
+def show(mode: str = "auto") -> Iterator[TextDisplay | JsonDisplay]:
+    """Return a display that is active while the context lasts.
+
+    Parameters
+    ----------
+    mode : str
+        One of `MODES`; auto = bar on a terminal or in a notebook, plain elsewhere; none = failed tiles only.
+    """
+    if mode == "json":
+        yield JsonDisplay(sys.stderr)
+        return
+    forced = True if mode == "bar" else None
+    console = Console(file=sys.stderr, quiet=mode == "none", force_terminal=forced)
+    if mode in ("plain", "none") or not (console.is_terminal or console.is_jupyter):
+        yield TextDisplay(console, None)
         return
     columns = (
         TextColumn("{task.description:<18}"),
@@ -132,4 +205,4 @@ def show(*, quiet: bool) -> Iterator[Shown]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with Progress(*columns, console=console) as bars:
-        yield Shown(console, bars)
+        yield TextDisplay(console, bars)

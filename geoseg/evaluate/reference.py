@@ -30,7 +30,7 @@ from geoseg.errors import GeosegError, RasterError
 from geoseg.evaluate.class_raster import Labels, check_overlap, open_labels_on
 from geoseg.grid import GeoBox, Window
 from geoseg.output.columns import Field, Layer
-from geoseg.output.polygons import Source, writing
+from geoseg.output.files import Source, writing
 from geoseg.raster.aoi import frame_of, outline_near, polygons_among, reproject
 
 POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml", ".sqlite")

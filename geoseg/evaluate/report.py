@@ -10,7 +10,7 @@ from typing import TypeVar
 from geoseg.errors import OutputError
 from geoseg.evaluate.evaluate import Evaluation
 from geoseg.evaluate.scores import ClassScore, LabelScore
-from geoseg.output.polygons import check_output, staged, writing
+from geoseg.output.files import check_output, write_file
 
 _INDENT = len("normalised mutual information")
 _MOST_ROWS = 60  # of a table; JSON has them all
@@ -86,8 +86,7 @@ def write_report(path: Path, evaluation: Evaluation, *, overwrite: bool = False)
     ConfigError, OutputError : it cannot be written
     """
     check_report(path, (evaluation.classes, evaluation.reference), overwrite=overwrite)
-    with staged(path) as folder, writing(path):
-        (folder / path.name).write_text(to_json(evaluation) + "\n", encoding="utf-8")
+    write_file(path, (to_json(evaluation) + "\n").encode())
 
 
 def _figure(value: float | None) -> str:

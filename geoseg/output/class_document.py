@@ -1,7 +1,7 @@
-"""The classes as a document of their own: what each one is, and the tree that joins them.
+"""Write the classes of a scene and their class tree as a JSON document.
 
-It tells programs what the style and the columns of the polygons tell people, and it goes with formats that can hold
-neither a style nor a tree.
+The document contains the legend, the statistics of each class and the tree, for programs and for formats that cannot
+store styles.
 """
 
 from __future__ import annotations
@@ -17,29 +17,36 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.output.columns import LEVELS
-from geoseg.output.polygons import check_output, staged, writing
-from geoseg.output.style import Legend, smallest_distance
+from geoseg.output.files import check_output, staged, writing
+from geoseg.output.style import Legend, min_color_distance
 from geoseg.segment.class_tree import ClassTree
 from geoseg.vectorize.zonal_stats import Sums
 
 CLASSES_SUFFIXES = (".json",)
 
-_FORMAT = 1  # to be raised when a name in the document vanishes or changes its meaning
+_FORMAT = 1  # raise it when a key of the document is removed or changes its meaning
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a scene: row i, and leaf i of the tree, is class i + 1.
+    """Statistics of the classes of a scene; row i and leaf i of the tree are class i + 1.
 
     Parameters
     ----------
-    legend : colours and names, as in the style
-    tree : how the classes would go on being joined
-    pixels : (class,) int64, of all its polygons; 0 where none is left
-    area : (class,) float64, m²
-    means : (class, band) float64, in the raster's own units; NaN where there are no pixels
-    bands : the raster's own number of each band
-    regions : (class,) int64, number of its regions
+    legend : Legend
+        Colours and names.
+    tree : ClassTree
+        How the classes merge into fewer classes.
+    pixels : (class,) int64
+        Pixels of all polygons of the class; 0 if it has none.
+    area : (class,) float64
+        Square metres.
+    means : (class, band) float64
+        In the units of the raster; NaN for classes without pixels.
+    bands : sequence of int
+        Band numbers in the raster, from 1.
+    regions : (class,) int64
+        Number of regions.
     """
 
     legend: Legend
@@ -54,12 +61,17 @@ class Classes:
     def of_regions(
         cls, legend: Legend, tree: ClassTree, classes: NDArray[np.integer], sums: Sums, bands: Sequence[int]
     ) -> Classes:
-        """Add up regions to classes.
+        """Sum the statistics of regions by class.
 
         Parameters
         ----------
-        classes : (region,) int64, from 1
-        sums : of the regions
+        legend : Legend
+        tree : ClassTree
+        classes : (region,) int64
+            Class of each region, from 1.
+        sums : Sums
+            Statistics of the regions.
+        bands : sequence of int
         """
         rows, n = classes - 1, tree.n_clusters
         pixels = np.zeros(n, np.int64)
@@ -71,7 +83,7 @@ class Classes:
         return cls(legend, tree, pixels, area, means, bands, n_regions)
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return the columns of a layer of classes, one row for each, as `layers.class_fields` names them."""
+        """Return the columns of `columns.class_fields`, one row per class."""
         return {
             "class": np.arange(1, len(self.pixels) + 1),
             "name": np.array(self.legend.names),
@@ -84,30 +96,45 @@ class Classes:
         }
 
 
-def levels_of(tree: ClassTree) -> dict[int, NDArray[np.int64]]:
-    """Return the coarser class, from 1, of each class, by number of classes; no level is as fine as the tree.
+def class_levels(tree: ClassTree) -> dict[int, NDArray[np.int64]]:
+    """Return the coarser levels of a class tree, number of classes → (class,) class at that level, from 1.
+
+    Parameters
+    ----------
+    tree : ClassTree
+
+    Returns
+    -------
+    dict of int to (class,) int64
+        Only levels with fewer classes than the tree.
 
     Examples
     --------
-    >>> levels_of(ClassTree(4, np.array([[0, 2], [0, 1]]), np.array([0.1, 0.3])))
+    >>> class_levels(ClassTree(4, np.array([[0, 2], [0, 1]]), np.array([0.1, 0.3])))
     {2: array([1, 1, 1, 2])}
     """
     return {n: tree.level(n) for n in LEVELS if n < tree.n_clusters}
 
 
 def class_document(classes: Classes, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document, fit for JSON.
+    """Return the document as values that JSON can store.
 
     Parameters
     ----------
-    about : what else is known, as the name of the scene; comes first
+    classes : Classes
+    about : dict
+        Further entries, such as the name of the scene; they come first.
+
+    Returns
+    -------
+    dict
     """
-    parents = {f"class_{n}": coarser.tolist() for n, coarser in levels_of(classes.tree).items()}
+    parents = {f"class_{n}": coarser.tolist() for n, coarser in class_levels(classes.tree).items()}
     return {
         "format": _FORMAT,
         **about,
         "n_classes": classes.tree.n_clusters,
-        "color_distance": smallest_distance(classes.legend.colors),
+        "color_distance": min_color_distance(classes.legend.colors),
         "classes": [
             {
                 "class": i + 1,
@@ -127,11 +154,21 @@ def class_document(classes: Classes, about: Mapping[str, Any]) -> dict[str, Any]
 
 
 def write_classes(path: Path, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Write the document, whole or not at all, and look whether it reads back.
+    """Write the document and check that it reads back.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .json.
+    document : dict
+    overwrite : bool
 
     Raises
     ------
-    ConfigError, OutputError : as `check_output`; and where what was written does not read back
+    ConfigError
+        If the suffix is not .json.
+    OutputError
+        If `check_output` fails, or the file cannot be written or does not read back. No file is left behind.
     """
     check_output(path, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -142,7 +179,7 @@ def write_classes(path: Path, document: Mapping[str, Any], *, overwrite: bool = 
 
 
 def _merges(classes: Classes) -> list[dict[str, Any]]:
-    """Return the steps from all classes down to two; each says the two it joins by the lowest class in them."""
+    """Return the merges from all classes down to two; each merged class is named by its lowest class number."""
     pixels, steps = classes.pixels.copy(), []
     for i, ((a, b), cost) in enumerate(zip(classes.tree.merges.tolist(), classes.tree.costs.tolist(), strict=True)):
         sizes = [int(pixels[a]), int(pixels[b])]
@@ -153,7 +190,7 @@ def _merges(classes: Classes) -> list[dict[str, Any]]:
 
 
 def _nested(classes: Classes) -> dict[str, Any]:
-    """Return the tree as d3.hierarchy reads it: what has `children` was joined, what has none is a class."""
+    """Return the tree in the format of d3.hierarchy: nodes with `children` are merges, leaves are classes."""
     nodes = {
         i: {"name": name, "class": i + 1, "pixels": int(classes.pixels[i])}
         for i, name in enumerate(classes.legend.names)

@@ -1,4 +1,4 @@
-"""What polygon layers hold: columns, what these mean, which of them are wanted, and batches of rows."""
+"""Columns of polygon layers: names, types, descriptions, selection by the user, and batches of rows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, OutputError
 
-LEVELS = (2, 4, 8, 16, 32, 64, 128)  # numbers of classes at which the tree of classes becomes columns
-ALWAYS = ("region", "class", "color")
-GROUPS = {  # what one word of `--attributes` stands for
+LEVELS = (2, 4, 8, 16, 32, 64, 128)  # numbers of classes at which the class tree becomes columns
+REQUIRED_COLUMNS = ("region", "class", "color")
+GROUPS = {  # names of groups of columns → patterns, for `--attributes`
     "all": ("*",),
     "basic": ("pixels", "area", "perimeter"),
     "mean": ("mean_*",),
@@ -27,25 +27,31 @@ GROUPS = {  # what one word of `--attributes` stands for
 }
 
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb"}
-_TYPES = {"Polygon": 3, "MultiPolygon": 6}  # shapely's and OGC's numbers
+_TYPE_IDS = {"Polygon": 3, "MultiPolygon": 6}  # of shapely and OGC
 _INDICES = {
     "confidence": (
         "Confidence",
-        "Mean share, 0 to 1, that the class has among all classes, by how near its pixels are to each; "
-        "1 = nothing but this class, 0 for pixels that came from a region too small to stay",
+        "Mean membership of its pixels in the class, 0 to 1, from their distances to all classes in feature space; "
+        "0 for pixels of smaller regions that were merged into it",
     ),
     "ndvi_mean": ("Mean NDVI", "Mean over the pixels of (NIR - red) / (NIR + red), -1 to 1"),
 }
-_OF_BAND = {
-    "mean": ("Mean", "Mean"),
-    "std": ("Standard deviation", "Standard deviation"),
-    "min": ("Least value", "Least value"),
-    "max": ("Greatest value", "Greatest value"),
-}
+_STATISTICS = {"mean": "Mean", "std": "Standard deviation", "min": "Minimum", "max": "Maximum"}  # of each band
 
 
 class Field(NamedTuple):
-    """A column: its name in the file, its type, what QGIS calls it, and what it means."""
+    """A column.
+
+    Parameters
+    ----------
+    name : str
+        Name in the file.
+    type : pyarrow.DataType
+    alias : str
+        Name displayed by QGIS.
+    description : str
+        Meaning and unit.
+    """
 
     name: str
     type: pa.DataType
@@ -54,22 +60,26 @@ class Field(NamedTuple):
 
     @property
     def arrow(self) -> pa.Field:
-        """The column for Arrow, with names for people where GDAL and readers of Parquet look for them."""
-        told = {"GDAL:OGR:alternative_name": self.alias, "GDAL:OGR:comment": self.description}
-        return pa.field(self.name, self.type, metadata={key: text for key, text in told.items() if text})
+        """Arrow field, with alias and description as metadata that GDAL reads."""
+        metadata = {"GDAL:OGR:alternative_name": self.alias, "GDAL:OGR:comment": self.description}
+        return pa.field(self.name, self.type, metadata={key: text for key, text in metadata.items() if text})
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What a polygon file says about itself.
+    """Name, metadata and columns of a polygon layer.
 
     Parameters
     ----------
-    name : of the layer, as `labels`
-    title, description : for people, shown by QGIS and ogrinfo
-    crs : str, WKT
-    fields : the columns in order, without the geometry
-    geometry : "Polygon" or "MultiPolygon"
+    name : str
+        Such as `labels`.
+    title, description : str
+        Displayed by QGIS and ogrinfo.
+    crs : str
+        WKT.
+    fields : tuple of Field
+        The columns in order, without the geometry.
+    geometry : {"Polygon", "MultiPolygon"}
     """
 
     name: str
@@ -81,41 +91,48 @@ class Layer:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns and `geometry` (WKB)."""
+        """Arrow schema: the columns and `geometry` (WKB)."""
         geometry = pa.field("geometry", pa.binary(), metadata=_WKB)
         return pa.schema([*(field.arrow for field in self.fields), geometry])
 
     @property
     def aliases(self) -> dict[str, str]:
-        """What QGIS calls each column."""
+        """Column → name displayed by QGIS."""
         return {field.name: field.alias for field in self.fields}
 
     def batch(
         self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], polygons: NDArray[Any] | pa.Array
     ) -> pa.RecordBatch:
-        """Make one batch of rows for `write_polygons`.
+        """Return a batch of rows for `write_polygons`.
 
         Parameters
         ----------
-        columns : one (n,) array for each field; others are left out. NaN = no value
-        polygons : (n,) shapely polygons or multi-polygons in coordinates of the CRS, or polygons as WKB already
+        columns : dict of str to (n,) array
+            One array per field; others are ignored. NaN = no value.
+        polygons : (n,) array of shapely geometries or pyarrow.Array
+            Polygons or multi-polygons in coordinates of the CRS; a pyarrow.Array holds WKB and is not checked.
+
+        Returns
+        -------
+        pyarrow.RecordBatch
 
         Raises
         ------
         OutputError
-            Where something is no polygon, or a number does not fit its column.
+            If a geometry is of another type, or a number does not fit its column.
         """
         if not isinstance(polygons, pa.Array):
-            if (shapely.get_type_id(polygons) != _TYPES[self.geometry]).any():
+            if (shapely.get_type_id(polygons) != _TYPE_IDS[self.geometry]).any():
                 raise OutputError(
-                    f"Layer {self.name} takes {self.geometry.lower()}s only; this is a fault of geoseg, please report "
-                    f"it."
+                    f"layer {self.name} takes only {self.geometry.lower()}s; this is a bug in geoseg, please report it."
                 )
             polygons = pa.array(shapely.to_wkb(polygons), pa.binary())
         try:
             arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in self.fields]
         except pa.ArrowInvalid as err:
-            raise OutputError(f"Layer {self.name} cannot hold these columns: {err}") from err
+            raise OutputError(
+                f"layer {self.name} cannot store these columns: {err}; this is a bug in geoseg, please report it."
+            ) from err
         return pa.record_batch([*arrays, polygons], schema=self.schema)
 
 
@@ -126,97 +143,121 @@ def label_fields(
 
     Parameters
     ----------
-    bands : the raster's own number of each band
-    levels : numbers of classes of the coarser levels of the class tree, as (2, 4, 8)
-    n_regions, n_classes : the highest numbers, which decide about the types
-    indices : what is known beside the bands, as ("confidence", "ndvi_mean")
+    bands : sequence of int
+        Band numbers in the raster, from 1.
+    levels : sequence of int
+        Numbers of classes of the coarser levels of the class tree, such as (2, 4, 8).
+    n_regions, n_classes : int
+        The highest numbers; they determine the integer types.
+    indices : sequence of str
+        Columns that do not belong to a band, such as ("confidence", "ndvi_mean").
+
+    Returns
+    -------
+    tuple of Field
     """
     region = pa.int32() if n_regions < 2**31 else pa.int64()
     class_ = _class_type(n_classes)
     return (
         Field("region", region, "Region", "Number of the region, from 1; the same as in the region raster"),
-        Field("class", class_, "Class", "Number of its class, from 1; the same as in the class raster"),
+        Field("class", class_, "Class", "Number of the class, from 1; the same as in the class raster"),
         _COLOR,
-        Field("pixels", pa.int64(), "Pixels", "Number of pixels"),
-        Field("area", pa.float64(), "Area (m²)", "Area of the pixels in square metres"),
-        Field(
-            "perimeter", pa.float64(), "Perimeter along the pixels (m)", "Length of the pixel edges around it, metres"
-        ),
-        Field(
-            "compactness", pa.float64(), "Compactness", "16 area / perimeter²: 1 = a square, near 0 = long or ragged"
-        ),
+        *_SHAPE,
         *(Field(name, pa.float64(), *_INDICES[name]) for name in indices),
-        *(_of_band(family, band) for family in _OF_BAND for band in bands),
+        *(_band_field(statistic, band) for statistic in _STATISTICS for band in bands),
         *(
-            Field(f"class_{level}", class_, f"Class of {level}", f"Its class where the tree has only {level} left")
+            Field(f"class_{level}", class_, f"Class of {level}", f"Class at the level of the tree with {level} classes")
             for level in levels
         ),
     )
 
 
 def class_fields(*, bands: Sequence[int], n_classes: int) -> tuple[Field, ...]:
-    """Return the columns of the layer `classes`; parameters as in `label_fields`."""
+    """Return the columns of the layer `classes`.
+
+    Parameters
+    ----------
+    bands : sequence of int
+        Band numbers in the raster, from 1.
+    n_classes : int
+
+    Returns
+    -------
+    tuple of Field
+    """
     return (
         Field("class", _class_type(n_classes), "Class", "Number of the class, from 1; the same as in the class raster"),
         Field("name", pa.string(), "Name", "Name of the class, as in the legend"),
         _COLOR,
         Field("regions", pa.int64(), "Regions", "Number of regions of the class"),
-        Field("pixels", pa.int64(), "Pixels", "Number of pixels"),
-        Field("area", pa.float64(), "Area (m²)", "Area of the pixels in square metres"),
-        Field("share", pa.float64(), "Share of the scene", "Share of the pixels with data, 0 to 1"),
-        *(_of_band("mean", band) for band in bands),
+        _PIXELS,
+        _AREA,
+        Field("share", pa.float64(), "Share of the scene", "Share of the valid pixels, 0 to 1"),
+        *(_band_field("mean", band) for band in bands),
     )
 
 
-def chosen(fields: Sequence[Field], wanted: Sequence[str]) -> tuple[Field, ...]:
-    """Return the columns that are wanted, in their order; `ALWAYS` are among them.
+def select_fields(fields: Sequence[Field], attributes: Sequence[str]) -> tuple[Field, ...]:
+    """Return the selected columns and `REQUIRED_COLUMNS`, in the order of `fields`.
 
     Parameters
     ----------
-    wanted : names, patterns such as mean_*, or words of `GROUPS`
+    fields : sequence of Field
+    attributes : sequence of str
+        Names, patterns such as mean_*, or names of `GROUPS`.
+
+    Returns
+    -------
+    tuple of Field
 
     Examples
     --------
     >>> fields = label_fields(bands=[1, 2], levels=[], n_regions=9, n_classes=3)
-    >>> [field.name for field in chosen(fields, ["area", "mean", "std_2"])]
+    >>> [field.name for field in select_fields(fields, ["area", "mean", "std_2"])]
     ['region', 'class', 'color', 'area', 'mean_1', 'mean_2', 'std_2']
     """
-    patterns = [pattern for word in wanted for pattern in GROUPS.get(word, (word,))]
+    patterns = [pattern for word in attributes for pattern in GROUPS.get(word, (word,))]
     return tuple(
         field
         for field in fields
-        if field.name in ALWAYS or any(fnmatch.fnmatchcase(field.name, pattern) for pattern in patterns)
+        if field.name in REQUIRED_COLUMNS or any(fnmatch.fnmatchcase(field.name, pattern) for pattern in patterns)
     )
 
 
-def check_wanted(wanted: Sequence[str], *, bands: Sequence[int], ndvi: bool, found: bool = True) -> None:
-    """Look whether there can be all columns that are wanted.
+def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: bool, segmented: bool = True) -> None:
+    """Check that all selected columns exist.
 
     Parameters
     ----------
-    wanted : as in `chosen`
-    bands : the raster's own number of each band that is used
-    ndvi : red and near infrared are known
-    found : the classes are found, so they have a tree and a confidence; False = they are labels that were there
+    attributes : sequence of str
+        As in `select_fields`.
+    bands : sequence of int
+        Numbers of the bands that are used.
+    ndvi : bool
+        Whether the red and near-infrared bands are known.
+    segmented : bool
+        Whether the classes come from a segmentation and thus have a class tree and a confidence; False for existing
+        labels.
 
     Raises
     ------
-    ConfigError : a word stands for nothing; says which one is nearest
+    ConfigError
+        If a name or pattern matches no column; the message gives the nearest name.
     """
-    levels, indices = (LEVELS, list(_INDICES)) if found else ((), [])
+    levels, indices = (LEVELS, list(_INDICES)) if segmented else ((), [])
     fields = label_fields(bands=bands, levels=levels, n_regions=1, n_classes=1, indices=indices)
     names = [field.name for field in fields]
-    for word in wanted:
+    for word in attributes:
         if word not in GROUPS and not fnmatch.filter(names, word):
             near = max([*GROUPS, *names], key=lambda name: difflib.SequenceMatcher(None, word, name).ratio())
             raise ConfigError(
-                f"there is no attribute {word!r}; the nearest one is {near}. Names, patterns such as mean_*, and "
-                f"{', '.join(GROUPS)} can be given."
+                f"there is no attribute {word!r}; the nearest one is {near}. Give names, patterns such as mean_*, or "
+                f"{', '.join(GROUPS)}."
             )
         if word == "ndvi_mean" and not ndvi:
             raise ConfigError(
-                "ndvi_mean needs the red and the near infrared band, and the scene does not say which they are; give "
-                "--red and --nir."
+                "ndvi_mean needs the red and near-infrared bands, which the scene does not identify; give --red and "
+                "--nir."
             )
 
 
@@ -224,11 +265,28 @@ def _class_type(n_classes: int) -> pa.DataType:
     return pa.int16() if n_classes < 2**15 else pa.int32()
 
 
-def _of_band(family: str, band: int) -> Field:
-    alias, text = _OF_BAND[family]
-    return Field(
-        f"{family}_{band}", pa.float64(), f"{alias} of band {band}", f"{text} of band {band}, in its own units"
-    )
+def _band_field(statistic: str, band: int) -> Field:
+    name = _STATISTICS[statistic]
+    description = f"{name} of band {band}, in the units of the band"
+    return Field(f"{statistic}_{band}", pa.float64(), f"{name} of band {band}", description)
 
 
-_COLOR = Field("color", pa.string(), "Colour of the class", "Mean colour of the class, #rrggbb, as in the legend")
+_COLOR = Field("color", pa.string(), "Colour of the class", "Mean colour of the class as #rrggbb, as in the legend")
+_PIXELS = Field("pixels", pa.int64(), "Pixels", "Number of pixels")
+_AREA = Field("area", pa.float64(), "Area (m²)", "Area of the pixels in square metres")
+_SHAPE = (
+    _PIXELS,
+    _AREA,
+    Field(
+        "perimeter",
+        pa.float64(),
+        "Perimeter along pixel edges (m)",
+        "Length of the pixel edges around the region in metres",
+    ),
+    Field(
+        "compactness",
+        pa.float64(),
+        "Compactness",
+        "16 area / perimeter²: 1 = a square, near 0 = elongated or ragged",
+    ),
+)

@@ -1,4 +1,7 @@
-"""GeoParquet 1.1, by hand, because the GDAL of pyogrio's wheels has no Parquet driver."""
+"""Write GeoParquet 1.1 with pyarrow, because the GDAL of pyogrio's wheels has no Parquet driver.
+
+Reference: GeoParquet specification 1.1.0, https://geoparquet.org/releases/v1.1.0/
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,41 +19,48 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.output.columns import Layer
-from geoseg.output.hilbert import hilbert_codes
 
 _BBOX = ("xmin", "ymin", "xmax", "ymax")
-_ROWS_PER_GROUP = 16_384  # small enough that a reader of a window leaves most of the file alone
+_ROWS_PER_GROUP = 16_384  # a reader of a window skips most row groups of a large file
 
 
 def write_parquet(path: Path, batches: Iterable[pa.RecordBatch], layer: Layer) -> None:
-    """Write rows with their bounding boxes, in the order of the Hilbert curve through the middles of these.
+    """Write rows with their bounding boxes, sorted along the Hilbert curve through the centres of the boxes.
 
-    What lies close together then is in the same row group, and a reader of a window skips the others by their boxes.
-    The rows wait in a file beside `path`, which is mapped and never held as a whole; the places of all rows are held.
+    Neighbouring polygons are stored in the same row group, so that a reader of a window can skip row groups by their
+    bounding boxes.
 
     Parameters
     ----------
-    path : .parquet
-    batches : rows as `Layer.batch` makes them
+    path : Path
+        Ends in .parquet.
+    batches : iterable of pyarrow.RecordBatch
+        Rows as returned by `Layer.batch`.
+    layer : Layer
+
+    Notes
+    -----
+    The rows are first written to a temporary Arrow file beside `path`, which is memory-mapped for sorting. Memory
+    holds one row group and 28 bytes per row (centre, position on the curve, order).
     """
-    waiting = path.with_suffix(".arrows")
+    unsorted = path.with_suffix(".arrows")
     try:
-        middles, extent = _set_aside(waiting, batches, layer)
-        order = np.argsort(hilbert_codes(middles), kind="stable")
-        schema = _with_boxes(layer)
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer, pa.memory_map(str(waiting)) as mapped:
+        centres, extent = _write_unsorted(unsorted, batches, layer)
+        order = np.argsort(_hilbert_distances(centres), kind="stable")
+        schema = _with_bbox(layer)
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer, pa.memory_map(str(unsorted)) as mapped:
             for rows in _sorted_rows(pa.ipc.open_file(mapped), order):
                 writer.write_batch(rows)
-            writer.add_key_value_metadata(_about(layer, extent))
+            writer.add_key_value_metadata(_metadata(layer, extent))
     finally:
-        waiting.unlink(missing_ok=True)
+        unsorted.unlink(missing_ok=True)
 
 
-def _set_aside(
+def _write_unsorted(
     path: Path, batches: Iterable[pa.RecordBatch], layer: Layer
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Write the batches as they come; return the middle of each row's box, (n, 2), and the box of all, (4,)."""
-    schema, middles = _with_boxes(layer), [np.empty((0, 2))]
+    """Write the batches in their order; return the centre of each row's box, (n, 2), and the total bounds, (4,)."""
+    schema, centres = _with_bbox(layer), [np.empty((0, 2))]
     sides = list(schema.field("bbox").type)
     extent = np.array([np.inf, np.inf, -np.inf, -np.inf])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -59,37 +70,47 @@ def _set_aside(
             writer.write_batch(pa.record_batch([*batch.columns, boxes], schema=schema))
             extent[:2] = np.minimum(extent[:2], bounds[:, :2].min(axis=0, initial=np.inf))
             extent[2:] = np.maximum(extent[2:], bounds[:, 2:].max(axis=0, initial=-np.inf))
-            middles.append((bounds[:, :2] + bounds[:, 2:]) / 2)
-    return np.concatenate(middles), extent
+            centres.append((bounds[:, :2] + bounds[:, 2:]) / 2)
+    return np.concatenate(centres), extent
 
 
-def _sorted_rows(waiting: pa.ipc.RecordBatchFileReader, order: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of all batches in an order, a row group at a time."""
-    counts = [waiting.get_batch(i).num_rows for i in range(waiting.num_record_batches)]
+def _hilbert_distances(centres: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Return the position of each point on the Hilbert curve through the bounds of all points, (n,) uint32."""
+    distances = np.empty(len(centres), np.uint32)
+    bounds = np.concatenate([centres.min(axis=0, initial=np.inf), centres.max(axis=0, initial=-np.inf)])
+    for first in range(0, len(centres), _ROWS_PER_GROUP):  # shapely points take ten times the memory of coordinates
+        part = slice(first, first + _ROWS_PER_GROUP)
+        distances[part] = geopandas.GeoSeries(shapely.points(centres[part])).hilbert_distance(total_bounds=bounds)
+    return distances
+
+
+def _sorted_rows(unsorted: pa.ipc.RecordBatchFileReader, order: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of all batches in the given order, one row group at a time."""
+    counts = [unsorted.get_batch(i).num_rows for i in range(unsorted.num_record_batches)]
     ends = np.cumsum(counts)
     for first in range(0, len(order), _ROWS_PER_GROUP):
-        wanted = order[first : first + _ROWS_PER_GROUP]
-        ascending = np.sort(wanted)
+        rows = order[first : first + _ROWS_PER_GROUP]
+        ascending = np.sort(rows)
         batch_of = np.searchsorted(ends, ascending, side="right")
         parts = [
-            waiting.get_batch(int(i)).take(pa.array(ascending[batch_of == i] - (ends[i] - counts[i])))
+            unsorted.get_batch(int(i)).take(pa.array(ascending[batch_of == i] - (ends[i] - counts[i])))
             for i in np.unique(batch_of)
         ]
-        yield pa.concat_batches(parts).take(pa.array(np.searchsorted(ascending, wanted)))
+        yield pa.concat_batches(parts).take(pa.array(np.searchsorted(ascending, rows)))
 
 
-def _with_boxes(layer: Layer) -> pa.Schema:
-    """Return the columns of the layer and `bbox`, each with what it is called and what it means."""
-    named = [
+def _with_bbox(layer: Layer) -> pa.Schema:
+    """Return the schema of the layer with a column `bbox`; alias and description are field metadata."""
+    fields = [
         pa.field(field.name, field.type, metadata={"alias": field.alias, "description": field.description})
         for field in layer.fields
     ]
     box = pa.field("bbox", pa.struct([(side, pa.float64()) for side in _BBOX]))
-    return pa.schema([*named, layer.schema.field("geometry"), box])
+    return pa.schema([*fields, layer.schema.field("geometry"), box])
 
 
-def _about(layer: Layer, extent: NDArray[np.float64]) -> dict[str, str]:
-    """Return what the file says of itself, `geo` as the standard wants it."""
+def _metadata(layer: Layer, extent: NDArray[np.float64]) -> dict[str, str]:
+    """Return the metadata of the file: `geo` as specified by GeoParquet, title, description and columns."""
     geometry: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": [layer.geometry],

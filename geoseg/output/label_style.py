@@ -1,4 +1,4 @@
-"""How labels of any program look: in their own palette, in the colours of the ground, or in colours of their number."""
+"""Colours and legends of existing label rasters: from their palette, from band means, or from the label number."""
 
 from __future__ import annotations
 
@@ -8,80 +8,103 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import hsv2rgb
 
-from geoseg.output.style import MAX_CATEGORIES, Legend, distinct
+from geoseg.output.style import MAX_CATEGORIES, Legend, separate_colors
+from geoseg.segment.splitmix import INCREMENT, mix64
 
-_REACH = 2.0  # deviations on each side of the mean; a stretch to the very ends would be one of the outliers
+_STRETCH = 2.0  # standard deviations on each side of the mean; minimum and maximum would depend on outliers
 _GREY = 128
-# Steele, Lea and Flood (2014), splitmix64: neighbours in number get colours that have nothing in common.
-_ADDED, _MULTIPLIED = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
 def label_legend(
     values: NDArray[np.int64],
-    colours: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
     pixels: NDArray[np.int64],
     *,
     palette: Mapping[int, tuple[int, int, int]],
     names: Mapping[int, str],
 ) -> Legend:
-    """Say what each label looks like and is called.
+    """Return the legend of the labels of a raster.
 
     Parameters
     ----------
     values : (label,) int64
-    colours : (label, 3) uint8, moved apart where there are few enough for a legend
+    colors : (label, 3) uint8
+        Used for labels without a colour in the palette. Without a palette, similar colours are separated if there are
+        at most `MAX_CATEGORIES` labels.
     pixels : (label,) int64
-    palette : label → its own colour, which is kept as it is
-    names : label → what it is called, where it has a name
+        Number of pixels.
+    palette : dict of int to (int, int, int)
+        Label → its own colour, used unchanged; may be empty.
+    names : dict of int to str
+        Label → name; labels without a name are called `class n`.
+
+    Returns
+    -------
+    Legend
+        Without names if there are more than `MAX_CATEGORIES` labels.
     """
-    few = len(values) <= MAX_CATEGORIES
-    chosen = distinct(colours) if few and not palette else colours.copy()
+    has_names = len(values) <= MAX_CATEGORIES
+    final = separate_colors(colors) if has_names and not palette else colors.copy()
     if palette:
         for i, value in enumerate(values.tolist()):
-            chosen[i] = palette.get(value, chosen[i])
-    if not few:  # no legend, so no names
-        return Legend(chosen, ("",) * len(values), values)
+            final[i] = palette.get(value, final[i])
+    if not has_names:
+        return Legend(final, ("",) * len(values), values)
     shares = 100 * pixels / max(int(pixels.sum()), 1)
-    told = (
+    labels = (
         f"{names.get(value, f'class {value}')} ({share:.1f} %)"
         for value, share in zip(values.tolist(), shares.tolist(), strict=True)
     )
-    return Legend(chosen, tuple(told), values)
+    return Legend(final, tuple(labels), values)
 
 
-def ground_colours(
+def mean_colors(
     means: NDArray[np.float64], pixels: NDArray[np.int64], spread: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Return mean values as colours, in one stretch for all; grey where there is no value.
+    """Return mean values as colours, with one linear stretch for all labels.
 
     Parameters
     ----------
-    means : (label, 3) float64, red green blue; NaN where there are no pixels
-    pixels : (label,) int64, those with a value
-    spread : (3,) float64, standard deviation of all of these pixels
+    means : (label, 3) float64
+        Red, green, blue; NaN for labels without valid pixels.
+    pixels : (label,) int64
+        Number of valid pixels.
+    spread : (3,) float64
+        Standard deviation of all valid pixels.
+
+    Returns
+    -------
+    (label, 3) uint8
+        Grey for labels without valid pixels and for constant bands.
     """
-    known = pixels > 0
-    if not known.any():
+    has_pixels = pixels > 0
+    if not has_pixels.any():
         return np.full(means.shape, _GREY, np.uint8)
-    middle = np.average(means[known], axis=0, weights=pixels[known])
-    low, high = middle - _REACH * spread, middle + _REACH * spread
+    middle = np.average(means[has_pixels], axis=0, weights=pixels[has_pixels])
+    low, high = middle - _STRETCH * spread, middle + _STRETCH * spread
     scaled = (means - low) / np.where(high > low, high - low, np.inf)
-    scaled = np.where(known[:, None] & (high > low), scaled, _GREY / 255)
+    scaled = np.where(has_pixels[:, None] & (high > low), scaled, _GREY / 255)
     return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
-def hashed_colours(values: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return a colour for each label that depends on its number alone, (label, 3) uint8.
+def hashed_colors(values: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return a colour for each label that depends on its number only.
+
+    Parameters
+    ----------
+    values : (label,) int64
+
+    Returns
+    -------
+    (label, 3) uint8
 
     Examples
     --------
-    >>> hashed_colours(np.array([7, 8])).tolist() == hashed_colours(np.array([8, 7])).tolist()[::-1]
+    >>> hashed_colors(np.array([7, 8])).tolist() == hashed_colors(np.array([8, 7])).tolist()[::-1]
     True
     """
-    mixed = values.astype(np.uint64) + np.uint64(_ADDED)  # wraps, as all of it shall
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MULTIPLIED[0])
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MULTIPLIED[1])
-    parts = ((mixed ^ (mixed >> np.uint64(31)))[:, None] >> np.array([0, 16, 32], np.uint64)) & np.uint64(0xFFFF)
+    mixed = mix64(values.astype(np.uint64) + np.uint64(INCREMENT))  # consecutive numbers get unrelated colours
+    parts = (mixed[:, None] >> np.array([0, 16, 32], np.uint64)) & np.uint64(0xFFFF)
     hue, saturation, value = (parts / 0xFFFF).T
     hsv = np.stack([hue, 0.35 + 0.45 * saturation, 0.55 + 0.4 * value], axis=1)
     return np.rint(hsv2rgb(hsv) * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Where the results of a run go, and whether they can."""
+"""Paths of the output files of a run."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ from pathlib import Path
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.output.class_document import CLASSES_SUFFIXES
+from geoseg.output.files import check_output
 from geoseg.output.model import MODEL_SUFFIXES
-from geoseg.output.polygons import CLASS_STYLE, SUFFIXES, check_output, sidecars
+from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.rasters import RASTER_SUFFIXES
 
 REGION_STYLE = "regions"
-STYLES = (CLASS_STYLE, REGION_STYLE)  # of the polygons; QGIS applies the first
+STYLES = (CLASS_STYLE, REGION_STYLE)  # of the polygons; QGIS applies the first by default
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the results go.
-
-    What the classes of a scene are is told beside the polygons, in a file named after them: labels.classes.json.
+    """Output files of a run.
 
     Parameters
     ----------
-    polygons : .gpkg, .fgb or .parquet; their styles lie beside the latter two, as labels.qml and labels.regions.qml
-    class_raster, region_raster : .tif, or None where they are not wanted
-    model : .geoseg, what the run has learned, to segment other scenes; or None
-    class_layer : also write the classes as a second layer of the .gpkg, all polygons of a class in one row
-    class_file : whether there is a file that tells what the classes are
+    polygons : Path
+        Ends in .gpkg, .fgb or .parquet. The QGIS styles are inside the .gpkg; beside the other two they are written as
+        labels.qml and labels.regions.qml.
+    class_raster, region_raster : Path or None
+        End in .tif; None = not written.
+    model : Path or None
+        Ends in .geoseg: the trained model, which segments other scenes. None = not written.
+    class_layer : bool
+        Whether the .gpkg gets a second layer, the polygons dissolved by class.
+    class_file : bool
+        Whether the class document is written, see `classes`.
     """
 
     polygons: Path
@@ -40,14 +45,14 @@ class Outputs:
 
     @property
     def classes(self) -> Path | None:
-        """What the classes are and how they are joined."""
+        """Path of the class document, named after the polygons: labels.classes.json; None = not written."""
         if not self.class_file:
             return None
         return self.polygons.parent / f"{self.polygons.stem}.classes.json"
 
     @property
     def paths(self) -> list[Path]:
-        """The files that are wanted."""
+        """All output files, without styles and other sidecar files."""
         return [path for path in (self.polygons, *self._rasters, self.model, self.classes) if path is not None]
 
     @property
@@ -55,25 +60,35 @@ class Outputs:
         return [path for path in (self.class_raster, self.region_raster) if path is not None]
 
     def check(self, inputs: Iterable[str], *, overwrite: bool) -> None:
-        """Look whether all of them can be written.
+        """Check that all output files can be written.
+
+        Parameters
+        ----------
+        inputs : iterable of str
+            Files of the scene, which must not be overwritten.
+        overwrite : bool
+            Whether existing files may be replaced.
 
         Raises
         ------
-        OutputError, ConfigError : one cannot, or is one of the files `inputs`, or two are the same
+        OutputError
+            If a file cannot be written or is one of `inputs`, or two files have the same name.
+        ConfigError
+            If a suffix is not supported, or the format of the polygons has no second layer.
         """
         sources = {Path(path).resolve() for path in inputs}
         for path in self.paths:
             if path.resolve() in sources:
-                raise OutputError(f"{path} is the scene itself; give the result another name.")
-        beside = sidecars(self.polygons, STYLES) + [path.with_suffix(".qml") for path in self._rasters]
-        if len({path.resolve() for path in (*self.paths, *beside)}) < len(self.paths) + len(beside):
-            raise OutputError("two results have the same name, or their .qml styles would; name each differently.")
+                raise OutputError(f"{path} is the scene itself; give the output file another name.")
+        styles = sidecars(self.polygons, STYLES) + [path.with_suffix(".qml") for path in self._rasters]
+        if len({path.resolve() for path in (*self.paths, *styles)}) < len(self.paths) + len(styles):
+            raise OutputError("two output files or their .qml styles have the same name; give each another name.")
         if self.class_layer and self.polygons.suffix.lower() != ".gpkg":
             raise ConfigError(
-                f"{self.polygons} has no place for a second layer, that of the classes; give --out a .gpkg, or leave "
-                f"out --class-layer."
+                f"{self.polygons} cannot store a second layer for the classes; give --out a .gpkg, or leave out "
+                f"--class-layer."
             )
-        check_output(self.polygons, overwrite=overwrite, suffixes=SUFFIXES)
+        check_output(self.polygons, overwrite=overwrite, suffixes=POLYGON_SUFFIXES)
         if self.classes is not None:
             check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
         for path in self._rasters:

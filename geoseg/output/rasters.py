@@ -1,4 +1,4 @@
-"""Classes and regions as Cloud-Optimized GeoTIFFs, on the grid of the scene."""
+"""Write class and region rasters as Cloud Optimized GeoTIFFs on the grid of the scene."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
-from geoseg.output.polygons import Source, check_output, staged, writing
+from geoseg.output.files import Source, check_output, staged, writing
 from geoseg.output.style import Legend, raster_qml
 
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -25,20 +25,27 @@ Tiles = Iterable[tuple[Window, NDArray[np.integer]]]
 
 
 def write_class_raster(path: Path, geobox: GeoBox, tiles: Tiles, legend: Legend, *, overwrite: bool = False) -> None:
-    """Write the class of each pixel, with a palette; overviews show the most frequent class.
+    """Write the class of each pixel, with a palette; overviews contain the most frequent class.
 
     Parameters
     ----------
-    path : .tif; the QGIS style (.qml) and the names of the classes (.tif.aux.xml) come beside it
-    geobox : of the scene
-    tiles : windows that do not overlap, each with its (y, x) classes; 0 = no data, as where no window comes.
-        Their own exceptions pass through
-    legend : of the classes; more than 255 make the raster uint16 instead of uint8
+    path : Path
+        Ends in .tif. The QGIS style (.qml) and the class names (.tif.aux.xml) are written beside it.
+    geobox : GeoBox
+        Grid of the scene.
+    tiles : iterable of (Window, (y, x) int array)
+        Classes of windows that do not overlap; 0 = nodata. Pixels outside all windows are nodata. Exceptions raised by
+        the iterable are not converted.
+    legend : Legend
+        Of the classes. With up to 255 classes the raster is uint8, otherwise uint16.
+    overwrite : bool
 
     Raises
     ------
-    ConfigError, OutputError
-        As `check_output`; and where writing fails or what was written does not read back. Nothing is left behind then.
+    ConfigError
+        If the suffix is not supported.
+    OutputError
+        If `check_output` fails, the file cannot be written, or it does not read back. No file is left behind.
     """
     dtype = "uint8" if len(legend.names) <= 255 else "uint16"
     names = (f"{path.stem}.qml", f"{path.name}.aux.xml")
@@ -51,7 +58,22 @@ def write_class_raster(path: Path, geobox: GeoBox, tiles: Tiles, legend: Legend,
 
 
 def write_region_raster(path: Path, geobox: GeoBox, tiles: Tiles, *, overwrite: bool = False) -> None:
-    """Write the region number of each pixel as uint32; parameters and errors as in `write_class_raster`."""
+    """Write the region number of each pixel as uint32; overviews contain the nearest pixel.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .tif.
+    geobox : GeoBox
+    tiles : iterable of (Window, (y, x) int array)
+        As in `write_class_raster`.
+    overwrite : bool
+
+    Raises
+    ------
+    ConfigError, OutputError
+        As in `write_class_raster`.
+    """
     check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
     source = Source(tiles)
     with staged(path) as folder, writing(path, source):
@@ -59,15 +81,15 @@ def write_region_raster(path: Path, geobox: GeoBox, tiles: Tiles, *, overwrite: 
 
 
 def _write_cog(path: Path, geobox: GeoBox, tiles: Tiles, *, dtype: str, overviews: str, legend: Legend | None) -> None:
-    """Write a plain GeoTIFF window by window, and from it the COG, which cannot be written in pieces."""
+    """Write a GeoTIFF window by window and convert it to a COG, which cannot be written window by window."""
     plain = path.with_name("plain.tif")
     checksums = _write_plain(plain, geobox, tiles, dtype=dtype, legend=legend)
     rasterio.shutil.copy(
         plain,
         path,
         driver="COG",
-        compress="DEFLATE",  # every reader knows it
-        predictor="NO",  # differences of numbers that only name something compress worse
+        compress="DEFLATE",  # supported by every reader
+        predictor="NO",  # differences of class numbers compress worse
         overview_resampling=overviews,
         bigtiff="IF_SAFER",
         num_threads="ALL_CPUS",
@@ -79,7 +101,7 @@ def _write_cog(path: Path, geobox: GeoBox, tiles: Tiles, *, dtype: str, overview
 def _write_plain(
     path: Path, geobox: GeoBox, tiles: Tiles, *, dtype: str, legend: Legend | None
 ) -> list[tuple[Window, int]]:
-    """Write the windows as they come; return a checksum of each."""
+    """Write the windows in their order; return a checksum of each."""
     checksums = []
     with rasterio.open(path, "w", **_profile(geobox, dtype)) as raster:
         if legend is not None:
@@ -112,25 +134,28 @@ def _profile(geobox: GeoBox, dtype: str) -> dict[str, Any]:
 
 
 def _as_type(values: NDArray[np.integer], dtype: str) -> NDArray[np.integer]:
-    """Convert without wrapping: a number that does not fit would become another class or region."""
+    """Convert to an integer dtype; an OutputError if a number does not fit, instead of an overflow."""
     if values.size and (values.min() < 0 or values.max() > np.iinfo(dtype).max):
-        raise OutputError(f"Numbers from {values.min()} to {values.max()} do not fit a raster of {dtype}.")
+        raise OutputError(
+            f"numbers from {values.min()} to {values.max()} do not fit a raster of {dtype}; this is a bug in "
+            f"geoseg, please report it."
+        )
     return np.ascontiguousarray(values, dtype)
 
 
 def _verify(path: Path, checksums: list[tuple[Window, int]]) -> None:
-    """Read every window back: a full disk is not always reported, and what is missing reads as zeros."""
+    """Read every window back: GDAL does not always report a full disk, and missing blocks read as zeros."""
     with rasterio.open(path) as raster:
         for window, checksum in checksums:
             if crc32(raster.read(1, window=RasterioWindow(*window)).data) != checksum:
-                raise OutputError(f"{path.name} does not hold what was written to it at {window}. Is the disk full?")
+                raise OutputError(f"{path.name} does not contain what was written to {window}. Is the disk full?")
 
 
 def _category_names(legend: Legend) -> str:
-    """Write the names of the classes where GDAL looks for them; a GeoTIFF itself has no place for them."""
+    """Return the class names as GDAL's auxiliary metadata (PAM); a GeoTIFF itself cannot store them."""
     root = ET.Element("PAMDataset")
     names = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
-    for name in ("no data", *legend.names):
+    for name in ("nodata", *legend.names):
         ET.SubElement(names, "Category").text = name
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"

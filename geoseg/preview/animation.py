@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Window
 from geoseg.preview import panels
 from geoseg.preview.panels import Panel
-from geoseg.progress import Progress
+from geoseg.progress import StageReporter
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
 from geoseg.segment.network import CodeNetwork, new_network
@@ -18,7 +18,7 @@ from geoseg.steps.survey import read_crop
 
 
 def frames(
-    job: Job, window: Window, numbers: NDArray[np.int64], *, steps: int | None, progress: Progress
+    job: Job, window: Window, numbers: NDArray[np.int64], *, steps: int | None, progress: StageReporter
 ) -> list[Panel]:
     """Run backprop from nothing on a window; draw its labels after 1, 2, 4, … steps and at the end.
 
@@ -41,7 +41,7 @@ def frames(
 
 
 def _states(
-    job: Job, network: CodeNetwork, patch: Patch, steps: int | None, progress: Progress
+    job: Job, network: CodeNetwork, patch: Patch, steps: int | None, progress: StageReporter
 ) -> dict[int, NDArray[np.int64]]:
     """Return the (y, x) labels by the number of steps done."""
     most = steps or job.config.backprop.max_steps

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from geoseg.grid import TileGrid, Window
 from geoseg.raster.scene import Scene, read_tolerant
 from geoseg.segment.features import contrasts
-from geoseg.steps.survey import Survey
+from geoseg.segment.survey import Survey
 
 _MOST_PIXELS = 8_000_000  # that are read; a gigapixel scene must not take longer than a small one
 _LEAST_WINDOWS = 4  # that are looked at, however large they are

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from geoseg.output.polygons import staged, writing
+from geoseg.output.files import staged, writing
 
 _SIDE = 512  # px; smaller pictures are enlarged by a whole number to about this
 _GAP = 12  # px, around each panel

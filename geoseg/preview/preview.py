@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, RasterError
 from geoseg.grid import Window
-from geoseg.output.polygons import check_output
+from geoseg.output.files import check_output
 from geoseg.preview import animation, panels
 from geoseg.preview.choose_window import most_varied
 from geoseg.preview.panels import Panel
-from geoseg.progress import Progress, Silent
+from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene, open_scene, read_tolerant
 from geoseg.run.folder import RunFolder
 from geoseg.run.run import pick_device
@@ -119,7 +119,7 @@ def preview(
     config: Config | None = None,
     *,
     options: PreviewOptions | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback = ignore,
 ) -> Preview:
     """Draw a window of a scene: as it is, its superpixels, and its classes at several levels of their tree.
 
@@ -138,7 +138,7 @@ def preview(
     GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
     """
     begin = time.monotonic()
-    config, options, progress = config or Config(), options or PreviewOptions(), progress or Silent()
+    config, options, reporter = config or Config(), options or PreviewOptions(), StageReporter(progress)
     opened = open_scene(scene, bands=config.bands, aoi=options.aoi)
     _check_outputs(opened, out, options)
     if options.animation is not None and config.method != "backprop":
@@ -150,18 +150,19 @@ def preview(
     device = pick_device(options.device, config)
     with TemporaryDirectory(prefix="geoseg-preview-") as folder:
         run = RunFolder(Path(folder))
-        progress.begin("survey", 1, pixels=_size(opened.geobox.window))
+        reporter.begin("survey", 1, pixels=_size(opened.geobox.window))
         job = Job(run, opened, config, align_codes.survey_scene(run, opened, config), device)
         window = options.window or most_varied(opened, job.survey, job.tiles, size=options.size, seed=config.seed)
         view = _look(job, window)
         if options.stage != "scene" or options.animation is not None:
-            view = _with_superpixels(job, view, progress)
-        picture = panels.sheet(_panels(job, view, options, progress))
+            view = _with_superpixels(job, view, reporter)
+        picture = panels.sheet(_panels(job, view, options, reporter))
         frames = (
             []
             if options.animation is None
-            else animation.frames(job, window, view.numbers, steps=options.steps, progress=progress)
+            else animation.frames(job, window, view.numbers, steps=options.steps, progress=reporter)
         )
+    reporter.finish()
     panels.write_png(out, picture)
     if options.animation is not None:
         panels.write_gif(options.animation, [panels.sheet([frame]) for frame in frames])
@@ -206,13 +207,13 @@ def _look(job: Job, window: Window) -> _View:
     return _View(window, job.survey.stretch.apply(pixels, valid), valid)
 
 
-def _with_superpixels(job: Job, view: _View, progress: Progress) -> _View:
+def _with_superpixels(job: Job, view: _View, progress: StageReporter) -> _View:
     _make_superpixels(job, job.blocks.reading(view.window), progress)
     numbers = np.where(view.valid, segment.superpixels_of(job, view.window), NONE)
     return replace(view, numbers=numbers)
 
 
-def _make_superpixels(job: Job, blocks: Iterable[int], progress: Progress) -> None:
+def _make_superpixels(job: Job, blocks: Iterable[int], progress: StageReporter) -> None:
     todo = [block for block in blocks if not job.run.has("superpixels", block)]
     if not todo:
         return
@@ -222,7 +223,7 @@ def _make_superpixels(job: Job, blocks: Iterable[int], progress: Progress) -> No
         progress.advance(done)
 
 
-def _panels(job: Job, view: _View, options: PreviewOptions, progress: Progress) -> list[Panel]:
+def _panels(job: Job, view: _View, options: PreviewOptions, progress: StageReporter) -> list[Panel]:
     made = []
     picture = panels.enlarged(panels.natural(view.bands, view.valid, job.scene.red_green_blue))
     if options.shows("scene"):
@@ -235,7 +236,7 @@ def _panels(job: Job, view: _View, options: PreviewOptions, progress: Progress) 
     return made
 
 
-def _class_panels(job: Job, view: _View, levels: Iterable[int], progress: Progress) -> list[Panel]:
+def _class_panels(job: Job, view: _View, levels: Iterable[int], progress: StageReporter) -> list[Panel]:
     """Draw what `geoseg tile --classes N` would draw in the window, for each of the levels."""
     class_model, clusters = _find_classes(job, view, progress)
     wanted = job.config.classify.classes
@@ -259,7 +260,7 @@ def _class_panels(job: Job, view: _View, levels: Iterable[int], progress: Progre
     return made
 
 
-def _find_classes(job: Job, view: _View, progress: Progress) -> tuple[ClassModel, NDArray[np.int64]]:
+def _find_classes(job: Job, view: _View, progress: StageReporter) -> tuple[ClassModel, NDArray[np.int64]]:
     """Return the classes of the window, and the (y, x) fine class of its pixels, from 0; -1 = no data."""
     if job.config.method == "backprop" and job.config.training == "scene":
         progress.begin("learn", job.config.learn.steps, pixels=_size(view.window))
@@ -271,7 +272,7 @@ def _find_classes(job: Job, view: _View, progress: Progress) -> tuple[ClassModel
     return class_model, np.where(view.valid, clusters[np.searchsorted(known, view.numbers)], -1)
 
 
-def _ground(job: Job, view: _View, progress: Progress) -> list[SuperpixelTable]:
+def _ground(job: Job, view: _View, progress: StageReporter) -> list[SuperpixelTable]:
     """Return what the tiles say of the superpixels that are seen in the window, block by block, ascending."""
     tiles = job.tiles.touching(view.window)
     blocks = {block for tile in tiles for block in job.blocks.reading(job.tiles.tile(tile).read)}

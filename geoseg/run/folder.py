@@ -1,10 +1,10 @@
-"""The run folder: what every step has finished for a tile, complete or absent, never half.
+"""The run folder: the results of finished steps, each file complete or absent.
 
 ::
 
     RUN/
-      manifest.json                     the version, config and input this work belongs to
-      lock                              held by the process that works here
+      manifest.json                     version, config and input to which the results belong
+      lock                              held by the process that uses the folder
       run.json                          the report of the last run
       documents/NAME.json               small documents
       steps/STEP/000012/12345.arrays    one file per step and tile, 1000 tiles to a folder
@@ -12,18 +12,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
 import logging
 import os
 import re
-import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,25 +30,33 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.errors import ConfigError, OutputError, RunError
+from geoseg.errors import ConfigError, RunError
+from geoseg.output.files import PARTIAL_SUFFIX, sync_folder, write_file, writing
 
 _log = logging.getLogger(__name__)
 
 _MAGIC = b"geoseg arrays 2\n"
-_CODEC = pa.Codec("zstd", compression_level=1)  # as small as zlib, in a third of its time
+_CODEC = pa.Codec("zstd", compression_level=1)  # the size of zlib in a third of the time
 _DIGEST_SIZE = 16
 _SUFFIX = ".arrays"
 _MANIFEST = "manifest.json"
-_PARTIAL = ".geoseg-part"  # a file on its way, or left behind by a crash
 _KEYS_PER_FOLDER = 1000
+_ADVICE = "Free space on the disk or make the folder writable and continue with --resume, or choose another --run-dir."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder with the finished work of a run; small to send to a worker, which gets it without the lock.
+    """Folder with the results of a run.
 
-    The lock of `open_run` is held until `close`, or until this process ends in whatever way.
+    The lock of `open_run` is held until `close` or until the process ends. Pickling keeps the path only, so that a
+    worker receives the folder without the lock.
+
+    Parameters
+    ----------
+    path : Path
+    lock : io.FileIO or None
+        The locked file; None = not locked by this object.
     """
 
     path: Path
@@ -66,26 +72,55 @@ class RunFolder:
         self.close()
 
     def close(self) -> None:
-        """Let go of the lock, so that another run may work here."""
+        """Release the lock."""
         if self.lock is not None:
             self.lock.close()
 
     def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep the arrays of a finished step and tile whole, or raise OutputError and leave nothing."""
+        """Store the arrays of a step and tile.
+
+        Parameters
+        ----------
+        step : str
+        key : int or str
+            Number of the tile, or a name.
+        arrays : dict of str to array
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written; what was there before is unchanged.
+        """
         path = self._file(step, key)
         body = _MAGIC + _pack(arrays)
-        _write_whole(path, body + _digest(path, body))
+        _write(path, body + _digest(path, body))
 
     def get(self, step: str, key: int | str) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a finished step and tile; RunError where they are absent or damaged."""
+        """Return the arrays of a step and tile.
+
+        Parameters
+        ----------
+        step : str
+        key : int or str
+            As in `put`.
+
+        Returns
+        -------
+        dict of str to array
+
+        Raises
+        ------
+        RunError
+            If they are absent or damaged.
+        """
         path = self._file(step, key)
         try:
             return _unpack(_read_checked(path))
         except (OSError, ValueError) as err:
-            raise RunError(_unusable(f"step {step!r} of tile {key}", path, err)) from err
+            raise RunError(_damage_message(f"step {step!r} of tile {key}", path, err)) from err
 
     def has(self, step: str, key: int | str, *, verify: bool = False) -> bool:
-        """Tell whether a step of a tile is finished; with `verify`, whether its file is undamaged as well."""
+        """Return whether a step of a tile is finished and, with `verify`, its file undamaged."""
         path = self._file(step, key)
         if not verify:
             return path.exists()
@@ -95,40 +130,40 @@ class RunFolder:
         return False
 
     def finished(self, step: str) -> set[int | str]:
-        """Return the keys of the tiles whose step is finished; files that turn out damaged are removed."""
+        """Return the keys of the tiles for which a step is finished; damaged files are removed."""
         found: set[int | str] = set()
         for key, path in _stored(self.path / "steps" / _checked_name(step)):
             if self.has(step, key, verify=True):
                 found.add(key)
             else:
-                _log.warning("%s (step %s, tile %s) is damaged; it is made again.", path, step, key)
+                _log.warning("%s (step %s, tile %s) is damaged and will be computed again.", path, step, key)
                 _remove(path)
         return found
 
     def put_json(self, name: str, document: object) -> None:
-        """Keep a small document, whole or not at all."""
-        _write_whole(self._document(name), _to_json(document))
+        """Store a small document as JSON."""
+        _write(self._document(name), _to_json(document))
 
     def get_json(self, name: str) -> Any:
-        """Return a document as it comes out of JSON; RunError where it is absent or damaged."""
+        """Return a document; RunError if it is absent or damaged."""
         return _read_json(self._document(name))
 
     def has_json(self, name: str) -> bool:
-        """Tell whether a document is there."""
+        """Return whether a document exists."""
         return self._document(name).exists()
 
     def remove_steps(self, *steps: str) -> None:
-        """Remove all tiles' work of the steps named."""
+        """Remove the results of steps for all tiles."""
         for step in steps:
             _remove(self.path / "steps" / _checked_name(step))
 
     def clean(self) -> None:
-        """Remove the work of all steps and the documents; the manifest and run.json stay."""
+        """Remove the results of all steps and the documents, but not the manifest and run.json."""
         _remove(self.path / "steps")
         _remove(self.path / "documents")
 
     def _file(self, step: str, key: int | str) -> Path:
-        # The "-" of a number below 0 is no beginning of a name.
+        # `_checked_name` refuses negative numbers: a name does not start with "-".
         shard = "named" if isinstance(key, str) else f"{key // _KEYS_PER_FOLDER:06d}"
         return self.path / "steps" / _checked_name(step) / shard / f"{_checked_name(str(key))}{_SUFFIX}"
 
@@ -137,25 +172,41 @@ class RunFolder:
 
 
 def open_run(path: str | Path, *, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> RunFolder:
-    """Return the run folder at `path`, locked for this process: a new one, or one whose work goes on.
-
-    RunError where it is no run folder, another process works in it, or its identity differs.
+    """Open a run folder and lock it for this process.
 
     Parameters
     ----------
-    path : the folder; made where it is absent
-    identity : what the work depends on, fit for JSON: version, config, input, grid
-    resume : go on with the work that is there, if it has the same identity
-    overwrite : remove the work that is there; files that geoseg did not make are left alone
+    path : str or Path
+        Created if it does not exist.
+    identity : dict
+        Everything on which the results depend, as JSON values: version, config, input, grid.
+    resume : bool
+        Keep existing results if their identity is the same.
+    overwrite : bool
+        Remove existing results; other files in the folder are not changed.
+
+    Returns
+    -------
+    RunFolder
+
+    Raises
+    ------
+    ConfigError
+        If both `resume` and `overwrite` are given.
+    RunError
+        If the path is not a run folder, another process uses it, it has results and neither `resume` nor `overwrite`
+        is given, or the identity differs.
+    OutputError
+        If the folder is not writable.
     """
     if resume and overwrite:
-        raise ConfigError("--resume keeps the work that is there and --overwrite removes it; give one of them.")
+        raise ConfigError("--resume keeps existing results and --overwrite removes them; give one of them.")
     path = Path(path)
-    _refuse_foreign(path)
+    _check_is_run_folder(path)
     _make_folder(path)
     folder = RunFolder(path, _lock(path))
     try:
-        _take_over(folder, identity, resume=resume, overwrite=overwrite)
+        _prepare(folder, identity, resume=resume, overwrite=overwrite)
     except BaseException:
         folder.close()
         raise
@@ -163,17 +214,17 @@ def open_run(path: str | Path, *, identity: Mapping[str, Any], resume: bool, ove
 
 
 def write_report(folder: RunFolder, report: Mapping[str, Any]) -> None:
-    """Write `report` to run.json of the folder, whole or not at all."""
-    _write_whole(folder.path / "run.json", _to_json(report))
+    """Write the report of a run to run.json."""
+    _write(folder.path / "run.json", _to_json(report))
 
 
 def read_report(folder: RunFolder) -> Any:
-    """Return the report of the last run that was finished here; RunError where there is none."""
+    """Return the report of the last finished run; RunError if there is none."""
     return _read_json(folder.path / "run.json")
 
 
 def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    # NumPy's own npy records one after another: an npz is a zip file, whose timestamps differ from run to run.
+    # Concatenated npy records: an npz file is a zip archive, whose timestamps differ between runs.
     buffer = io.BytesIO()
     buffer.write(json.dumps(list(arrays)).encode() + b"\n")
     for array in arrays.values():
@@ -190,18 +241,18 @@ def _unpack(content: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _digest(path: Path, body: bytes) -> bytes:
-    # The name goes in, so that a file copied to another tile's place is not taken for that tile's work.
+    # Includes the path, so that a file copied to the place of another tile is detected.
     digest = hashlib.blake2b("/".join(path.parts[-3:]).encode(), digest_size=_DIGEST_SIZE)
     digest.update(body)
     return digest.digest()
 
 
 def _read_checked(path: Path) -> bytes:
-    """Return the compressed content of a file; ValueError where it is not what was written."""
+    """Return the compressed content of a file; ValueError if its checksum is wrong."""
     content = path.read_bytes()
     body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if not body.startswith(_MAGIC) or digest != _digest(path, body):
-        raise ValueError("its checksum is not that of its content")
+        raise ValueError("its content does not match its checksum")
     return body[len(_MAGIC) :]
 
 
@@ -214,140 +265,112 @@ def _stored(folder: Path) -> Iterator[tuple[int | str, Path]]:
 
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a file: letters, digits, '.', '_' and '-', at most 100 of them.")
+        raise ValueError(f"{name!r} is not a valid name: use 1 to 100 letters, digits, '.', '_' and '-'.")
     return name
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     _make_folder(path.parent)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{_PARTIAL}")
-    with _writing(path.parent):
-        try:
-            with partial.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # before the rename: else a power cut can leave a name with nothing behind it
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+    write_file(path, content, advice=_ADVICE)
 
 
 def _make_folder(path: Path) -> None:
     if not path.is_dir():
-        with _writing(path):
+        with writing(path, advice=_ADVICE):
             path.mkdir(parents=True, exist_ok=True)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    # Not every system can; a rename that a power cut undoes only means that the tile is made again.
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn what the disk says into an error that says what to do."""
-    try:
-        yield
-    except OSError as err:
-        full = err.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room there and go on with --resume, or choose" if full else "make it writable, or choose"
-        raise OutputError(f"cannot write to {folder}: {err.strerror or err}; {advice} another --run-dir.") from err
+        sync_folder(path.parent)
 
 
 def _remove(path: Path) -> None:
-    with _writing(path.parent):
+    with writing(path, advice=_ADVICE):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
 
-def _refuse_foreign(path: Path) -> None:
+def _check_is_run_folder(path: Path) -> None:
     if not path.exists() or (path / _MANIFEST).is_file():
         return
     entries = sorted(path.iterdir()) if path.is_dir() else [path]
-    # A run that was broken off before its manifest leaves its lock, and perhaps a part of the manifest.
-    foreign = [entry.name for entry in entries if entry.name != "lock" and not entry.name.endswith(_PARTIAL)]
+    # A run interrupted before the manifest is written leaves its lock and possibly a partial manifest.
+    foreign = [entry.name for entry in entries if entry.name != "lock" and not entry.name.endswith(PARTIAL_SUFFIX)]
     if foreign:
         raise RunError(
-            f"{path} is no run folder (it has {foreign[0]} but no {_MANIFEST}), so it is left alone; give --run-dir "
-            f"a new or an empty folder."
+            f"{path} is not a run folder: it contains {foreign[0]} but no {_MANIFEST}; give --run-dir a new or empty "
+            f"folder."
         )
 
 
 def _lock(folder: Path) -> io.FileIO:
-    with _writing(folder):
+    with writing(folder, advice=_ADVICE):
         lock = io.FileIO(folder / "lock", "a+")
     try:
-        import fcntl  # here, because not every system has it
+        import fcntl  # not available on every system
 
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as err:
         holder = os.pread(lock.fileno(), 200, 0).decode(errors="replace").strip()
         lock.close()
         raise RunError(
-            f"another run is working in {folder} ({holder or 'holder unknown'}); wait for it, stop it, or choose "
-            f"another --run-dir."
+            f"another run uses {folder} ({holder or 'process unknown'}); wait for it, stop it, or choose another "
+            f"--run-dir."
         ) from err
-    except (ImportError, OSError) as err:  # among them network file systems without locks
-        _log.warning("%s cannot be locked (%s); take care that no other run works there.", folder, err)
-    with suppress(OSError):  # who holds it is only there to be told
+    except (ImportError, OSError) as err:  # for example a network file system without locks
+        _log.warning("%s cannot be locked (%s); make sure that no other run uses it.", folder, err)
+    with suppress(OSError):  # only used in messages
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return lock
 
 
-def _take_over(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+def _prepare(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
     manifest = folder.path / _MANIFEST
-    for partial in folder.path.rglob(f".*{_PARTIAL}"):
+    for partial in folder.path.rglob(f".*{PARTIAL_SUFFIX}"):
         partial.unlink(missing_ok=True)
     if manifest.exists() and not overwrite:
         if not resume:
             raise RunError(
-                f"{folder.path} holds the work of an earlier run: --resume goes on with it, --overwrite removes it."
+                f"{folder.path} contains the results of an earlier run; continue it with --resume, or remove them with "
+                f"--overwrite."
             )
-        _refuse_other_identity(folder.path, _leaves(_read_json(manifest)), _leaves(json.loads(_to_json(identity))))
+        _check_identity(folder.path, _flattened(_read_json(manifest)), _flattened(json.loads(_to_json(identity))))
         return
-    # The manifest goes last: a run that is broken off in here leaves a folder that can still be told as ours.
+    # The manifest is written last: after an interruption here, the folder is still recognised as a run folder.
     folder.clean()
     _remove(folder.path / "run.json")
-    _write_whole(manifest, _to_json(identity))
+    _write(manifest, _to_json(identity))
 
 
-def _refuse_other_identity(path: Path, old: dict[str, str], new: dict[str, str]) -> None:
+def _check_identity(path: Path, old: dict[str, str], new: dict[str, str]) -> None:
     names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
     if names:
-        told = "; ".join(f"{name}: {old.get(name, 'absent'):.60} → {new.get(name, 'absent'):.60}" for name in names[:5])
+        differences = "; ".join(
+            f"{name}: {old.get(name, 'absent'):.60} → {new.get(name, 'absent'):.60}" for name in names[:5]
+        )
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise RunError(
-            f"the work in {path} was made differently ({told}{more}); run as before, use --overwrite to start anew, or "
-            f"choose another --run-dir."
+            f"the results in {path} belong to another input or configuration ({differences}{more}); give the same as "
+            f"before, start again with --overwrite, or choose another --run-dir."
         )
 
 
-def _leaves(document: Any, name: str = "") -> dict[str, str]:
-    """Return {'config.polygons.min_pixels': '64', …}: values as JSON text, since NaN is not equal to itself."""
+def _flattened(document: Any, name: str = "") -> dict[str, str]:
+    """Return {'config.polygons.min_pixels': '64', …}; values are JSON texts, because NaN is not equal to itself."""
     if isinstance(document, dict) and document:
         parts: Any = document.items()
     elif isinstance(document, list) and any(isinstance(part, dict | list) for part in document):
         parts = enumerate(document)
     else:
         return {name: json.dumps(document, ensure_ascii=False)}
-    return {key: text for part, value in parts for key, text in _leaves(value, f"{name}.{part}".lstrip(".")).items()}
+    return {key: text for part, value in parts for key, text in _flattened(value, f"{name}.{part}".lstrip(".")).items()}
 
 
 def _to_json(document: object) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False, default=_plain) + "\n").encode()
+    return (json.dumps(document, indent=1, ensure_ascii=False, default=_to_plain) + "\n").encode()
 
 
-def _plain(value: object) -> Any:
+def _to_plain(value: object) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else os.fspath(value)  # type: ignore[call-overload]
 
 
@@ -355,11 +378,11 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as err:
-        raise RunError(_unusable(path.name, path, err)) from err
+        raise RunError(_damage_message(path.name, path, err)) from err
 
 
-def _unusable(what: str, path: Path, err: Exception) -> str:
+def _damage_message(what: str, path: Path, err: Exception) -> str:
     if isinstance(err, FileNotFoundError):
-        return f"{what} is not finished: there is no {path}; go on with --resume to have it made."
-    advice = "start anew with --overwrite" if path.name == _MANIFEST else f"delete {path} and go on with --resume"
+        return f"{what} is not finished: {path} does not exist; continue the run with --resume."
+    advice = "start again with --overwrite" if path.name == _MANIFEST else f"delete {path} and continue with --resume"
     return f"{what} is damaged: {err}; {advice}."

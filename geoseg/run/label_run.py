@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from geoseg.config import Config
 from geoseg.errors import ConfigError
-from geoseg.output.columns import check_wanted
+from geoseg.output.columns import check_attributes
 from geoseg.output.paths import Outputs
-from geoseg.progress import Progress
+from geoseg.progress import StageReporter
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import open_scene
 from geoseg.run.run import RunOptions, Work, check_places, identity_of, run_of, tiles_of
@@ -18,7 +18,7 @@ from geoseg.steps.label_raster import LabelJob
 
 @contextmanager
 def open_label_work(
-    source: LabelInput, outputs: Outputs, config: Config, options: RunOptions, progress: Progress
+    source: LabelInput, outputs: Outputs, config: Config, options: RunOptions, progress: StageReporter
 ) -> Iterator[Work]:
     """Look at everything that can be known before the first tile, and open the run folder.
 
@@ -32,7 +32,7 @@ def open_label_work(
     if values is not None:
         check_same_grid(values, labels)
     bands = () if values is None else values.bands
-    check_wanted(config.polygons.attributes, bands=bands, ndvi=False, found=False)
+    check_attributes(config.polygons.attributes, bands=bands, ndvi=False, segmented=False)
     scene, also_read = labels.grid, () if values is None else values.files
     check_places(scene, outputs, options, also_read=also_read)
     identity = identity_of(scene, config, options, also_read=also_read)

@@ -1,4 +1,4 @@
-"""Where a result comes from: the input and the versions of everything that made it."""
+"""Provenance of results: fingerprints of the input files and versions of the software."""
 
 from __future__ import annotations
 
@@ -17,34 +17,42 @@ _PACKAGES = "numpy scipy scikit-image scikit-learn numba torch rasterio shapely 
 
 
 def fingerprint(paths: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what tells whether the input is still the same, without reading all of it.
+    """Return fingerprints that show whether input files have changed, without reading them completely.
 
-    By file name, so that a scene may move with its run folder: size in bytes, mtime_ns, and a blake2b digest of the
-    first and last 64 KiB. A URL or a file that is not there is under its full name, with nothing.
+    Parameters
+    ----------
+    paths : list of str
+        Local files or URLs.
+
+    Returns
+    -------
+    dict of str to dict
+        File name → `size` in bytes, `mtime_ns`, and `blake2b`, a digest of the first and last 64 KiB. The folder is not
+        included, so that a scene can be moved. URLs and missing files have their full name and an empty dict.
     """
-    prints: dict[str, dict[str, Any]] = {}
+    fingerprints: dict[str, dict[str, Any]] = {}
     for path in paths:
         is_local = Path(path).is_file()
-        # Two files of one name in different folders: the later ones stay apart under their full names.
-        name = path if not is_local or Path(path).name in prints else Path(path).name
-        prints[name] = _file_print(Path(path)) if is_local else {}
-    return prints
+        # Of two files with the same name in different folders, the second is listed with its full name.
+        name = path if not is_local or Path(path).name in fingerprints else Path(path).name
+        fingerprints[name] = _file_fingerprint(Path(path)) if is_local else {}
+    return fingerprints
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, geoseg and the packages that results depend on; absent ones are left out."""
+    """Return the versions of Python, geoseg and the packages on which results depend, if they are installed."""
     found = {"geoseg": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES.split():
         with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     with suppress(ImportError):
-        import rasterio  # here, because workers that only get and put do not need GDAL
+        import rasterio  # here, so that the module can be imported without GDAL
 
         found["GDAL"] = rasterio.__gdal_version__
     return found
 
 
-def _file_print(path: Path) -> dict[str, Any]:
+def _file_fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         digest = hashlib.blake2b(file.read(_SAMPLED_BYTES), digest_size=16)

@@ -15,10 +15,11 @@ from typing import Any
 from geoseg import __version__
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, TileError
-from geoseg.output.columns import check_wanted
-from geoseg.output.model import Model, check_config, check_fits, load_model
+from geoseg.output.columns import check_attributes
+from geoseg.output.model import Model, load_model
+from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
-from geoseg.progress import Progress
+from geoseg.progress import StageReporter
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.executors import ClusterOptions, Executor, Serial
 from geoseg.run.folder import RunFolder, open_run, read_report
@@ -82,7 +83,7 @@ class Work:
     config: Config
     model: Model | None
     options: RunOptions
-    progress: Progress
+    progress: StageReporter
     device: str
     tiles: list[int]
     blocks: list[int]
@@ -150,6 +151,7 @@ class Work:
         self.progress.begin(step, total, pixels=rows * cols)
         begin = time.monotonic()
         yield
+        self.progress.finish()
         self.seconds[step] = round(time.monotonic() - begin, 3)
 
     def _each(
@@ -170,7 +172,7 @@ class Work:
 
 @contextmanager
 def open_work(
-    path: str, outputs: Outputs, config: Config | None, options: RunOptions, progress: Progress
+    path: str, outputs: Outputs, config: Config | None, options: RunOptions, progress: StageReporter
 ) -> Iterator[Work]:
     """Look at everything that can be known before the first tile, and open the run folder.
 
@@ -187,7 +189,7 @@ def open_work(
     if model is not None:
         check_config(model, config)
     scene = open_scene(path, bands=config.bands, aoi=options.aoi, red=config.red, nir=config.nir)
-    check_wanted(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
+    check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
     _check_keeping(outputs, config, options)

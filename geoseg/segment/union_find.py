@@ -1,4 +1,4 @@
-"""Disjoint sets: which of many things have become one (Tarjan 1975)."""
+"""Union-find: disjoint sets as a forest of parent pointers (Tarjan 1975), compiled for use inside other loops."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from numba import njit
 
 @njit(cache=True)
 def find(parent, i):  # type: ignore[no-untyped-def]
-    """Return the head of the set that `i` is in, and shorten the way to it (path halving).
+    """Return the root of the set that contains `i`, and shorten the path to it (path halving).
 
     Parameters
     ----------
-    parent : (n,) int, changed in place; a head is its own parent
+    parent : (n,) int
+        Parent of each element, changed in place; a root is its own parent.
     i : int
+
+    Returns
+    -------
+    int
 
     Examples
     --------
@@ -24,3 +29,33 @@ def find(parent, i):  # type: ignore[no-untyped-def]
         parent[i] = parent[parent[i]]
         i = parent[i]
     return i
+
+
+@njit(cache=True)
+def union(parent, a, b):  # type: ignore[no-untyped-def]
+    """Merge the sets that contain `a` and `b`; return the root of the merged set, which is the root of `a`.
+
+    Parameters
+    ----------
+    parent : (n,) int
+        Parent of each element, changed in place; a root is its own parent.
+    a, b : int
+        Elements of the two sets, or of the same set, which then does not change. The caller decides which root
+        remains: for the lowest index of each set as its root, pass the smaller of the two roots as `a`.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> parent = np.arange(4)
+    >>> int(union(parent, 2, 3)), int(union(parent, 0, 3))
+    (2, 0)
+    >>> parent
+    array([0, 1, 0, 2])
+    """
+    root = find(parent, a)
+    parent[find(parent, b)] = root
+    return root

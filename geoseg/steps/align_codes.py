@@ -23,10 +23,11 @@ from geoseg.segment.baselines import kmeans
 from geoseg.segment.class_model import ClassModel, fit_class_model
 from geoseg.segment.class_tree import NATURAL
 from geoseg.segment.per_tile import align_codes
+from geoseg.segment.survey import Survey
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps import vectorize
 from geoseg.steps.segment import Job, class_moments, table_of, votes_of
-from geoseg.steps.survey import Survey, fit_stretch, read_crop, survey
+from geoseg.steps.survey import fit_stretch, read_crop, survey
 from geoseg.vectorize.regions import Regions
 
 _MOST_BLOCKS = 256  # from which the classes are found; spread over the scene, so that memory does not grow with it
@@ -87,14 +88,14 @@ def translate_codes(job: Job, tiles: Sequence[int]) -> None:
     }
     codes = align_codes.Codes(
         tiles=np.repeat(np.asarray(tiles), n_codes),
-        mass=np.concatenate([mass for mass, _ in tables]),
+        pixels=np.concatenate([pixels for pixels, _ in tables]),
         moments=np.concatenate([moments for _, moments in tables]),
         overlaps=_symmetric(blocks, len(tiles), n_codes),
     )
     n_scene_codes, n_bands = job.config.classify.clusters, len(job.scene.bands)
-    words = align_codes.translate(codes, n_scene_codes=n_scene_codes, n_bands=n_bands)
+    assignments = align_codes.align(codes, n_scene_codes=n_scene_codes, n_bands=n_bands)
     for i, tile in enumerate(tiles):
-        job.run.put("translation", tile, {"words": words[i * n_codes : (i + 1) * n_codes]})
+        job.run.put("translation", tile, {"words": assignments[i * n_codes : (i + 1) * n_codes]})
 
 
 def find_classes(job: Job, blocks: Sequence[int]) -> ClassModel:

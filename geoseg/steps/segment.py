@@ -23,9 +23,9 @@ from geoseg.segment import features, superpixels, votes
 from geoseg.segment.baselines import region_merging
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.superpixels import BlockSuperpixels
+from geoseg.segment.survey import Survey
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps import vectorize
-from geoseg.steps.survey import Survey
 from geoseg.vectorize import regions, zonal_stats
 
 

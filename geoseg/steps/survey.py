@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import shapely
@@ -18,6 +17,7 @@ from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_tolerant
 from geoseg.segment.features import REACH, Standard, Stretch, network_input
 from geoseg.segment.superpixels import Sizes, contrast, fitted
+from geoseg.segment.survey import Survey
 
 log = logging.getLogger(__name__)
 
@@ -27,38 +27,6 @@ _MIN_VALID = 0.5  # share of data in a window that is worth learning from
 _SEARCHED = 512  # px; not the size of the tiles, which must have no say in the result
 _PIXELS_PER_WINDOW = 4096  # for the stretch
 _JITTER = 0  # of the windows, and not the run's seed: a stretch that seeds could move would move every class
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What is the same for all tiles of a scene.
-
-    Parameters
-    ----------
-    stretch : per band, one for the whole scene; a stretch per tile would make seams
-    standard : of the network's input
-    windows : crops for learning, spread over the scene, all of one shape
-    superpixels : their parameters, as they suit the scene
-    """
-
-    stretch: Stretch
-    standard: Standard
-    windows: tuple[Window, ...]
-    superpixels: Sizes
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self) | {"windows": [list(window) for window in self.windows]}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Survey:
-        """Return the survey that `to_dict` gave."""
-        return cls(
-            Stretch(*(tuple(values["stretch"][end]) for end in ("low", "high"))),
-            Standard(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
-            tuple(Window(*window) for window in values["windows"]),
-            Sizes(**values["superpixels"]),
-        )
 
 
 def survey(scene: Scene, config: Config) -> Survey:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from geoseg import __version__
 from geoseg.grid import GeoBox, Window
-from geoseg.output.class_document import Classes, class_document, levels_of, write_classes
-from geoseg.output.columns import Layer, chosen, class_fields, label_fields
+from geoseg.output.class_document import Classes, class_document, class_levels, write_classes
+from geoseg.output.columns import Layer, class_fields, label_fields, select_fields
 from geoseg.output.model import Model, Origin, save_model
 from geoseg.output.paths import REGION_STYLE, Outputs
 from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
@@ -26,10 +26,10 @@ from geoseg.output.style import (
     MAX_CATEGORIES,
     Legend,
     border_scale,
-    distinct,
+    min_color_distance,
     polygon_qml,
     region_qml,
-    smallest_distance,
+    separate_colors,
 )
 from geoseg.raster.pixel_size import resolution
 from geoseg.run.folder import read_report, write_report
@@ -121,7 +121,7 @@ def finish(content: Content, outputs: Outputs, work: Work, about: dict[str, Any]
     """Write the report, with `about` in it, and remove the work of the steps."""
     drawn = content.columns["pixels"] > 0
     n_classes = len(np.unique(content.regions.classes[drawn]))
-    distance = smallest_distance(content.legend.colors) if len(content.legend.colors) <= MAX_CATEGORIES else None
+    distance = min_color_distance(content.legend.colors) if len(content.legend.colors) <= MAX_CATEGORIES else None
     if distance is not None:
         log.info("the two classes whose colours are most alike are %.1f CIELAB units apart", distance)
     result = Result(outputs, int(drawn.sum()), n_classes, dict(work.failed), dict(work.seconds), distance)
@@ -149,14 +149,14 @@ def class_colours(job: Job, moments: NDArray[np.float64]) -> NDArray[np.uint8]:
     looks : (class, look) float64
     """
     shown = moments[:, list(job.scene.red_green_blue)]
-    return distinct(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
+    return separate_colors(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
 
 
 def _content(job: Job, class_model: ClassModel, regions: Regions, work: Work) -> tuple[Content, Classes]:
     class_of_cluster = class_model.classes(job.config.classify.classes)
     n_classes = int(class_of_cluster.max())
     tree = class_model.tree.above(n_classes)
-    levels = levels_of(tree)
+    levels = class_levels(tree)
     pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
     legend = Legend.of_classes(class_colours(job, class_moments(class_model, class_of_cluster)[1:]), pixels)
     total = combined(job, "sums", work.tiles, regions)
@@ -171,7 +171,7 @@ def _content(job: Job, class_model: ClassModel, regions: Regions, work: Work) ->
     fields = label_fields(
         bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes, indices=indices
     )
-    fields = chosen(fields, job.config.polygons.attributes)
+    fields = select_fields(fields, job.config.polygons.attributes)
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
     classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
     return Content(job, work.tiles, regions, legend, layer, columns), classes
@@ -183,9 +183,9 @@ def _about(job: Job) -> dict[str, Any]:
 
 def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
     name = Path(job.scene.path).name
-    return f"SuperpixelTable of {name}", (
-        f"{n_regions} regions of {n_classes} classes of look-alike ground in {name}, found by geoseg without training "
-        f"data. Areas and lengths in metres; mean_n, std_n, min_n and max_n in the units of band n."
+    return f"Segmentation of {name}", (
+        f"{n_regions} regions of {n_classes} classes of similar appearance in {name}, segmented by geoseg without "
+        f"training data. Areas and lengths in metres; mean_n, std_n, min_n and max_n in the units of band n."
     )
 
 
@@ -217,7 +217,7 @@ def _dissolved(content: Content, classes: Classes) -> Dissolved:
     scene = content.job.scene
     fields = class_fields(bands=scene.bands, n_classes=len(classes.pixels))
     name, title = Path(scene.path).name, f"Classes of {Path(scene.path).name}"
-    description = f"The regions of {name} dissolved to one row for each class of look-alike ground. Areas in m²."
+    description = f"The regions of {name}, dissolved by class. Areas in square metres."
     layer = Layer("classes", title, description, scene.geobox.crs, fields, geometry="MultiPolygon")
     style = polygon_qml(content.legend, layer.aliases, borders=border_scale(resolution(scene.geobox)))
     return Dissolved(layer, classes.columns(), style)

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.output.columns import Field, Layer, chosen, label_fields
-from geoseg.output.label_style import ground_colours, hashed_colours, label_legend
+from geoseg.output.columns import Field, Layer, select_fields, label_fields
+from geoseg.output.label_style import mean_colors, hashed_colors, label_legend
 from geoseg.output.paths import Outputs
 from geoseg.output.style import Legend
 from geoseg.raster.scene import Scene
@@ -47,7 +47,7 @@ def _content(job: LabelJob, regions: Regions, values: NDArray[np.int64], work: W
     total = results.combined(job, "sums", work.tiles, regions)
     columns: dict[str, NDArray[Any]] = zonal_stats.columns(total, bands=())
     bands: tuple[int, ...] = ()
-    colours = hashed_colours(values)
+    colours = hashed_colors(values)
     if job.values is not None:
         of_values = _unknown_as_nan(results.combined(job, "values", work.tiles, regions))
         bands = job.values.bands
@@ -80,7 +80,7 @@ def _mean_colours(sums: Sums, of_class: NDArray[np.integer], n: int, values: Sce
     n_pixels = max(int(pixels.sum()), 1)
     apart = mean - (weights * mean).sum(axis=0) / n_pixels
     spread = np.sqrt((scatter + weights * apart**2).sum(axis=0) / n_pixels)
-    return ground_colours(means, pixels, spread)
+    return mean_colors(means, pixels, spread)
 
 
 def _hexes(legend: Legend) -> NDArray[Any]:
@@ -95,7 +95,7 @@ def _fields(
     label = Field(
         "class", pa.int32() if small else pa.int64(), "Label in the raster", "Value of its pixels in the raster"
     )
-    return chosen([label if field.name == "class" else field for field in fields], wanted)
+    return select_fields([label if field.name == "class" else field for field in fields], wanted)
 
 
 def _titles(job: LabelJob, n_regions: int, n_labels: int) -> tuple[str, str]:

@@ -64,7 +64,7 @@ def kernel() -> Kernel:
     function, but this one contains functions of three: what they say is part of its key, as a number it closes over.
     """
     folder = Path(__file__).parent
-    said = zlib.crc32(b"".join((folder / f"{name}.py").read_bytes() for name in ("camera", "groundcover", "landscape")))
+    said = zlib.crc32(b"".join((folder / f"{name}.py").read_bytes() for name in ("camera", "land_cover", "landscape")))
 
     @njit(nogil=True, error_model="numpy", cache=True)
     def expose(window: Window, exposure: Exposure, seed: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from geoseg.segment.splitmix import mix64
+
 FARM, WOOD, VILLAGE, MEADOW, LAKESIDE = range(5)  # uses
 OPEN, STREET, TRACK, HEDGE = range(4)  # what separates two blocks
 REACH = 12.0  # m, how far the border of a block can be felt
@@ -68,10 +70,8 @@ def scramble(i: int, j: int, salt: np.uint64) -> np.uint64:
     Two of the three rounds are the finaliser of splitmix64 (Steele, Lea and Flood 2014).
     """
     bits = np.uint64(i) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(j) * np.uint64(0xC2B2AE3D27D4EB4F)
-    bits = (bits ^ salt) * np.uint64(0xFF51AFD7ED558CCD)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    mixed: np.uint64 = mix64((bits ^ salt) * np.uint64(0xFF51AFD7ED558CCD))
+    return mixed
 
 
 @njit(nogil=True, error_model="numpy")

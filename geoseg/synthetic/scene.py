@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
+from geoseg.output.files import staged
 from geoseg.synthetic.camera import Exposure, kernel
 from geoseg.synthetic.land_cover import LAND_COVERS
 
@@ -112,19 +114,14 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
         _check_free(target)
     if len({target.resolve() for target in targets}) < len(targets):
         raise OutputError(f"{path} cannot hold both the scene and its truth; give the truth another name.")
-    unfinished = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
     try:
-        with rasterio.Env(GDAL_CACHEMAX=64):  # MB; every block is written once
-            sums = _write(unfinished, options)
-            _check_written(unfinished, options, sums)
-        for part, target in reversed(list(zip(unfinished, targets, strict=True))):  # the scene last: then all is there
-            part.replace(target)
+        with ExitStack() as stack, rasterio.Env(GDAL_CACHEMAX=64):  # MB; every block is written once
+            folders = [stack.enter_context(staged(target)) for target in targets]  # the truth is published first
+            unfinished = [folder / target.name for folder, target in zip(folders, targets, strict=True)]
+            _check_written(unfinished, options, _write(unfinished, options))
     except (OSError, RasterioError) as err:
         reason = " ".join(str(err.__cause__ or err).split())
         raise OutputError(f"{path} cannot be written: {reason}") from err
-    finally:
-        for part in unfinished:
-            part.unlink(missing_ok=True)
 
 
 def _check_free(target: Path) -> None:

@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.segment.union_find import find
 
 
 class Graph(NamedTuple):
@@ -189,7 +190,7 @@ def _move_all(forest: _Forest, min_pixels: int, features: NDArray[np.float64]) -
         if forest.pixels[root] < min_pixels and not forest.open[root]:
             heappush(waiting, (forest.pixels[root], forest.first[root], root))
     for node in range(forest.parent.size):
-        forest.parent[node] = _root(forest.parent, node)
+        forest.parent[node] = find(forest.parent, node)
 
 
 @njit(cache=True, nogil=True)
@@ -213,7 +214,7 @@ def _class_to_take(forest: _Forest, node: int, shared: NDArray[np.int64], featur
     waits = False
     edge = forest.head[node]
     while edge >= 0:
-        other = _root(forest.parent, forest.target[edge])
+        other = find(forest.parent, forest.target[edge])
         if other != node:
             shared[forest.classes[other]] += forest.borders[edge]
             waits = waits or _is_smaller(forest, other, node)
@@ -222,7 +223,7 @@ def _class_to_take(forest: _Forest, node: int, shared: NDArray[np.int64], featur
     own, taken, longest, nearest = forest.classes[node], 0, 0, np.inf
     edge = forest.head[node]
     while edge >= 0:
-        other = forest.classes[_root(forest.parent, forest.target[edge])]
+        other = forest.classes[find(forest.parent, forest.target[edge])]
         length = shared[other]
         shared[other] = 0
         if length > 0 and length >= longest:
@@ -239,7 +240,7 @@ def _take(forest: _Forest, node: int, taken: int) -> int:
     forest.classes[node] = taken
     root, edge, last = node, forest.head[node], forest.tail[node]
     while True:
-        other = _root(forest.parent, forest.target[edge])
+        other = find(forest.parent, forest.target[edge])
         if other != root and forest.classes[other] == taken:
             root = _unite(forest, root, other)
         if edge == last:  # behind it come the edges of those that were united
@@ -262,14 +263,6 @@ def _unite(forest: _Forest, one: int, other: int) -> int:
         forest.following[forest.tail[root]] = forest.head[child]
         forest.tail[root] = forest.tail[child]
     return root
-
-
-@njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int64], node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
 
 
 @njit(cache=True, nogil=True)

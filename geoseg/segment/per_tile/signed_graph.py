@@ -1,4 +1,4 @@
-"""Clustering of a signed graph: pairs that belong together attract each other, pairs that differ repel each other."""
+"""Clustering of a signed graph by greedy additive edge contraction (Keuper et al. 2015)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_PER_OCTAVE = 8  # steps between a weight and its double; weights of one step are equals
-_LEAST = 1e-9  # a weight up to this is what rounding leaves of 0
+from geoseg.segment.splitmix import mix64
+
+_BINS_PER_OCTAVE = 8  # weights are compared in bins of a factor of 2^(1/8)
+_ZERO = 1e-9  # weights up to this are rounding errors of 0
 
 
 @dataclass(frozen=True)
 class Edges:
-    """The pairs of nodes that something is known of.
+    """Weighted edges of an undirected graph.
 
     Parameters
     ----------
-    a, b : (edge,) int64 nodes, from 0, a < b
-    weight : (edge,) float64, above 0 = belong together, below 0 = differ
+    a, b : (edge,) int64
+        Nodes, from 0; a < b.
+    weight : (edge,) float64
+        Above 0: attractive, evidence that both nodes belong to one cluster. Below 0: repulsive.
     """
 
     a: NDArray[np.int64]
@@ -26,30 +30,40 @@ class Edges:
     weight: NDArray[np.float64]
 
 
-def contract(edges: Edges, n_nodes: int, *, most: int | None = None) -> tuple[NDArray[np.int64], Edges, int]:
-    """Join nodes to groups while something holds any two groups together.
-
-    Greedy additive edge contraction (Keuper et al. 2015, GAEC): the two groups that attract each other most become
-    one, and what each has with a third adds up. So a group of a hundred codes that was seen beside another one a
-    hundred times cannot be joined to it by one odd link, which is how classes chain together where links alone count.
-
-    As in RAMA (Abbas and Swoboda 2022), many groups are contracted at once, round after round, instead of one after the
-    other from a queue: each two that are each other's strongest, and with them all others for which one of these two is
-    the strongest, unless they differ from one another. Weights are compared in steps of 2^(1/8); within a step chance
-    decides, a fixed hash of the two nodes, because weights that rise along a strip would otherwise need a round for
-    each node. So the rounds grow with the logarithm of the nodes, and the edges fall by a part in each: the cost is
-    all but linear.
+def contract(
+    edges: Edges, n_nodes: int, *, max_contractions: int | None = None
+) -> tuple[NDArray[np.int64], Edges, int]:
+    """Return clusters of nodes: contract attractive edges, the strongest first, until none is left.
 
     Parameters
     ----------
-    edges : several with the same nodes add up, one of a node with itself counts for nothing
-    most : how many times two groups may become one; None = any number
+    edges : Edges
+        The weights of parallel edges are added; edges from a node to itself are ignored.
+    n_nodes : int
+    max_contractions : int, optional
+        Number of contractions after which to stop; None = no limit.
 
     Returns
     -------
-    groups : (node,) int64, each one's group, named after one of its nodes
-    left : what is between the groups, none of it above 0
-    n_looked_at : edges, over all rounds
+    clusters : (node,) int64
+        Cluster of each node, numbered by one of its nodes.
+    contracted : Edges
+        Edges between the clusters. Without `max_contractions` all weights are at most 0.
+    n_visited : int
+        Edges that were processed, summed over all rounds.
+
+    Notes
+    -----
+    In greedy additive edge contraction (GAEC; Keuper et al. 2015, Efficient decomposition of image and mesh graphs by
+    lifted multicuts, Algorithm 1) the weights of edges that become parallel are added. A single false attractive edge
+    between two large clusters is outweighed by their many repulsive edges; connected components of the attractive
+    edges would chain the two together.
+
+    Many edges are contracted per round, as in RAMA (Abbas and Swoboda 2022), instead of one at a time from a priority
+    queue: each edge that is the strongest of both its nodes, and with it all nodes whose strongest edge leads to one
+    chosen end of it, unless two of them repel each other. Weights are compared in bins of 2^(1/8); within a bin the
+    order is a fixed hash of the two nodes, because weights that increase along a path would otherwise need one round
+    per node. The number of rounds is logarithmic in the number of nodes, and the edges decrease in each round.
 
     Examples
     --------
@@ -57,64 +71,60 @@ def contract(edges: Edges, n_nodes: int, *, most: int | None = None) -> tuple[ND
     >>> contract(edges, 3)[0]
     array([1, 1, 2])
     """
-    groups = np.arange(n_nodes)
-    edges = _added_up(edges, groups)
-    n_looked_at, left = 0, n_nodes if most is None else most
-    while left > 0 and (edges.weight > _LEAST).any():
-        n_looked_at += len(edges.a)
-        joined, n_joined = _joined(edges, n_nodes, left)
-        left -= n_joined
-        groups = joined[groups]
-        edges = _added_up(edges, joined)
-    return groups, edges, n_looked_at
+    clusters = np.arange(n_nodes)
+    edges = _sum_parallel_edges(edges, clusters)
+    n_visited, n_allowed = 0, n_nodes if max_contractions is None else max_contractions
+    while n_allowed > 0 and (edges.weight > _ZERO).any():
+        n_visited += len(edges.a)
+        target, n_contracted = _contraction_targets(edges, n_nodes, n_allowed)
+        n_allowed -= n_contracted
+        clusters = target[clusters]
+        edges = _sum_parallel_edges(edges, target)
+    return clusters, edges, n_visited
 
 
-def _added_up(edges: Edges, groups: NDArray[np.int64]) -> Edges:
-    """Return one edge for each two groups."""
-    n = len(groups)
-    a, b = groups[edges.a], groups[edges.b]
-    apart = a != b
-    keys = np.minimum(a, b)[apart] * n + np.maximum(a, b)[apart]
-    unique, place = np.unique(keys, return_inverse=True)
-    return Edges(
-        unique // max(n, 1), unique % max(n, 1), np.bincount(place, edges.weight[apart], len(unique)).astype(float)
-    )
+def _sum_parallel_edges(edges: Edges, clusters: NDArray[np.int64]) -> Edges:
+    """Return one edge per pair of clusters, sorted by nodes."""
+    n = len(clusters)
+    a, b = clusters[edges.a], clusters[edges.b]
+    between = a != b
+    keys = np.minimum(a, b)[between] * n + np.maximum(a, b)[between]
+    unique, index = np.unique(keys, return_inverse=True)
+    weight = np.bincount(index, edges.weight[between], len(unique)).astype(float)
+    return Edges(unique // max(n, 1), unique % max(n, 1), weight)
 
 
-def _joined(edges: Edges, n_nodes: int, most: int) -> tuple[NDArray[np.int64], int]:
-    """Return for each node itself or the one that it joins, which joins none; and how many join."""
-    attract = edges.weight > _LEAST
-    a, b = edges.a[attract], edges.b[attract]
-    step = np.floor(_PER_OCTAVE * np.log2(edges.weight[attract]))
-    order = np.lexsort((_hash(a * n_nodes + b), -step))
-    a, b = a[order], b[order]
-    rank = np.arange(len(order))
-    best = np.full(n_nodes, len(order))  # rank of each node's strongest edge
+def _contraction_targets(edges: Edges, n_nodes: int, max_contractions: int) -> tuple[NDArray[np.int64], int]:
+    """Return the node that each node is contracted into, itself if none, and the number of contractions."""
+    a, b = _attractive_by_rank(edges, n_nodes)
+    rank = np.arange(len(a))
+    best = np.full(n_nodes, len(a))  # rank of the strongest edge of each node
     np.minimum.at(best, a, rank)
     np.minimum.at(best, b, rank)
-    wooing = np.flatnonzero(best < len(order))
-    wooed = np.where(a[best[wooing]] == wooing, b[best[wooing]], a[best[wooing]])
-    n_wooers = np.bincount(wooed, minlength=n_nodes)
+    node = np.flatnonzero(best < len(a))
+    partner = np.where(a[best[node]] == node, b[best[node]], a[best[node]])  # other end of the strongest edge
+    n_partners = np.bincount(partner, minlength=n_nodes)
     mutual = (best[a] == rank) & (best[b] == rank)
     one, other = a[mutual], b[mutual]
-    stays = np.zeros(n_nodes, bool)
-    stays[np.where(n_wooers[one] >= n_wooers[other], one, other)] = True
-    goes = stays[wooed] & ~stays[wooing]
-    to = np.full(n_nodes, -1)
-    to[wooing[goes]] = wooed[goes]
-    differ = (edges.weight < 0) & (to[edges.a] >= 0) & (to[edges.a] == to[edges.b])
-    one, other = edges.a[differ], edges.b[differ]
-    to[np.where(best[one] > best[other], one, other)] = -1  # of two that differ, the weaker one waits
-    go = np.flatnonzero(to >= 0)
-    go = go[np.argsort(best[go])][:most]
-    joined = np.arange(n_nodes)
-    joined[go] = to[go]
-    return joined, len(go)
+    center = np.zeros(n_nodes, bool)  # of two mutual partners, the one that more nodes are attached to
+    center[np.where(n_partners[one] >= n_partners[other], one, other)] = True
+    attached = center[partner] & ~center[node]
+    proposed = np.full(n_nodes, -1)
+    proposed[node[attached]] = partner[attached]
+    repelled = (edges.weight < 0) & (proposed[edges.a] >= 0) & (proposed[edges.a] == proposed[edges.b])
+    one, other = edges.a[repelled], edges.b[repelled]
+    proposed[np.where(best[one] > best[other], one, other)] = -1  # of two that repel each other, the weaker one waits
+    contracted = np.flatnonzero(proposed >= 0)
+    contracted = contracted[np.argsort(best[contracted])][:max_contractions]
+    target = np.arange(n_nodes)
+    target[contracted] = proposed[contracted]
+    return target, len(contracted)
 
 
-def _hash(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return numbers without a pattern, the same for the same keys and different for different ones (splitmix64)."""
-    mixed = keys.astype(np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+def _attractive_by_rank(edges: Edges, n_nodes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the nodes of the attractive edges, the strongest bin of weights first."""
+    attractive = edges.weight > _ZERO
+    a, b = edges.a[attractive], edges.b[attractive]
+    weight_bin = np.floor(_BINS_PER_OCTAVE * np.log2(edges.weight[attractive]))
+    order = np.lexsort((mix64((a * n_nodes + b).astype(np.uint64)), -weight_bin))
+    return a[order], b[order]

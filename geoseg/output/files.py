@@ -1,0 +1,200 @@
+"""Check output paths and write files atomically: a file appears under its name when it is complete, or not at all.
+
+Everything that geoseg writes passes through this module: `write_file` for content that is in memory, `staged` for files
+that a library writes. Both write beside the target, flush to the disk and rename.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
+
+from geoseg.errors import ConfigError, OutputError
+
+PARTIAL_SUFFIX = ".geoseg-part"  # of the unfinished files of `write_file`
+
+_ADVICE = "Is the disk full, or the folder write-protected?"
+
+Item = TypeVar("Item")
+
+
+class Source(Generic[Item]):
+    """Iterable that remembers the exception of its items, because GDAL swallows it.
+
+    Parameters
+    ----------
+    items : iterable
+        What is written to a file, such as record batches.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.items = items
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        try:
+            yield from self.items
+        except GeneratorExit:
+            raise  # the writer has stopped reading; not an error of the items
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def check_output(path: Path, *, overwrite: bool, suffixes: Sequence[str]) -> None:
+    """Check that a file can be written, before the work starts.
+
+    Parameters
+    ----------
+    path : Path
+        The output file.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    suffixes : sequence of str
+        The allowed suffixes, in lower case with the dot.
+
+    Raises
+    ------
+    ConfigError
+        If the name ends in none of `suffixes`.
+    OutputError
+        If the file exists and may not be replaced, is open in another program, or its folder is not writable.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{path} ends in {path.suffix or 'no suffix'!r}; it can end in {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the name of a file in it, such as {path / ('out' + suffixes[0])}.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists. Choose another name, or replace it with --overwrite.")
+    # SQLite would replay the journal of the old file into the new one.
+    if journals := [str(path) + end for end in ("-wal", "-journal") if Path(str(path) + end).exists()]:
+        raise OutputError(
+            f"{journals[0]} exists, so {path} is open in another program, such as QGIS; close it there first."
+        )
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent} is not a folder, so {path.name} cannot be written to it. Create it first.")
+    with writing(path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}."):
+        pass  # permissions alone do not show whether a file system is read-only
+
+
+@contextmanager
+def writing(path: Path, source: Source[Any] | None = None, *, advice: str = _ADVICE) -> Iterator[None]:
+    """Convert the errors of libraries that write files to an `OutputError`.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder that the message names.
+    source : Source or None
+        The items that are written; an exception of theirs is raised unchanged.
+    advice : str
+        The last sentence of the message.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written; the message gives the reason of the library.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, sqlite3.Error, pa.ArrowException, CPLE_BaseError) as err:  # pyogrio: RuntimeError
+        if source is not None and source.error is not None:
+            raise source.error from None  # raised by the rows, not by writing them
+        reason = err.strerror if isinstance(err, OSError) and err.strerror else " ".join(str(err).split())
+        raise OutputError(f"{path} could not be written: {reason}. {advice}") from err
+
+
+def write_file(path: Path, content: bytes, *, advice: str = _ADVICE) -> None:
+    """Write a file atomically.
+
+    Several processes may write the same file at the same time: the last one to finish replaces the others.
+
+    Parameters
+    ----------
+    path : Path
+        The file, replaced if it exists.
+    content : bytes
+    advice : str
+        As in `writing`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written. What was there before is unchanged.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    with writing(path, advice=advice):
+        try:
+            with partial.open("xb") as file:
+                file.write(content)
+            _publish({partial: path})
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(path: Path, *, sidecars: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield a folder beside `path` whose files are moved to the folder of `path` at the end.
+
+    If the block raises, the folder is removed and nothing else changes.
+
+    Parameters
+    ----------
+    path : Path
+        The output file; the block writes a file of the same name to the folder.
+    sidecars : sequence of str
+        Names of files that belong to the output; existing ones that are not written anew are removed.
+
+    Raises
+    ------
+    OutputError
+        If the files cannot be written.
+    """
+    folder = path.parent / f".{path.name}.part"  # always the same, so that killed runs leave at most one
+    try:
+        with writing(path):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        yield folder
+        with writing(path):
+            names = sorted((file.name for file in folder.iterdir()), key=lambda name: name == path.name)  # `path` last
+            _publish({folder / name: path.parent / name for name in names})
+            for name in set(sidecars) - set(names):
+                (path.parent / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the entries of a folder to the disk, where the system supports it."""
+    # Not an error: if a power failure undoes the rename, the file is merely absent.
+    with suppress(OSError):
+        _sync(path)
+
+
+def _publish(targets: Mapping[Path, Path]) -> None:
+    """Flush complete files to the disk and rename each to its target, in order."""
+    for file in targets:
+        _sync(file)  # before the rename: otherwise a power failure can leave a name without content
+    for file, target in targets.items():
+        file.replace(target)
+    for folder in {target.parent for target in targets.values()}:
+        sync_folder(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

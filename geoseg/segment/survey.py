@@ -1,0 +1,47 @@
+"""Parameters of a whole scene, determined before its first tile is processed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from geoseg.grid import Window
+from geoseg.segment.features import Standard, Stretch
+from geoseg.segment.superpixels import Sizes
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Parameters that all tiles of a scene share.
+
+    Parameters
+    ----------
+    stretch : Stretch
+        Per band, one for the whole scene; a stretch per tile would cause seams.
+    standard : Standard
+        Standardisation of the network's input.
+    windows : tuple of Window
+        Training crops, spread over the scene, all of one shape.
+    superpixels : Sizes
+        Superpixel parameters that suit the scene.
+    """
+
+    stretch: Stretch
+    standard: Standard
+    windows: tuple[Window, ...]
+    superpixels: Sizes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can store."""
+        return asdict(self) | {"windows": [list(window) for window in self.windows]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Survey:
+        """Return the survey from the values of `to_dict`."""
+        return cls(
+            Stretch(*(tuple(values["stretch"][end]) for end in ("low", "high"))),
+            Standard(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
+            tuple(Window(*window) for window in values["windows"]),
+            Sizes(**values["superpixels"]),
+        )
