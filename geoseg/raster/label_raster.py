@@ -16,7 +16,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import inside, read_aoi
-from geoseg.raster.scene import Scene, geobox_of, opened, reading
+from geoseg.raster.dataset import geobox_of, opened, reading
+from geoseg.raster.scene import Scene
 
 NoData = int | Literal["file", "none"]
 Colour = tuple[int, int, int]
