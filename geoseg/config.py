@@ -65,7 +65,7 @@ class Tiles:
 class Superpixels:
     """Felzenszwalb and Huttenlocher (2004) or SLIC (Achanta 2012), on the stretched bands.
 
-    None = as it suits the scene's resolution and contrast (`segment.superpixels.fitted`); beside each what that is for
+    None = as it suits the scene's resolution and contrast (`segment.superpixels.fit_parameters`); beside each what that is for
     half a metre and usual contrast.
     """
 

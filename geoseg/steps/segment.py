@@ -69,7 +69,7 @@ def make_superpixels(job: Job, number: int) -> None:
     origin = (block.read.row_off, block.read.col_off)
     labels = superpixels.superpixels(bands, valid, job.survey.superpixels, origin)
     made = superpixels.block_superpixels(labels, block)
-    job.run.put("superpixels", number, {"labels": made.labels, "home": made.home})
+    job.run.put("superpixels", number, {"labels": made.labels, "in_core": made.in_core})
 
 
 def segment_tile(job: Job, number: int) -> None:
@@ -193,7 +193,7 @@ def class_moments(class_model: ClassModel, class_of_cluster: NDArray[np.int64]) 
 
 def _block_superpixels(job: Job, number: int) -> BlockSuperpixels:
     arrays = job.run.get("superpixels", number)
-    return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["home"])
+    return BlockSuperpixels(job.blocks.tile(number), arrays["labels"], arrays["in_core"])
 
 
 def _confidence(

@@ -17,7 +17,7 @@ from geoseg.grid import TileGrid, Window
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_leniently
 from geoseg.segment.features import REACH, Standard, Stretch, network_input
-from geoseg.segment.superpixels import Sizes, contrast, fitted
+from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Survey:
     stretch: Stretch
     standard: Standard
     windows: tuple[Window, ...]
-    superpixels: Sizes
+    superpixels: SuperpixelParameters
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -57,7 +57,7 @@ class Survey:
             Stretch(*(tuple(values["stretch"][end]) for end in ("low", "high"))),
             Standard(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
             tuple(Window(*window) for window in values["windows"]),
-            Sizes(**values["superpixels"]),
+            SuperpixelParameters(**values["superpixels"]),
         )
 
 
@@ -199,9 +199,9 @@ def _fit_standard(scene: Scene, windows: list[Window], stretch: Stretch, config:
     return Standard(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
 
 
-def _fit_superpixels(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Sizes:
+def _fit_superpixels(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> SuperpixelParameters:
     stretched = []
     for window in windows:
         pixels, valid = read(scene, window)
         stretched.append(contrast(stretch.apply(pixels, valid), valid))
-    return fitted(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))
+    return fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))
