@@ -193,7 +193,7 @@ def test_watching_a_network_does_not_change_what_it_learns(quick):
         seen.append((step, backprop.labels(network, patch)))
 
     alone = backprop.train(start, patch, quick.backprop, steps=3)
-    watched = backprop.train(start, patch, quick.backprop, steps=3, watch=watch)
+    watched = backprop.train(start, patch, quick.backprop, steps=3, callback=watch)
 
     for name, values in to_arrays(alone).items():
         np.testing.assert_array_equal(to_arrays(watched)[name], values)

@@ -57,9 +57,7 @@ def learn_network(job: Job, progress: Callable[[int], None]) -> None:
     patches = [backprop.Patch(*_layers_and_labels(job, window)) for window in job.survey.windows]
     config = job.config
     network = new_network(len(patches[0].channels), config.network, seed=config.seed)
-    learned = backprop.learn(
-        network, patches, config.backprop, config.learn, seed=config.seed, device=job.device, progress=progress
-    )
+    learned = backprop.learn(network, patches, config, device=job.device, progress=progress)
     job.run.put("scene", "network", to_arrays(learned))
 
 
