@@ -53,7 +53,7 @@ def in_pieces(labels: NDArray[np.int64]) -> list[int]:
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=25, deadline=None)
 @given(seeds, shapes, st.sampled_from(DTYPES), st.sampled_from([0.0, 0.2, 0.6, 1.0]))
-def test_labels_are_connected_and_0_exactly_where_there_is_no_data(
+def test_labels_are_connected_and_0_exactly_at_nodata(
     method: Any, seed: int, shape: tuple[int, int, int], dtype: str, nodata: float
 ) -> None:
     image = smooth(seed, shape).astype(dtype)

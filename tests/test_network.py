@@ -17,7 +17,7 @@ def kinds(network: CodeNetwork) -> list[str]:
     return [names[type(layer)] for layer in network.layers]
 
 
-def picture(n_channels: int, seed: int = 0) -> torch.Tensor:
+def image(n_channels: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(2, n_channels, 9, 11)).astype(np.float32))
 
 
@@ -41,13 +41,13 @@ def test_convolutions_have_the_kernels_and_channels_of_the_options(options: Netw
 @pytest.mark.parametrize("n_channels", [1, 3, 8])
 @pytest.mark.parametrize("options", [YONV, KANEZAKI])
 def test_response_has_one_channel_per_code(options: Network, n_channels: int) -> None:
-    responses = new_network(n_channels, options, seed=0)(picture(n_channels))
+    responses = new_network(n_channels, options, seed=0)(image(n_channels))
 
     assert responses.shape == (2, options.channels[-1], 9, 11)
 
 
 def test_responses_may_be_negative() -> None:
-    assert (new_network(3, YONV, seed=0)(picture(3)) < 0).any()
+    assert (new_network(3, YONV, seed=0)(image(3)) < 0).any()
 
 
 def test_weights_depend_on_the_seed_alone() -> None:
@@ -84,18 +84,18 @@ def test_loading_a_network_does_not_change_the_global_random_state() -> None:
 @pytest.mark.parametrize("options", [YONV, KANEZAKI])
 def test_network_restored_from_its_arrays_gives_the_same_responses(options: Network) -> None:
     network = new_network(3, options, seed=3)
-    network(picture(3, seed=1))  # updates the running statistics
+    network(image(3, seed=1))  # updates the running statistics
     back = from_arrays(to_arrays(network), 3, options)
 
     with torch.no_grad():
-        assert torch.equal(network.eval()(picture(3)), back.eval()(picture(3)))
+        assert torch.equal(network.eval()(image(3)), back.eval()(image(3)))
 
 
 def test_restored_network_does_not_share_memory_with_its_arrays() -> None:
     arrays = to_arrays(new_network(3, YONV, seed=3))
     kept = {name: np.array(value) for name, value in arrays.items()}
 
-    from_arrays(arrays, 3, YONV)(picture(3))
+    from_arrays(arrays, 3, YONV)(image(3))
 
     for name, value in kept.items():
         np.testing.assert_array_equal(arrays[name], value)
@@ -118,18 +118,18 @@ def test_response_depends_on_the_pixels_within_reach_alone(options: Network, rea
 @pytest.mark.parametrize("options", [YONV, KANEZAKI])
 def test_folded_network_gives_the_same_responses(options: Network) -> None:
     network = new_network(3, options, seed=3)
-    network(picture(3, seed=1))  # updates the running statistics
+    network(image(3, seed=1))  # updates the running statistics
     network.eval()
     kept = {name: value.clone() for name, value in network.state_dict().items()}
 
-    quick = fold_batch_norms(network)
+    folded = fold_batch_norms(network)
 
     with torch.no_grad():
-        torch.testing.assert_close(quick(picture(3)), network(picture(3)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(folded(image(3)), network(image(3)), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
 
 
 def test_every_batch_norm_after_a_convolution_is_folded() -> None:
-    quick = fold_batch_norms(new_network(3, YONV, seed=3).eval())
+    folded = fold_batch_norms(new_network(3, YONV, seed=3).eval())
 
-    assert kinds(quick) == ["conv", "relu", "conv", "relu", "conv", "relu", "conv"]
+    assert kinds(folded) == ["conv", "relu", "conv", "relu", "conv", "relu", "conv"]

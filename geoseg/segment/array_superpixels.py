@@ -151,7 +151,7 @@ def _check_at_least(name: str, value: float, least: float) -> None:
 
 
 def _bands_and_data(image: ArrayLike, valid: ArrayLike | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the stretched bands, 0 where there is no data, and (y, x) bool, True = data."""
+    """Return the stretched bands, 0 = nodata, and the valid pixels (y, x) bool, True = data."""
     pixels: np.ma.MaskedArray[Any, Any] = np.ma.asarray(image)
     values: NDArray[Any] = np.ma.getdata(pixels)
     if values.dtype.kind not in "iuf":

@@ -106,10 +106,10 @@ def merge_block(job: Job, number: int) -> None:
         return SuperpixelTable(**job.run.get("ground", block))
 
     own = load(number)
-    middles = region_merging.middles(_block_superpixels(job, number), own.numbers)
+    centroids = region_merging.centroids(_block_superpixels(job, number), own.numbers)
     windows = [
         ([load(block) for block in blocks if job.run.has("ground", block)], weight)
-        for blocks, weight in region_merging.corner_windows(job.blocks, number, middles)
+        for blocks, weight in region_merging.corner_windows(job.blocks, number, centroids)
     ]
     merged = region_merging.merge_table(own, windows, n_bands=len(job.scene.bands), threshold=job.config.rag.threshold)
     job.run.put("merged", number, merged.to_arrays())
