@@ -362,7 +362,7 @@ def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-de
         if a == b:
             continue
         if weight[i] <= threshold[a] and weight[i] <= threshold[b]:
-            parent[b] = a
+            parent[b] = a  # both are roots; `union` would find them again, and the whole takes 6 to 8 % longer
             size[a] += size[b]
             threshold[a] = weight[i] + k / size[a]
         else:
