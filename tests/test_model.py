@@ -9,6 +9,7 @@ import rasterio
 import safetensors
 import safetensors.numpy
 from affine import Affine
+from geoseg.run.run import RunOptions
 
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, ModelError, OutputError
@@ -18,11 +19,10 @@ from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.features import Standard, Stretch
-from geoseg.segment.superpixels import Sizes
+from geoseg.segment.superpixels import SuperpixelParameters
 from geoseg.segment.survey import Survey
 from geoseg.steps import segment
 from geoseg.synthetic.scene import SceneOptions, write_scene
@@ -48,7 +48,9 @@ def a_model(seed=0, **origin):
         n_bands=3,
         n_classes=4,
     )
-    survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), (), Sizes())
+    survey = Survey(
+        Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), (), SuperpixelParameters()
+    )
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
     trained = Origin("trained.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
     return Model(config, survey, weights, class_model, replace(trained, **origin))

@@ -11,6 +11,7 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from geoseg.run.run import RunOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
@@ -18,7 +19,6 @@ from skimage.measure import label
 import geoseg
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
 from geoseg.steps import label_raster, vectorize
 from tests.reference.outline import outline_by_gdal
 from tests.reference.regions import whole_regions

@@ -66,7 +66,7 @@ def _states(
         progress.advance(step)
 
     progress.begin("animate", n_steps, pixels=patch.superpixels.size)
-    trained = backprop.train(network, patch, job.config.backprop, steps=n_steps, device=job.device, watch=watch)
+    trained = backprop.train(network, patch, job.config.backprop, steps=n_steps, device=job.device, callback=watch)
     if done not in states:
         states[done] = backprop.labels(trained, patch, device=job.device)
     return states

@@ -57,12 +57,12 @@ class SuperpixelLabels:
     ----------
     labels : (y, x) int32
         From 0; -1 = nodata.
-    home : (n,) bool
+    in_core : (n,) bool
         Whether the block owns each superpixel, see `superpixels.BlockSuperpixels`.
     """
 
     labels: NDArray[np.int32]
-    home: NDArray[np.bool_]
+    in_core: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from geoseg.grid import Window
 from geoseg.segment.features import Standard, Stretch
-from geoseg.segment.superpixels import Sizes
+from geoseg.segment.superpixels import SuperpixelParameters
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Survey:
         Standardisation of the network's input.
     windows : tuple of Window
         Training crops, spread over the scene, all of one shape.
-    superpixels : Sizes
+    superpixels : SuperpixelParameters
         Superpixel parameters that suit the scene.
     """
 
     stretch: Stretch
     standard: Standard
     windows: tuple[Window, ...]
-    superpixels: Sizes
+    superpixels: SuperpixelParameters
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can store."""
@@ -43,5 +43,5 @@ class Survey:
             Stretch(*(tuple(values["stretch"][end]) for end in ("low", "high"))),
             Standard(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
             tuple(Window(*window) for window in values["windows"]),
-            Sizes(**values["superpixels"]),
+            SuperpixelParameters(**values["superpixels"]),
         )

@@ -55,10 +55,10 @@ def merge_block(job: Job, number: int) -> None:
         return job.store.get(SUPERPIXEL_TABLE, block)
 
     own = load(number)
-    middles = region_merging.middles(block_superpixels(job, number), own.numbers)
+    centroids = region_merging.centroids(block_superpixels(job, number), own.numbers)
     windows = [
         ([load(block) for block in blocks if job.store.has(SUPERPIXEL_TABLE, block)], weight)
-        for blocks, weight in region_merging.corner_windows(job.blocks, number, middles)
+        for blocks, weight in region_merging.corner_windows(job.blocks, number, centroids)
     ]
     merged = region_merging.merge_table(own, windows, n_bands=len(job.scene.bands), threshold=job.config.rag.threshold)
     job.store.put(MERGED_TABLE, merged, number)

@@ -51,9 +51,7 @@ def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> Netwo
     learned = backprop.learn(
         network,
         patches,
-        config.backprop,
-        config.learn,
-        seed=config.seed,
+        config,
         device=job.device,
         progress=lambda _: advance(),
     )

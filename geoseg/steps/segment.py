@@ -35,7 +35,7 @@ def segment_block(job: Job, number: int) -> None:
     origin = (block.read.row_off, block.read.col_off)
     labels = superpixels.superpixels(bands, valid, job.survey.superpixels, origin)
     made = superpixels.block_superpixels(labels, block)
-    job.store.put(SUPERPIXELS, SuperpixelLabels(made.labels, made.home), number)
+    job.store.put(SUPERPIXELS, SuperpixelLabels(made.labels, made.in_core), number)
 
 
 def segment_tile(job: Job, number: int) -> None:
@@ -65,7 +65,7 @@ def superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
 def block_superpixels(job: Job, number: int) -> BlockSuperpixels:
     """Return the stored superpixels of a block."""
     stored = job.store.get(SUPERPIXELS, number)
-    return BlockSuperpixels(job.blocks.tile(number), stored.labels, stored.home)
+    return BlockSuperpixels(job.blocks.tile(number), stored.labels, stored.in_core)
 
 
 def _code_shares(

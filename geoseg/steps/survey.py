@@ -21,7 +21,7 @@ from geoseg.run.job import Job, Task
 from geoseg.run.products import SURVEY
 from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standard, Stretch, network_input
-from geoseg.segment.superpixels import Sizes, contrast, fitted
+from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
 from geoseg.segment.survey import Survey
 
 log = logging.getLogger(__name__)
@@ -210,10 +210,10 @@ def _fit_standard(
 
 def _fit_superpixels(
     scene: Scene, windows: list[Window], stretch: Stretch, config: Config, advance: Callable[[], None]
-) -> Sizes:
+) -> SuperpixelParameters:
     stretched = []
     for window in windows:
         pixels, valid = read(scene, window)
         stretched.append(contrast(stretch.apply(pixels, valid), valid))
         advance()
-    return fitted(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))
+    return fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))
