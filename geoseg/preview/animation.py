@@ -11,6 +11,7 @@ from geoseg.preview.panels import Panel
 from geoseg.progress import Progress
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
+from geoseg.segment.grouped import grouped_mean
 from geoseg.segment.network import CodeNetwork, new_network
 from geoseg.segment.votes import ranked
 from geoseg.steps.segment import Job
@@ -65,9 +66,8 @@ def _states(
 def _frame(step: int, labels: NDArray[np.int64], natural: NDArray[np.uint8]) -> Panel:
     seen = labels >= 0
     used, dense = np.unique(labels[seen], return_inverse=True)
-    sums = np.stack([np.bincount(dense, band) for band in natural[seen].T], axis=1)
     picture = np.full(labels.shape, -1)
     picture[seen] = dense
-    colors = np.rint(sums / np.bincount(dense)[:, None]).astype(np.uint8)
+    colors = np.rint(grouped_mean(natural[seen], dense, len(used))).astype(np.uint8)
     caption = f"step {step}: {len(used)} {'label' if len(used) == 1 else 'labels'}"
     return Panel(panels.enlarged(panels.painted(picture, colors)), caption)

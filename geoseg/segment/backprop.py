@@ -22,6 +22,7 @@ from torch import Tensor
 from geoseg.config import Backprop, Learn
 from geoseg.grid import TileGrid, Window
 from geoseg.segment.clustering import group, nearest
+from geoseg.segment.grouped import grouped_mean
 from geoseg.segment.network import CodeNetwork, folded
 
 IGNORE = -1  # target of a pixel without data
@@ -223,8 +224,7 @@ def _superpixel_means(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.flo
     data = patch.superpixels >= 0
     labels = patch.superpixels[data]
     sizes = np.bincount(labels).astype(float)
-    sums = [np.bincount(labels, channel[data]) for channel in patch.channels]
-    return np.stack(sums, axis=1) / sizes[:, None], sizes
+    return grouped_mean(patch.channels[:, data].T, labels, len(sizes)), sizes
 
 
 def shares(

@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 
 from geoseg.segment.features import moment_features
+from geoseg.segment.grouped import grouped_mean, grouped_sum
 from geoseg.segment.per_tile.signed_graph import Edges, contract
 from geoseg.segment.votes import FIXED, Votes
 
@@ -61,8 +62,8 @@ def code_table(votes: Votes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
     n_codes = votes.votes.shape[1]
     won = votes.votes.argmax(axis=1)
-    mass = np.bincount(won, votes.pixels, n_codes).astype(np.float64)
-    sums = np.stack([np.bincount(won, moment, n_codes) for moment in votes.moments.T], axis=1).astype(np.float64)
+    mass = grouped_sum(votes.pixels, won, n_codes)
+    sums = grouped_sum(votes.moments, won, n_codes)
     return mass, sums / (FIXED * np.maximum(mass, 1)[:, None])
 
 
@@ -250,8 +251,8 @@ def _tied(
     """Return the code of the scene of each node; groups that are known to differ share one only if they must."""
     heads, of = np.unique(groups, return_inverse=True)
     n = len(heads)
-    superpixel_table = np.bincount(of, mass, n).astype(np.float64)
-    means = np.stack([np.bincount(of, mass * column, n) for column in described.T], axis=1) / superpixel_table[:, None]
+    superpixel_table = grouped_sum(mass, of, n)
+    means = grouped_mean(described, of, n, weights=mass)
     known = differences.weight < -_DIFFER
     a, b = (np.searchsorted(heads, ends[known]) for ends in (differences.a, differences.b))
     half = sparse.coo_array((-differences.weight[known], (a, b)), shape=(n, n))
