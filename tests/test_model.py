@@ -18,7 +18,7 @@ from geoseg.run.executors import ClusterOptions
 from geoseg.run.run import RunOptions
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
-from geoseg.segment.features import Standard, Stretch
+from geoseg.segment.features import Standardizer, Stretch
 from geoseg.segment.superpixels import Sizes
 from geoseg.steps import segment
 from geoseg.steps.survey import Survey
@@ -45,7 +45,7 @@ def a_model(seed=0, **origin):
         n_bands=3,
         n_classes=4,
     )
-    survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), (), Sizes())
+    survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standardizer((0.1,) * 6, (1.0,) * 6), (), Sizes())
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
     there = Origin("taught.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
     return Model(config, survey, weights, class_model,

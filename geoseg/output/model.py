@@ -26,7 +26,7 @@ from geoseg.output.polygons import check_output, staged, writing
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel, features
-from geoseg.segment.features import moments, network_input
+from geoseg.segment.features import network_input, pixel_moments
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps.survey import Survey
 
@@ -237,13 +237,13 @@ def _check_sizes(model: Model) -> None:
     n_channels = len(network_input(bands, np.ones((1, 1), bool), model.config.network.inputs))
     none = np.zeros(0, np.int64)
     superpixel_table = SuperpixelTable(
-        none, np.zeros((0, n_codes)), none, np.zeros((0, len(moments(bands)))), none, none
+        none, np.zeros((0, n_codes)), none, np.zeros((0, len(pixel_moments(bands)))), none, none
     )
     n_features = features(superpixel_table, n_bands).shape[1] if model.class_model.centres.size else 0
     sizes = {
         "bands of the stretch": (len(model.survey.stretch.low), n_bands),
         "channels of the network": (len(model.survey.standard.mean), n_channels),
-        "looks of the classes": (model.class_model.moments.shape[1], len(moments(bands))),
+        "looks of the classes": (model.class_model.moments.shape[1], len(pixel_moments(bands))),
         "features of the classes": (model.class_model.centres.shape[1], n_features),
     }
     for name, (found, expected) in sizes.items():

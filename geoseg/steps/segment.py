@@ -86,7 +86,8 @@ def segment_tile(job: Job, number: int) -> None:
         shares = _shares(job, tile, bands, valid, numbers)
     else:
         shares = np.full((*numbers.shape, 1), 255, np.uint8)  # one code for everything: its looks decide
-    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), features.moments(bands[:, *read]), core=core)
+    moments = features.pixel_moments(bands[:, *read])
+    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), moments, core=core)
     job.run.put("map", number, {"index": votes.ranked(numbers)[1][core]})
     job.run.put("votes", number, table.to_arrays())
 

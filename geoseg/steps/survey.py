@@ -16,7 +16,7 @@ from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_leniently
-from geoseg.segment.features import REACH, Standard, Stretch, network_input
+from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
 from geoseg.segment.superpixels import Sizes, contrast, fitted
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Survey:
     """
 
     stretch: Stretch
-    standard: Standard
+    standard: Standardizer
     windows: tuple[Window, ...]
     superpixels: Sizes
 
@@ -55,7 +55,7 @@ class Survey:
         """Return the survey that `to_dict` gave."""
         return cls(
             Stretch(*(tuple(values["stretch"][end]) for end in ("low", "high"))),
-            Standard(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
+            Standardizer(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
             tuple(Window(*window) for window in values["windows"]),
             Sizes(**values["superpixels"]),
         )
@@ -188,7 +188,7 @@ def _fit_stretch(scene: Scene, windows: list[Window]) -> Stretch:
     return Stretch(tuple(low.tolist()), tuple(high.tolist()))
 
 
-def _fit_standard(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Standard:
+def _fit_standard(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Standardizer:
     sample = []
     for window in windows:
         _, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
@@ -196,7 +196,7 @@ def _fit_standard(scene: Scene, windows: list[Window], stretch: Stretch, config:
         sample.append(values[:, :: max(1, values.shape[1] // _PIXELS_PER_WINDOW)])
     values = np.concatenate(sample, axis=1).astype(np.float64)
     deviation = np.maximum(values.std(axis=1), 1e-6)
-    return Standard(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
+    return Standardizer(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
 
 
 def _fit_superpixels(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Sizes:
