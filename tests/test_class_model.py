@@ -272,7 +272,7 @@ class TestHarmonize:
 
         class_model = fit_class_model([superpixel_table], options, n_bands=N_BANDS)
 
-        assert class_model.n_classes == class_model.tree.natural
+        assert class_model.n_classes == class_model.tree.auto_n_classes
         assert class_model.classes("auto").max() == class_model.n_classes
         np.testing.assert_array_equal(class_model.classes(3), class_model.tree.level(3))
         chosen_otherwise = replace(class_model, n_classes=2)  # as another version of the choice might have done

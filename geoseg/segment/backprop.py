@@ -21,7 +21,7 @@ from torch import Tensor
 
 from geoseg.config import Backprop, Learn
 from geoseg.grid import TileGrid, Window
-from geoseg.segment.clustering import group, nearest
+from geoseg.segment.clustering import kmeans, nearest
 from geoseg.segment.grouped import grouped_mean
 from geoseg.segment.network import CodeNetwork, folded
 
@@ -214,7 +214,7 @@ def learn(
 def _first_codes(patches: Sequence[Patch], n_codes: int) -> list[NDArray[np.int64]]:
     """Return for each patch the group of each pixel's superpixel, (pixel,); `IGNORE` = no data."""
     means, sizes = zip(*(_superpixel_means(patch) for patch in patches), strict=True)
-    centres = group(np.concatenate(means), np.sqrt(np.concatenate(sizes)), n_codes)
+    centres = kmeans(np.concatenate(means), np.sqrt(np.concatenate(sizes)), n_codes)
     codes = (np.append(nearest(mean, centres), IGNORE) for mean in means)  # the last is for no data, -1
     return [code[patch.superpixels.ravel()] for code, patch in zip(codes, patches, strict=True)]
 

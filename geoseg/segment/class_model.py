@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 
 from geoseg.config import Classify
 from geoseg.segment.class_tree import Borders, ClassTree, grow_tree
-from geoseg.segment.clustering import divide, group, nearest
+from geoseg.segment.clustering import kmeans, nearest, split_multimodal
 from geoseg.segment.features import moment_features
 from geoseg.segment.votes import SuperpixelTable
 
@@ -131,7 +131,7 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
         moments=_means(superpixel_table.moments, superpixel_table.pixels, clusters, n_clusters),
         weights=np.bincount(clusters, superpixel_table.pixels, minlength=n_clusters).astype(float),
         n_bands=n_bands,
-        n_classes=tree.natural,
+        n_classes=tree.auto_n_classes,
     )
 
 
@@ -160,8 +160,8 @@ def _clusters_of(
     members : (n,) int64, the class that each superpixel is of; every class has founders and members
     """
     weights = _weights(superpixel_table)
-    founders = nearest(moments, group(moments, weights, n_classes))
-    founders = divide(np.sqrt(superpixel_table.votes), weights, founders)
+    founders = nearest(moments, kmeans(moments, weights, n_classes))
+    founders = split_multimodal(np.sqrt(superpixel_table.votes), weights, founders)
     described = _with_votes(superpixel_table, moments, _MEMBERSHIP_VOTES)
     centres = _means(described, weights, founders, int(founders.max()) + 1)
     members = nearest(described, centres)

@@ -84,7 +84,7 @@ def texture(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
     brightness = np.where(valid, bands.mean(axis=0), 0)
     layers = []
     for sigma in TEXTURE_SIGMAS:
-        weight = np.float32(1)
+        weight: NDArray[np.float32] | np.float32 = np.float32(1)
         if not valid.all():
             weight = np.maximum(_blur(valid.astype(np.float32), sigma), _MIN_BLURRED_WEIGHT)
         mean = _blur(brightness, sigma) / weight

@@ -21,7 +21,7 @@ from geoseg.run.folder import RunFolder
 from geoseg.segment import superpixels
 from geoseg.segment.baselines import kmeans
 from geoseg.segment.class_model import ClassModel, fit_class_model
-from geoseg.segment.class_tree import NATURAL
+from geoseg.segment.class_tree import AUTO_CLASSES
 from geoseg.segment.per_tile import align_codes
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps import vectorize
@@ -111,7 +111,7 @@ def classes_of(job: Job, sample: list[SuperpixelTable]) -> ClassModel:
     options, n_bands = job.config.classify, len(job.scene.bands)
     if job.config.method == "backprop":
         return fit_class_model(sample, options, n_bands=n_bands)
-    n_colours = NATURAL[1] if options.classes == "auto" else options.classes
+    n_colours = AUTO_CLASSES[1] if options.classes == "auto" else options.classes
     return kmeans.fit_kmeans(sample, n_classes=n_colours, n_bands=n_bands, seed=job.config.seed)
 
 

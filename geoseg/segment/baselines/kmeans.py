@@ -59,7 +59,7 @@ def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: in
         moments=sums / weights[:, None],
         weights=weights,
         n_bands=n_bands,
-        n_classes=tree.natural,
+        n_classes=tree.auto_n_classes,
         mix=mix,
     )
 
