@@ -50,7 +50,7 @@ def test_each_step_merges_the_pair_with_the_lowest_cost(seed: int, n: int, adjac
 
 @settings(max_examples=30, deadline=None)
 @given(seeds, counts, lambdas)
-def test_every_class_of_a_coarser_level_is_a_union_of_classes_of_a_finer_level(
+def test_classes_of_a_coarser_level_are_unions_of_those_of_a_finer_level(
     seed: int, n: int, adjacency_weight: float
 ) -> None:
     tree = grow_tree(*drawn(seed, n), adjacency_weight=adjacency_weight)
@@ -78,7 +78,7 @@ def test_classes_are_numbered_in_the_order_of_their_lowest_leaves(seed: int, n: 
 
 
 def stripes() -> tuple[NDArray[np.float64], NDArray[np.float64], Borders]:
-    """Return dark (0) and bright (1) stripes that alternate, a distant cluster (2) similar to the bright one, and others."""
+    """Return alternating dark (0) and bright (1) stripes, a cluster (2) similar to the bright ones, and others."""
     centroids = np.array([[0.2], [0.6], [0.75], *([2.0 + i] for i in range(20))])
     length = np.zeros((23, 23))
     length[0, 1] = length[1, 0] = 90

@@ -19,6 +19,7 @@ from geoseg.run.run import RunOptions
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.features import Standardizer, Stretch
+from geoseg.segment.predictors import CentroidPredictor
 from geoseg.segment.superpixels import Sizes
 from geoseg.steps import segment
 from geoseg.steps.survey import Survey
@@ -37,13 +38,12 @@ def a_model(seed=0, **origin):
     draw = np.random.default_rng(seed)
     config = load_config(None, network__kernels=[3], network__channels=[4], classify__classes=4, classify__clusters=6)
     class_model = ClassModel(
-        centres=draw.random((5, 4 + 3 + 1)),
-        code_class=np.zeros(0, np.int64),
+        predictor=CentroidPredictor(draw.random((5, 4 + 3 + 1)), 3),
         tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]]), np.array([0.01, 0.1, 0.3])),
         moments=draw.random((5, 4)),
         weights=draw.random(5),
         n_bands=3,
-        n_classes=4,
+        auto_n_classes=4,
     )
     survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standardizer((0.1,) * 6, (1.0,) * 6), (), Sizes())
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
@@ -146,7 +146,7 @@ def test_file_is_a_safetensors_file_with_json_and_no_pickle(taught):
         "red_green_blue": [0, 1, 2], "resolution": 0,
     }  # fmt: skip
     assert document["origin"]["resolution"] == pytest.approx(10)
-    assert {"class_model.centres", "class_model.merges", "network.layers.0.weight"} <= names
+    assert {"class_model.centroids", "class_model.merges", "network.layers.0.weight"} <= names
     size = int.from_bytes(path.read_bytes()[:8], "little")
     json.loads(path.read_bytes()[8 : 8 + size])  # the header; all that follows are numbers
 
@@ -249,7 +249,7 @@ def rewritten(path, change):
         (lambda document: document["stretch"].update(low=[0.0]), "bands of the stretch: 3|bands of the stretch: 1"),
         (lambda document: document.pop("standard"), "standard"),
         (lambda document: document["origin"].update(colour=1), "colour"),
-        (lambda document: document["config"]["network"].update(channels=[5]), "features of the classes: 8, expected"),
+        (lambda document: document["config"]["network"].update(channels=[5]), "features of the clusters: 8, expected"),
     ],
 )
 def test_model_of_another_version_is_refused_with_what_is_strange(tmp_path, change, reason):
@@ -465,7 +465,7 @@ def test_model_is_used_and_kept_from_python(tmp_path, taught, other_scene):
     assert result.outputs.model == again
     first, second = load_model(taught / "city.geoseg"), load_model(again)
     assert first.config == second.config
-    np.testing.assert_array_equal(first.class_model.centres, second.class_model.centres)
+    np.testing.assert_array_equal(first.class_model.predictor.centroids, second.class_model.predictor.centroids)
     assert second.origin.scene == "other.tif"
 
 
@@ -476,7 +476,7 @@ def test_model_keeps_the_number_of_classes_that_was_chosen_and_its_tree_can_be_c
     chosen, first = classes(tmp_path / "classes.tif").max(), (tmp_path / "classes.tif").read_bytes()
     kept = load_model(model)
 
-    assert (kept.config.classify.classes, kept.class_model.n_classes) == ("auto", chosen)
+    assert (kept.config.classify.classes, kept.class_model.auto_n_classes) == ("auto", chosen)
     assert len(kept.class_model.tree.costs) == len(kept.class_model.tree.merges) > 0
     for options in ((), ("--classes", "auto"), ("--classes", chosen)):
         assert tile(tmp_path, scene, "--model", model, *options, "--overwrite").code == 0
@@ -488,7 +488,7 @@ def test_model_keeps_the_number_of_classes_that_was_chosen_and_its_tree_can_be_c
 
 
 def test_model_of_a_fixed_number_of_classes_knows_how_many_auto_would_be(tmp_path, taught, other_scene):
-    chosen = load_model(taught / "city.geoseg").class_model.n_classes
+    chosen = load_model(taught / "city.geoseg").class_model.auto_n_classes
 
     assert tile(tmp_path, other_scene, "--model", taught / "city.geoseg", "--classes", "auto").code == 0
 

@@ -25,8 +25,9 @@ from geoseg.errors import ConfigError, GeosegError, ModelError, OutputError
 from geoseg.output.polygons import check_output, staged, writing
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
-from geoseg.segment.class_model import ClassModel, features
+from geoseg.segment.class_model import ClassModel
 from geoseg.segment.features import network_input, pixel_moments
+from geoseg.segment.predictors import CentroidPredictor, vote_features
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps.survey import Survey
 
@@ -239,13 +240,15 @@ def _check_sizes(model: Model) -> None:
     superpixel_table = SuperpixelTable(
         none, np.zeros((0, n_codes)), none, np.zeros((0, len(pixel_moments(bands)))), none, none
     )
-    n_features = features(superpixel_table, n_bands).shape[1] if model.class_model.centres.size else 0
     sizes = {
         "bands of the stretch": (len(model.survey.stretch.low), n_bands),
         "channels of the network": (len(model.survey.standard.mean), n_channels),
         "looks of the classes": (model.class_model.moments.shape[1], len(pixel_moments(bands))),
-        "features of the classes": (model.class_model.centres.shape[1], n_features),
     }
+    predictor = model.class_model.predictor
+    if isinstance(predictor, CentroidPredictor):
+        n_features = vote_features(superpixel_table, n_bands).shape[1]
+        sizes["features of the clusters"] = (predictor.centroids.shape[1], n_features)
     for name, (found, expected) in sizes.items():
         if found != expected:
             raise ValueError(f"{name}: {found}, expected {expected}")

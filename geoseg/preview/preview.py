@@ -28,11 +28,11 @@ from geoseg.progress import Progress, Silent
 from geoseg.raster.scene import Scene, open_scene, read_leniently
 from geoseg.run.folder import RunFolder
 from geoseg.run.run import pick_device
-from geoseg.segment.class_model import ClassModel
+from geoseg.segment.class_model import ClassModel, class_moments
 from geoseg.segment.superpixels import NONE, block_of
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps import align_codes, segment
-from geoseg.steps.segment import Job, class_moments
+from geoseg.steps.segment import Job
 from geoseg.steps.write import class_colours
 from geoseg.vectorize import regions
 
@@ -239,7 +239,7 @@ def _class_panels(job: Job, view: _View, levels: Iterable[int], progress: Progre
     """Draw what `geoseg tile --classes N` would draw in the window, for each of the levels."""
     class_model, clusters = _find_classes(job, view, progress)
     wanted = job.config.classify.classes
-    most = class_model.n_classes if wanted == "auto" else wanted
+    most = class_model.auto_n_classes if wanted == "auto" else wanted
     made = []
     for n in sorted(set(levels) or {*(level for level in _LEVELS if level < most), most}):
         class_of_cluster = class_model.tree.level(n)

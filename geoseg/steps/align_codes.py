@@ -20,12 +20,12 @@ from geoseg.raster.scene import Scene
 from geoseg.run.folder import RunFolder
 from geoseg.segment import superpixels
 from geoseg.segment.baselines import kmeans
-from geoseg.segment.class_model import ClassModel, fit_class_model
+from geoseg.segment.class_model import ClassModel, class_moments, fit_class_model
 from geoseg.segment.class_tree import AUTO_CLASSES
 from geoseg.segment.per_tile import align_codes
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps import vectorize
-from geoseg.steps.segment import Job, class_moments, table_of, votes_of
+from geoseg.steps.segment import Job, table_of, votes_of
 from geoseg.steps.survey import Survey, fit_stretch, read_crop, survey
 from geoseg.vectorize.regions import Regions
 
@@ -118,7 +118,7 @@ def classes_of(job: Job, sample: list[SuperpixelTable]) -> ClassModel:
 def join_regions(job: Job, tiles: Sequence[int]) -> Regions:
     """Join the pieces of all tiles to regions, and tell each tile what its pieces and its surroundings belong to."""
     class_model = ClassModel.from_arrays(job.run.get("classes", "class_model"))
-    moments = class_moments(class_model, class_model.classes(job.config.classify.classes))
+    moments = class_moments(class_model, class_model.class_of_cluster(job.config.classify.classes))
     return vectorize.join_pieces(job, tiles, vectorize.tables_of(job, tiles), moments)
 
 

@@ -21,7 +21,7 @@ from geoseg.raster.scene import Scene, read_leniently
 from geoseg.run.folder import RunFolder
 from geoseg.segment import features, superpixels, votes
 from geoseg.segment.baselines import region_merging
-from geoseg.segment.class_model import ClassModel
+from geoseg.segment.class_model import ClassModel, class_moments
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps import vectorize
@@ -120,7 +120,7 @@ def label_tile(job: Job, number: int) -> None:
     """Give a tile's pixels the classes of the scene, and find the connected pieces of each class."""
     tile = job.tiles.tile(number)
     class_model = ClassModel.from_arrays(job.run.get("classes", "class_model"))
-    class_of_cluster = class_model.classes(job.config.classify.classes)
+    class_of_cluster = class_model.class_of_cluster(job.config.classify.classes)
     index = job.run.get("map", number)["index"]
     owned = np.unique(index[index >= 0])  # of the tile's superpixels, those that are not in its halo alone
     numbers = job.run.get("votes", number)["numbers"]
@@ -128,7 +128,7 @@ def label_tile(job: Job, number: int) -> None:
     share_of = np.zeros(len(numbers) + 1)
     superpixel_table = votes.rows_of([table_of(job, block) for block in job.blocks.reading(tile.core)], numbers[owned])
     class_of[owned] = class_of_cluster[class_model.clusters(superpixel_table)]
-    share_of[owned] = class_model.shares(superpixel_table, class_of_cluster)
+    share_of[owned] = class_model.confidence(superpixel_table, class_of_cluster)
     found, table = regions.pieces(
         class_of[index],
         window=tile.core,
@@ -179,17 +179,6 @@ def superpixels_of(job: Job, window: Window) -> NDArray[np.int64]:
 def table_of(job: Job, number: int) -> SuperpixelTable:
     """Return what is known of the superpixels of a block, once all that comes before the classes is done."""
     return SuperpixelTable(**job.run.get("merged" if job.config.method == "rag" else "ground", number))
-
-
-def class_moments(class_model: ClassModel, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the mean looks of each class, (class + 1, look) float64; row 0, no data, is 0."""
-    n_classes = int(class_of_cluster.max())
-    weights = np.bincount(class_of_cluster, class_model.weights, minlength=n_classes + 1)
-    sums = [
-        np.bincount(class_of_cluster, class_model.weights * moment, minlength=n_classes + 1)
-        for moment in class_model.moments.T
-    ]
-    return np.asarray((np.stack(sums) / np.maximum(weights, 1)).T)
 
 
 def _block_superpixels(job: Job, number: int) -> BlockSuperpixels:

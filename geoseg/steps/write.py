@@ -34,9 +34,9 @@ from geoseg.output.style import (
 from geoseg.raster.pixel_size import resolution
 from geoseg.run.folder import read_report, write_report
 from geoseg.run.provenance import versions
-from geoseg.segment.class_model import ClassModel
+from geoseg.segment.class_model import ClassModel, class_moments
 from geoseg.steps import coverage
-from geoseg.steps.segment import Job, class_moments, index_names
+from geoseg.steps.segment import Job, index_names
 from geoseg.steps.vectorize import MapJob
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
@@ -153,7 +153,7 @@ def class_colours(job: Job, moments: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def _content(job: Job, class_model: ClassModel, regions: Regions, work: Work) -> tuple[Content, Classes]:
-    class_of_cluster = class_model.classes(job.config.classify.classes)
+    class_of_cluster = class_model.class_of_cluster(job.config.classify.classes)
     n_classes = int(class_of_cluster.max())
     tree = class_model.tree.above(n_classes)
     levels = levels_of(tree)
@@ -298,4 +298,5 @@ def _report(result: Result, work: Work) -> dict[str, Any]:
 def _tree(class_model: ClassModel) -> dict[str, Any]:
     tree = class_model.tree
     merges, costs = tree.merges.tolist(), tree.costs.tolist()
-    return {"tree": {"n_clusters": tree.n_clusters, "merges": merges, "costs": costs, "auto": class_model.n_classes}}
+    auto = class_model.auto_n_classes
+    return {"tree": {"n_clusters": tree.n_clusters, "merges": merges, "costs": costs, "auto": auto}}
