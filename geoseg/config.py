@@ -72,8 +72,8 @@ class Tiles:
 class Superpixels:
     """Felzenszwalb and Huttenlocher (2004) or SLIC (Achanta 2012), on the stretched bands.
 
-    None = derived from the resolution and contrast of the scene (`segment.superpixels.fit_parameters`); the comments give
-    the result for 0.5 m and average contrast.
+    None = derived from the resolution and contrast of the scene (`segment.superpixels.fit_parameters`); the comments
+    give the result for 0.5 m and average contrast.
     """
 
     method: Literal["felzenszwalb", "slic"] = "felzenszwalb"

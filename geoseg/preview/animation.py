@@ -12,6 +12,7 @@ from geoseg.progress import StageReporter
 from geoseg.run.job import Job
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
+from geoseg.segment.grouped import grouped_mean
 from geoseg.segment.network import CodeNetwork, new_network
 from geoseg.segment.votes import ranked
 from geoseg.steps.survey import read_crop
@@ -76,9 +77,8 @@ def _frame(step: int, labels: NDArray[np.int64], natural: NDArray[np.uint8]) -> 
     """Return the labels in the mean colours of the natural picture."""
     valid = labels >= 0
     used, dense = np.unique(labels[valid], return_inverse=True)
-    sums = np.stack([np.bincount(dense, band) for band in natural[valid].T], axis=1)
     picture = np.full(labels.shape, -1)
     picture[valid] = dense
-    colors = np.rint(sums / np.bincount(dense)[:, None]).astype(np.uint8)
+    colors = np.rint(grouped_mean(natural[valid], dense, len(used))).astype(np.uint8)
     caption = f"step {step}: {len(used)} {'label' if len(used) == 1 else 'labels'}"
     return Panel(panels.enlarged(panels.painted(picture, colors)), caption)

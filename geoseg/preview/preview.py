@@ -217,7 +217,7 @@ def _class_panels(job: Job, view: View, levels: Iterable[int], progress: StageRe
     """Draw the regions of a view as `geoseg tile --classes N` does, for each level N."""
     class_model, clusters = find_classes(job, view, progress)
     wanted = job.config.classify.classes
-    most = class_model.n_classes if wanted == "auto" else wanted
+    most = class_model.auto_n_classes if wanted == "auto" else wanted
     made = []
     for n in sorted(set(levels) or {*(level for level in _LEVELS if level < most), most}):
         class_of_cluster = class_model.tree.level(n)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
-from geoseg.segment.clustering import group, nearest
+from geoseg.segment.clustering import kmeans, nearest
 from geoseg.segment.network import CodeNetwork, fold_batch_norms
 
 IGNORE = -1  # target of a nodata pixel
@@ -284,7 +284,7 @@ def _shares_of(network: CodeNetwork, channels: NDArray[np.float32], hard: bool, 
 def _clusters(patches: Sequence[Patch], n_clusters: int) -> list[NDArray[np.int64]]:
     """Return for each patch the cluster of each pixel's superpixel, (pixel,); `IGNORE` = nodata."""
     means, sizes = zip(*(_superpixel_means(patch) for patch in patches), strict=True)
-    centres = group(np.concatenate(means), np.sqrt(np.concatenate(sizes)), n_clusters)
+    centres = kmeans(np.concatenate(means), np.sqrt(np.concatenate(sizes)), n_clusters)
     clusters = (np.append(nearest(mean, centres), IGNORE) for mean in means)  # index -1 is nodata
     return [cluster[patch.superpixels.ravel()] for cluster, patch in zip(clusters, patches, strict=True)]
 

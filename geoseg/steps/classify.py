@@ -15,7 +15,7 @@ from geoseg.run.stages import Stages
 from geoseg.segment import votes
 from geoseg.segment.baselines import kmeans, region_merging
 from geoseg.segment.class_model import ClassModel, fit_class_model
-from geoseg.segment.class_tree import NATURAL
+from geoseg.segment.class_tree import AUTO_CLASSES
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps.align_codes import align_tiles
 from geoseg.steps.segment import block_superpixels
@@ -69,7 +69,7 @@ def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
     options, n_bands = job.config.classify, len(job.scene.bands)
     if job.config.method == "backprop":
         return fit_class_model(list(sample), options, n_bands=n_bands)
-    n_colors = NATURAL[1] if options.classes == "auto" else options.classes
+    n_colors = AUTO_CLASSES[1] if options.classes == "auto" else options.classes
     return kmeans.fit_kmeans(sample, n_classes=n_colors, n_bands=n_bands, seed=job.config.seed)
 
 

@@ -52,7 +52,8 @@ def segment_tile(job: Job, number: int) -> None:
         shares = _code_shares(job, tile, bands, valid, numbers)
     else:
         shares = np.full((*numbers.shape, 1), 255, np.uint8)  # one code for all pixels: features alone decide
-    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), features.moments(bands[:, *read]), core=core)
+    moments = features.pixel_moments(bands[:, *read])
+    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), moments, core=core)
     job.store.put(TILE_SUPERPIXELS, TileSuperpixels(votes.ranked(numbers)[1][core]), number)
     job.store.put(VOTES, table, number)
 

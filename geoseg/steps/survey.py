@@ -20,7 +20,7 @@ from geoseg.run.contents import SurveyDocument
 from geoseg.run.job import Job, Task
 from geoseg.run.products import SURVEY
 from geoseg.run.stages import Stages
-from geoseg.segment.features import REACH, Standard, Stretch, network_input
+from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
 from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
 from geoseg.segment.survey import Survey
 
@@ -196,7 +196,7 @@ def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None
 
 def _fit_standard(
     scene: Scene, windows: list[Window], stretch: Stretch, config: Config, advance: Callable[[], None]
-) -> Standard:
+) -> Standardizer:
     sample = []
     for window in windows:
         _, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
@@ -205,7 +205,7 @@ def _fit_standard(
         advance()
     values = np.concatenate(sample, axis=1).astype(np.float64)
     deviation = np.maximum(values.std(axis=1), 1e-6)
-    return Standard(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
+    return Standardizer(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
 
 
 def _fit_superpixels(

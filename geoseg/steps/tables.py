@@ -56,7 +56,7 @@ class RegionTable:
 def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[RegionTable, Classes]:
     """Return the table of the regions of a segmented scene, and the statistics of its classes."""
     class_model = job.store.get(CLASS_MODEL)
-    class_of_cluster = class_model.classes(job.config.classify.classes)
+    class_of_cluster = class_model.class_of_cluster(job.config.classify.classes)
     n_classes = int(class_of_cluster.max())
     tree = class_model.tree.above(n_classes)
     levels = class_levels(tree)

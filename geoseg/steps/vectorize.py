@@ -48,7 +48,7 @@ def label_tiles(job: Job, stages: Stages) -> None:
 def merge_regions(job: Job, stages: Stages) -> Regions:
     """Merge the pieces of all tiles into the regions of the scene, and return them."""
     class_model = job.store.get(CLASS_MODEL)
-    features = class_moments(class_model, class_model.classes(job.config.classify.classes))
+    features = class_moments(class_model, class_model.class_of_cluster(job.config.classify.classes))
     with stages.stage("merge", len(stages.tiles)):
         return merge_pieces(job, stages, tables_of(job, stages.tiles), features)
 
@@ -63,7 +63,7 @@ def label_tile(job: Job, number: int) -> None:
     """Give the pixels of a tile their classes, and store the connected pieces of each class."""
     tile = job.tiles.tile(number)
     class_model = job.store.get(CLASS_MODEL)
-    class_of_cluster = class_model.classes(job.config.classify.classes)
+    class_of_cluster = class_model.class_of_cluster(job.config.classify.classes)
     index = job.store.get(TILE_SUPERPIXELS, number).index
     owned = np.unique(index[index >= 0])  # the superpixels of the core; others of the tile lie in its halo
     numbers = job.store.get(VOTES, number).numbers
@@ -71,7 +71,7 @@ def label_tile(job: Job, number: int) -> None:
     confidence = np.zeros(len(numbers) + 1)
     table = votes.rows_of([table_of(job, block) for block in job.blocks.reading(tile.core)], numbers[owned])
     classes[owned] = class_of_cluster[class_model.clusters(table)]
-    confidence[owned] = class_model.shares(table, class_of_cluster)
+    confidence[owned] = class_model.confidence(table, class_of_cluster)
     found, pieces = regions.pieces(
         classes[index],
         window=tile.core,

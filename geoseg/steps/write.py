@@ -45,7 +45,7 @@ def write_results(job: Job, plan: Plan, stages: Stages, regions: Regions) -> Res
         if outputs.classes:
             write_classes(outputs.classes, class_document(classes, _about(job)), overwrite=True)
             stages.advance()
-    return finish(table, plan, stages, class_model.tree, {"tree": {"auto": class_model.n_classes}})
+    return finish(table, plan, stages, class_model.tree, {"tree": {"auto": class_model.auto_n_classes}})
 
 
 def write_maps(table: RegionTable, plan: Plan, stages: Stages, dissolved: Dissolved | None = None) -> None:

@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import Borders, grow_tree
+from geoseg.segment.grouped import grouped_mean, grouped_sum
+from geoseg.segment.predictors import ColorPredictor
 from geoseg.segment.votes import SuperpixelTable
 
 _RESTARTS = 5  # of k-means; the best result is used
@@ -53,18 +55,15 @@ def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: in
         centres = means.fit(colours, sample_weight=pixels).cluster_centers_
         centres = centres[np.unique(pairwise_distances_argmin(colours, centres))]
         clusters = pairwise_distances_argmin(colours, centres)
-    weights = np.bincount(clusters, pixels).astype(float)
-    sums = np.stack([np.bincount(clusters, pixels * moment) for moment in moments.T], axis=1)
+    weights = grouped_sum(pixels, clusters, len(centres))
     tree = grow_tree(centres, weights, Borders.none(len(centres)), adjacency_weight=0.0)
     return ClassModel(
-        centres=centres,
-        code_class=np.zeros(0, np.int64),
+        predictor=ColorPredictor(centres, mix),
         tree=tree,
-        moments=sums / weights[:, None],
+        moments=grouped_mean(moments, clusters, len(centres), weights=pixels),
         weights=weights,
         n_bands=n_bands,
-        n_classes=tree.natural,
-        mix=mix,
+        auto_n_classes=tree.auto_n_classes,
     )
 
 

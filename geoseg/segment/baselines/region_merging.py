@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.grid import TileGrid
+from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.union_find import find
 from geoseg.segment.votes import FIXED, SuperpixelTable
@@ -192,9 +193,9 @@ def _merged_moments(
     inside = (numbers[ends] == pairs).all(axis=1)  # the second superpixel may lie outside the window
     totals = np.rint(moments * pixels[:, None] * FIXED)  # integers: exact sums in any order
     region = merge_similar(totals[:, :n_bands] / FIXED, pixels, ends[inside], threshold=threshold)
-    sums = np.stack([np.bincount(region, column) for column in totals.T], axis=1)
+    sums = grouped_sum(totals, region, len(region))
     of_wanted = region[np.searchsorted(numbers, wanted)]
-    return sums[of_wanted] / (FIXED * np.bincount(region, pixels)[of_wanted, None])
+    return sums[of_wanted] / (FIXED * grouped_sum(pixels, region, len(region))[of_wanted, None])
 
 
 _END = -1  # of a linked list of neighbours
