@@ -2,7 +2,7 @@
 
     python examples/segment.py [FOLDER] [SIDE]
 
-FOLDER (default: demo/example) receives scene.tif and labels.gpkg. SIDE (default: 1024) is the side of the scene in pixels.
+FOLDER (default: demo/example) receives scene.tif and labels.gpkg. SIDE (default: 1024) is that of the scene in pixels.
 """
 
 import sys
@@ -37,7 +37,7 @@ def main(folder: Path, side: int) -> None:
 
 
 def class_table(polygons: geopandas.GeoDataFrame) -> pd.DataFrame:
-    """Return one row per class: number of regions, area in hectares, mean colour, and class at the level of two classes."""
+    """Return one row per class: number of regions, hectares, mean colour, and class at the level of two classes."""
     by_class = polygons.groupby("class")
     return pd.DataFrame(
         {
