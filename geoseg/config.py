@@ -156,7 +156,7 @@ class Config:
     red, nir : numbers of the bands that NDVI is computed from; None = as the raster says, where it does
     method : "backprop" = learn; "kmeans" = one codebook of the superpixels' colours; "rag" = the same after joining
         superpixels that touch and look alike. These two learn nothing: network, backprop and learn have no say then,
-        and of harmonize only the number of classes
+        and of classify only the number of classes
     training : "scene" = all tiles start from one network learned from all over the scene, "tile" = each from nothing
     tile_steps : steps of backprop on each tile; None = 0 with a scene network, ``backprop.max_steps`` without
     seed : of every random draw, but for the windows of the survey, which are always the same
@@ -281,7 +281,7 @@ def _change(values: dict[str, Any], path: list[str], value: object) -> None:
 
 def _follow_classes(values: dict[str, Any]) -> None:
     """Let the number of fine classes rise with a number of classes that was given alone."""
-    wanted = values.get("harmonize")
+    wanted = values.get("classify")
     if isinstance(wanted, dict) and isinstance(classes := wanted.get("classes"), int):
         wanted.setdefault("clusters", max(Classify.clusters, 2 * classes))
 
