@@ -57,8 +57,8 @@ def unpicklable_at(bad_keys, key):
     return iter(key for key in ()) if key in bad_keys else key
 
 
-def told(_context, _key):
-    return {name: os.environ.get(name) for name in ONE_THREAD} | {"process": os.getpid()}
+def environment(names, _key):
+    return {name: os.environ.get(name) for name in names} | {"process": os.getpid()}
 
 
 def nap(seconds, _key):
@@ -236,9 +236,9 @@ def test_workers_have_one_thread_each_and_leave_this_process_its_own(monkeypatch
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
 
     with open_executor(ClusterOptions(workers=1)) as executor:
-        before = by_key(executor.run(told, None, [0]))[0].result
+        before = by_key(executor.run(environment, ONE_THREAD, [0]))[0].result
         list(executor.run(die_at, {0}, [0]))
-        after = by_key(executor.run(told, None, [0]))[0].result
+        after = by_key(executor.run(environment, ONE_THREAD, [0]))[0].result
         here = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
 
     assert before["process"] != after["process"] != os.getpid()
@@ -246,12 +246,25 @@ def test_workers_have_one_thread_each_and_leave_this_process_its_own(monkeypatch
     assert here == {"OMP_NUM_THREADS": "7", "NUMBA_NUM_THREADS": None}
 
 
+def test_workers_keep_freed_memory_and_leave_this_process_its_environment(monkeypatch):
+    names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+
+    with open_executor(ClusterOptions(workers=1)) as executor:
+        (outcome,) = executor.run(environment, names, [0])
+        here = [os.environ.get(name) for name in names]
+
+    assert [outcome.result[name] for name in names] == ["2000000000", "2000000000"]
+    assert here == [None, None]
+
+
 def test_a_cluster_listens_on_this_machine_only_and_cleans_up(capfd, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     level = logging.getLogger("distributed").level
 
     with open_executor(ClusterOptions(workers=1)) as executor:
-        (process,) = (outcome.result["process"] for outcome in executor.run(told, None, [0]))
+        (process,) = (outcome.result["process"] for outcome in executor.run(environment, ONE_THREAD, [0]))
         addresses = listening(os.getpid()) | listening(process)
         assert list(tmp_path.iterdir())
     begin = time.monotonic()
