@@ -33,6 +33,9 @@ FLOORS = (
         "geoseg.run.folder",
         "geoseg.run.provenance",
         "geoseg.run.executors",
+        "geoseg.run.main_guard",
+        "geoseg.run.dask_client",
+        "geoseg.run.dask_executor",
         "geoseg.steps.survey",
         "geoseg.output.model",
     ),
@@ -54,8 +57,8 @@ FLOORS = (
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {  # heavy packages, and the only modules that import them
     "torch": {"geoseg.segment.network", "geoseg.segment.backprop", "geoseg.run.run"},
-    "dask": {"geoseg.run.executors"},
-    "distributed": {"geoseg.run.executors"},
+    "dask": {"geoseg.run.dask_client"},
+    "distributed": {"geoseg.run.dask_client", "geoseg.run.dask_executor"},
     "rich": {"geoseg.cli.progress_bars"},
     "click": {"geoseg.cli.main", "geoseg.cli.options", "geoseg.cli.ineffective"},
     "yaml": {"geoseg.config"},
