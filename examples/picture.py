@@ -1,4 +1,4 @@
-"""Draw a scene beside its polygons, in the colours of their classes.
+"""Draw a scene next to its polygons in the colours of their classes.
 
 python examples/picture.py SCENE.tif LABELS.gpkg PICTURE.png
 """
@@ -14,46 +14,46 @@ from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-SIDE = 600  # px of each of the two pictures
-CUT = 1200  # px of the scene that are shown: the middle
-FINER = 4  # the polygons are drawn larger and then reduced, so that their borders are smooth
-GAP = 12  # px between the two
+SIDE = 600  # px, side of each of the two pictures
+CROP = 1200  # px, side of the central square of the scene that is shown
+OVERSAMPLING = 4  # the polygons are drawn larger and then reduced, so that their borders are smooth
+GAP = 12  # px, between the two pictures
 
 
 def main(scene: Path, labels: Path, picture: Path) -> None:
-    """Write the picture; 256 colours keep it small."""
+    """Write the picture with 256 colours, which keeps the file small."""
     with rasterio.open(scene) as source:
-        cut = rasterio.windows.Window((source.width - CUT) // 2, (source.height - CUT) // 2, CUT, CUT)
+        crop = rasterio.windows.Window((source.width - CROP) // 2, (source.height - CROP) // 2, CROP, CROP)
         pixels = source.read(
-            [1, 2, 3], window=cut, out_shape=(3, SIDE, SIDE), resampling=rasterio.enums.Resampling.average
+            [1, 2, 3], window=crop, out_shape=(3, SIDE, SIDE), resampling=rasterio.enums.Resampling.average
         )
-        transform = source.window_transform(cut)
-    ground = geopandas.read_file(labels, layer="labels")
+        transform = source.window_transform(crop)
+    polygons = geopandas.read_file(labels, layer="labels")
     whole = Image.new("RGB", (2 * SIDE + GAP, SIDE), "white")
     whole.paste(Image.fromarray(stretched(np.moveaxis(pixels, 0, -1))), (0, 0))
-    whole.paste(drawn(ground, transform), (SIDE + GAP, 0))
+    whole.paste(drawn(polygons, transform), (SIDE + GAP, 0))
     whole.quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
 def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (y, x, 3) colours from black to white, without the outermost percent."""
+    """Return (y, x, 3) colours stretched between the 1st and the 99th percentile."""
     low, high = np.percentile(pixels, [1, 99])
     return (np.clip((pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def drawn(ground: geopandas.GeoDataFrame, transform: Affine) -> Image.Image:
-    """Return a picture of the polygons, with a fine dark line between them."""
-    side = SIDE * FINER
-    finer = transform @ Affine.scale(CUT / side)
+def drawn(polygons: geopandas.GeoDataFrame, transform: Affine) -> Image.Image:
+    """Return a picture of the polygons with thin dark lines between them."""
+    side = SIDE * OVERSAMPLING
+    fine_transform = transform @ Affine.scale(CROP / side)
     regions = rasterio.features.rasterize(
-        zip(ground.geometry, ground["region"], strict=True), (side, side), transform=finer
+        zip(polygons.geometry, polygons["region"], strict=True), (side, side), transform=fine_transform
     )
-    colors = np.zeros((int(ground["region"].max()) + 1, 3), np.uint8)
-    colors[ground["region"]] = [ImageColor.getrgb(color) for color in ground["color"]]
+    colors = np.zeros((int(polygons["region"].max()) + 1, 3), np.uint8)
+    colors[polygons["region"]] = [ImageColor.getrgb(color) for color in polygons["color"]]
     pixels = colors[regions]
     pixels[:, 1:][regions[:, 1:] != regions[:, :-1]] //= 2
     pixels[1:][regions[1:] != regions[:-1]] //= 2
-    return Image.fromarray(pixels).reduce(FINER)
+    return Image.fromarray(pixels).reduce(OVERSAMPLING)
 
 
 if __name__ == "__main__":

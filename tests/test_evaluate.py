@@ -13,7 +13,7 @@ from shapely import MultiPolygon, Point, Polygon, box
 from geoseg.errors import ConfigError, RasterError
 from geoseg.evaluate import evaluate as module
 from geoseg.evaluate import reference
-from geoseg.evaluate.evaluate import evaluate
+from geoseg.evaluate.evaluate import evaluate_classes
 
 from .conftest import TRANSFORM, run_command
 from .reference import evaluate as literal
@@ -23,7 +23,7 @@ SHAPE = (60, 80)
 
 
 def patches(seed=0, shape=SHAPE, n=4, size=10, dtype=np.uint8):
-    """Return (y, x) numbers from 0 to n - 1 in squares that do not lie on the same lines everywhere."""
+    """Return (y, x) numbers from 0 to n - 1 in squares with an offset that depends on the seed."""
     draw = np.random.default_rng(seed)
     squares = draw.integers(0, n, (-(-shape[0] // size) + 1, -(-shape[1] // size) + 1))
     shifted = np.kron(squares, np.ones((size, size), int))[seed % size :, (3 * seed) % size :]
@@ -32,16 +32,16 @@ def patches(seed=0, shape=SHAPE, n=4, size=10, dtype=np.uint8):
 
 @pytest.fixture
 def pair(make_raster):
-    """A class raster, its reference, and the pixels of both; both have holes."""
+    """Return a class raster, its reference, and the pixels of both; both contain 0."""
     classes, labels = patches(1, n=6), patches(2)
-    return make_raster(classes[None], "classes.tif"), make_raster(labels[None], "truth.tif"), classes, labels
+    return make_raster(classes[None], "classes.tif"), make_raster(labels[None], "reference.tif"), classes, labels
 
 
 @pytest.fixture
 def polygons_file(tmp_path):
-    """Write polygons, given in pixels of the class raster: polygons_file(shapes, "name.gpkg", crs=…, **columns)."""
+    """Return a function that writes polygons in pixels of the class raster: (shapes, "name.gpkg", crs=…, **columns)."""
 
-    def write(shapes, name="truth.gpkg", crs="EPSG:32631", layer=None, **columns):
+    def write(shapes, name="reference.gpkg", crs="EPSG:32631", layer=None, **columns):
         frame = geopandas.GeoDataFrame(columns, geometry=[on_map(shape) for shape in shapes], crs="EPSG:32631")
         frame = frame.to_crs(crs)
         path = tmp_path / name
@@ -55,7 +55,7 @@ def polygons_file(tmp_path):
 
 
 def squares_of(labels):
-    """Return the pixels of a map as one polygon per run of equal labels in a row, and the label of each."""
+    """Return one polygon for each run of equal labels in a row, and the label of each."""
     shapes, values = [], []
     for y, row in enumerate(labels):
         ends = [*(np.flatnonzero(np.diff(row)) + 1), len(row)]
@@ -67,166 +67,196 @@ def squares_of(labels):
 
 
 def figures(evaluation):
-    """Return everything that is found, without where and on which grid it was found."""
+    """Return all scores, without the file names and notes."""
     found = evaluation.to_dict()
     return {name: value for name, value in found.items() if name not in ("classes", "reference", "notes")}
 
 
-# --- the figures --------------------------------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------------------------------
 
 
-def test_figures_of_files_are_those_of_going_through_their_pixels(pair):
-    classes_file, truth_file, classes, labels = pair
+def test_scores_of_files_equal_those_of_a_loop_over_the_pixels(pair):
+    classes_file, reference_file, classes, labels = pair
 
-    found = evaluate(classes_file, truth_file, tile=25)
+    found = evaluate_classes(classes_file, reference_file, tile_size=25)
 
     assert (found.agreement.oa, found.agreement.miou) == pytest.approx(literal.many_to_one(classes, labels))
-    assert found.borders.recall == pytest.approx(literal.boundary_recall(classes, labels, 3))
-    assert found.borders.precision == pytest.approx(literal.boundary_precision(classes, labels, 3))
-    assert found.borders.density == pytest.approx(literal.boundary_density(classes))
-    assert found.borders.seam_ratio == pytest.approx(literal.seam_ratio(classes, 25))
+    assert found.boundaries.recall == pytest.approx(literal.boundary_recall(classes, labels, 3))
+    assert found.boundaries.precision == pytest.approx(literal.boundary_precision(classes, labels, 3))
+    assert found.boundaries.density == pytest.approx(literal.boundary_density(classes))
+    assert found.boundaries.seam_ratio == pytest.approx(literal.seam_ratio(classes, 25))
     assert found.agreement.unclassified == pytest.approx((classes[labels > 0] == 0).mean())
-    assert (found.borders.tolerance, found.borders.tolerance_pixels) == (pytest.approx(30), 3)
+    assert (found.boundaries.tolerance, found.boundaries.tolerance_pixels) == (pytest.approx(30), 3)
 
 
 @pytest.mark.parametrize("window", [(7, 80), (60, 13), (16, 16), (1, 1)])
-def test_windows_do_not_matter(pair, monkeypatch, window):
-    whole = evaluate(*pair[:2], tile=25)
+def test_scores_do_not_depend_on_the_windows(pair, monkeypatch, window):
+    whole = evaluate_classes(*pair[:2], tile_size=25)
 
     monkeypatch.setattr(module, "_WINDOW", window)
 
-    assert evaluate(*pair[:2], tile=25) == whole
+    assert evaluate_classes(*pair[:2], tile_size=25) == whole
 
 
-def test_identical_maps_agree_wholly(pair):
-    found = evaluate(pair[1], pair[1]).to_dict()
+def test_identical_rasters_agree_completely(pair):
+    found = evaluate_classes(pair[1], pair[1]).to_dict()
 
     for name in ("oa", "miou", "oa_one_to_one", "miou_one_to_one", "nmi", "ari", "boundary_recall"):
         assert found[name] == pytest.approx(1), name
     assert (found["boundary_precision"], found["unclassified"], found["notes"]) == (1, 0, [])
 
 
-def test_other_numbers_of_the_classes_change_nothing(pair, make_raster):
+def test_scores_do_not_depend_on_the_class_numbers(pair, make_raster):
     renamed = np.array([0, 900, 30, 7, 2, 650], np.uint16)[pair[2]]
 
-    found, expected = evaluate(make_raster(renamed[None], "renamed.tif"), pair[1]), evaluate(*pair[:2])
+    found, expected = evaluate_classes(make_raster(renamed[None], "renamed.tif"), pair[1]), evaluate_classes(*pair[:2])
 
-    assert found.borders == expected.borders
+    assert found.boundaries == expected.boundaries
     assert found.agreement.per_label[0].pixels == expected.agreement.per_label[0].pixels
     for name in ("oa", "miou", "oa_one_to_one", "nmi", "ari"):
         assert getattr(found.agreement, name) == pytest.approx(getattr(expected.agreement, name))
 
 
-def test_border_that_is_shifted_is_found_within_the_tolerance_only(make_raster):
+def test_shifted_boundary_matches_only_within_the_tolerance(make_raster):
     classes, labels = np.ones((2, *SHAPE), np.uint8)
     labels[:, 40:], classes[:, 45:] = 2, 2
-    files = make_raster(classes[None], "classes.tif"), make_raster(labels[None], "truth.tif")
+    files = make_raster(classes[None], "classes.tif"), make_raster(labels[None], "reference.tif")
 
-    found = {metres: evaluate(*files, tolerance=metres).borders for metres in (0, 40, 49.9, 50, 300)}
+    found = {metres: evaluate_classes(*files, tolerance=metres).boundaries for metres in (0, 40, 49.9, 50, 300)}
 
     assert [found[metres].recall for metres in (0, 40, 49.9, 50, 300)] == [0, 0, 0, 1, 1]
     assert [found[metres].precision for metres in (40, 50)] == [0, 1]
     assert found[49.9].tolerance_pixels == 4
 
 
-def test_tolerance_of_a_geographic_raster_is_that_of_the_pixels_in_the_middle_of_it(make_raster):
+def test_tolerance_of_a_geographic_raster_is_measured_at_its_centre(make_raster):
     place = {"crs": "EPSG:4326", "transform": Affine(0.0001, 0, 7, 0, -0.0001, 60)}
     files = [make_raster(patches(seed)[None], f"{seed}.tif", **place) for seed in (1, 2)]
 
-    default = evaluate(*files).borders
+    default = evaluate_classes(*files).boundaries
 
     geod, (lon, lat) = Geod(ellps="WGS84"), (7.004, 59.997)
     sides = [geod.inv(lon, lat, lon + dx, lat + dy)[2] for dx, dy in ((0.0001, 0), (0, 0.0001))]
     assert default.tolerance == pytest.approx(3 * np.sqrt(np.prod(sides)), rel=1e-4)
-    assert evaluate(*files, tolerance=default.tolerance).borders == default
+    assert evaluate_classes(*files, tolerance=default.tolerance).boundaries == default
 
 
-def test_figures_that_cannot_be_told_are_none(make_raster):
+def test_undefined_scores_are_none(make_raster):
     same = make_raster(np.ones((1, *SHAPE), np.uint8))
 
-    found = evaluate(same, same).to_dict()
+    found = evaluate_classes(same, same).to_dict()
 
     assert (found["boundary_recall"], found["boundary_precision"], found["seam_ratio"]) == (None, None, None)
     assert found["boundary_density"] == 0
     assert "single label" in found["notes"][0]
 
 
-def test_negative_numbers_and_nodata_are_no_classes_and_no_labels(make_raster):
+def test_negative_numbers_and_nodata_are_neither_classes_nor_labels(make_raster):
     classes, labels = patches(1).astype(np.int16), patches(2)
     odd_classes, odd_labels = np.where(classes == 0, -5, classes).astype(np.int16), np.where(labels, labels, 255)
 
-    found = evaluate(make_raster(odd_classes[None], "a.tif"), make_raster(odd_labels[None].astype(np.uint8), "b.tif",
-                                                                           nodata=255))  # fmt: skip
+    labels_file = make_raster(odd_labels[None].astype(np.uint8), "b.tif", nodata=255)
+    found = evaluate_classes(make_raster(odd_classes[None], "a.tif"), labels_file)
 
-    expected = evaluate(make_raster(classes[None], "c.tif"), make_raster(labels[None], "d.tif"))
+    expected = evaluate_classes(make_raster(classes[None], "c.tif"), make_raster(labels[None], "d.tif"))
     assert figures(found) == figures(expected)
 
 
-# --- a reference on another grid ----------------------------------------------------------------------------------
+def test_evaluation_prints_its_table_and_has_a_short_repr(pair):
+    found = evaluate_classes(str(pair[0]), str(pair[1]))
+
+    assert f"{found.agreement.compared} pixels with both" in str(found)
+    assert "many-to-one" in str(found)
+    assert "\n" not in repr(found)
+    assert f"oa={found.agreement.oa:.4f}" in repr(found)
 
 
-def test_reference_of_half_the_resolution_gives_what_its_pixels_repeated_give(make_raster):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"classes": None},
+        {"reference": 3},
+        {"field": 3},
+        {"layer": b"a"},
+        {"tolerance": "3"},
+        {"tolerance": float("inf")},
+        {"tile_size": 512.0},
+        {"tile_size": 19},
+    ],
+    ids=str,
+)
+def test_argument_of_the_wrong_type_or_range_is_a_config_error(pair, wrong):
+    with pytest.raises(ConfigError, match=r"expected|too small"):
+        evaluate_classes(**{"classes": pair[0], "reference": pair[1]} | wrong)
+
+
+# --- reference on another grid ----------------------------------------------------------------------------------
+
+
+def test_reference_of_half_the_resolution_equals_its_repeated_pixels(make_raster):
     classes, coarse = patches(1), patches(2, (30, 40), size=5)
     coarse_file = make_raster(coarse[None], "coarse.tif", transform=TRANSFORM @ Affine.scale(2))
     fine_file = make_raster(coarse.repeat(2, 0).repeat(2, 1)[None], "fine.tif")
 
-    found = evaluate(make_raster(classes[None], "classes.tif"), coarse_file)
+    found = evaluate_classes(make_raster(classes[None], "classes.tif"), coarse_file)
 
-    assert figures(found) == figures(evaluate(make_raster(classes[None], "classes.tif"), fine_file))
+    assert figures(found) == figures(evaluate_classes(make_raster(classes[None], "classes.tif"), fine_file))
     assert "another grid" in found.notes[0]
 
 
 @pytest.mark.parametrize("nodata", [None, 9])
-def test_reference_of_a_part_of_the_scene_counts_there_only(make_raster, nodata):
+def test_reference_of_a_part_of_the_scene_is_compared_only_there(make_raster, nodata):
     classes, labels = patches(1), patches(2)
     part = make_raster(labels[None, 10:40, 20:70], "part.tif", transform=TRANSFORM @ Affine.translation(20, 10),
                        nodata=nodata)  # fmt: skip
     only_there = np.zeros_like(labels)
     only_there[10:40, 20:70] = labels[10:40, 20:70]
 
-    found = evaluate(make_raster(classes[None], "classes.tif"), part)
+    found = evaluate_classes(make_raster(classes[None], "classes.tif"), part)
 
-    assert figures(found) == figures(evaluate(part.parent / "classes.tif", make_raster(only_there[None], "whole.tif")))
+    assert figures(found) == figures(
+        evaluate_classes(part.parent / "classes.tif", make_raster(only_there[None], "whole.tif"))
+    )
 
 
-def test_reference_in_another_crs_is_laid_over_the_classes(make_raster):
+def test_reference_in_another_crs_is_warped_to_the_classes(make_raster):
     labels = patches(2, size=20)
     classes_file = make_raster(labels[None], "classes.tif")
     with rasterio.open(classes_file) as src, rasterio.vrt.WarpedVRT(src, crs="EPSG:4326") as warped:
         turned = make_raster(warped.read(), "turned.tif", crs="EPSG:4326", transform=warped.transform)
 
-    found = evaluate(classes_file, turned)
+    found = evaluate_classes(classes_file, turned)
 
     assert found.agreement.oa > 0.95
-    assert found.borders.recall == 1
+    assert found.boundaries.recall == 1
     assert found.agreement.per_label[0].label == 1
 
 
-def test_what_the_mask_of_a_reference_hides_is_no_label_on_another_grid_either(make_raster):
+def test_masked_pixels_of_a_reference_on_another_grid_have_no_label(make_raster):
     labels = np.full((30, 40), 2, np.uint8)
     labels[:15] = 1
     shown = np.full((30, 40), 255, np.uint8)
     shown[:, 30:] = 0
     coarse = make_raster(labels[None], "coarse.tif", transform=TRANSFORM @ Affine.scale(2), mask=shown)
 
-    found = evaluate(make_raster(patches(1, n=6)[None] + 1, "classes.tif"), coarse)
+    found = evaluate_classes(make_raster(patches(1, n=6)[None] + 1, "classes.tif"), coarse)
 
     assert found.agreement.compared == 60 * 60
 
 
-def test_rasters_without_a_crs_are_compared_pixel_by_pixel_and_say_so(pair, make_raster):
+def test_rasters_without_a_crs_are_compared_pixel_by_pixel_with_a_note(pair, make_raster):
     bare = [make_raster(pixels[None], f"bare{i}.tif", crs=None) for i, pixels in enumerate(pair[2:])]
 
-    found = evaluate(*bare)
+    found = evaluate_classes(*bare)
 
-    assert found.agreement == evaluate(*pair[:2]).agreement
-    assert found.borders.tolerance is None
+    assert found.agreement == evaluate_classes(*pair[:2]).agreement
+    assert found.boundaries.tolerance is None
     assert "pixel by pixel" in found.notes[0]
     with pytest.raises(ConfigError, match="no CRS, so a tolerance in metres has no meaning"):
-        evaluate(*bare, tolerance=3)
+        evaluate_classes(*bare, tolerance=3)
 
 
-def test_raster_without_a_crs_and_of_another_shape_is_named(pair, make_raster):
+def test_error_names_the_raster_without_a_crs(pair, make_raster):
     small = make_raster(pair[3][None, :9], "small.tif", crs=None)
 
     assert "-a_srs EPSG:<code> " + str(small) in refused(1, pair[0], "--reference", small)
@@ -238,23 +268,25 @@ def test_raster_without_a_crs_and_of_another_shape_is_named(pair, make_raster):
 # --- polygons -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["truth.gpkg", "truth.geojson", "truth.fgb", "truth.shp", "truth.parquet"])
-def test_polygons_give_the_figures_of_the_raster_that_they_were_made_of(pair, polygons_file, name):
+@pytest.mark.parametrize(
+    "name", ["reference.gpkg", "reference.geojson", "reference.fgb", "reference.shp", "reference.parquet"]
+)
+def test_polygons_have_the_scores_of_the_raster_they_were_made_from(pair, polygons_file, name):
     shapes, values = squares_of(pair[3])
     crs = "EPSG:32631"
 
-    found = evaluate(pair[0], polygons_file(shapes, name, crs, ground=values), field="ground")
+    found = evaluate_classes(pair[0], polygons_file(shapes, name, crs, cover=values), field="cover")
 
-    assert figures(found) == figures(evaluate(*pair[:2]))
+    assert figures(found) == figures(evaluate_classes(*pair[:2]))
 
 
-def test_words_are_labels_in_alphabetical_order(pair, polygons_file):
+def test_text_values_are_labels_in_alphabetical_order(pair, polygons_file):
     shapes, values = squares_of(pair[3])
     words = [{1: "wood", 2: "meadow", 3: "Árbol"}[value] for value in values]
 
-    found = evaluate(pair[0], polygons_file(shapes, ground=words), field="ground").agreement
+    found = evaluate_classes(pair[0], polygons_file(shapes, cover=words), field="cover").agreement
 
-    expected = evaluate(*pair[:2]).agreement
+    expected = evaluate_classes(*pair[:2]).agreement
     assert [row.label for row in found.per_label] == ["meadow", "wood", "Árbol"]
     assert {row.label: row.pixels for row in found.per_label} == {
         word: row.pixels for word, row in zip(["wood", "meadow", "Árbol"], expected.per_label, strict=True)
@@ -263,42 +295,44 @@ def test_words_are_labels_in_alphabetical_order(pair, polygons_file):
     assert {row.label for row in found.per_class} <= {"meadow", "wood", "Árbol"}
 
 
-def test_number_0_of_a_field_is_a_label_and_no_value_is_none(pair, polygons_file):
+def test_0_in_a_field_is_a_label_and_a_missing_value_is_not(pair, polygons_file):
     whole, left, right = box(0, 0, 80, 60), box(0, 0, 40, 60), box(40, 0, 60, 60)
 
-    found = evaluate(pair[0], polygons_file([left, right, whole.difference(left).difference(right)],
+    found = evaluate_classes(pair[0], polygons_file([left, right, whole.difference(left).difference(right)],
                                             kind=[0, 3, None]), field="kind").agreement  # fmt: skip
 
     assert [(row.label, row.pixels) for row in found.per_label] == [(0, 40 * 60), (3, 20 * 60)]
 
 
 def test_without_a_field_inside_and_outside_are_the_labels(pair, polygons_file):
-    found = evaluate(pair[0], polygons_file([box(10, 10, 30, 20), MultiPolygon([box(50, 5, 60, 9), box(0, 0, 2, 2)])]))
+    found = evaluate_classes(
+        pair[0], polygons_file([box(10, 10, 30, 20), MultiPolygon([box(50, 5, 60, 9), box(0, 0, 2, 2)])])
+    )
 
     assert [(row.label, row.pixels) for row in found.agreement.per_label] == [("inside", 244), ("outside", 4556)]
-    assert "no field was named" in found.notes[0]
+    assert "no field was given" in found.notes[0]
 
 
-def test_polygons_in_another_crs_are_brought_onto_the_grid(pair, polygons_file):
+def test_polygons_in_another_crs_are_reprojected(pair, polygons_file):
     shapes = [box(10.3, 10.2, 30.4, 20.3), Polygon([(42.2, 3.1), (73.7, 9.4), (51.3, 26.8)])]
 
-    found = evaluate(pair[0], polygons_file(shapes, "wgs84.gpkg", "EPSG:4326", kind=["a", "b"]), field="kind")
+    found = evaluate_classes(pair[0], polygons_file(shapes, "wgs84.gpkg", "EPSG:4326", kind=["a", "b"]), field="kind")
 
-    expected = evaluate(pair[0], polygons_file(shapes, "utm.gpkg", kind=["a", "b"]), field="kind")
+    expected = evaluate_classes(pair[0], polygons_file(shapes, "utm.gpkg", kind=["a", "b"]), field="kind")
     assert figures(found) == figures(expected)
 
 
-def test_polygon_as_wide_as_the_world_covers_the_scene(pair, tmp_path):
+def test_polygon_of_the_whole_world_covers_the_scene(pair, tmp_path):
     path = tmp_path / "world.gpkg"
     geopandas.GeoDataFrame({"kind": ["land"]}, geometry=[box(-180, -90, 180, 90)], crs="EPSG:4326").to_file(path)
 
-    found = evaluate(pair[0], path, field="kind")
+    found = evaluate_classes(pair[0], path, field="kind")
 
     assert found.agreement.per_label[0].pixels == 60 * 80
 
 
-@pytest.mark.parametrize("name", ["truth.gpkg", "truth.parquet"])
-def test_polygon_that_comes_last_lies_on_top_in_every_window_and_batch(pair, polygons_file, monkeypatch, name):
+@pytest.mark.parametrize("name", ["reference.gpkg", "reference.parquet"])
+def test_last_polygon_is_on_top_in_every_window_and_batch(pair, polygons_file, monkeypatch, name):
     corners = np.random.default_rng(3).integers(0, 50, (60, 2))
     shapes = [box(x, y, x + 25, y + 9) for x, y in corners.tolist()]
     path = polygons_file(shapes, name, kind=[f"kind {i % 3}" for i in range(60)])
@@ -308,41 +342,41 @@ def test_polygon_that_comes_last_lies_on_top_in_every_window_and_batch(pair, pol
 
     monkeypatch.setattr(module, "_WINDOW", (16, 16))
     monkeypatch.setattr(reference, "_ROWS_PER_BATCH", 7)
-    found = evaluate(pair[0], path, field="kind").agreement
+    found = evaluate_classes(pair[0], path, field="kind").agreement
 
     assert [row.pixels for row in found.per_label] == np.bincount(top.ravel())[1:].tolist()
 
 
-def test_layer_is_chosen_by_its_name(pair, polygons_file):
+def test_layer_is_selected_by_name(pair, polygons_file):
     polygons_file([box(0, 0, 9, 9)], layer="first")
     path = polygons_file([box(0, 0, 20, 10)], layer="second", kind=["a"])
 
-    found = evaluate(pair[0], path, field="kind", layer="second").agreement
+    found = evaluate_classes(pair[0], path, field="kind", layer="second").agreement
 
     assert found.per_label[0].pixels == 200
     with pytest.raises(RasterError, match=r"has the layers first, second\. Choose one with --layer"):
-        evaluate(pair[0], path)
-    with pytest.raises(RasterError, match="There is no layer 'third'"):
-        evaluate(pair[0], path, layer="third")
+        evaluate_classes(pair[0], path)
+    with pytest.raises(RasterError, match="no layer 'third'"):
+        evaluate_classes(pair[0], path, layer="third")
 
 
-# --- one line for everything that the user can repair -------------------------------------------------------------
+# --- errors are one line -------------------------------------------------------------
 
 
 def refused(code, *arguments):
-    """Return the one line that a command which ended with `code` has said."""
+    """Return the only line on standard error of a command that ends with exit code `code`."""
     ended = run_command("evaluate", *arguments)
     assert ended.code == code, ended.text
     (line,) = ended.lines
     return line
 
 
-def test_reference_elsewhere_is_refused_with_both_places(pair, make_raster, polygons_file):
+def test_reference_without_overlap_is_refused_with_both_extents(pair, make_raster, polygons_file):
     far = make_raster(pair[3][None], "far.tif", transform=Affine(10, 0, 900_000, 0, -10, 5_000_000))
 
     line = refused(1, pair[0], "--reference", far)
 
-    assert "far.tif does not overlap the classes: it reaches from (900000, 4999400)" in line
+    assert "far.tif does not overlap the classes: it extends from (900000, 4999400)" in line
     assert "no polygon near the classes" in refused(
         1, pair[0], "--reference", polygons_file([box(900, 900, 910, 910)], "far.gpkg")
     )
@@ -351,23 +385,23 @@ def test_reference_elsewhere_is_refused_with_both_places(pair, make_raster, poly
     )
 
 
-def test_what_has_nothing_to_compare_is_refused(pair, make_raster):
+def test_rasters_without_common_pixels_are_refused(pair, make_raster):
     empty = make_raster(np.zeros((1, *SHAPE), np.uint8), "empty.tif")
     halves = np.zeros((2, *SHAPE), np.uint8)
     halves[0, :30] = halves[1, 30:] = 1
     upper, lower = (make_raster(half[None], f"half{i}.tif") for i, half in enumerate(halves))
 
     assert "empty.tif has no label on the grid" in refused(1, pair[0], "--reference", empty)
-    assert "empty.tif has no class anywhere" in refused(1, empty, "--reference", pair[1])
+    assert "empty.tif has no class, only 0 or nodata" in refused(1, empty, "--reference", pair[1])
     assert "has labels only where" in refused(1, upper, "--reference", lower)
 
 
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (np.ones((1, 9, 9), np.float32), "holds values of float32"),
+        (np.ones((1, 9, 9), np.float32), "has dtype float32"),
         (np.ones((3, 9, 9), np.uint8), "has 3 bands"),
-        (np.ones((1, 9, 9), np.complex64), "holds values of complex64"),
+        (np.ones((1, 9, 9), np.complex64), "has dtype complex64"),
     ],
 )
 def test_raster_that_holds_no_classes_is_refused_on_either_side(pair, make_raster, pixels, reason):
@@ -377,9 +411,9 @@ def test_raster_that_holds_no_classes_is_refused_on_either_side(pair, make_raste
     assert reason in refused(1, pair[0], "--reference", odd)
 
 
-def test_paths_that_lead_to_no_raster_and_no_polygons_are_told(pair, tmp_path):
+def test_missing_and_unreadable_files_are_refused(pair, tmp_path):
     for name in ("text.tif", "text.gpkg", "text.geojson", "text.parquet", "text.shp"):
-        (tmp_path / name).write_text("no raster, and no polygons")
+        (tmp_path / name).write_text("neither a raster nor polygons")
 
     assert "there is no file" in refused(1, tmp_path / "absent.tif", "--reference", pair[1])
     assert "there is no file" in refused(1, pair[0], "--reference", tmp_path / "absent.tif")
@@ -399,20 +433,20 @@ def test_damaged_file_is_named(pair, make_raster):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--tolerance", -1), "tolerance is -1.0 m; give metres from 0"),
+        (("--tolerance", -1), "the tolerance is -1.0 m; expected a finite number of metres"),
         (("--tolerance", "nan"), "tolerance is nan m"),
-        (("--tolerance", 1e6), "give at most 2560 m"),
-        (("--tile-size", 8), "tile (8 px) is too small"),
-        (("--field", "ground"), "is taken for a raster, which has no field"),
+        (("--tolerance", 1e6), "Give at most 2560 m"),
+        (("--tile-size", 8), "the tile size is 8 px, which is too small"),
+        (("--field", "cover"), "a raster has no field"),
         (("--json", "report.txt"), "it can end in .json"),
         (("--json", "absent/report.json"), "is not a folder"),
     ],
 )
-def test_option_without_a_meaning_is_told_in_one_line(pair, options, reason):
+def test_invalid_option_is_refused_in_one_line(pair, options, reason):
     assert reason in refused(1, pair[0], "--reference", pair[1], *options)
 
 
-def test_field_and_geometry_that_are_not_there_are_told(pair, polygons_file, tmp_path):
+def test_missing_field_and_geometry_are_named(pair, polygons_file, tmp_path):
     path = polygons_file([box(0, 0, 9, 9)], kind=["a"], age=[3])
     points = tmp_path / "points.gpkg"
     geopandas.GeoDataFrame(geometry=[Point(500_100, 4_999_900)], crs="EPSG:32631").to_file(points)
@@ -429,41 +463,41 @@ def test_polygons_without_a_crs_are_refused(pair, tmp_path):
     assert "bare.fgb has no CRS" in refused(1, pair[0], "--reference", path)
 
 
-def test_reference_is_no_option_to_leave_out(pair):
+def test_reference_option_is_required(pair):
     assert run_command("evaluate", pair[0]).code == 2
 
 
-# --- the command --------------------------------------------------------------------------------------------------
+# --- command --------------------------------------------------------------------------------------------------
 
 
 def test_command_prints_an_aligned_table(pair, capsys):
     assert run_command("evaluate", *("--reference", pair[1]), pair[0]).code == 0
 
     lines = capsys.readouterr().out.splitlines()
-    found = evaluate(*pair[:2])
+    found = evaluate_classes(*pair[:2])
     assert lines[0] == f"{pair[0]} against {pair[1]}"
     assert f"5 classes, 3 labels, {found.agreement.compared} pixels with both" in lines[1]
     (accuracy,) = [line.split() for line in lines if line.startswith("accuracy")]
     assert accuracy[1:] == [f"{found.agreement.oa:.4f}", f"{found.agreement.oa_one_to_one:.4f}"]
     (recall,) = [line for line in lines if line.startswith("boundary recall")]
-    assert f"{found.borders.recall:.4f}" in recall
+    assert f"{found.boundaries.recall:.4f}" in recall
     assert recall.endswith("within 30 m, 3 px")
 
 
-def test_json_holds_what_the_python_function_returns(pair, tmp_path, capsys):
+def test_json_report_equals_to_dict(pair, tmp_path, capsys):
     report = tmp_path / "report.json"
 
     assert run_command("evaluate", pair[0], "--reference", pair[1], "--json", report).code == 0
 
-    expected = evaluate(*map(str, pair[:2])).to_dict()
+    expected = evaluate_classes(*map(str, pair[:2])).to_dict()
     read = json.loads(report.read_text())
     assert read == json.loads(json.dumps(expected))
     assert {row["class"] for row in read["per_class"]} == {1, 2, 3, 4, 5}
     assert "many-to-one" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.tif", "report.json", "truth.tif"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.tif", "reference.tif", "report.json"]
 
 
-def test_json_to_standard_output_is_alone_there(pair):
+def test_json_is_the_only_text_on_standard_output(pair):
     done = subprocess.run(
         [sys.executable, "-m", "geoseg", "evaluate", pair[0], "--reference", pair[1], "--json", "-"],
         capture_output=True, text=True, check=True, timeout=120,
@@ -473,33 +507,33 @@ def test_json_to_standard_output_is_alone_there(pair):
     assert done.stderr == ""
 
 
-def test_report_that_is_there_is_replaced_only_when_asked(pair, tmp_path):
+def test_existing_report_is_replaced_only_with_overwrite(pair, tmp_path):
     report = tmp_path / "report.json"
-    report.write_text("dear")
+    report.write_text("earlier")
 
     assert "report.json exists" in refused(1, pair[0], "--reference", pair[1], "--json", report)
-    assert report.read_text() == "dear"
+    assert report.read_text() == "earlier"
     assert run_command("evaluate", pair[0], "--reference", pair[1], "--json", report, "--overwrite").code == 0
     assert json.loads(report.read_text())["n_reference"] == 3
 
 
 def test_report_never_replaces_the_reference(pair, polygons_file):
-    truth = polygons_file([box(0, 0, 9, 9)], "truth.geojson").rename(pair[0].parent / "truth.json")
-    before = truth.read_bytes()
+    labels_file = polygons_file([box(0, 0, 9, 9)], "reference.geojson").rename(pair[0].parent / "reference.json")
+    before = labels_file.read_bytes()
 
-    line = refused(1, pair[0], "--reference", truth, "--json", truth, "--overwrite")
+    line = refused(1, pair[0], "--reference", labels_file, "--json", labels_file, "--overwrite")
 
-    assert "is one of the files to be compared" in line
-    assert truth.read_bytes() == before
+    assert "is one of the files that are compared" in line
+    assert labels_file.read_bytes() == before
 
 
-def test_table_of_hundreds_of_classes_shows_the_largest(make_raster, capsys):
+def test_table_of_many_classes_shows_the_largest(make_raster, capsys):
     classes = np.arange(1, 201, dtype=np.uint16).repeat(24).reshape(1, 60, 80)
     classes[0, -1] = 1
-    files = make_raster(classes, "classes.tif"), make_raster(patches(2)[None], "truth.tif")
+    files = make_raster(classes, "classes.tif"), make_raster(patches(2)[None], "reference.tif")
 
     assert run_command("evaluate", files[0], "--reference", files[1]).code == 0
 
-    said = capsys.readouterr().out
-    assert "smaller ones, which --json has" in said
-    assert len(said.splitlines()) < 100
+    shown = capsys.readouterr().out
+    assert "smaller ones, which are in the JSON report" in shown
+    assert len(shown.splitlines()) < 100

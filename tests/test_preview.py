@@ -1,4 +1,4 @@
-"""What a preview shows, which window it chooses, and that it harms nothing."""
+"""Previews: what they show, which window they choose, and what they refuse."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from geoseg.pipeline import segment_scene
 from geoseg.preview import panels
 from geoseg.preview.choose_window import most_varied
 from geoseg.preview.panels import Panel
-from geoseg.preview.preview import PreviewOptions, preview
+from geoseg.preview.preview import preview_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.run import RunOptions
@@ -32,7 +32,7 @@ GAP = 12  # px, around each panel
 
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory):
-    """A scene of 150 × 170 pixels with square fields and a hole."""
+    """Return a scene of 150 × 170 pixels with square fields and a nodata rectangle."""
     pixels = fields()
     pixels[:, 60:80, 100:130] = 0
     return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", pixels, nodata=0)
@@ -40,18 +40,22 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def quick(quick_config):
-    """A configuration with tiles of 96 px."""
+    """Return a configuration with tiles of 96 px."""
     return load_config(quick_config)
 
 
 @pytest.fixture(scope="session")
 def drawn(scene, quick, tmp_path_factory):
-    """A preview of a window of 96 × 96 pixels with all panels, and an animation of 9 steps."""
+    """Return a preview of a window of 96 × 96 pixels with all panels, and an animation of 9 steps."""
     folder = tmp_path_factory.mktemp("drawn")
-    options = PreviewOptions(
-        Window(64, 32, 96, 96), classes=(2, 4), animation=folder / "steps.gif", steps=9, device="cpu"
-    )
-    return preview(scene, folder / "preview.png", quick, options=options)
+    options = {
+        "window": Window(64, 32, 96, 96),
+        "classes": (2, 4),
+        "animation": folder / "steps.gif",
+        "steps": 9,
+        "device": "cpu",
+    }
+    return preview_scene(scene, folder / "preview.png", quick, **options)
 
 
 def pixels_of(path):
@@ -78,13 +82,13 @@ def colors_of(picture):
 
 
 def half_varied(make_raster, *, left):
-    """Write a scene of 96 × 384 pixels: fields on one half, nothing but a little noise on the other."""
+    """Write a scene of 96 × 384 pixels: fields on one half, uniform with noise on the other."""
     flat = np.random.default_rng(0).normal(120, 2, (3, 96, 192))
     halves = [fields((96, 192), patch=12), flat] if left else [flat, fields((96, 192), patch=12)]
     return make_raster(np.concatenate(halves, axis=2).astype(np.uint8), f"left_{left}.tif")
 
 
-def test_all_panels_lie_side_by_side_in_one_picture(drawn):
+def test_all_panels_are_side_by_side_in_one_picture(drawn):
     height, width, _ = pixels_of(drawn.paths[0]).shape
 
     assert width == GAP + 4 * (SIDE + GAP)
@@ -92,7 +96,7 @@ def test_all_panels_lie_side_by_side_in_one_picture(drawn):
     assert len({picture.tobytes() for picture in panels_of(drawn.paths[0], 4)}) == 4
 
 
-def test_scene_is_shown_in_its_own_colours_stretched_for_the_whole_scene(drawn, scene, quick):
+def test_scene_panel_has_the_stretch_of_the_whole_scene(drawn, scene, quick):
     picture = panels_of(drawn.paths[0], 1)[0][2::5, 2::5].astype(float)
     opened = open_scene(scene)
     stretch = survey(opened, quick).stretch
@@ -106,14 +110,14 @@ def test_scene_is_shown_in_its_own_colours_stretched_for_the_whole_scene(drawn, 
     assert np.abs(picture - expected)[data].max() <= 1
 
 
-def test_no_data_is_hatched_in_every_panel(drawn):
+def test_nodata_is_hatched_in_every_panel(drawn):
     holes = [picture[150:230, 190:320] for picture in panels_of(drawn.paths[0], 4)]
 
     assert all(hole.std(axis=-1).max() == 0 for hole in holes)
     assert all(colors_of(hole) == colors_of(holes[0]) and len(colors_of(hole)) == 2 for hole in holes)
 
 
-def test_superpixels_are_the_scene_with_thin_lines(drawn):
+def test_superpixel_panel_is_the_scene_with_thin_lines(drawn):
     natural, outlined = panels_of(drawn.paths[0], 2)
 
     changed = (natural != outlined).any(axis=-1)
@@ -122,20 +126,20 @@ def test_superpixels_are_the_scene_with_thin_lines(drawn):
 
 
 @pytest.mark.parametrize(("level", "n"), [(2, 2), (3, 4)])
-def test_classes_have_as_many_colours_as_classes(drawn, level, n):
+def test_class_panel_has_one_colour_per_class(drawn, level, n):
     picture = panels_of(drawn.paths[0], 4)[level]
 
-    assert len(colors_of(picture)) == n + 2  # no data has two
+    assert len(colors_of(picture)) == n + 2  # nodata has two
 
 
-def test_classes_of_a_whole_scene_are_those_of_geoseg_tile(make_raster, quick, tmp_path):
+def test_classes_of_a_whole_scene_equal_those_of_geoseg_tile(make_raster, quick, tmp_path):
     scene = make_raster(fields((90, 90), patch=10))
     small = replace(quick.polygons, min_pixels=150)  # a field has 100
     config = replace(quick, classify=replace(quick.classify, classes=4), polygons=small)
     outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
     segment_scene(scene, outputs, config, options=RunOptions(device="cpu"), cluster=ClusterOptions(workers=0))
-    options = PreviewOptions(classes=(4,), stage="classes", device="cpu")
-    preview(scene, tmp_path / "preview.png", config, options=options)
+    options = {"classes": (4,), "stage": "classes", "device": "cpu"}
+    preview_scene(scene, tmp_path / "preview.png", config, **options)
 
     shown = panels_of(tmp_path / "preview.png", 1, side=450)[0][2::5, 2::5]
     tiled = pixels_of(tmp_path / "classes.tif")
@@ -143,7 +147,7 @@ def test_classes_of_a_whole_scene_are_those_of_geoseg_tile(make_raster, quick, t
     np.testing.assert_array_equal(shown, tiled)
 
 
-def test_animation_has_the_states_after_1_2_4_8_steps_and_at_the_end(drawn):
+def test_animation_has_frames_after_1_2_4_8_steps_and_at_the_end(drawn):
     frames = frames_of(drawn.paths[1])
 
     assert len(frames) == 5
@@ -153,7 +157,7 @@ def test_animation_has_the_states_after_1_2_4_8_steps_and_at_the_end(drawn):
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(1, [1]), (4, [1, 2, 4]), (6, [1, 2, 4, 6])])
-def test_states_are_those_of_one_run(scene, quick, tmp_path, monkeypatch, steps, expected):
+def test_frames_have_the_expected_steps(scene, quick, tmp_path, monkeypatch, steps, expected):
     captions = []
 
     def watched(frames):
@@ -162,26 +166,34 @@ def test_states_are_those_of_one_run(scene, quick, tmp_path, monkeypatch, steps,
 
     sheet = panels.sheet
     monkeypatch.setattr(panels, "sheet", watched)
-    options = PreviewOptions(
-        Window(0, 0, 64, 64), stage="scene", animation=tmp_path / "a.gif", steps=steps, device="cpu"
-    )
+    options = {
+        "window": Window(0, 0, 64, 64),
+        "stage": "scene",
+        "animation": tmp_path / "a.gif",
+        "steps": steps,
+        "device": "cpu",
+    }
 
-    preview(scene, tmp_path / "a.png", quick, options=options)
+    preview_scene(scene, tmp_path / "a.png", quick, **options)
 
     assert [int(caption.split()[1].rstrip(":")) for caption in captions[1:]] == expected
 
 
-def test_longer_animation_begins_with_the_shorter_one(scene, quick, tmp_path):
+def test_longer_animation_starts_with_the_frames_of_the_shorter_one(scene, quick, tmp_path):
     for steps in (4, 6):
-        options = PreviewOptions(
-            Window(0, 0, 64, 64), stage="scene", animation=tmp_path / f"{steps}.gif", steps=steps, device="cpu"
-        )
-        preview(scene, tmp_path / f"{steps}.png", quick, options=options)
+        options = {
+            "window": Window(0, 0, 64, 64),
+            "stage": "scene",
+            "animation": tmp_path / f"{steps}.gif",
+            "steps": steps,
+            "device": "cpu",
+        }
+        preview_scene(scene, tmp_path / f"{steps}.png", quick, **options)
 
     np.testing.assert_array_equal(frames_of(tmp_path / "4.gif"), frames_of(tmp_path / "6.gif")[:3])
 
 
-def test_watching_a_network_does_not_change_what_it_learns(quick):
+def test_observing_the_training_does_not_change_the_network(quick):
     draw = np.random.default_rng(0)
     patch = Patch(
         draw.normal(size=(3, 32, 32)).astype(np.float32), np.arange(1024, dtype=np.int32).reshape(32, 32) // 9
@@ -203,20 +215,20 @@ def test_watching_a_network_does_not_change_what_it_learns(quick):
     assert all(len(np.unique(seen[-1][1].ravel()[superpixels == i])) == 1 for i in range(superpixels.max() + 1))
 
 
-def test_animation_that_ends_early_ends_with_its_last_state(scene, quick, tmp_path):
+def test_animation_that_stops_early_ends_with_its_last_state(scene, quick, tmp_path):
     config = replace(quick, backprop=replace(quick.backprop, min_labels=1000))
-    options = PreviewOptions(Window(0, 0, 64, 64), stage="scene", animation=tmp_path / "a.gif", device="cpu")
+    options = {"window": Window(0, 0, 64, 64), "stage": "scene", "animation": tmp_path / "a.gif", "device": "cpu"}
 
-    preview(scene, tmp_path / "a.png", config, options=options)
+    preview_scene(scene, tmp_path / "a.png", config, **options)
 
     assert len(frames_of(tmp_path / "a.gif")) == 1
 
 
 @pytest.mark.parametrize(("stage", "n"), [("scene", 1), ("superpixels", 1), ("classes", 2)])
-def test_stage_shows_its_own_panels_alone(drawn, scene, quick, tmp_path, stage, n):
-    options = PreviewOptions(Window(64, 32, 96, 96), classes=(2, 4), stage=stage, device="cpu")
+def test_stage_shows_only_its_own_panels(drawn, scene, quick, tmp_path, stage, n):
+    options = {"window": Window(64, 32, 96, 96), "classes": (2, 4), "stage": stage, "device": "cpu"}
 
-    preview(scene, tmp_path / "a.png", quick, options=options)
+    preview_scene(scene, tmp_path / "a.png", quick, **options)
 
     places = {"scene": [0], "superpixels": [1], "classes": [2, 3]}[stage]
     every = panels_of(drawn.paths[0], 4)
@@ -224,10 +236,10 @@ def test_stage_shows_its_own_panels_alone(drawn, scene, quick, tmp_path, stage, 
     np.testing.assert_array_equal(panels_of(tmp_path / "a.png", n), [every[i] for i in places])
 
 
-def test_preview_is_the_same_every_time(scene, quick, tmp_path):
-    options = PreviewOptions(size=80, device="cpu")
+def test_preview_is_deterministic(scene, quick, tmp_path):
+    options = {"size": 80, "device": "cpu"}
 
-    made = [preview(scene, tmp_path / name, quick, options=options) for name in ("a.png", "b.png")]
+    made = [preview_scene(scene, tmp_path / name, quick, **options) for name in ("a.png", "b.png")]
 
     assert made[0].window == made[1].window
     assert made[0].window.shape == (80, 80)
@@ -235,7 +247,7 @@ def test_preview_is_the_same_every_time(scene, quick, tmp_path):
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_varied_ground_is_chosen_before_flat_ground(make_raster, quick, left):
+def test_varied_land_is_preferred_to_uniform_land(make_raster, quick, left):
     scene = open_scene(half_varied(make_raster, left=left))
     grid = TileGrid(scene.geobox.shape, 96, 16)
 
@@ -244,7 +256,7 @@ def test_varied_ground_is_chosen_before_flat_ground(make_raster, quick, left):
     assert (window.col_end <= 192) if left else (window.col_off >= 192)
 
 
-def test_data_are_chosen_before_variety(make_raster, quick):
+def test_valid_pixels_are_preferred_to_varied_ones(make_raster, quick):
     pixels = np.concatenate([fields((96, 192), patch=12), np.full((3, 96, 192), 120, np.uint8)], axis=2)
     pixels[:, :, :192:3] = 0
     scene = open_scene(make_raster(pixels, nodata=0))
@@ -254,7 +266,7 @@ def test_data_are_chosen_before_variety(make_raster, quick):
     assert window.col_off >= 192
 
 
-def test_most_varied_window_lies_in_one_tile_where_it_fits(make_raster, quick):
+def test_most_varied_window_is_within_one_tile_if_it_fits(make_raster, quick):
     scene = open_scene(make_raster(fields((300, 300))))
     found = survey(scene, quick)
     grid = TileGrid(scene.geobox.shape, 96, 16)
@@ -265,49 +277,49 @@ def test_most_varied_window_lies_in_one_tile_where_it_fits(make_raster, quick):
     assert all(window.shape == (size, size) for size, window in sizes.items())
 
 
-def test_scene_smaller_than_the_window_is_shown_whole(make_raster, quick, tmp_path):
+def test_scene_smaller_than_the_window_is_shown_as_a_whole(make_raster, quick, tmp_path):
     scene = make_raster(fields((40, 70), patch=10))
 
-    made = preview(scene, tmp_path / "a.png", quick, options=PreviewOptions(device="cpu"))
+    made = preview_scene(scene, tmp_path / "a.png", quick, device="cpu")
 
     assert made.window == Window(0, 0, 70, 40)
     assert pixels_of(tmp_path / "a.png").shape[1] == GAP + 4 * (7 * 70 + GAP)  # scene, superpixels, 4 and 5 classes
 
 
 @pytest.mark.parametrize("n_bands", [1, 2, 4])
-def test_any_number_of_bands_is_shown(make_raster, quick, tmp_path, n_bands):
+def test_scenes_with_any_number_of_bands_are_shown(make_raster, quick, tmp_path, n_bands):
     scene = make_raster(fields((96, 96), n_bands))
 
-    preview(scene, tmp_path / "a.png", quick, options=PreviewOptions(device="cpu"))
+    preview_scene(scene, tmp_path / "a.png", quick, device="cpu")
 
     natural, _, classes = panels_of(tmp_path / "a.png", 3)
     assert (np.ptp(natural, axis=-1).max() == 0) == (n_bands == 1)
     assert len(colors_of(classes)) > 1
 
 
-def test_classes_are_those_of_the_window_alone(make_raster, quick, tmp_path):
+def test_classes_are_fitted_to_the_window_alone(make_raster, quick, tmp_path):
     pixels = fields((96, 96), patch=12)
     pixels[:, 24:72, 24:72] = 120
     pixels[:, 24:72, 48:72] = 135
-    options = PreviewOptions(Window(24, 24, 48, 48), classes=(2,), stage="classes", device="cpu")
+    options = {"window": Window(24, 24, 48, 48), "classes": (2,), "stage": "classes", "device": "cpu"}
 
-    preview(make_raster(pixels), tmp_path / "a.png", quick, options=options)
+    preview_scene(make_raster(pixels), tmp_path / "a.png", quick, **options)
 
     shown = panels_of(tmp_path / "a.png", 1)[0][5::10, 5::10]
     assert len(colors_of(shown)) == 2
     assert len(colors_of(shown[8:40, 4:20])) == len(colors_of(shown[8:40, 28:44])) == 1
 
 
-def test_each_tile_from_nothing_can_be_shown_across_a_tile_line(scene, quick, tmp_path):
+def test_training_per_tile_is_shown_across_a_tile_line(scene, quick, tmp_path):
     config = replace(quick, training="tile", tile_steps=3)
-    options = PreviewOptions(Window(64, 32, 80, 80), classes=(3,), stage="classes", device="cpu")
+    options = {"window": Window(64, 32, 80, 80), "classes": (3,), "stage": "classes", "device": "cpu"}
 
-    preview(scene, tmp_path / "a.png", config, options=options)
+    preview_scene(scene, tmp_path / "a.png", config, **options)
 
     assert len(colors_of(panels_of(tmp_path / "a.png", 1)[0])) == 3 + 2
 
 
-def test_captions_say_how_many_of_the_classes_there_are(make_raster, quick, tmp_path, monkeypatch):
+def test_captions_give_the_number_of_classes_shown(make_raster, quick, tmp_path, monkeypatch):
     captions = []
 
     def watched(made):
@@ -320,12 +332,12 @@ def test_captions_say_how_many_of_the_classes_there_are(make_raster, quick, tmp_
     pixels[:, :, 32:] = 200
     config = replace(quick, superpixels=replace(quick.superpixels, sigma=0.0))
 
-    preview(make_raster(pixels), tmp_path / "a.png", config, options=PreviewOptions(classes=(2, 8), device="cpu"))
+    preview_scene(make_raster(pixels), tmp_path / "a.png", config, classes=(2, 8), device="cpu")
 
     assert captions == ["scene", "superpixels (2)", "2 classes", "2 of 8 classes"]
 
 
-def test_caption_wider_than_its_picture_has_room():
+def test_caption_wider_than_its_picture_fits():
     narrow = np.zeros((40, 10, 3), np.uint8)
 
     made = np.asarray(panels.sheet([Panel(narrow, "superpixels (12345)")] * 2)).min(axis=-1)
@@ -337,29 +349,29 @@ def test_caption_wider_than_its_picture_has_room():
     assert not caption[:, made.shape[1] // 2 - 3 : made.shape[1] // 2 + 3].any()
 
 
-@pytest.mark.parametrize("ground", [0, 90, 160, 255])
-def test_lines_can_be_seen_on_any_ground(ground):
+@pytest.mark.parametrize("brightness", [0, 90, 160, 255])
+def test_lines_are_visible_at_any_brightness(brightness):
     numbers = np.repeat([[0, 1]], 30, axis=1) * np.ones((60, 1), int)
-    picture = np.full((60, 60, 3), ground, np.uint8)
+    picture = np.full((60, 60, 3), brightness, np.uint8)
 
     lined = panels.outlined(picture, numbers).astype(float)
 
-    assert np.abs(lined[:, 29] - ground).max(axis=-1).min() > 80
-    assert (lined[:, 30:] == ground).all()
+    assert np.abs(lined[:, 29] - brightness).max(axis=-1).min() > 80
+    assert (lined[:, 30:] == brightness).all()
 
 
 @pytest.mark.parametrize(
-    ("window", "said"),
+    ("window", "message"),
     [
-        (Window(100, 100, 96, 96), "reaches out of the scene, which has 170 columns and 150 rows"),
-        (Window(-1, 0, 64, 64), "reaches out of the scene"),
+        (Window(100, 100, 96, 96), "extends beyond the scene, which has 170 columns and 150 rows"),
+        (Window(-1, 0, 64, 64), "extends beyond the scene"),
         (Window(0, 0, 64, 8), "too small"),
         (Window(0, 0, 4000, 64), "too large"),
     ],
 )
-def test_window_that_cannot_be_shown_is_refused(scene, quick, tmp_path, window, said):
-    with pytest.raises(ConfigError, match=said):
-        preview(scene, tmp_path / "a.png", quick, options=PreviewOptions(window, device="cpu"))
+def test_invalid_window_is_refused(scene, quick, tmp_path, window, message):
+    with pytest.raises(ConfigError, match=message):
+        preview_scene(scene, tmp_path / "a.png", quick, window=window, device="cpu")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -369,43 +381,101 @@ def test_window_without_data_is_refused(make_raster, quick, tmp_path):
     pixels[:, :64, :64] = 0
     scene = make_raster(pixels, nodata=0)
 
-    with pytest.raises(RasterError, match="no data in the window 0,0,50,50"):
-        preview(scene, tmp_path / "a.png", quick, options=PreviewOptions(Window(0, 0, 50, 50), device="cpu"))
+    with pytest.raises(RasterError, match="no valid pixel in the window 0,0,50,50"):
+        preview_scene(scene, tmp_path / "a.png", quick, window=Window(0, 0, 50, 50), device="cpu")
 
 
-def test_area_of_interest_holds_for_the_preview(scene, quick, tmp_path):
+def test_preview_is_limited_to_the_area_of_interest(scene, quick, tmp_path):
     import geopandas
 
     area = tmp_path / "area.gpkg"
     geopandas.GeoSeries([box(500_000, 4_998_500, 500_900, 5_000_000)], crs="EPSG:32631").to_file(area)
 
-    made = preview(
-        scene, tmp_path / "a.png", quick, options=PreviewOptions(size=96, stage="scene", aoi=area, device="cpu")
-    )
+    made = preview_scene(scene, tmp_path / "a.png", quick, size=96, stage="scene", aoi=area, device="cpu")
 
     assert made.window.col_off < 90
     assert made.window.col_end <= 96
 
 
-@pytest.mark.parametrize("wrong", [{"size": 8}, {"size": 5000}, {"classes": (1,)}, {"classes": (300,)}, {"steps": 0}])
-def test_options_that_show_nothing_are_refused(wrong):
-    with pytest.raises(ConfigError):
-        PreviewOptions(**wrong)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 8},
+        {"size": 5000},
+        {"size": "large"},
+        {"classes": (1,)},
+        {"classes": (300,)},
+        {"classes": "many"},
+        {"classes": (2.5,)},
+        {"steps": 0, "animation": "a.gif"},
+        {"steps": 4},
+        {"stage": "outline"},
+        {"device": "gpu"},
+        {"window": (0, 0, 64)},
+        {"animation": 1},
+        {"aoi": 2},
+        {"out": 3},
+        {"scene": None},
+        {"config": 7},
+    ],
+    ids=str,
+)
+def test_option_of_the_wrong_type_or_range_is_a_config_error(scene, tmp_path, wrong):
+    with pytest.raises(ConfigError, match=r"give|choose"):
+        preview_scene(**{"scene": scene, "out": tmp_path / "a.png"} | wrong)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("windows", "window"), ("class", "classes"), ("overwrit", "overwrite")])
+def test_unknown_option_names_the_nearest(scene, name, nearest):
+    with pytest.raises(ConfigError, match=f"no option '{name}'; the nearest one is '{nearest}'"):
+        preview_scene(scene, **{name: 1})
+
+
+def test_window_may_be_a_tuple_and_paths_may_be_str(scene, quick_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    made = preview_scene(str(scene), config=str(quick_config), window=(0, 0, 64, 64), stage="scene", device="cpu")
+
+    assert made.paths[0].name == "scene_preview.png"
+    assert (tmp_path / "scene_preview.png").is_file()
+    assert made.window == Window(0, 0, 64, 64)
+    assert repr(made).startswith("<Preview of window 0,0,64,64 in ")
+    assert made._repr_png_() == (tmp_path / "scene_preview.png").read_bytes()
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_largest_level_is_the_number_of_classes_of_the_configuration(make_raster, quick, tmp_path, as_dict):
+    scene = make_raster(fields((90, 90), patch=10))
+    few = replace(quick, classify=replace(quick.classify, classes=2))
+    config = few.to_dict() if as_dict else few
+
+    for name, levels in (("a.png", (3, 5)), ("b.png", (5,))):
+        preview_scene(scene, tmp_path / name, config, classes=levels, stage="classes", device="cpu")
+
+    np.testing.assert_array_equal(
+        panels_of(tmp_path / "a.png", 2, side=450)[1], panels_of(tmp_path / "b.png", 1, side=450)[0]
+    )
 
 
 @pytest.mark.parametrize("name", ["preview.png", "steps.gif"])
-def test_picture_that_is_there_is_replaced_only_when_told(scene, quick, tmp_path, name):
+def test_existing_picture_is_replaced_only_with_overwrite(scene, quick, tmp_path, name):
     (tmp_path / name).write_text("precious")
-    options = PreviewOptions(
-        Window(0, 0, 64, 64), stage="scene", animation=tmp_path / "steps.gif", steps=1, device="cpu"
-    )
+    options = {
+        "window": Window(0, 0, 64, 64),
+        "stage": "scene",
+        "animation": tmp_path / "steps.gif",
+        "steps": 1,
+        "device": "cpu",
+    }
 
     with pytest.raises(OutputError, match=f"{name} exists"):
-        preview(scene, tmp_path / "preview.png", quick, options=options)
+        preview_scene(scene, tmp_path / "preview.png", quick, **options)
 
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "precious"
-    preview(scene, tmp_path / "preview.png", quick, options=replace(options, overwrite=True))
+    preview_scene(scene, tmp_path / "preview.png", quick, **options, overwrite=True)
     assert pixels_of(tmp_path / name).shape[1] > 400
 
 
@@ -414,19 +484,19 @@ def test_scene_is_never_replaced_by_its_preview(tmp_path, quick):
     before = scene.read_bytes()
 
     with pytest.raises(OutputError, match="another name"):
-        preview(scene, scene, quick, options=PreviewOptions(overwrite=True, device="cpu"))
+        preview_scene(scene, scene, quick, overwrite=True, device="cpu")
 
     assert scene.read_bytes() == before
 
 
 def test_picture_must_be_a_png_and_an_animation_a_gif(scene, quick, tmp_path):
     with pytest.raises(ConfigError, match=r"\.png"):
-        preview(scene, tmp_path / "a.jpg", quick)
+        preview_scene(scene, tmp_path / "a.jpg", quick)
     with pytest.raises(ConfigError, match=r"\.gif"):
-        preview(scene, tmp_path / "a.png", quick, options=PreviewOptions(animation=tmp_path / "a.mp4"))
+        preview_scene(scene, tmp_path / "a.png", quick, animation=tmp_path / "a.mp4")
 
 
-def test_command_writes_into_this_folder_and_says_where(scene, quick_config, tmp_path, monkeypatch):
+def test_command_writes_to_the_current_folder_and_prints_the_path(scene, quick_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     ended = run_command("preview", scene, "--config", quick_config, "--size", 96, "--classes", "2,3", "--device", "cpu")
@@ -437,7 +507,7 @@ def test_command_writes_into_this_folder_and_says_where(scene, quick_config, tmp
     assert ",96,96 in" in ended.lines[-1]
 
 
-def test_command_shows_as_many_classes_as_suit_the_window(scene, quick_config, tmp_path, monkeypatch):
+def test_command_with_auto_classes_shows_4_to_16(scene, quick_config, tmp_path, monkeypatch):
     captions = []
 
     def watched(made):
@@ -458,7 +528,7 @@ def test_command_shows_as_many_classes_as_suit_the_window(scene, quick_config, t
     assert 4 <= numbers[-1] <= 16
 
 
-def test_command_shows_superpixels_alone(scene, quick_config, tmp_path):
+def test_command_shows_only_superpixels(scene, quick_config, tmp_path):
     out = tmp_path / "a.png"
 
     ended = run_command(
@@ -473,18 +543,18 @@ def test_command_shows_superpixels_alone(scene, quick_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--window", "1,2,3"), 2, "0,0,512,512"),
         (("--classes", "four"), 2, "4,8,16"),
         (("--classes", "1"), 1, "classes"),
-        (("--window", "0,0,2000,2000"), 1, "reaches out"),
+        (("--window", "0,0,2000,2000"), 1, "extends beyond"),
         (("--size", "3"), 1, "size"),
     ],
 )
-def test_command_says_in_one_line_what_is_wrong(scene, tmp_path, arguments, code, said):
+def test_command_refuses_invalid_options_in_one_line(scene, tmp_path, arguments, code, message):
     ended = run_command("preview", scene, "--out", tmp_path / "a.png", *arguments)
 
     assert ended.code == code
-    assert said in ended.lines[-1]
+    assert message in ended.lines[-1]
     assert list(tmp_path.iterdir()) == []

@@ -26,7 +26,7 @@ def score(classes, labels, names=None):
 
 
 @given(classes=maps, labels=maps)
-def test_figures_are_those_of_going_through_the_pixels_as_they_are_worded(classes, labels):
+def test_scores_equal_those_of_a_loop_over_the_pixels(classes, labels):
     classes[0, 0] = labels[0, 0] = 1
 
     found = score(classes, labels)
@@ -38,21 +38,20 @@ def test_figures_are_those_of_going_through_the_pixels_as_they_are_worded(classe
 
 
 @given(classes=maps, labels=maps)
-def test_agreement_beyond_chance_is_that_of_scikit_learn(classes, labels):
+def test_nmi_and_ari_equal_those_of_scikit_learn(classes, labels):
     classes[0, 0] = labels[0, 0] = 1
     both = (classes > 0) & (labels > 0)
 
     found = score(classes, labels)
 
     assert found.ari == pytest.approx(adjusted_rand_score(labels[both], classes[both]), abs=1e-9)
-    if (
-        len(np.unique(labels[both])) > 1 or len(np.unique(classes[both])) > 1
-    ):  # else 0 here, as there is nothing to know
+    # With a single label and a single class, NMI is 0 here and 1 in scikit-learn.
+    if len(np.unique(labels[both])) > 1 or len(np.unique(classes[both])) > 1:
         assert found.nmi == pytest.approx(normalized_mutual_info_score(labels[both], classes[both]), abs=1e-9)
 
 
 @given(classes=maps, labels=maps)
-def test_one_class_for_each_label_is_never_more_accurate_than_many(classes, labels):
+def test_one_to_one_accuracy_is_at_most_the_many_to_one_accuracy(classes, labels):
     classes[0, 0] = labels[0, 0] = 1
 
     found = score(classes, labels)
@@ -61,7 +60,7 @@ def test_one_class_for_each_label_is_never_more_accurate_than_many(classes, labe
 
 
 @given(classes=maps, labels=maps, order=st.permutations([1, 2, 3, 4]))
-def test_other_numbers_of_the_classes_change_nothing(classes, labels, order):
+def test_scores_do_not_depend_on_the_class_numbers(classes, labels, order):
     classes[0, 0] = labels[0, 0] = 1
     renamed = np.array([0, *(7 * number for number in order)])[classes]
 
@@ -72,7 +71,7 @@ def test_other_numbers_of_the_classes_change_nothing(classes, labels, order):
 
 
 @given(labels=maps)
-def test_identical_maps_agree_wholly(labels):
+def test_identical_rasters_agree_completely(labels):
     labels[0, :2] = 1, 2
 
     found = score(labels, labels)
@@ -94,7 +93,7 @@ def test_tables_of_two_halves_add_up_to_that_of_the_whole(classes, labels, row, 
     np.testing.assert_array_equal(added.pixels, whole.pixels)
 
 
-def test_tables_say_which_classes_make_up_each_label():
+def test_label_scores_list_the_classes_assigned_to_each_label():
     classes = np.array([[1, 1, 1, 5, 5, 9, 0, 3]])
     labels = np.array([[1, 1, 2, 1, 1, 2, 4, 0]])
 
@@ -109,10 +108,10 @@ def test_tables_say_which_classes_make_up_each_label():
         (1, 3, "field"), (3, 1, None), (5, 2, "field"), (9, 1, "wood"),
     ]  # fmt: skip
     assert found.per_class[0].purity == pytest.approx(2 / 3)
-    assert found.miou == pytest.approx((4 / 5 + 1 / 2) / 2)  # nothing of the water was classified
+    assert found.miou == pytest.approx((4 / 5 + 1 / 2) / 2)  # no pixel of the water is classified
 
 
-def test_label_that_is_no_majority_anywhere_counts_with_an_iou_of_0():
+def test_label_without_a_class_counts_with_an_iou_of_0():
     found = score(np.array([[1, 1, 1]]), np.array([[1, 1, 2]]))
 
     assert [row.iou for row in found.per_label] == pytest.approx([2 / 3, 0])
@@ -120,7 +119,7 @@ def test_label_that_is_no_majority_anywhere_counts_with_an_iou_of_0():
     assert found.miou == pytest.approx(1 / 3)
 
 
-def test_scene_of_many_gigapixels_overflows_nothing():
+def test_counts_of_many_gigapixels_do_not_overflow():
     counts = count_pairs(np.array([[1, 2, 2]]), np.array([[1, 2, 1]]))
     large = type(counts)(counts.pairs, counts.pixels * 10**11)
 
@@ -132,8 +131,8 @@ def test_scene_of_many_gigapixels_overflows_nothing():
     assert found.ari == pytest.approx(float((together - expected) / (sides - expected)))
 
 
-def test_numbers_of_regions_are_refused_as_classes():
+def test_region_numbers_are_refused_as_classes():
     numbers = np.arange(4000)[None]
 
-    with pytest.raises(RasterError, match="4001 classes and 4001 labels, so these are numbers of single regions"):
+    with pytest.raises(RasterError, match="4001 classes and 4001 labels, so these are numbers of regions or polygons"):
         count_pairs(numbers, numbers).plus(count_pairs(numbers + 1, numbers + 1))

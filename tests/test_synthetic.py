@@ -29,20 +29,20 @@ def windows(draw: st.DrawFn) -> Window:
 
 
 def overview(seed: int) -> NDArray[np.uint8]:
-    """Every fourth pixel of a scene of 1024 × 1024, as near as makes no difference."""
+    """Return the land cover of a scene of 512 × 512 m in 256 × 256 pixels."""
     return paint(Window(0, 0, 256, 256), SceneOptions(seed=seed, resolution=2.0))[1]
 
 
 @settings(max_examples=25, deadline=None)
 @given(window=windows(), options=st.sampled_from(KINDS))
-def test_any_window_is_painted_as_the_crop_of_the_whole_scene(window: Window, options: SceneOptions) -> None:
-    pixels, truth = paint(WHOLE, options)
+def test_window_equals_the_crop_of_the_whole_scene(window: Window, options: SceneOptions) -> None:
+    pixels, land_cover = paint(WHOLE, options)
     rows, cols = window.within(WHOLE)
 
-    part, part_truth = paint(window, options)
+    part, part_cover = paint(window, options)
 
     assert part.tobytes() == pixels[:, rows, cols].tobytes()
-    assert part_truth.tobytes() == truth[rows, cols].tobytes()
+    assert part_cover.tobytes() == land_cover[rows, cols].tobytes()
 
 
 def test_landscape_does_not_depend_on_the_size_of_the_scene() -> None:
@@ -53,7 +53,7 @@ def test_landscape_does_not_depend_on_the_size_of_the_scene() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_every_ground_has_its_share_of_a_scene_of_1024_pixels(seed: int) -> None:
+def test_every_land_cover_has_a_minimum_share_of_a_scene_of_1024_pixels(seed: int) -> None:
     share = np.bincount(overview(seed).ravel(), minlength=len(LAND_COVERS) + 1) / 256**2
 
     assert share[0] == 0
@@ -63,13 +63,13 @@ def test_every_ground_has_its_share_of_a_scene_of_1024_pixels(seed: int) -> None
     assert share.max() < 0.4
 
 
-def test_another_seed_gives_another_landscape() -> None:
+def test_different_seeds_give_different_landscapes() -> None:
     assert (overview(1) != overview(2)).mean() > 0.5
 
 
-def test_light_drifts_across_the_scene() -> None:
-    pixels, truth = paint(Window(0, 0, 400, 400), SceneOptions(resolution=5.0))
-    grass = truth == 1 + LAND_COVERS.index("grass")
+def test_brightness_varies_over_the_scene() -> None:
+    pixels, land_cover = paint(Window(0, 0, 400, 400), SceneOptions(resolution=5.0))
+    grass = land_cover == 1 + LAND_COVERS.index("grass")
 
     parts = [np.s_[row : row + 100, col : col + 100] for row in range(0, 400, 100) for col in range(0, 400, 100)]
     levels = [np.median(pixels[1][part][grass[part]]) for part in parts]
@@ -77,18 +77,18 @@ def test_light_drifts_across_the_scene() -> None:
     assert max(levels) > 1.1 * min(levels)
 
 
-def test_shadows_belong_to_the_ground_on_which_they_fall() -> None:
-    pixels, truth = paint(Window(0, 0, 1024, 1024), SceneOptions(seed=2))
-    road = pixels.mean(axis=0)[truth == 1 + LAND_COVERS.index("road")]
+def test_shadows_have_the_land_cover_of_the_surface_they_fall_on() -> None:
+    pixels, land_cover = paint(Window(0, 0, 1024, 1024), SceneOptions(seed=2))
+    road = pixels.mean(axis=0)[land_cover == 1 + LAND_COVERS.index("road")]
 
     shaded = (road < 0.6 * np.median(road)).mean()
 
     assert 0.01 < shaded < 0.3
 
 
-def test_roofs_are_white_or_red_or_neither() -> None:
-    pixels, truth = paint(Window(0, 0, 512, 512), SceneOptions(seed=3, resolution=1.0))
-    red, _, blue = pixels[:, truth == 1 + LAND_COVERS.index("roof")].astype(float)
+def test_roofs_are_white_red_or_grey() -> None:
+    pixels, land_cover = paint(Window(0, 0, 512, 512), SceneOptions(seed=3, resolution=1.0))
+    red, _, blue = pixels[:, land_cover == 1 + LAND_COVERS.index("roof")].astype(float)
 
     white, tiles = (red > 180) & (blue > 180), red > 1.4 * blue
 
@@ -97,10 +97,10 @@ def test_roofs_are_white_or_red_or_neither() -> None:
     assert (white | tiles).mean() < 0.8
 
 
-def test_near_infrared_shows_plants_bright_and_water_dark() -> None:
-    pixels, truth = paint(Window(0, 0, 256, 256), SceneOptions(resolution=2.0, nir=True, dtype="uint16"))
+def test_ndvi_is_high_for_vegetation_and_negative_for_water() -> None:
+    pixels, land_cover = paint(Window(0, 0, 256, 256), SceneOptions(resolution=2.0, nir=True, dtype="uint16"))
     index = (pixels[3] - pixels[0].astype(float)) / (pixels[3] + pixels[0].astype(float))
-    median = {name: np.median(index[truth == number]) for number, name in enumerate(LAND_COVERS, start=1)}
+    median = {name: np.median(index[land_cover == number]) for number, name in enumerate(LAND_COVERS, start=1)}
 
     assert pixels.dtype == np.uint16
     assert 255 < pixels.max() <= 4095
@@ -108,7 +108,7 @@ def test_near_infrared_shows_plants_bright_and_water_dark() -> None:
     assert median["water"] < -0.1
 
 
-def test_near_infrared_leaves_the_other_bands_as_they_are() -> None:
+def test_near_infrared_band_does_not_change_the_other_bands() -> None:
     options = SceneOptions()
 
     with_it, without = paint(WHOLE, replace(options, nir=True))[0], paint(WHOLE, options)[0]
@@ -116,17 +116,17 @@ def test_near_infrared_leaves_the_other_bands_as_they_are() -> None:
     np.testing.assert_array_equal(with_it[:3], without)
 
 
-def test_no_pixel_is_zero_where_there_is_data() -> None:
-    pixels, truth = paint(Window(0, 0, 256, 256), SceneOptions(resolution=2.0))
+def test_valid_pixels_are_never_zero() -> None:
+    pixels, land_cover = paint(Window(0, 0, 256, 256), SceneOptions(resolution=2.0))
 
     assert pixels.min() >= 1
-    assert truth.min() >= 1
+    assert land_cover.min() >= 1
 
 
-def test_collar_is_irregular_and_has_neither_pixels_nor_truth() -> None:
+def test_collar_is_irregular_and_is_nodata_in_pixels_and_land_cover() -> None:
     options = SceneOptions(shape=(300, 400), collar=True)
-    pixels, truth = paint(Window(0, 0, 400, 300), options)
-    empty = truth == 0
+    pixels, land_cover = paint(Window(0, 0, 400, 300), options)
+    empty = land_cover == 0
 
     np.testing.assert_array_equal(empty, (pixels == 0).all(axis=0))
     np.testing.assert_array_equal(empty, (pixels == 0).any(axis=0))
@@ -134,29 +134,29 @@ def test_collar_is_irregular_and_has_neither_pixels_nor_truth() -> None:
     assert empty[:, [0, -1]].mean() > 0.6
     assert not empty[60:240, 80:320].any()
     left = empty.argmin(axis=1)[60:240]
-    assert len(np.unique(np.diff(left))) > 2, "the rim is a straight line"
+    assert len(np.unique(np.diff(left))) > 2, "the edge of the collar is a straight line"
 
 
-def test_files_hold_what_is_painted_on_one_grid(tmp_path: Path) -> None:
+def test_files_contain_the_painted_pixels_on_the_same_grid(tmp_path: Path) -> None:
     options = SceneOptions(shape=(520, 1030), seed=5, resolution=0.8, nir=True, dtype="uint16")
 
-    write_scene(tmp_path / "scene.tif", options, truth=tmp_path / "truth.tif")
+    write_scene(tmp_path / "scene.tif", options, truth=tmp_path / "land_cover.tif")
 
-    pixels, grounds = paint(Window(0, 0, 1030, 520), options)
-    with rasterio.open(tmp_path / "scene.tif") as scene, rasterio.open(tmp_path / "truth.tif") as truth:
+    pixels, land_cover = paint(Window(0, 0, 1030, 520), options)
+    with rasterio.open(tmp_path / "scene.tif") as scene, rasterio.open(tmp_path / "land_cover.tif") as covers:
         np.testing.assert_array_equal(scene.read(), pixels)
-        np.testing.assert_array_equal(truth.read(1), grounds)
-        assert scene.transform == truth.transform
+        np.testing.assert_array_equal(covers.read(1), land_cover)
+        assert scene.transform == covers.transform
         assert scene.res == (0.8, 0.8)
-        assert scene.crs == truth.crs == "EPSG:32631"
+        assert scene.crs == covers.crs == "EPSG:32631"
         assert scene.block_shapes == [(512, 512)] * 4
         assert scene.descriptions == ("red", "green", "blue", "nir")
         assert scene.colorinterp[:3] == (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
         assert ColorInterp.alpha not in scene.colorinterp
         assert scene.nodata is None
-        assert truth.nodata == 0
-        assert truth.tags(1)["6"] == "water"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["scene.tif", "truth.tif"]
+        assert covers.nodata == 0
+        assert covers.tags(1)["6"] == "water"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["land_cover.tif", "scene.tif"]
 
 
 def test_scene_with_a_collar_declares_its_nodata_value(tmp_path: Path) -> None:
@@ -169,9 +169,7 @@ def test_scene_with_a_collar_declares_its_nodata_value(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scene.dataset_mask() > 0, paint(Window(0, 0, 90, 80), options)[1] > 0)
 
 
-def test_scene_is_painted_in_windows_that_are_never_larger_than_a_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scene_is_painted_in_windows_of_at_most_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painted: list[Window] = []
 
     def watched(window: Window, options: SceneOptions) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -186,23 +184,23 @@ def test_scene_is_painted_in_windows_that_are_never_larger_than_a_block(
     assert sum(window.width * window.height for window in painted) == 600 * 1100
 
 
-@pytest.mark.parametrize("name", ["scene.tif", "truth.tif"])
-def test_file_that_is_there_is_not_overwritten(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["scene.tif", "land_cover.tif"])
+def test_existing_file_is_not_overwritten(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("precious")
 
-    with pytest.raises(OutputError, match=f"{name} is there already"):
-        write_scene(tmp_path / "scene.tif", SceneOptions(shape=(8, 8)), truth=tmp_path / "truth.tif")
+    with pytest.raises(OutputError, match=f"{name} exists"):
+        write_scene(tmp_path / "scene.tif", SceneOptions(shape=(8, 8)), truth=tmp_path / "land_cover.tif")
 
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "precious"
 
 
-def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_error_names_the_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"no folder .*nowhere"):
         write_scene(tmp_path / "nowhere" / "scene.tif", SceneOptions(shape=(8, 8)))
 
 
-def test_scene_and_truth_cannot_be_one_file(tmp_path: Path) -> None:
+def test_scene_and_land_cover_cannot_be_the_same_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="another name"):
         write_scene(tmp_path / "scene.tif", SceneOptions(shape=(8, 8)), truth=tmp_path / "." / "scene.tif")
 
@@ -210,7 +208,7 @@ def test_scene_and_truth_cannot_be_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "seen"), [(OSError("No space left"), OutputError), (KeyboardInterrupt(), KeyboardInterrupt)]
 )
-def test_nothing_is_left_of_a_scene_that_was_broken_off(
+def test_interrupted_writing_leaves_no_files(
     error: BaseException, seen: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(window: Window, options: SceneOptions) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -221,12 +219,12 @@ def test_nothing_is_left_of_a_scene_that_was_broken_off(
     monkeypatch.setattr(scene, "paint", broken)
 
     with pytest.raises(seen):
-        write_scene(tmp_path / "scene.tif", SceneOptions(shape=(8, 600)), truth=tmp_path / "truth.tif")
+        write_scene(tmp_path / "scene.tif", SceneOptions(shape=(8, 600)), truth=tmp_path / "land_cover.tif")
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_scene_that_reads_back_as_something_else_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scene_that_reads_back_differently_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = scene._write
 
     def lossy(paths: list[Path], options: SceneOptions) -> list[list[int]]:
@@ -237,7 +235,7 @@ def test_scene_that_reads_back_as_something_else_is_not_kept(tmp_path: Path, mon
 
     monkeypatch.setattr(scene, "_write", lossy)
 
-    with pytest.raises(OutputError, match="reads back"):
+    with pytest.raises(OutputError, match="read back differ"):
         write_scene(tmp_path / "scene.tif", SceneOptions(shape=(8, 8)))
 
     assert list(tmp_path.iterdir()) == []
@@ -255,6 +253,6 @@ def test_scene_that_reads_back_as_something_else_is_not_kept(tmp_path: Path, mon
         {"seed": -1},
     ],
 )
-def test_options_that_cannot_be_painted_are_refused(wrong: dict[str, object]) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         SceneOptions(**wrong)  # type: ignore[arg-type]

@@ -187,29 +187,24 @@ def outline(labels: str, **options: Any) -> int:
 def preview(scene: str, **options: Any) -> int:
     """Show a window of SCENE as picture, superpixels and classes, in seconds; the classes are those of the window."""
     from geoseg.cli.progress_bars import show
-    from geoseg.grid import Window
-    from geoseg.preview.preview import PreviewOptions, preview
+    from geoseg.preview.preview import preview_scene
 
     check_animation(options)
     window = _whole_numbers(options["window"], "--window", "0,0,512,512", n=4)
     auto = options["classes"] == "auto"
     levels = [] if auto else _whole_numbers(options["classes"], "--classes", "4,8,16") or []
     most = "auto" if auto else max(levels, default=None)
+    names = ("size", "stage", "animation", "steps", "aoi", "overwrite", "device")
     with show(_display_mode(options)) as progress:
         _start_log(options)
-        made = preview(
+        made = preview_scene(
             scene,
-            options["out"] or Path(f"{Path(scene).stem}_preview.png"),
+            options["out"],
             _config(options | {"classes": most}),
-            options=PreviewOptions(
-                window=None if window is None else Window(*window),
-                classes=tuple(levels),
-                **{
-                    name: options[name]
-                    for name in ("size", "stage", "animation", "steps", "aoi", "overwrite", "device")
-                },
-            ),
+            window=window,
+            classes="auto" if auto else levels,
             progress=progress,
+            **{name: options[name] for name in names},
         )
         files, place = ", ".join(map(str, made.paths)), ",".join(map(str, made.window))
         progress.finish(f"window {place} in {made.seconds:.0f} s: {files}")
@@ -261,15 +256,15 @@ def synthetic(out: Path, size: str, truth: Path | None, **options: Any) -> int:
 @click.option("--overwrite", is_flag=True, help="Replace an earlier JSON file.")
 def evaluate(classes: str, reference: str, tile_size: int, report: str | None, **options: Any) -> int:
     """Score CLASSES, a class raster, against a reference: accuracy, agreement, borders and seams."""
-    from geoseg.evaluate.evaluate import evaluate as score
-    from geoseg.evaluate.report import check_report, scoreboard, to_json, write_report
+    from geoseg.evaluate.evaluate import evaluate_classes
+    from geoseg.evaluate.report import check_report, to_json, write_report
 
     overwrite = options.pop("overwrite")
     target = None if report in (None, "-") else Path(str(report))
     if target is not None:
         check_report(target, (classes, reference), overwrite=overwrite)
-    evaluation = score(classes, reference, tile=tile_size, **options)
-    click.echo(to_json(evaluation) if report == "-" else scoreboard(evaluation))
+    evaluation = evaluate_classes(classes, reference, tile_size=tile_size, **options)
+    click.echo(to_json(evaluation) if report == "-" else str(evaluation))
     if target is not None:
         write_report(target, evaluation, overwrite=overwrite)
     return EXIT_DONE

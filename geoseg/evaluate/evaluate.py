@@ -1,174 +1,142 @@
-"""Score a class raster against a reference: accuracy, agreement beyond chance, borders and seams.
+"""Evaluate a class raster against a reference: accuracy, agreement, boundaries and seams.
 
-Both are read window by window, so they may be far larger than memory; counts add up, and no figure depends on how the
-scene was cut.
+Both are read window by window, so they may be larger than memory. The counts of the windows are added up, so no score
+depends on the windows.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pyproj.exceptions import CRSError
 
 from geoseg.errors import ConfigError, RasterError
-from geoseg.evaluate.boundaries import BESIDE, BorderCounts, SeamCounts, count_borders, count_seams, seam_ratio
+from geoseg.evaluate.boundaries import BESIDE, BoundaryCounts, SeamCounts, count_boundaries, count_seams, seam_ratio
 from geoseg.evaluate.class_raster import Labels, open_labels
+from geoseg.evaluate.evaluation import BoundaryScores, Evaluation
 from geoseg.evaluate.reference import open_reference
 from geoseg.evaluate.scores import Agreement, Contingency, agreement, count_pairs
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.pixel_size import pixel_size
 
-__all__ = ["Borders", "Evaluation", "evaluate"]
+__all__ = ["BoundaryScores", "Evaluation", "evaluate_classes"]
 
-_REACH = 3  # px; how far a border may lie from the true one where nobody says
-_WIDEST_REACH = 256  # px; a wider margin would make the windows large
+_TOLERANCE = 3  # px, the default
+_MAX_TOLERANCE = 256  # px; a larger one would make the margin of the windows large
+_MIN_TILE_SIZE = 2 * max(BESIDE) + 2  # px; else the positions beside one line overlap the next
 _WINDOW = (1024, 4096)  # (rows, cols)
 
 
-@dataclass(frozen=True)
-class Borders:
-    """How well the borders lie.
-
-    Parameters
-    ----------
-    recall : share of the labelled pixels on a border of the reference with a class border within the tolerance
-    precision : share of the labelled pixels on a class border with a border of the reference within the tolerance
-    density : share of all pixels that lie on a class border
-    tolerance : m; None where the rasters have no CRS
-    tolerance_pixels : the same in whole steps from pixel to pixel, right, left, up and down
-    seam_ratio : border density on the lines of a tiling over that 5 to 9 px beside them; 1 = not to be seen, None = the
-        raster is too small for a line
-    tile : pixels between the lines of that tiling
-    """
-
-    recall: float | None
-    precision: float | None
-    density: float
-    tolerance: float | None
-    tolerance_pixels: int
-    seam_ratio: float | None
-    tile: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation has found.
-
-    Parameters
-    ----------
-    classes, reference : the two files
-    agreement, borders : the figures
-    notes : what one must know about the reference, a sentence each
-    """
-
-    classes: str
-    reference: str
-    agreement: Agreement
-    borders: Borders
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as it goes into JSON; None where a figure cannot be told."""
-        found = asdict(self.agreement)
-        tables = {name: list(found.pop(name)) for name in ("per_label", "per_class")}
-        for row in tables["per_class"]:
-            row["class"] = row.pop("number")
-        borders = asdict(self.borders)
-        return {
-            "classes": self.classes,
-            "reference": self.reference,
-            "notes": list(self.notes),
-            **found,
-            **{f"boundary_{name}": borders.pop(name) for name in ("recall", "precision", "density")},
-            **borders,
-            **tables,
-        }
-
-
-def evaluate(
+def evaluate_classes(
     classes: str | Path,
     reference: str | Path,
     *,
     field: str | None = None,
     layer: str | None = None,
     tolerance: float | None = None,
-    tile: int = 512,
+    tile_size: int = 512,
 ) -> Evaluation:
-    """Score a class raster against a reference.
+    """Evaluate a class raster against a reference.
 
     Parameters
     ----------
-    classes : raster of whole numbers; 0 = no data
-    reference : raster of labels, 0 = no label, warped where its grid is another; or polygons
-    field, layer : of the polygons; without a field, inside and outside are the labels
-    tolerance : m between a border and the true one; None = 3 pixels
-    tile : pixels between the lines on which seams are looked for
+    classes : str or Path
+        Raster of integers; 0 and negative numbers are nodata.
+    reference : str or Path
+        Raster of labels, 0 = no label, warped to the grid of the classes if it has another one; or polygons.
+    field : str or None
+        Field of the polygons with a number or a word for each; None = the labels are "inside" and "outside".
+    layer : str or None
+        Layer of the polygons; None = the only one.
+    tolerance : float or None
+        Largest distance in metres between a boundary and that of the reference; None = 3 pixels.
+    tile_size : int
+        Pixels between the lines on which seams are measured; at least 20.
+
+    Returns
+    -------
+    Evaluation
+        `print` shows it as a table; `Evaluation.to_dict` returns all scores.
 
     Raises
     ------
-    RasterError : one of them cannot be read, they do not lie over each other, or nothing can be compared
-    ConfigError : a tolerance or a tile that has no meaning
+    RasterError
+        If one of the files cannot be read, they do not overlap, or no pixel has both a class and a label.
+    ConfigError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from geoseg.synthetic.scene import SceneOptions, write_scene
+    >>> folder = Path(mkdtemp())
+    >>> write_scene(folder / "scene.tif", SceneOptions(shape=(64, 96)), truth=folder / "land_cover.tif")
+    >>> scores = evaluate_classes(folder / "land_cover.tif", folder / "land_cover.tif")
+    >>> scores.agreement.oa, scores.boundaries.tolerance
+    (1.0, 1.5)
     """
-    _check_tile(tile)
+    _check_arguments({"classes": classes, "reference": reference}, {"field": field, "layer": layer}, tile_size)
     with open_labels(classes) as found:
-        metres, reach = _reach(found.geobox, tolerance)
-        with open_reference(reference, found.geobox, field=field, layer=layer) as truth:
-            pairs, borders, seams = _count(found, truth, reach, tile)
+        metres, steps = _tolerance(found.geobox, tolerance)
+        with open_reference(reference, found.geobox, field=field, layer=layer) as labels:
+            pairs, counts, seams = _count(found, labels, steps, tile_size)
             _check_compared(pairs, str(classes), str(reference))
-            figures = agreement(pairs, truth.names)
+            scores = agreement(pairs, labels.names)
             return Evaluation(
                 classes=str(classes),
                 reference=str(reference),
-                agreement=figures,
-                borders=Borders(
-                    recall=_share(borders.true_edge_found, borders.true_edge),
-                    precision=_share(borders.edge_confirmed, borders.edge_labelled),
-                    density=borders.edge / borders.pixels,
+                agreement=scores,
+                boundaries=BoundaryScores(
+                    recall=_share(counts.reference_matched, counts.reference),
+                    precision=_share(counts.boundary_matched, counts.boundary_labelled),
+                    density=counts.boundary / counts.pixels,
                     tolerance=metres,
-                    tolerance_pixels=reach,
+                    tolerance_pixels=steps,
                     seam_ratio=seam_ratio(seams),
-                    tile=tile,
+                    tile_size=tile_size,
                 ),
-                notes=(*truth.notes, *_warnings(figures)),
+                notes=(*labels.notes, *_warnings(scores)),
             )
 
 
-def _check_tile(tile: int) -> None:
-    least = 2 * max(BESIDE) + 2
-    if tile < least:
+def _check_arguments(paths: dict[str, object], names: dict[str, object], tile_size: object) -> None:
+    for name, value in paths.items():
+        if not isinstance(value, str | os.PathLike):
+            raise ConfigError(f"{name} is {value!r}; expected the path of a file. Give it as a str or a Path.")
+    for name, value in names.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{name} is {value!r}; expected the name of a {name}. Give a str or None.")
+    if not isinstance(tile_size, int) or tile_size < _MIN_TILE_SIZE:
         raise ConfigError(
-            f"tile ({tile} px) is too small: seams are compared with what lies up to {max(BESIDE)} px beside them. "
-            f"Take at least {least}."
+            f"the tile size is {tile_size} px, which is too small: seams are compared with positions up to "
+            f"{max(BESIDE)} px beside them. Give at least {_MIN_TILE_SIZE}."
         )
 
 
-def _reach(geobox: GeoBox, tolerance: float | None) -> tuple[float | None, int]:
-    """Return the tolerance in metres and in steps from pixel to pixel."""
+def _tolerance(geobox: GeoBox, metres: float | None) -> tuple[float | None, int]:
+    """Return the tolerance in metres (None without a CRS) and in pixels."""
     side = _pixel_side(geobox)
-    if tolerance is None:
-        return (None if side is None else _REACH * side), _REACH
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise ConfigError(f"tolerance is {tolerance} m; give metres from 0.")
+    if metres is None:
+        return (None if side is None else _TOLERANCE * side), _TOLERANCE
+    if not (isinstance(metres, int | float) and math.isfinite(metres) and metres >= 0):
+        raise ConfigError(f"the tolerance is {metres} m; expected a finite number of metres. Give 0 or more.")
     if side is None:
+        raise ConfigError("the class raster has no CRS, so a tolerance in metres has no meaning. Omit it to use 3 px.")
+    steps = math.floor(metres / side + 1e-6)  # 1.5 m are 3 px of 0.5 m, despite rounding of the quotient
+    if steps > _MAX_TOLERANCE:
         raise ConfigError(
-            "the class raster has no CRS, so a tolerance in metres has no meaning. Leave it out for 3 px."
+            f"the tolerance ({metres:g} m) is {steps} px of {side:.4g} m; expected at most {_MAX_TOLERANCE} px. Give "
+            f"at most {_MAX_TOLERANCE * side:.4g} m."
         )
-    steps = math.floor(tolerance / side + 1e-6)  # 1.5 m are 3 px of 0.5 m, however the division is rounded
-    if steps > _WIDEST_REACH:
-        raise ConfigError(
-            f"tolerance ({tolerance:g} m) is {steps} px of {side:.4g} m, and a border that far away says nothing; give "
-            f"at most {_WIDEST_REACH * side:.4g} m."
-        )
-    return tolerance, steps
+    return metres, steps
 
 
 def _pixel_side(geobox: GeoBox) -> float | None:
-    """Return the side in metres of a square as large as the pixel in the middle; None where that cannot be told."""
+    """Return the square root of the area (m²) of the central pixel; None if the CRS does not determine it."""
     if not geobox.crs:
         return None
     rows, cols = geobox.shape
@@ -179,22 +147,24 @@ def _pixel_side(geobox: GeoBox) -> float | None:
     return math.sqrt(area) or None
 
 
-def _count(found: Labels, truth: Labels, reach: int, tile: int) -> tuple[Contingency, BorderCounts, SeamCounts]:
-    """Add up what the windows have."""
+def _count(
+    found: Labels, reference: Labels, tolerance: int, tile_size: int
+) -> tuple[Contingency, BoundaryCounts, SeamCounts]:
+    """Return the sums of the counts of all windows."""
     shape = found.geobox.shape
-    pairs, borders, seams = None, np.zeros(len(BorderCounts._fields), np.int64), None
+    pairs, counts, seams = None, np.zeros(len(BoundaryCounts._fields), np.int64), None
     for core in _windows(shape):
-        read = core.expanded(reach + 1, shape)  # one more, because a pixel on a border is known by its neighbours
+        read = core.expanded(tolerance + 1, shape)  # one more, because a boundary pixel is known by its neighbours
         inner = core.within(read)
-        classes, labels = found.read(read), truth.read(read)
+        classes, labels = found.read(read), reference.read(read)
         of_window = count_pairs(classes[inner], labels[inner])
         pairs = of_window if pairs is None else pairs.plus(of_window)
-        borders += count_borders(classes, labels, inner, reach)
-        beside = count_seams(classes, read, core, shape, tile)
+        counts += count_boundaries(classes, labels, inner, tolerance)
+        beside = count_seams(classes, read, core, shape, tile_size)
         seams = beside if seams is None else seams.plus(beside)
     if pairs is None or seams is None:
-        raise RasterError("the class raster has no pixels. Give one that has.")
-    return pairs, BorderCounts(*borders.tolist()), seams
+        raise RasterError("the class raster has no pixels; expected at least one. Give another raster.")
+    return pairs, BoundaryCounts(*counts.tolist()), seams
 
 
 def _windows(shape: tuple[int, int]) -> Iterator[Window]:
@@ -204,18 +174,17 @@ def _windows(shape: tuple[int, int]) -> Iterator[Window]:
 
 
 def _check_compared(pairs: Contingency, classes: str, reference: str) -> None:
-    numbers_class, numbers_label = pairs.pairs.T
-    if not (numbers_class > 0).any():
-        raise RasterError(f"{classes} has no class anywhere, only 0 or no data. Give a class raster with classes.")
-    if not (numbers_label > 0).any():
+    class_numbers, label_numbers = pairs.pairs.T
+    if not (class_numbers > 0).any():
+        raise RasterError(f"{classes} has no class, only 0 or nodata. Give a class raster with numbers from 1.")
+    if not (label_numbers > 0).any():
         raise RasterError(
-            f"{reference} has no label on the grid of the classes, only 0 or no data. Give a reference of the same "
-            "place."
+            f"{reference} has no label on the grid of the classes, only 0 or nodata. Give a reference of the same area."
         )
-    if not ((numbers_class > 0) & (numbers_label > 0)).any():
+    if not ((class_numbers > 0) & (label_numbers > 0)).any():
         raise RasterError(
-            f"{reference} has labels only where {classes} has no data, so nothing can be compared. Give a reference of "
-            "the same place."
+            f"{reference} has labels only where {classes} is nodata, so no pixel can be compared. Give a reference of "
+            "the same area."
         )
 
 
@@ -223,7 +192,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _warnings(figures: Agreement) -> tuple[str, ...]:
-    if len(figures.per_label) > 1:
+def _warnings(scores: Agreement) -> tuple[str, ...]:
+    if len(scores.per_label) > 1:
         return ()
-    return ("the reference has a single label, so accuracy and agreement say nothing.",)
+    return ("the reference has a single label, so accuracy and agreement are not informative.",)

@@ -1,7 +1,7 @@
-"""The reference of an evaluation: a raster of labels, or polygons that are rasterised on the grid of the classes.
+"""Read the reference of an evaluation: a raster of labels, or polygons rasterised on the grid of the classes.
 
-Polygons are read once, batch by batch, and laid down in a file with a spatial index in the CRS of the classes; each
-window then asks it for its own. So neither a large scene nor a large layer has to fit into memory.
+Polygons are read once, batch by batch, and copied to a file with a spatial index in the CRS of the classes, from which
+each window reads its own. So neither a large scene nor a large layer has to fit into memory.
 """
 
 from __future__ import annotations
@@ -34,26 +34,35 @@ from geoseg.output.files import Source, writing
 from geoseg.raster.aoi import frame_of, outline_near, polygons_among, reproject
 
 POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml", ".sqlite")
-_ARROW_SUFFIXES = (".parquet", ".geoparquet")  # not in the GDAL of pyogrio's wheels
+_ARROW_SUFFIXES = (".parquet", ".geoparquet")  # the GDAL in the wheels of pyogrio cannot read them
 
 _ROWS_PER_BATCH = 10_000
-_MOST_NAMES = 65_535  # different values of a field; more of them are ids
-_FIELDS = (Field("place", pa.int64(), "Order in the file"), Field("number", pa.int32(), "Number of the label"))
+_MAX_NAMES = 65_535  # distinct values of a field; more are identifiers of polygons
+_FIELDS = (Field("position", pa.int64(), "Order in the file"), Field("number", pa.int32(), "Number of the label"))
 
 
 @dataclass
 class Names:
-    """Numbers for the values of a field, from 1 in the order in which they are met."""
+    """Numbers of the values of a field, from 1 in order of occurrence.
+
+    Parameters
+    ----------
+    path : Path
+        The file, named in messages.
+    numbers : dict
+        Value → number.
+    """
 
     path: Path
     numbers: dict[int | float | str, int] = field(default_factory=dict)
 
     def number(self, value: Any) -> int:
-        """Return the number of a value, 0 for none.
+        """Return the number of a value; 0 for a missing one.
 
         Raises
         ------
-        RasterError : too many different values
+        RasterError
+            If there are too many distinct values.
         """
         if isinstance(value, float):
             if not math.isfinite(value):
@@ -62,16 +71,24 @@ class Names:
         if value is None or (isinstance(value, str) and not value.strip()):
             return 0
         key = value if isinstance(value, int | float | str) and not isinstance(value, bool) else str(value)
-        if key not in self.numbers and len(self.numbers) == _MOST_NAMES:
+        if key not in self.numbers and len(self.numbers) == _MAX_NAMES:
             raise RasterError(
-                f"the field of {self.path} has more than {_MOST_NAMES} different values, so it tells polygons apart "
-                "and not kinds of ground. Give --field with another one."
+                f"the field of {self.path} has more than {_MAX_NAMES} distinct values, so it identifies polygons; "
+                "expected a field with the label of each polygon. Give --field with another one."
             )
         return self.numbers.setdefault(key, len(self.numbers) + 1)
 
     def in_order(self) -> tuple[NDArray[np.int32], dict[int, int | float | str]]:
-        """Return for each number its rank among the sorted values, (number,) int32 with 0 for 0, and rank → value."""
-        ordered = sorted(self.numbers)  # of one column, so all of them numbers or all of them words
+        """Return the rank of each number among the sorted values, and the values by rank.
+
+        Returns
+        -------
+        ranks : (number,) int32
+            From 1; that of number 0 is 0.
+        names : dict
+            Rank → value.
+        """
+        ordered = sorted(self.numbers)  # values of one column, so all numbers or all strings
         ranks = np.zeros(len(ordered) + 1, np.int32)
         ranks[[self.numbers[value] for value in ordered]] = np.arange(1, len(ordered) + 1)
         return ranks, dict(enumerate(ordered, start=1))
@@ -85,42 +102,52 @@ def open_reference(
 
     Parameters
     ----------
-    path : raster of labels, or polygons of one of `POLYGON_SUFFIXES`
-    field : of the polygons, with a number or a word for each; None = inside or outside is all that counts
-    layer : of the polygons, where the file has several
+    path : str or Path
+        Raster of labels, or polygons in a file with one of `POLYGON_SUFFIXES`.
+    geobox : GeoBox
+        The grid of the classes.
+    field : str or None
+        Field of the polygons with a number or a word for each; None = the labels are "inside" and "outside".
+    layer : str or None
+        Layer of the polygons; None = the only one.
+
+    Yields
+    ------
+    Labels
 
     Raises
     ------
-    RasterError : not readable, nothing in it, elsewhere, or no such field or layer
+    RasterError
+        If the file cannot be read, is empty, does not overlap the classes, or has no such field or layer.
     """
     if Path(path).suffix.lower() not in POLYGON_SUFFIXES:
         if field or layer:
             raise RasterError(
-                f"{path} is taken for a raster, which has no field or layer. Leave --field and --layer out, or give "
-                f"polygons: {', '.join(POLYGON_SUFFIXES)}."
+                f"{path} is read as a raster, because its suffix is none of {', '.join(POLYGON_SUFFIXES)}; a "
+                "raster has no field or layer. Omit --field and --layer, or give polygons."
             )
         with open_labels_on(path, geobox) as labels:
             yield labels
         return
-    _check_classes_placed(path, geobox)
+    _check_classes_crs(path, geobox)
     with TemporaryDirectory(prefix="geoseg-") as folder:
         copy = Path(folder) / "polygons.fgb"
-        with _understood(path):
+        with _reading_polygons(path):
             names = _copy(Path(path), copy, geobox, field=field, layer=layer)
         yield _labels(Path(path), copy, geobox, names if field else None)
 
 
-def _check_classes_placed(path: str | Path, geobox: GeoBox) -> None:
+def _check_classes_crs(path: str | Path, geobox: GeoBox) -> None:
     if not geobox.crs:
         raise RasterError(
-            f"the class raster has no CRS, so the polygons of {path} cannot be laid over it. Give it one first: "
+            f"the class raster has no CRS, so the polygons of {path} cannot be aligned with it. Assign a CRS first: "
             "gdal_edit.py -a_srs EPSG:<code> FILE"
         )
 
 
 @contextmanager
-def _understood(path: str | Path) -> Iterator[None]:
-    """Turn what libraries say about a file of polygons into one line."""
+def _reading_polygons(path: str | Path) -> Iterator[None]:
+    """Convert the errors of libraries that read polygons to a `RasterError`."""
     try:
         yield
     except GeosegError:
@@ -132,9 +159,9 @@ def _understood(path: str | Path) -> Iterator[None]:
 
 
 def _copy(path: Path, copy: Path, geobox: GeoBox, *, field: str | None, layer: str | None) -> Names:
-    """Write the polygons with the numbers of their labels in the CRS of the classes; return the numbers."""
+    """Copy the polygons, with the numbers of their labels, in the CRS of the classes; return the numbers."""
     if not path.is_file():
-        raise RasterError(f"there is no file {path}.")
+        raise RasterError(f"there is no file {path}; expected polygons. Check the name.")
     names = Names(path)
     target = Layer("polygons", "", "", geobox.crs, _FIELDS)
     extent = np.array([np.inf, np.inf, -np.inf, -np.inf])
@@ -151,8 +178,8 @@ def _copy(path: Path, copy: Path, geobox: GeoBox, *, field: str | None, layer: s
             layer_options={"TEMPORARY_DIR": str(copy.parent)},
         )
     if not np.isfinite(extent).all():
-        said = f" with a value in the field {field!r}" if field else ""
-        raise RasterError(f"{path} has no polygon{said} near the classes. Give a reference of the same place.")
+        filled = f" with a value in the field {field!r}" if field else ""
+        raise RasterError(f"{path} has no polygon{filled} near the classes. Give a reference of the same area.")
     check_overlap(path, tuple(extent.tolist()), geobox)
     return names
 
@@ -163,8 +190,8 @@ Batch = tuple[NDArray[np.object_], list[Any], str]  # shapes, the value of each,
 def _numbered(
     batches: Iterable[Batch], names: Names, geobox: GeoBox, target: Layer, extent: NDArray[np.float64]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the copy; widen `extent` (left, bottom, right, top) by each."""
-    place = 0
+    """Yield the rows of the copy; extend `extent` (left, bottom, right, top) in place."""
+    position = 0
     for shapes, values, crs in batches:
         if not CRS(crs).equals(CRS(geobox.crs), ignore_axis_order=True):
             shapes = reproject(shapely.make_valid(shapes), crs, geobox)
@@ -174,8 +201,8 @@ def _numbered(
         kept = (numbers > 0) & np.isfinite(bounds).all(axis=1)
         extent[:2] = np.minimum(extent[:2], bounds[kept, :2].min(axis=0, initial=np.inf))
         extent[2:] = np.maximum(extent[2:], bounds[kept, 2:].max(axis=0, initial=-np.inf))
-        yield target.batch({"place": place + source[kept], "number": numbers[kept]}, polygons[kept])
-        place += len(shapes)
+        yield target.batch({"position": position + source[kept], "number": numbers[kept]}, polygons[kept])
+        position += len(shapes)
 
 
 def _batches(path: Path, geobox: GeoBox, *, field: str | None, layer: str | None) -> Iterator[Batch]:
@@ -208,7 +235,7 @@ def _ogr_batches(
 
 def _parquet_batches(
     path: Path,
-    geobox: GeoBox,  # noqa: ARG001 # GeoParquet without a box for each polygon cannot be asked for a place
+    geobox: GeoBox,  # noqa: ARG001 # GeoParquet without bounding boxes cannot be filtered
     field: str | None,
     layer: str | None,
 ) -> Iterator[tuple[pa.RecordBatch, str, str]]:
@@ -216,10 +243,12 @@ def _parquet_batches(
         about = json.loads((file.metadata.metadata or {}).get(b"geo", b"{}"))
         geometry = about.get("primary_column", "")
         column = about.get("columns", {}).get(geometry, {})
-        if column.get("encoding") != "WKB" or layer:
-            raise RasterError(f"{path} is no GeoParquet of WKB, or was asked for a layer, which it does not have.")
+        if column.get("encoding") != "WKB":
+            raise RasterError(f"{path} has no column of geometry in WKB; expected GeoParquet. Give another file.")
+        if layer:
+            raise RasterError(f"{path} is GeoParquet, which has no layers, but layer {layer!r} was given. Omit it.")
         _check_field(path, field, [name for name in file.schema_arrow.names if name != geometry])
-        crs = _check_crs(path, column.get("crs", "OGC:CRS84"))  # as the standard has it where nothing is said
+        crs = _check_crs(path, column.get("crs", "OGC:CRS84"))  # the default of the standard
         for rows in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[geometry, *([field] if field else [])]):
             yield rows, geometry, crs
 
@@ -230,46 +259,45 @@ def _layer(path: Path, layer: str | None) -> str:
         return layers[0]
     if layer is not None and layer in layers:
         return layer
-    told = f"has the layers {', '.join(layers)}" if layers else "has no layer with geometry"
-    wanted = "Choose one with --layer." if layer is None else f"There is no layer {layer!r} in it."
-    raise RasterError(f"{path} {told}. {wanted if layers else 'Give a file of polygons.'}")
+    found = f"has the layers {', '.join(layers)}" if layers else "has no layer with geometry"
+    missing = "" if layer is None else f", but no layer {layer!r}"
+    advice = "Choose one with --layer." if layers else "Give a file of polygons."
+    raise RasterError(f"{path} {found}{missing}. {advice}")
 
 
 def _check_field(path: Path, field: str | None, fields: list[str]) -> None:
     if field is not None and field not in fields:
-        there = f"it has {', '.join(fields)}" if fields else "it has none at all"
-        raise RasterError(f"{path} has no field {field!r}; {there}. Choose one of them, or leave --field out.")
+        found = f"it has {', '.join(fields)}" if fields else "it has no fields"
+        raise RasterError(f"{path} has no field {field!r}; {found}. Choose one of them, or omit --field.")
 
 
 def _check_crs(path: Path, crs: Any) -> str:
     if crs is None:
-        raise RasterError(f"{path} has no CRS, so it cannot be laid over the classes. Give it one: ogr2ogr -a_srs.")
+        raise RasterError(f"{path} has no CRS, so it cannot be aligned with the classes. Assign one: ogr2ogr -a_srs.")
     wkt: str = CRS(crs).to_wkt()
     return wkt
 
 
 def _labels(path: Path, copy: Path, geobox: GeoBox, names: Names | None) -> Labels:
-    """Return the labels of the copied polygons; without names every polygon is 1 and the background is 2."""
+    """Return the labels of the copied polygons; without names, polygons are 1 and the background is 2."""
     if names is not None:
-        ranks, words = names.in_order()
-        return Labels(geobox, partial(_rasterise, copy, geobox, ranks), words)
-    note = f"no field was named, so inside and outside of the polygons of {path} are the two labels."
+        ranks, values = names.in_order()
+        return Labels(geobox, partial(_rasterise, copy, geobox, ranks), values)
+    note = f"no field was given, so the labels are inside and outside of the polygons of {path}."
     inside_outside: Mapping[int, str] = {1: "inside", 2: "outside"}
     return Labels(geobox, partial(_rasterise, copy, geobox, np.array([2, 1], np.int32)), inside_outside, (note,))
 
 
 def _rasterise(copy: Path, geobox: GeoBox, labels: NDArray[np.int32], window: Window) -> NDArray[np.integer]:
-    """Burn the polygons of a window in the order of the file, so that the last one is on top.
+    """Rasterise the polygons of a window in the order of the file, so that the last one is on top.
 
-    Parameters
-    ----------
-    labels : (number,) int32; what is burnt for each number, and first of all for no polygon
+    `labels` is (number,) int32, the label of each number; that of number 0 is the background.
     """
     part = geobox.cropped(window)
-    _, _, shapes, (places, numbers) = pyogrio.raw.read(
+    _, _, shapes, (positions, numbers) = pyogrio.raw.read(
         copy, bbox=frame_of(part).bounds, columns=[field.name for field in _FIELDS]
     )
-    order = np.argsort(places, kind="stable")  # a spatial index has mixed them up
+    order = np.argsort(positions, kind="stable")  # the spatial index changes the order
     if not len(order):
         return np.full(part.shape, labels[0])
     burnt = rasterio.features.rasterize(

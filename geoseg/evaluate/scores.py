@@ -1,6 +1,7 @@
-"""How well classes agree with reference labels: every figure from one table of pixels by class and label.
+"""Compute the agreement of classes with reference labels from their contingency table.
 
-The table of a scene is the sum of those of its windows, so these figures do not depend on how it is cut.
+The table of a scene is the sum of the tables of its windows, so the scores do not depend on the windows. Computes with
+arrays; reads no files.
 """
 
 from __future__ import annotations
@@ -15,32 +16,35 @@ from scipy.special import comb, entr
 
 from geoseg.errors import RasterError
 
-Name = int | float | str  # of a label
+Name = int | float | str  # of a label, as the reference has it
 Table = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # as `Contingency.table` returns it
 
-_DENSE = 4_000_000  # cells; a window's table is counted in one go up to this size
-_MOST_CELLS = 10_000_000  # of a scene's table; classes by the million are regions, and labels by the million are ids
+_DENSE = 4_000_000  # cells; up to this size, the table of a window is a single bincount
+_MOST_CELLS = 10_000_000  # of the table of a scene; more are region numbers or identifiers, not classes and labels
 
 
 @dataclass(frozen=True)
 class Contingency:
-    """How many pixels have each class together with each label; pairs that do not occur are left out.
+    """Numbers of pixels by class and label, as a sparse table.
 
     Parameters
     ----------
-    pairs : (n, 2) int64, class and label, ascending; 0 = no class, no label
+    pairs : (n, 2) int64
+        Class and label of the pairs that occur, ascending; 0 = no class, no label.
     pixels : (n,) int64
+        Pixels of each pair.
     """
 
     pairs: NDArray[np.int64]
     pixels: NDArray[np.int64]
 
     def plus(self, other: Contingency) -> Contingency:
-        """Return the table of both.
+        """Return the sum of two tables.
 
         Raises
         ------
-        RasterError : it becomes too large for classes and labels
+        RasterError
+            If the sum has too many cells to be a table of classes and labels.
         """
         both = np.concatenate([self.pairs, other.pairs])
         pairs, position = np.unique(both, axis=0, return_inverse=True)
@@ -49,13 +53,23 @@ class Contingency:
         n_classes, n_labels = (len(np.unique(numbers)) for numbers in pairs.T)
         if n_classes * n_labels > _MOST_CELLS:
             raise RasterError(
-                f"There are at least {n_classes} classes and {n_labels} labels, so these are numbers of single regions "
-                "or polygons. Give a raster of classes, and a reference of labels that many pixels share."
+                f"There are at least {n_classes} classes and {n_labels} labels, so these are numbers of regions or "
+                f"polygons; expected a table of at most {_MOST_CELLS} cells. Give a raster of classes and a reference "
+                "whose labels are shared by many pixels."
             )
         return Contingency(pairs, pixels)
 
     def table(self) -> Table:
-        """Return the (class,) and (label,) numbers, ascending and 0 always the first, and the (class, label) pixels."""
+        """Return the dense table.
+
+        Returns
+        -------
+        classes : (class,) int64
+            Ascending; the first is always 0.
+        labels : (label,) int64
+            Ascending; the first is always 0.
+        pixels : (class, label) int64
+        """
         classes, row = np.unique(np.append(self.pairs[:, 0], 0), return_inverse=True)
         labels, col = np.unique(np.append(self.pairs[:, 1], 0), return_inverse=True)
         pixels = np.zeros((len(classes), len(labels)), np.int64)
@@ -65,16 +79,22 @@ class Contingency:
 
 @dataclass(frozen=True)
 class LabelScore:
-    """How well one label was found; every class counts as the label that most of its pixels carry.
+    """Scores of one label, with every class assigned to the label of most of its pixels.
 
     Parameters
     ----------
-    label : number, or the word of a field
-    pixels : with this label
-    unclassified : of these, how many have no class; they do not count below
-    iou, precision, recall : 0 to 1; None where there is nothing to divide by
-    classes : that count as this label, those with the most pixels first
-    one_to_one : the only class that may count as this label where each may have one, or None
+    label : int, float or str
+        Number in the raster, or value of the field.
+    pixels : int
+        Pixels with this label.
+    unclassified : int
+        Of these, pixels without a class; they are excluded from the scores below.
+    iou, precision, recall : float or None
+        From 0 to 1; None where the denominator is 0.
+    classes : tuple of int
+        Classes assigned to this label, those with the most pixels first.
+    one_to_one : int or None
+        The class matched to this label in the one-to-one assignment; None = none.
     """
 
     label: Name
@@ -89,15 +109,20 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """What one class is.
+    """Composition of one class.
 
     Parameters
     ----------
-    number : of the class
-    pixels : of the class
-    labelled : of these, how many have a label
-    label : that most of them carry; None where none has one
-    purity : share of the labelled pixels that carry it
+    number : int
+        Number of the class.
+    pixels : int
+        Pixels of the class.
+    labelled : int
+        Of these, pixels with a label.
+    label : int, float, str or None
+        Most frequent label; None if no pixel has one.
+    purity : float or None
+        Share of the labelled pixels with this label; None if no pixel has one.
     """
 
     number: int
@@ -109,18 +134,28 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well classes agree with labels, over the pixels that have both.
+    """Agreement of classes with labels, over the pixels that have both.
 
     Parameters
     ----------
-    n_classes, n_reference : distinct classes and labels of the whole rasters
-    compared : pixels with a class and a label
-    unclassified : share of the labelled pixels without a class
-    oa, miou : accuracy and mean IoU, every class counting as the label that most of its pixels carry (many-to-one)
-    oa_one_to_one, miou_one_to_one : each label may have one class, so chosen that the accuracy is greatest
-    nmi : mutual information 2 I / (H + H); 0 where both are the same everywhere
-    ari : Rand index, adjusted for chance
-    per_label, per_class : ascending
+    n_classes, n_reference : int
+        Distinct classes and labels of the whole rasters.
+    compared : int
+        Pixels with a class and a label.
+    unclassified : float
+        Share of the labelled pixels without a class.
+    oa, miou : float
+        Overall accuracy and mean IoU with every class assigned to the label of most of its pixels (many-to-one).
+    oa_one_to_one, miou_one_to_one : float
+        The same with at most one class for each label, assigned such that the accuracy is greatest.
+    nmi : float
+        Normalised mutual information 2 I(C; L) / (H(C) + H(L)); 0 if there is a single class and a single label.
+    ari : float
+        Adjusted Rand index.
+    per_label : tuple of LabelScore
+        Ascending.
+    per_class : tuple of ClassScore
+        Ascending.
     """
 
     n_classes: int
@@ -142,7 +177,12 @@ def count_pairs(classes: NDArray[np.integer], labels: NDArray[np.integer]) -> Co
 
     Parameters
     ----------
-    classes, labels : (y, x) int, from 0
+    classes, labels : (y, x) int
+        From 0; 0 = none.
+
+    Returns
+    -------
+    Contingency
 
     Examples
     --------
@@ -164,24 +204,36 @@ def count_pairs(classes: NDArray[np.integer], labels: NDArray[np.integer]) -> Co
 
 
 def agreement(counts: Contingency, names: Mapping[int, Name]) -> Agreement:
-    """Score the classes of a scene.
+    """Compute the scores of a scene from its contingency table.
 
     Parameters
     ----------
-    counts : of the whole scene; at least one pixel has a class and a label
-    names : of labels that are not called by their numbers
+    counts : Contingency
+        Of the whole scene; at least one pixel has a class and a label.
+    names : mapping of int to int, float or str
+        Names of labels that differ from their numbers.
+
+    Returns
+    -------
+    Agreement
 
     Notes
     -----
-    The one-to-one matching is the assignment of greatest overlap (Kuhn 1955); the adjusted Rand index that of Hubert
-    and Arabie (1985), equation 5. Of two labels with the same share of a class, the lower number counts.
+    The one-to-one matching is the assignment of greatest overlap (Kuhn 1955). The adjusted Rand index is that of Hubert
+    and Arabie (1985), equation 5. If two labels have the same share of a class, the class is assigned to the lower one.
+
+    Examples
+    --------
+    >>> scores = agreement(count_pairs(np.array([[1, 1, 2, 3]]), np.array([[5, 5, 5, 6]])), {})
+    >>> scores.oa, scores.oa_one_to_one
+    (1.0, 0.75)
     """
     classes, labels, pixels = counts.table()
     table = pixels[1:, 1:]  # (class, label)
     compared, present = int(table.sum()), table.sum(axis=0) > 0
-    taken_for = table.argmax(axis=1)  # (class,)
-    confusion = np.zeros((len(labels) - 1,) * 2, np.int64)  # (taken for, label)
-    np.add.at(confusion, taken_for, table)
+    assigned = table.argmax(axis=1)  # (class,)
+    confusion = np.zeros((len(labels) - 1,) * 2, np.int64)  # (assigned label, label)
+    np.add.at(confusion, assigned, table)
     hits, matched, partner = np.diag(confusion), *_match(table)
     return Agreement(
         n_classes=len(classes) - 1,
@@ -200,12 +252,12 @@ def agreement(counts: Contingency, names: Mapping[int, Name]) -> Agreement:
 
 
 def _iou(hits: NDArray[np.int64], found: NDArray[np.int64], present: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the (label,) intersection over union; 0 where there is neither."""
+    """Return the (label,) intersection over union; 0 where the union is empty."""
     return np.asarray(hits / np.maximum(found + present - hits, 1))
 
 
 def _match(table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give each label at most one class; return the (label,) pixels in common, and the (label,) class, 0 for none."""
+    """Match each label with at most one class; return the (label,) common pixels and the (label,) class positions."""
     of_class, of_label = linear_sum_assignment(table, maximize=True)
     partner = np.zeros(table.shape[1], np.int64)
     matched = np.zeros(table.shape[1], np.int64)
@@ -224,7 +276,7 @@ def _nmi(table: NDArray[np.int64]) -> float:
 
 def _ari(table: NDArray[np.int64]) -> float:
     groups = (table, table.sum(axis=1), table.sum(axis=0), table.sum())
-    # Pairs of pixels, as floats: the square of a large scene's pixels is too large for an integer.
+    # Pairs of pixels, as floats: the square of the number of pixels of a large scene overflows an int64.
     together, in_class, in_label, all_pairs = (float(comb(group, 2).sum()) for group in groups)
     expected = in_class * in_label / max(all_pairs, 1.0)
     most = (in_class + in_label) / 2
@@ -235,13 +287,13 @@ def _label_scores(
     table: Table, confusion: NDArray[np.int64], partner: NDArray[np.int64], names: Mapping[int, Name]
 ) -> tuple[LabelScore, ...]:
     classes, labels, pixels = table
-    sizes, taken_for = pixels[1:].sum(axis=1), pixels[1:, 1:].argmax(axis=1)
+    sizes, assigned = pixels[1:].sum(axis=1), pixels[1:, 1:].argmax(axis=1)
     labelled = pixels[1:, 1:].sum(axis=1) > 0
     largest_first = np.argsort(-sizes, kind="stable")
     scores = []
     for i, label in enumerate(labels[1:].tolist()):
         hit, found, present = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())
-        mine = largest_first[(taken_for == i)[largest_first] & labelled[largest_first]]
+        own = largest_first[(assigned == i)[largest_first] & labelled[largest_first]]
         scores.append(
             LabelScore(
                 label=names.get(label, label),
@@ -250,7 +302,7 @@ def _label_scores(
                 iou=hit / (found + present - hit) if present else None,
                 precision=hit / found if found else None,
                 recall=hit / present if present else None,
-                classes=tuple(classes[1:][mine].tolist()),
+                classes=tuple(classes[1:][own].tolist()),
                 one_to_one=int(classes[1:][partner[i]]) if partner[i] >= 0 else None,
             )
         )

@@ -1,1 +1,1 @@
-"""Pictures of a window of a scene."""
+"""Previews: pictures of the stages on one window of a scene."""

@@ -1,4 +1,4 @@
-"""The steps of the method on one window, as the article shows them: labels that merge after 1, 2, 4, … steps."""
+"""Draw the labels of a window during backprop, after 1, 2, 4, … steps."""
 
 from __future__ import annotations
 
@@ -20,18 +20,28 @@ from geoseg.steps.survey import read_crop
 def frames(
     job: Job, window: Window, numbers: NDArray[np.int64], *, steps: int | None, progress: StageReporter
 ) -> list[Panel]:
-    """Run backprop from nothing on a window; draw its labels after 1, 2, 4, … steps and at the end.
+    """Run backprop from a random start on a window; return its labels after 1, 2, 4, … steps and at the end.
 
-    One run of one network: its states follow each other. Each label has the mean colour of its pixels.
+    All frames are states of the same network. Each label has the mean colour of its pixels.
 
     Parameters
     ----------
-    numbers : (y, x) int64, superpixels of the window; below 0 = no data
-    steps : at most; None = ``backprop.max_steps``. The run ends earlier with fewer than ``backprop.min_labels`` labels
+    job : Job
+    window : Window
+    numbers : (y, x) int64
+        Superpixels of the window; below 0 = nodata.
+    steps : int or None
+        Largest number of steps; None = ``backprop.max_steps``. Training stops earlier with fewer than
+        ``backprop.min_labels`` labels.
+    progress : StageReporter
+
+    Returns
+    -------
+    list of Panel
 
     Notes
     -----
-    Kanezaki (2018), Figure 2: the labels are what pixels are after the refinement by superpixels.
+    As Figure 2 of Kanezaki (2018): the labels are those after the refinement by superpixels.
     """
     bands, layers, valid = read_crop(job.scene, window, job.survey.stretch, job.config.network.inputs)
     patch = Patch(job.survey.standard.apply(layers, valid), ranked(numbers)[1])
@@ -43,8 +53,8 @@ def frames(
 def _states(
     job: Job, network: CodeNetwork, patch: Patch, steps: int | None, progress: StageReporter
 ) -> dict[int, NDArray[np.int64]]:
-    """Return the (y, x) labels by the number of steps done."""
-    most = steps or job.config.backprop.max_steps
+    """Return the (y, x) labels by the number of completed steps."""
+    n_steps = steps or job.config.backprop.max_steps
     states: dict[int, NDArray[np.int64]] = {}
     done = 0
 
@@ -55,19 +65,20 @@ def _states(
             states[step] = backprop.labels(state, patch, device=job.device)
         progress.advance(step)
 
-    progress.begin("animate", most, pixels=patch.superpixels.size)
-    trained = backprop.train(network, patch, job.config.backprop, steps=most, device=job.device, watch=watch)
+    progress.begin("animate", n_steps, pixels=patch.superpixels.size)
+    trained = backprop.train(network, patch, job.config.backprop, steps=n_steps, device=job.device, watch=watch)
     if done not in states:
         states[done] = backprop.labels(trained, patch, device=job.device)
     return states
 
 
 def _frame(step: int, labels: NDArray[np.int64], natural: NDArray[np.uint8]) -> Panel:
-    seen = labels >= 0
-    used, dense = np.unique(labels[seen], return_inverse=True)
-    sums = np.stack([np.bincount(dense, band) for band in natural[seen].T], axis=1)
+    """Return the labels in the mean colours of the natural picture."""
+    valid = labels >= 0
+    used, dense = np.unique(labels[valid], return_inverse=True)
+    sums = np.stack([np.bincount(dense, band) for band in natural[valid].T], axis=1)
     picture = np.full(labels.shape, -1)
-    picture[seen] = dense
+    picture[valid] = dense
     colors = np.rint(sums / np.bincount(dense)[:, None]).astype(np.uint8)
     caption = f"step {step}: {len(used)} {'label' if len(used) == 1 else 'labels'}"
     return Panel(panels.enlarged(panels.painted(picture, colors)), caption)

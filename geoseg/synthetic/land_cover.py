@@ -1,4 +1,4 @@
-"""What covers the ground of an invented landscape at a point: crops, crowns, roofs, roads, water and their shadows."""
+"""Land cover of the synthetic landscape at a point: crops, tree crowns, roofs, roads and water, with their shadows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from geoseg.synthetic.landscape import (
 LAND_COVERS = ("green crop", "ripe crop", "bare soil", "grass", "woodland", "water", "road", "roof")
 GREEN_CROP, RIPE_CROP, BARE_SOIL, GRASS, WOODLAND, WATER, ROAD, ROOF = range(1, 9)
 
-SHADE = 0.4  # share of the light that is left in a shadow
+SHADE = 0.4  # share of the light that remains in a shadow
 
 _SUN_X, _SUN_Y = 0.53, 0.85  # unit vector towards the sun: south-south-east, so shadows fall as north of the tropics
 _MAIN_ROAD, _LANE, _TRACK = 4.5, 3.0, 1.6  # half widths, m
@@ -44,59 +44,59 @@ _TREE_SHADOW, _ROOF_SHADOW = 5.0, 10.0  # the longest shadows, m
 
 
 class Spot(NamedTuple):
-    """What covers the ground at a point."""
+    """Land cover at a point."""
 
-    ground: int  # its number in LAND_COVERS, from 1
-    variety: float  # 0 to 1: which crop, which roof, which tree
+    cover: int  # 1 + position in LAND_COVERS
+    variety: float  # 0 to 1; selects the kind of crop, roof or tree
     across: float  # m across the rows of a field; m from the shore of water or the kerb of a road
-    light: float  # 1 = level ground in the sun
+    light: float  # 1 = level surface in the sun
 
 
 class _House(NamedTuple):
-    a: float  # its middle, in the block's directions
+    a: float  # centre, in the coordinates of the block
     b: float
     half_a: float
     half_b: float
-    shadow: float  # m
+    shadow: float  # m, length
     variety: float
-    hall: bool
+    hall: bool  # a large flat-roofed building
     lot: np.uint64  # random bits of its lot
 
 
 @njit(nogil=True, error_model="numpy")
 def spot_at(x: float, y: float, key: np.uint64) -> Spot:
-    """Return what covers a point of the scene, with the shadows of roofs and trees in its light."""
+    """Return the land cover at a point of the scene, including the shadows of roofs and trees."""
     here_x, here_y = bend(x, y, key)
     block = block_at(here_x, here_y, key)
     spot = _cover(here_x, here_y, block, key)
-    if spot.ground in (WOODLAND, ROOF) or (block.use in (FARM, WOOD) and _inside(block) > REACH):
+    if spot.cover in (WOODLAND, ROOF) or (block.use in (FARM, WOOD) and _inside(block) > REACH):
         return spot
     sun_x, sun_y = bend(x + _TREE_SHADOW * _SUN_X, y + _TREE_SHADOW * _SUN_Y, key)
     sunward = block_at(sun_x, sun_y, key)
-    shaded = _cover(sun_x, sun_y, sunward, key).ground == WOODLAND
+    shaded = _cover(sun_x, sun_y, sunward, key).cover == WOODLAND
     if not shaded and (block.use == VILLAGE or sunward.use == VILLAGE):
-        # The way to the sun is bent as the ground is, so that all shadows of the scene are parallel.
+        # The direction to the sun is distorted as the plane is, so that all shadows of the scene are parallel.
         step_x, step_y = (sun_x - here_x) / _TREE_SHADOW, (sun_y - here_y) / _TREE_SHADOW
         far = block_at(here_x + _ROOF_SHADOW * step_x, here_y + _ROOF_SHADOW * step_y, key)
         for between in (block, sunward, far):
             shaded = shaded or _roof_shades(between, here_x, here_y, step_x, step_y, key)
-    return Spot(spot.ground, spot.variety, spot.across, spot.light * SHADE) if shaded else spot
+    return Spot(spot.cover, spot.variety, spot.across, spot.light * SHADE) if shaded else spot
 
 
 @njit(nogil=True, error_model="numpy")
 def _inside(block: Block) -> float:
-    """Return how far the nearest border of the block or its district is."""
+    """Return the distance in metres to the nearest border of the block or its district."""
     sides = min(block.a - block.left, block.right - block.a)
     return min(min(sides, block.border), min(block.b - block.top, block.bottom - block.b))
 
 
 @njit(nogil=True, error_model="numpy")
 def _cover(x: float, y: float, block: Block, key: np.uint64) -> Spot:
-    """Return what covers a point of the straight plane, as if nothing threw a shadow."""
+    """Return the land cover at a point of the undistorted plane, without shadows."""
     front, side = front_edge(block, key), side_edge(block, key)
     lake, river = lake_at(x, y, block.border, key), river_at(x, y, key)
     road = block.border - _MAIN_ROAD
-    if lake < -4.0:  # lanes end at lakes, and cross rivers
+    if lake < -4.0:  # lanes end at lakes and cross rivers
         road = min(road, front.distance - _LANE) if front.kind == STREET else road
         road = min(road, side.distance - _LANE) if side.kind == STREET else road
     if road < 0.0:
@@ -115,22 +115,22 @@ def _cover(x: float, y: float, block: Block, key: np.uint64) -> Spot:
         return _trees(x, y, 5.0, 0.9, GRASS, key)
     if road < 1.5 + 0.7 * ragged:
         return Spot(GRASS, 0.2, 0.0, 1.0)
-    rim = front.distance if front.behind != block.use else block.border
-    rim = min(rim, side.distance) if side.behind != block.use else rim
-    return _used(x, y, block, min(rim, block.border) + 3.0 * ragged, key)
+    depth = front.distance if front.behind != block.use else block.border
+    depth = min(depth, side.distance) if side.behind != block.use else depth
+    return _land_use(x, y, block, min(depth, block.border) + 3.0 * ragged, key)
 
 
 @njit(nogil=True, error_model="numpy")
-def _used(x: float, y: float, block: Block, rim: float, key: np.uint64) -> Spot:
-    """Return what covers a point `rim` metres inside of the block's use."""
+def _land_use(x: float, y: float, block: Block, depth: float, key: np.uint64) -> Spot:
+    """Return the land cover at a point `depth` metres from the nearest block with another use."""
     if block.use == VILLAGE:
         return _village(x, y, block, key)
     if block.use == FARM:
         return _field(block)
     wide, narrow = noise(x / 55.0, y / 55.0, key + np.uint64(12)), noise(x / 14.0, y / 14.0, key + np.uint64(13))
     growth = wide[0] + 0.4 * narrow[0]
-    if block.use == WOOD and growth > -0.95 and rim > 3.0:
-        stand = part(block.name, 0)
+    if block.use == WOOD and growth > -0.95 and depth > 3.0:
+        stand = part(block.bits, 0)
         tree = _trees(x, y, 4.2 + 2.4 * stand, 1.0, WOODLAND, key)
         kind = 0.4 * stand + 0.4 * tree.variety + 0.2 * (wide[1] + 1.0) / 2.0
         return Spot(WOODLAND, kind, 0.0, tree.light)
@@ -138,12 +138,12 @@ def _used(x: float, y: float, block: Block, rim: float, key: np.uint64) -> Spot:
         return _trees(x, y, 6.0, 0.9, GRASS, key)
     if block.use == MEADOW and growth > 0.75:
         return _trees(x, y, 6.5, 0.7, GRASS, key)
-    return Spot(GRASS, part(block.name, 1), 0.0, 1.0)
+    return Spot(GRASS, part(block.bits, 1), 0.0, 1.0)
 
 
 @njit(nogil=True, error_model="numpy")
 def _trees(x: float, y: float, spacing: float, share: float, between: int, key: np.uint64) -> Spot:
-    """Return the crown at a point, or the ground between the crowns (`WOODLAND`: dark undergrowth)."""
+    """Return the crown at a point, or the cover between the crowns (`WOODLAND`: dark undergrowth)."""
     x, y = x / spacing, y / spacing
     column, row = math.floor(x), math.floor(y)
     nearest, variety, slope = 1.0, 0.0, 0.0
@@ -165,23 +165,23 @@ def _trees(x: float, y: float, spacing: float, share: float, between: int, key: 
 
 @njit(nogil=True, error_model="numpy")
 def _field(block: Block) -> Spot:
-    """Return the crop of a point's parcel: blocks of farmland are cut into strips."""
-    upright = part(block.name, 0) < 0.55
+    """Return the crop of the parcel at a point; blocks of farmland are divided into strips."""
+    upright = part(block.bits, 0) < 0.55
     across, along = (block.a, block.b) if upright else (block.b, block.a)
     middle = 0.5 * (block.top + block.bottom) if upright else 0.5 * (block.left + block.right)
-    size, lean = 26.0 + 34.0 * part(block.name, 1), 0.5 * (along - middle)
-    parcel, before, behind = piece(across, size, lean, block.name)
+    size, lean = 26.0 + 34.0 * part(block.bits, 1), 0.5 * (along - middle)
+    parcel, before, behind = piece(across, size, lean, block.bits)
     if min(across - before, behind - across) < 0.7:
         return Spot(GRASS, 0.1, 0.0, 0.9)
-    bits = scramble(parcel, 5, block.name)
+    bits = scramble(parcel, 5, block.bits)
     chance = part(bits, 0)
-    ground = GREEN_CROP if chance < 0.38 else RIPE_CROP if chance < 0.7 else BARE_SOIL
-    return Spot(ground, part(bits, 1), across - before, 1.0)
+    cover = GREEN_CROP if chance < 0.38 else RIPE_CROP if chance < 0.7 else BARE_SOIL
+    return Spot(cover, part(bits, 1), across - before, 1.0)
 
 
 @njit(nogil=True, error_model="numpy")
 def _village(x: float, y: float, block: Block, key: np.uint64) -> Spot:
-    """Return the roof, tree, lawn, yard or street of a built-up block at a point."""
+    """Return the roof, tree, lawn, yard or street at a point of a built-up block."""
     house = _house(block)
     off_a, off_b = block.a - house.a, block.b - house.b
     outside = max(abs(off_a) - house.half_a, abs(off_b) - house.half_b)
@@ -191,20 +191,20 @@ def _village(x: float, y: float, block: Block, key: np.uint64) -> Spot:
         if not _stands(house, block, key):
             return Spot(GRASS, 0.9, 0.0, 1.0)
         paved = noise(x / 40.0, y / 40.0, key + np.uint64(15))[0] > -0.25
-        return Spot(ROAD, 0.5 + 0.5 * part(block.name, 1), 0.0, 1.0) if paved else Spot(BARE_SOIL, 0.8, 0.0, 1.0)
+        return Spot(ROAD, 0.5 + 0.5 * part(block.bits, 1), 0.0, 1.0) if paved else Spot(BARE_SOIL, 0.8, 0.0, 1.0)
     height, middle = block.bottom - block.top, 0.5 * (block.top + block.bottom)
-    if height > 75.0 and abs(block.b - middle) < 2.5:  # four rows of houses or more: a street between them
-        return Spot(ROAD, part(block.name, 1), 0.0, 1.0)
+    if height > 75.0 and abs(block.b - middle) < 2.5:  # with four rows of houses or more, a street runs between them
+        return Spot(ROAD, part(block.bits, 1), 0.0, 1.0)
     tree = _trees(x, y, 8.0, 0.3, GRASS, key)
-    if outside > 1.6 and tree.ground == WOODLAND:
+    if outside > 1.6 and tree.cover == WOODLAND:
         return tree
     return Spot(GRASS, part(house.lot, 1), 0.0, 1.0)
 
 
 @njit(nogil=True, error_model="numpy")
 def _house(block: Block) -> _House:
-    """Return the house of a point's lot: blocks have rows of small houses, or a few halls."""
-    hall = part(block.name, 2) < 0.3
+    """Return the house on the lot at a point; a block has rows of small houses, or a few halls."""
+    hall = part(block.bits, 2) < 0.3
     height = block.bottom - block.top
     n_rows = max(1, math.floor(height / 60.0 + 0.5)) if hall else 2 * max(1, math.floor(height / 50.0 + 0.5))
     row = min(max(math.floor((block.b - block.top) / height * n_rows), 0), n_rows - 1)
@@ -216,11 +216,11 @@ def _house(block: Block) -> _House:
     lot = min(max(lot, 0), n_lots - 1)
     wide = (right - left) / n_lots
     a = left + (lot + 0.5) * wide
-    bits = scramble(row, lot, block.name)
+    bits = scramble(row, lot, block.bits)
     if hall:
         half_a, half_b = (0.26 + 0.12 * part(bits, 0)) * wide, (0.24 + 0.12 * part(bits, 1)) * deep
         kind = 0.3 + 0.7 * part(bits, 3)
-        kind = 0.2 if kind < 0.65 else kind  # few halls have tiles
+        kind = 0.2 if kind < 0.65 else kind  # few halls have tiled roofs
         return _House(a, b, half_a, half_b, 6.0 + 3.0 * part(bits, 2), kind, True, bits)
     half_a, half_b = min(0.38 * wide, 5.0 + 2.6 * part(bits, 0)), min(0.36 * deep, 4.6 + 2.4 * part(bits, 1))
     a, b = a + 0.06 * (part(bits, 2) - 0.5) * wide, b + 0.25 * (part(bits, 2) - 0.5) * deep
@@ -229,7 +229,7 @@ def _house(block: Block) -> _House:
 
 @njit(nogil=True, error_model="numpy")
 def _stands(house: _House, block: Block, key: np.uint64) -> bool:
-    """Return whether a house has room: no main road and no water near."""
+    """Return whether a house is built: only away from main roads and water."""
     x, y = block.axis_x * house.a - block.axis_y * house.b, block.axis_x * house.b + block.axis_y * house.a
     district, border = district_at(x, y, key)
     room = 1.3 * max(house.half_a, house.half_b) + 4.0
@@ -239,7 +239,7 @@ def _stands(house: _House, block: Block, key: np.uint64) -> bool:
 
 @njit(nogil=True, error_model="numpy")
 def _roof_light(house: _House, off_a: float, off_b: float, block: Block) -> float:
-    """Return the light on a roof: gables have a bright and a dark side, halls are flat."""
+    """Return the light on a roof: gable roofs have a bright and a dark side, halls are flat."""
     if house.hall:
         return 1.0
     if house.half_a > house.half_b:  # the ridge runs along the longer side
@@ -251,7 +251,7 @@ def _roof_light(house: _House, off_a: float, off_b: float, block: Block) -> floa
 
 @njit(nogil=True, error_model="numpy")
 def _roof_shades(block: Block, x: float, y: float, step_x: float, step_y: float, key: np.uint64) -> bool:
-    """Return whether the block's house (that of the lot it is seen from) stands between a point and the sun."""
+    """Return whether the house on the lot that `block` refers to is between a point and the sun."""
     if block.use != VILLAGE:
         return False
     house = _house(block)
@@ -265,7 +265,7 @@ def _roof_shades(block: Block, x: float, y: float, step_x: float, step_y: float,
 
 @njit(nogil=True, error_model="numpy")
 def _between(low: float, high: float, way: float) -> tuple[float, float]:
-    """Return from which to which share of a way one is between low and high."""
+    """Return the shares of a path `way` at which a coordinate enters and leaves the interval low to high."""
     if abs(way) < 1e-9:
         return (0.0, 1.0) if low < 0.0 < high else (1.0, 0.0)
     return min(low / way, high / way), max(low / way, high / way)

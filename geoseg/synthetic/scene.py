@@ -1,8 +1,8 @@
-"""Aerial-like scenes of any size, with the truth behind them.
+"""Synthetic aerial scenes of any size with known land cover.
 
-A scene is a window of an endless invented landscape: parcels with rows and tramlines, woodland of single crowns, lakes
-and rivers, a network of roads, villages and halls with their shadows, seen through a camera with blur, noise and
-drifting light. Every pixel depends on its place and the seed alone, so windows can be painted in any order.
+A scene is a window of an unbounded procedural landscape: parcels with crop rows and tramlines, woodland of single
+crowns, lakes and rivers, roads, villages and halls with their shadows, recorded by a camera with blur, noise and uneven
+light. A pixel depends only on its position and the seed, so windows can be rendered in any order.
 """
 
 from __future__ import annotations
@@ -31,30 +31,37 @@ from geoseg.synthetic.land_cover import LAND_COVERS
 
 __all__ = ["LAND_COVERS", "SceneOptions", "paint", "write_scene"]
 
-_WHITE = {"uint8": 255, "uint16": 4095}  # uint16: as of a 12-bit camera
-_SIZE = 512  # px, of the files' blocks and of the windows that are painted
+_WHITE = {"uint8": 255, "uint16": 4095}  # uint16: a 12-bit camera
+_SIZE = 512  # px, of the blocks of the files and of the windows that are rendered
 _CRS = "EPSG:32631"
-_CORNER = (430_000.0, 5_180_000.0)  # m, upper left: invented, in the middle of France
+_CORNER = (430_000.0, 5_180_000.0)  # m, upper left; arbitrary
 _MEANINGS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.undefined)
 _NAMES = ("red", "green", "blue", "nir")
 
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What a scene is like.
+    """Parameters of a synthetic scene.
 
     Parameters
     ----------
-    shape : (rows, cols)
-    seed : another number, another landscape; from 0
-    resolution : metres per pixel
-    nir : add a fourth band, near infrared
-    dtype : "uint8", or "uint16" of which 12 bits are used
-    collar : leave an irregular rim without data, as round a picture that was turned to the north
+    shape : tuple of int
+        (rows, cols).
+    seed : int
+        From 0; each seed gives another landscape.
+    resolution : float
+        Metres per pixel, from 0.05 to 5.
+    nir : bool
+        Whether there is a fourth band, near infrared.
+    dtype : {"uint8", "uint16"}
+        With uint16, 12 bits are used.
+    collar : bool
+        Whether there is an irregular nodata margin, as around an image that was rotated to north.
 
     Raises
     ------
-    ConfigError : a value that cannot be painted
+    ConfigError
+        If a value is out of range.
     """
 
     shape: tuple[int, int] = (4096, 4096)
@@ -66,57 +73,72 @@ class SceneOptions:
 
     def __post_init__(self) -> None:
         if len(self.shape) != 2 or any(length != int(length) or not 0 < length < 2**31 for length in self.shape):
-            raise ConfigError(f"a scene of {self.shape} (rows, cols) cannot be painted; give two whole numbers from 1.")
+            raise ConfigError(f"shape is {self.shape}; expected (rows, cols), two integers from 1 to {2**31 - 1}.")
         if self.dtype not in _WHITE:
-            raise ConfigError(f"a scene cannot be of dtype {self.dtype!r}; choose {' or '.join(_WHITE)}.")
+            raise ConfigError(f"dtype is {self.dtype!r}; choose {' or '.join(_WHITE)}.")
         if not 0.05 <= self.resolution <= 5:
-            raise ConfigError(f"at {self.resolution} m per pixel there is no landscape to see; choose 0.05 to 5 m.")
+            raise ConfigError(f"resolution is {self.resolution} m per pixel; choose a value from 0.05 to 5.")
         if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"{self.seed} cannot be a seed; choose a whole number from 0.")
+            raise ConfigError(f"seed is {self.seed}; choose an integer from 0 to {2**63 - 1}.")
 
 
 def paint(window: Window, options: SceneOptions) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Paint a window of a scene.
+    """Return the pixels and the land cover of a window of a scene.
 
     Parameters
     ----------
-    window : pixels of the scene; the landscape goes on outside of it, so any window can be painted
+    window : Window
+        Pixels of the scene. The landscape is unbounded, so the window may extend beyond the scene.
+    options : SceneOptions
 
     Returns
     -------
-    pixels : (band, y, x) of the options' dtype; 0 = no data, in all bands at once
-    truth : (y, x) uint8, 1 + position in `LAND_COVERS`; 0 = no data. A shadow belongs to the ground it falls on
+    pixels : (band, y, x) uint8 or uint16
+        0 is nodata, always in all bands.
+    land_cover : (y, x) uint8
+        1 + position in `LAND_COVERS`; 0 is nodata. A shadow has the land cover of the surface it falls on.
+
+    Examples
+    --------
+    >>> pixels, land_cover = paint(Window(0, 0, 64, 32), SceneOptions(seed=3))
+    >>> pixels.shape, land_cover.shape
+    ((3, 32, 64), (32, 64))
     """
     rows, cols = options.shape
     n_bands, white = 4 if options.nir else 3, _WHITE[options.dtype]
-    # Plain ints and floats only: other types would have the kernel compiled again.
+    # Built-in ints and floats only: other types would cause the kernel to be compiled again.
     exposure = Exposure(float(options.resolution), n_bands, white, bool(options.collar), int(rows), int(cols))
-    pixels, truth = kernel()(Window(*map(int, window)), exposure, int(options.seed))
-    return pixels.astype(options.dtype), truth
+    pixels, land_cover = kernel()(Window(*map(int, window)), exposure, int(options.seed))
+    return pixels.astype(options.dtype), land_cover
 
 
 def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | None = None) -> None:
-    """Write a scene, and if asked its truth, as GeoTIFF; in memory is one window of 512 × 512 pixels at a time.
+    """Write a synthetic scene, and optionally its land cover, as GeoTIFF.
 
-    The files appear under their names when they are complete and have been read back.
+    One window of 512 × 512 pixels is in memory at a time. The files appear under their names when they are complete and
+    have been read back.
 
     Parameters
     ----------
-    path : file to write; must not be there yet
-    truth : file for the grounds, likewise; None = none
+    path : str or Path
+        The scene; must not exist.
+    options : SceneOptions
+    truth : str, Path or None
+        The raster of land cover; must not exist. None = not written.
 
     Raises
     ------
-    OutputError : a file is there already, or cannot be written
+    OutputError
+        If a file exists already or cannot be written.
     """
     targets = [Path(path)] if truth is None else [Path(path), Path(truth)]
     for target in targets:
         _check_free(target)
     if len({target.resolve() for target in targets}) < len(targets):
-        raise OutputError(f"{path} cannot hold both the scene and its truth; give the truth another name.")
+        raise OutputError(f"{path} cannot be both the scene and its land cover; give the land cover another name.")
     try:
         with ExitStack() as stack, rasterio.Env(GDAL_CACHEMAX=64):  # MB; every block is written once
-            folders = [stack.enter_context(staged(target)) for target in targets]  # the truth is published first
+            folders = [stack.enter_context(staged(target)) for target in targets]  # the land cover is published first
             unfinished = [folder / target.name for folder, target in zip(folders, targets, strict=True)]
             _check_written(unfinished, options, _write(unfinished, options))
     except (OSError, RasterioError) as err:
@@ -126,33 +148,35 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
 
 def _check_free(target: Path) -> None:
     if target.exists():
-        raise OutputError(f"{target} is there already; remove it, or choose another name.")
+        raise OutputError(f"{target} exists; remove it or choose another name.")
     if not target.parent.is_dir():
-        raise OutputError(f"{target} cannot be written, as there is no folder {target.parent}; make it first.")
+        raise OutputError(f"{target} cannot be written, because there is no folder {target.parent}; create it first.")
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{target} cannot be written, as the folder {target.parent} allows no new files.")
+        raise OutputError(
+            f"{target} cannot be written, because the folder {target.parent} is not writable; choose another folder."
+        )
 
 
 def _write(paths: list[Path], options: SceneOptions) -> list[list[int]]:
-    """Write the scene and, where there is a second path, its truth; return the checksums of their windows."""
+    """Write the scene and, if there is a second path, its land cover; return the checksums of their windows."""
     sums: list[list[int]] = [[] for _ in paths]
-    profiles = [_profile(options), _profile(options, truth=True)][: len(paths)]
+    profiles = [_profile(options), _profile(options, land_cover=True)][: len(paths)]
     files: list[Any] = []
     try:
         files += [rasterio.open(path, "w", **profile) for path, profile in zip(paths, profiles, strict=True)]
         _describe(files, options)
         for window in _windows(options):
-            pixels, grounds = paint(window, options)
-            for file, picture, found in zip(files, (pixels, grounds[None]), sums, strict=False):
-                file.write(picture, window=rasterio.windows.Window(*window))
-                found.append(zlib.crc32(picture.tobytes()))
+            pixels, land_cover = paint(window, options)
+            for file, values, checksums in zip(files, (pixels, land_cover[None]), sums, strict=False):
+                file.write(values, window=rasterio.windows.Window(*window))
+                checksums.append(zlib.crc32(values.tobytes()))
     finally:
         for file in files:
             file.close()
     return sums
 
 
-def _profile(options: SceneOptions, *, truth: bool = False) -> dict[str, Any]:
+def _profile(options: SceneOptions, *, land_cover: bool = False) -> dict[str, Any]:
     step = options.resolution
     profile = {
         "driver": "GTiff",
@@ -167,24 +191,24 @@ def _profile(options: SceneOptions, *, truth: bool = False) -> dict[str, Any]:
         "predictor": 2,
         "BIGTIFF": "IF_SAFER",
     }
-    if truth:
+    if land_cover:
         return profile | {"count": 1, "dtype": "uint8", "nodata": 0}
-    # Without ALPHA=NO the fourth band would be taken for transparency.
+    # Without ALPHA=NO, the fourth band would be interpreted as alpha.
     colours = {"photometric": "RGB", "interleave": "pixel", "ALPHA": "NO", "ZLEVEL": 4}
     collar = {"nodata": 0} if options.collar else {}
     return profile | colours | collar | {"count": 4 if options.nir else 3, "dtype": options.dtype}
 
 
 def _describe(files: list[Any], options: SceneOptions) -> None:
-    """Say in the files what their bands and values mean."""
+    """Write the names of the bands and of the values to the files."""
     scene = files[0]
     scene.colorinterp = _MEANINGS[: scene.count]
     scene.descriptions = _NAMES[: scene.count]
     scene.update_tags(seed=options.seed)
-    for truth in files[1:]:
-        truth.descriptions = ("ground",)
-        truth.update_tags(seed=options.seed)
-        truth.update_tags(1, **{str(number): name for number, name in enumerate(LAND_COVERS, start=1)})
+    for land_cover in files[1:]:
+        land_cover.descriptions = ("land cover",)
+        land_cover.update_tags(seed=options.seed)
+        land_cover.update_tags(1, **{str(number): name for number, name in enumerate(LAND_COVERS, start=1)})
 
 
 def _windows(options: SceneOptions) -> Iterator[Window]:
@@ -195,10 +219,10 @@ def _windows(options: SceneOptions) -> Iterator[Window]:
 
 
 def _check_written(paths: list[Path], options: SceneOptions, sums: list[list[int]]) -> None:
-    """Read everything back: GDAL says nothing when the disk is full, and the file then reads as zeros."""
+    """Read the files back: GDAL does not report a full disk, and the file then reads as zeros."""
     for path, expected in zip(paths, sums, strict=True):
         with rasterio.open(path) as file:
             for window, number in zip(_windows(options), expected, strict=True):
-                picture = file.read(window=rasterio.windows.Window(*window))
-                if zlib.crc32(picture.tobytes()) != number:
-                    raise OSError("what was written reads back as something else; is the disk full?")
+                values = file.read(window=rasterio.windows.Window(*window))
+                if zlib.crc32(values.tobytes()) != number:
+                    raise OSError("the pixels read back differ from those written. Is the disk full?")

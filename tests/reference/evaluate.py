@@ -1,4 +1,4 @@
-"""The figures of an evaluation, pixel by pixel as they are worded."""
+"""Literal versions of the scores of an evaluation, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -11,75 +11,77 @@ Pixels = NDArray[np.integer]
 
 
 def many_to_one(classes: Pixels, labels: Pixels) -> tuple[float, float]:
-    """Return accuracy and mean IoU after calling every class what most of its pixels are called."""
+    """Return accuracy and mean IoU with every class assigned to the most frequent label of its pixels."""
     both = (classes > 0) & (labels > 0)
     classes, labels = classes[both], labels[both]
-    called = np.zeros_like(labels)
+    assigned = np.zeros_like(labels)
     for number in np.unique(classes):
         inside = labels[classes == number]
-        called[classes == number] = max(np.unique(inside).tolist(), key=lambda label: ((inside == label).sum(), -label))
-    return float((called == labels).mean()), _mean_iou(called, labels)
+        assigned[classes == number] = max(
+            np.unique(inside).tolist(), key=lambda label: ((inside == label).sum(), -label)
+        )
+    return float((assigned == labels).mean()), _mean_iou(assigned, labels)
 
 
 def one_to_one(classes: Pixels, labels: Pixels) -> float:
-    """Return the accuracy of the best way to give every label a class of its own; tries all ways."""
+    """Return the best accuracy with at most one class for each label, by trying all assignments."""
     both = (classes > 0) & (labels > 0)
     classes, labels = classes[both], labels[both]
-    there = np.unique(labels).tolist()
-    numbers = np.unique(classes).tolist() + [-1] * len(there)  # -1: no class for this label
+    used = np.unique(labels).tolist()
+    numbers = np.unique(classes).tolist() + [-1] * len(used)  # -1: no class for this label
     return max(
-        float(np.mean(np.any([(labels == t) & (classes == c) for t, c in zip(there, way, strict=True)], axis=0)))
-        for way in set(permutations(numbers, len(there)))
+        float(np.mean(np.any([(labels == t) & (classes == c) for t, c in zip(used, assignment, strict=True)], axis=0)))
+        for assignment in set(permutations(numbers, len(used)))
     )
 
 
-def boundary_recall(classes: Pixels, labels: Pixels, reach: int) -> float | None:
-    """Return the share of labelled pixels on a border of the labels with a class border at most `reach` steps away."""
-    return _share_near(_borders(labels) & (labels > 0), _borders(classes), reach)
+def boundary_recall(classes: Pixels, labels: Pixels, distance: int) -> float | None:
+    """Return the share of labelled pixels on a label boundary with a class boundary within `distance` steps."""
+    return _share_near(_boundaries(labels) & (labels > 0), _boundaries(classes), distance)
 
 
-def boundary_precision(classes: Pixels, labels: Pixels, reach: int) -> float | None:
-    """Return the share of labelled pixels on a class border with a border of the labels at most `reach` steps away."""
-    return _share_near(_borders(classes) & (labels > 0), _borders(labels) & (labels > 0), reach)
+def boundary_precision(classes: Pixels, labels: Pixels, distance: int) -> float | None:
+    """Return the share of labelled pixels on a class boundary with a label boundary within `distance` steps."""
+    return _share_near(_boundaries(classes) & (labels > 0), _boundaries(labels) & (labels > 0), distance)
 
 
 def boundary_density(classes: Pixels) -> float:
-    return float(_borders(classes).mean())
+    return float(_boundaries(classes).mean())
 
 
-def seam_ratio(classes: Pixels, tile: int) -> float | None:
-    """Return the share of changes of class on tile lines over that 5, 7 and 9 px beside them."""
+def seam_ratio(classes: Pixels, tile_size: int) -> float | None:
+    """Return the share of class changes on tile lines divided by that 5, 7 and 9 px beside them."""
     on, beside = [], []
-    for turned in (classes, classes.T):
-        for line in range(tile, turned.shape[1] - 9, tile):
-            on.append(_changes(turned, line))
-            beside += [_changes(turned, line + step) for step in (-9, -7, -5, 5, 7, 9)]
+    for oriented in (classes, classes.T):
+        for line in range(tile_size, oriented.shape[1] - 9, tile_size):
+            on.append(_changes(oriented, line))
+            beside += [_changes(oriented, line + step) for step in (-9, -7, -5, 5, 7, 9)]
     return float(np.mean(on)) / max(float(np.mean(beside)), 1e-12) if on else None
 
 
-def _mean_iou(called: Pixels, labels: Pixels) -> float:
+def _mean_iou(assigned: Pixels, labels: Pixels) -> float:
     return float(
         np.mean(
             [
-                ((called == label) & (labels == label)).sum() / ((called == label) | (labels == label)).sum()
+                ((assigned == label) & (labels == label)).sum() / ((assigned == label) | (labels == label)).sum()
                 for label in np.unique(labels)
             ]
         )
     )
 
 
-def _borders(labels: Pixels) -> NDArray[np.bool_]:
+def _boundaries(labels: Pixels) -> NDArray[np.bool_]:
     edge = np.zeros(labels.shape, bool)
     for y, x in np.ndindex(labels.shape):
         edge[y, x] = (x > 0 and labels[y, x] != labels[y, x - 1]) or (y > 0 and labels[y, x] != labels[y - 1, x])
     return edge
 
 
-def _share_near(asked: NDArray[np.bool_], edge: NDArray[np.bool_], reach: int) -> float | None:
-    if not asked.any():
+def _share_near(chosen: NDArray[np.bool_], edge: NDArray[np.bool_], distance: int) -> float | None:
+    if not chosen.any():
         return None
-    steps = np.abs(np.argwhere(asked)[:, None] - np.argwhere(edge)[None]).sum(axis=2)  # (asked, edge)
-    return float((steps <= reach).any(axis=1).mean())
+    steps = np.abs(np.argwhere(chosen)[:, None] - np.argwhere(edge)[None]).sum(axis=2)  # (chosen, edge)
+    return float((steps <= distance).any(axis=1).mean())
 
 
 def _changes(classes: Pixels, col: int) -> float:

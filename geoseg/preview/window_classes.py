@@ -1,0 +1,145 @@
+"""Run the stages of a segmentation on the tiles that a window touches.
+
+This is the only module of the preview that depends on how stages store their products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.config import Config
+from geoseg.errors import RasterError
+from geoseg.grid import Window
+from geoseg.progress import StageReporter
+from geoseg.raster.scene import Scene, read_tolerant
+from geoseg.run.folder import RunFolder
+from geoseg.segment.class_model import ClassModel
+from geoseg.segment.superpixels import NONE, block_of
+from geoseg.segment.votes import SuperpixelTable
+from geoseg.steps import align_codes, segment
+from geoseg.steps.segment import Job
+
+
+@dataclass(frozen=True)
+class View:
+    """Pixels and superpixels of a window.
+
+    Parameters
+    ----------
+    window : Window
+    bands : (band, y, x) float32
+        Stretched.
+    valid : (y, x) bool
+    superpixels : (y, x) int64
+        Numbers of the superpixels, `NONE` where nodata; empty before `with_superpixels`.
+    """
+
+    window: Window
+    bands: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    superpixels: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+
+
+def start_job(folder: Path, scene: Scene, config: Config, device: str, progress: StageReporter) -> Job:
+    """Survey a scene; return what the stages need.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty folder for the products of the stages.
+    scene : Scene
+    config : Config
+    device : {"cpu", "cuda"}
+    progress : StageReporter
+    """
+    run = RunFolder(folder)
+    progress.begin("survey", 1, pixels=_size(scene.geobox.window))
+    return Job(run, scene, config, align_codes.survey_scene(run, scene, config), device)
+
+
+def read_view(job: Job, window: Window) -> View:
+    """Return the pixels of a window.
+
+    Raises
+    ------
+    RasterError
+        If all of them are nodata.
+    """
+    pixels, valid = read_tolerant(job.scene, window, core=window)
+    if not valid.any():
+        raise RasterError(
+            f"{job.scene.path} has no valid pixel in the window {','.join(map(str, window))}; give another window, or "
+            "omit it to use the most varied one."
+        )
+    return View(window, job.survey.stretch.apply(pixels, valid), valid)
+
+
+def with_superpixels(job: Job, view: View, progress: StageReporter) -> View:
+    """Return the view with its superpixels."""
+    _make_superpixels(job, job.blocks.reading(view.window), progress)
+    return replace(view, superpixels=np.where(view.valid, segment.superpixels_of(job, view.window), NONE))
+
+
+def find_classes(job: Job, view: View, progress: StageReporter) -> tuple[ClassModel, NDArray[np.int64]]:
+    """Fit classes to the superpixels of a view.
+
+    Returns
+    -------
+    class_model : ClassModel
+    clusters : (y, x) int64
+        Cluster of each pixel, from 0; -1 = nodata.
+    """
+    if job.config.method == "backprop" and job.config.training == "scene":
+        progress.begin("learn", job.config.learn.steps, pixels=_size(view.window))
+        align_codes.learn_network(job, progress.advance)
+    tables = _superpixel_tables(job, view, progress)
+    class_model = align_codes.classes_of(job, tables)
+    numbers = np.concatenate([table.numbers for table in tables])
+    clusters = np.concatenate([class_model.clusters(table) for table in tables])
+    return class_model, np.where(view.valid, clusters[np.searchsorted(numbers, view.superpixels)], -1)
+
+
+def _make_superpixels(job: Job, blocks: Iterable[int], progress: StageReporter) -> None:
+    missing = [block for block in blocks if not job.run.has("superpixels", block)]
+    if not missing:
+        return
+    progress.begin("superpixels", len(missing), pixels=sum(_size(job.blocks.tile(block).core) for block in missing))
+    for done, block in enumerate(missing, start=1):
+        segment.make_superpixels(job, block)
+        progress.advance(done)
+
+
+def _superpixel_tables(job: Job, view: View, progress: StageReporter) -> list[SuperpixelTable]:
+    """Return the tables of the superpixels of a view, with the votes of all tiles, by block in ascending order."""
+    tiles = job.tiles.touching(view.window)
+    blocks = {block for tile in tiles for block in job.blocks.reading(job.tiles.tile(tile).read)}
+    _make_superpixels(job, sorted(blocks), progress)
+    progress.begin("segment", len(tiles), pixels=sum(_size(job.tiles.tile(tile).core) for tile in tiles))
+    for done, tile in enumerate(tiles, start=1):
+        segment.segment_tile(job, tile)
+        progress.advance(done)
+    align_codes.translate_codes(job, tiles)
+    numbers = np.unique(view.superpixels[view.superpixels >= 0])
+    shown = np.unique(block_of(numbers)).tolist()
+    for block in sorted(blocks) if job.config.method == "rag" else shown:
+        segment.gather_block(job, block)
+    if job.config.method == "rag":
+        for block in shown:
+            segment.merge_block(job, block)
+    return [_selected(segment.table_of(job, block), numbers) for block in shown]
+
+
+def _selected(table: SuperpixelTable, numbers: NDArray[np.int64]) -> SuperpixelTable:
+    """Return the rows of the superpixels with these numbers."""
+    kept = np.isin(table.numbers, numbers)
+    rows = {name: getattr(table, name)[kept] for name in ("numbers", "votes", "pixels", "moments")}
+    return replace(table, **rows)
+
+
+def _size(window: Window) -> int:
+    return window.width * window.height
