@@ -21,8 +21,9 @@ from distributed import Client, LocalCluster
 from distributed.versions import VersionMismatchWarning
 
 from geoseg.errors import ConfigError, GeosegError
-from geoseg.run.executors import ClusterOptions, one_line
+from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
+from geoseg.run.outcome import one_line
 
 INSTALL_SAME_VERSIONS = "install the same versions of geoseg and its packages on all machines."
 

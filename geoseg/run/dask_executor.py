@@ -14,8 +14,9 @@ from distributed import KilledWorker, wait
 from distributed.protocol import pickle
 
 from geoseg.errors import ConfigError, GeosegError
+from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.dask_client import INSTALL_SAME_VERSIONS, local_client, preserved_environment, quiet_dask, remote_client
-from geoseg.run.executors import ClusterOptions, Context, Outcome, TileFunction, attempt, one_line
+from geoseg.run.outcome import Context, Outcome, TileFunction, attempt, one_line
 
 _BATCH_SECONDS = 1.0  # per batch: rare enough for the scheduler (some ms each), often enough to show progress
 _BATCH_KEYS = 100
