@@ -118,5 +118,5 @@ def test_batch_job_works_nowhere_but_on_its_tasks_and_gives_on_the_exit_code(tmp
     done, _ = slurm(tmp_path / "scene.tif", tmp_path / "labels.gpkg", "--workers", "2")
 
     assert done.returncode == 1
-    assert "--workers, --scheduler and --scheduler-file are three places to work" in done.stderr
+    assert "--workers, --scheduler and --scheduler-file exclude each other" in done.stderr
     assert list(tmp_path.glob(".scheduler*")) == []

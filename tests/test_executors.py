@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import ConfigError, GeosegError
-from geoseg.run.executors import ClusterOptions, Outcome, _run_batch, batch_size, open_executor
+from geoseg.run.dask_executor import batch_size, run_batch
+from geoseg.run.executors import ClusterOptions, Outcome, open_executor
 
+# Of other processes, which import this module and the same geoseg.
+PYTHONPATH = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-# What the workers do: top-level functions, since they import this module.
+# The functions that the workers run: at the top level, since workers import this module.
 
 
 def square(context, key):
@@ -33,7 +37,7 @@ def fail_at(bad_keys, key):
     return key
 
 
-def leave_at(bad_keys, key):
+def exit_at(bad_keys, key):
     if key in bad_keys:
         sys.exit(3)
     return key
@@ -57,8 +61,8 @@ def unpicklable_at(bad_keys, key):
     return iter(key for key in ()) if key in bad_keys else key
 
 
-def told(_context, _key):
-    return {name: os.environ.get(name) for name in ONE_THREAD} | {"process": os.getpid()}
+def environment(names, _key):
+    return {name: os.environ.get(name) for name in names} | {"process": os.getpid()}
 
 
 def nap(seconds, _key):
@@ -72,7 +76,7 @@ def slow_behind_margin(first_slow, key):
 
 
 class NotHere:
-    """Arrives on a worker as a call of a function that raises there."""
+    """Unpickled as a call of a function that raises in other processes."""
 
     def __reduce__(self):
         return load, (os.getpid(),)
@@ -86,7 +90,7 @@ def load(home):
 
 @pytest.fixture(scope="module")
 def executors():
-    """The same suite runs over all of them; local clusters take seconds to start, so they are shared."""
+    """All executors that the tests run on; shared, since local clusters take seconds to start."""
     with (
         open_executor(ClusterOptions(workers=0)) as serial,
         open_executor(ClusterOptions(workers=1)) as one,
@@ -121,7 +125,7 @@ def test_every_tile_has_one_outcome_whichever_the_executor(executor, n_keys):
     assert by_key(outcomes) == [Outcome(key, 3 + key * key) for key in keys]
 
 
-def test_a_tile_that_raises_is_told_in_one_line_and_the_others_go_on(executor):
+def test_a_tile_that_raises_is_reported_in_one_line_and_the_others_finish(executor):
     outcomes = by_key(executor.run(fail_at, {2, 30}, range(40)))
 
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error}
@@ -131,13 +135,13 @@ def test_a_tile_that_raises_is_told_in_one_line_and_the_others_go_on(executor):
     assert outcomes[3].traceback is None
 
 
-def test_a_tile_that_leaves_takes_no_worker_with_it(executor):
-    outcomes = by_key(executor.run(leave_at, {1}, range(4)))
+def test_a_tile_that_calls_sys_exit_ends_no_worker(executor):
+    outcomes = by_key(executor.run(exit_at, {1}, range(4)))
 
     assert [outcome.error for outcome in outcomes] == [None, "SystemExit: 3", None, None]
 
 
-def test_an_executor_can_be_used_again_after_a_run_that_was_left_early(executor):
+def test_an_executor_can_be_used_again_after_a_run_that_was_closed_early(executor):
     run = executor.run(square, {"offset": 0}, range(200))
     next(run)
     run.close()
@@ -156,14 +160,14 @@ def test_only_the_tile_that_kills_its_worker_fails(cluster):
     assert outcomes[13].error.startswith("WorkerDied: ")
 
 
-def test_a_tile_whose_worker_died_by_chance_is_finished_all_the_same(cluster, tmp_path):
+def test_a_tile_whose_worker_died_once_is_retried(cluster, tmp_path):
     outcomes = by_key(cluster.run(die_once, str(tmp_path), range(12)))
 
     assert outcomes == [Outcome(key, key) for key in range(12)]
     assert len(list(tmp_path.glob("5-*"))) == 2
 
 
-def test_a_result_that_cannot_travel_fails_alone(cluster):
+def test_only_the_tile_whose_result_cannot_be_pickled_fails(cluster):
     outcomes = by_key(cluster.run(unpicklable_at, {3}, range(6)))
 
     assert [outcome.key for outcome in outcomes if outcome.error] == [3]
@@ -172,9 +176,9 @@ def test_a_result_that_cannot_travel_fails_alone(cluster):
     assert "\n" not in outcomes[3].error
 
 
-def test_what_a_worker_cannot_load_is_told_in_one_line(cluster):
+def test_a_task_that_a_worker_cannot_load_is_reported_in_one_line(cluster):
     with pytest.raises(
-        ConfigError, match=r"^a worker cannot load .*No module named 'secret'\); install the same .*\.$"
+        ConfigError, match=r"^a worker cannot load its task .*No module named 'secret'\); install the same .*\.$"
     ):
         list(cluster.run(square, NotHere(), range(3)))
 
@@ -198,26 +202,26 @@ def test_a_batch_is_never_empty_nor_leaves_other_workers_without_tiles(n_waiting
 
 
 def test_few_slow_tiles_are_shared_evenly(executors):
-    # naps long enough that a busy machine, slow to hand out the next one, does not decide who gets it
+    # long enough that delays of a busy scheduler do not decide which worker gets the next
     outcomes = list(executors["two workers"].run(nap, 1.0, range(8)))
 
     assert sorted(Counter(outcome.result for outcome in outcomes).values()) in ([4, 4], [3, 5])
 
 
-def test_a_batch_of_slow_tiles_comes_back_after_a_second_with_what_it_has():
-    outcomes, seconds = _run_batch(pickle.dumps((nap, 0.4)), list(range(50)))
+def test_a_batch_of_slow_tiles_returns_after_a_second_with_those_that_are_done():
+    outcomes, seconds = run_batch(pickle.dumps((nap, 0.4)), list(range(50)))
 
     assert [outcome.key for outcome in outcomes] == [0, 1, 2]
     assert 1.0 < seconds < 5.0
 
 
-def test_tiles_that_a_batch_had_no_time_for_are_computed_later(executors):
+def test_tiles_that_a_batch_did_not_reach_are_computed_later(executors):
     outcomes = by_key(executors["two workers"].run(slow_behind_margin, 300, range(360)))
 
     assert outcomes == [Outcome(key, key) for key in range(360)]
 
 
-def test_outcomes_come_while_others_are_computed(executors):
+def test_outcomes_are_yielded_while_others_are_computed(executors):
     begin = time.monotonic()
     run = executors["two workers"].run(nap, 0.4, range(8))
 
@@ -231,14 +235,15 @@ def test_outcomes_come_while_others_are_computed(executors):
 # --- the processes ------------------------------------------------------------------------------------------------
 
 
-def test_workers_have_one_thread_each_and_leave_this_process_its_own(monkeypatch):
+@pytest.mark.slow
+def test_workers_have_one_thread_each_and_this_process_keeps_its_own(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
 
     with open_executor(ClusterOptions(workers=1)) as executor:
-        before = by_key(executor.run(told, None, [0]))[0].result
+        before = by_key(executor.run(environment, ONE_THREAD, [0]))[0].result
         list(executor.run(die_at, {0}, [0]))
-        after = by_key(executor.run(told, None, [0]))[0].result
+        after = by_key(executor.run(environment, ONE_THREAD, [0]))[0].result
         here = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
 
     assert before["process"] != after["process"] != os.getpid()
@@ -246,12 +251,25 @@ def test_workers_have_one_thread_each_and_leave_this_process_its_own(monkeypatch
     assert here == {"OMP_NUM_THREADS": "7", "NUMBA_NUM_THREADS": None}
 
 
+def test_workers_keep_freed_memory_and_this_process_keeps_its_environment(monkeypatch):
+    names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+
+    with open_executor(ClusterOptions(workers=1)) as executor:
+        (outcome,) = executor.run(environment, names, [0])
+        here = [os.environ.get(name) for name in names]
+
+    assert [outcome.result[name] for name in names] == ["2000000000", "2000000000"]
+    assert here == [None, None]
+
+
 def test_a_cluster_listens_on_this_machine_only_and_cleans_up(capfd, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     level = logging.getLogger("distributed").level
 
     with open_executor(ClusterOptions(workers=1)) as executor:
-        (process,) = (outcome.result["process"] for outcome in executor.run(told, None, [0]))
+        (process,) = (outcome.result["process"] for outcome in executor.run(environment, ONE_THREAD, [0]))
         addresses = listening(os.getpid()) | listening(process)
         assert list(tmp_path.iterdir())
     begin = time.monotonic()
@@ -296,13 +314,13 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_workers_soon_and_without_a_word(tmp_path):
+def test_ctrl_c_ends_all_workers_within_seconds_and_without_output(tmp_path):
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)
 
     with subprocess.Popen(
         [sys.executable, "-W", "error::ResourceWarning", script],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -311,11 +329,11 @@ def test_ctrl_c_ends_all_workers_soon_and_without_a_word(tmp_path):
         workers = {int(process.stdout.readline()) for _ in range(6)}
         begin = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        _, words = process.communicate(timeout=30)
+        _, text = process.communicate(timeout=30)
 
     assert process.returncode == 130
     assert time.monotonic() - begin < 10
-    assert words == ""
+    assert text == ""
     assert not [worker for worker in workers if is_running(worker)]
 
 
@@ -326,27 +344,98 @@ def is_running(process):
         return False
 
 
+# --- the main module ----------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import numpy
+from geoseg.run.executors import ClusterOptions, open_executor
+from test_executors import nap
+
+def segment():
+    with open_executor(ClusterOptions(workers=2)) as executor:
+        print(len(list(executor.run(nap, 0, range(4)))))
+
+{call}
+"""
+UNGUARDED = SCRIPT.format(call="segment()")
+GUARDED = SCRIPT.format(call='if __name__ == "__main__":\n    segment()')
+GUARDED_ELSEWHERE = SCRIPT.format(call='if __name__ == "__main__":\n    print("started")\nsegment()')
+
+
+def run_python(*arguments, folder, script=None):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        input=script,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (UNGUARDED, r"geoseg: script\.py, line 10, starts worker processes .* `if __name__ == \"__main__\":`"),
+        pytest.param(
+            GUARDED_ELSEWHERE,
+            r"geoseg: the worker processes did not start .* `if __name__ == \"__main__\":`",
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["no guard", "guard elsewhere"],
+)
+def test_a_script_without_main_guard_ends_with_one_line(tmp_path, script, message):
+    (tmp_path / "script.py").write_text(script)
+
+    ended = run_python("script.py", folder=tmp_path)
+
+    assert ended.returncode == 1
+    assert re.match(message, ended.stderr)
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_script_from_standard_input_ends_with_one_line(tmp_path):
+    ended = run_python("-", folder=tmp_path, script=UNGUARDED)
+
+    assert ended.returncode == 1
+    assert re.match("geoseg: worker processes cannot import the main script <stdin>.* Save the script", ended.stderr)
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [GUARDED, None], ids=["guarded script", "python -c"])
+def test_a_main_module_that_workers_need_not_or_may_import_is_accepted(tmp_path, script):
+    (tmp_path / "script.py").write_text(script or "")
+
+    ended = run_python(*(["script.py"] if script else ["-c", UNGUARDED]), folder=tmp_path)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "4\n", "")
+
+
 # --- options ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"workers": -1}, r"workers \(-1\)"),
         ({"workers": 2, "scheduler": "tcp://127.0.0.1:8786"}, "give one of them"),
         ({"scheduler": "tcp://127.0.0.1:8786", "scheduler_file": "s.json"}, "give one of them"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
+def test_options_that_contradict_each_other_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
         ClusterOptions(**options)
 
 
-# --- a cluster that runs already ----------------------------------------------------------------------------------
+# --- a cluster that is already running -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:9", "smoke://signals"])
-def test_a_scheduler_that_does_not_answer_is_told_in_one_line(scheduler, capfd):
+def test_a_scheduler_that_does_not_answer_is_reported_in_one_line(scheduler, capfd):
     begin = time.monotonic()
 
     with pytest.raises(ConfigError) as caught, open_executor(ClusterOptions(scheduler=scheduler, timeout=1)):
@@ -359,13 +448,13 @@ def test_a_scheduler_that_does_not_answer_is_told_in_one_line(scheduler, capfd):
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}"])
-def test_a_scheduler_file_without_an_address_is_told_in_one_line(tmp_path, content):
+def test_a_scheduler_file_without_an_address_is_reported_in_one_line(tmp_path, content):
     path = tmp_path / "scheduler.json"
     if content is not None:
         path.write_text(content)
 
     with (
-        pytest.raises(ConfigError, match=r"scheduler\.json names no Dask scheduler"),
+        pytest.raises(ConfigError, match=r"scheduler\.json has no address of a Dask scheduler"),
         open_executor(ClusterOptions(scheduler_file=str(path), timeout=0.2)),
     ):
         pass
@@ -375,7 +464,7 @@ def test_a_scheduler_file_without_an_address_is_told_in_one_line(tmp_path, conte
 def started(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "dask", *map(str, arguments), "--dashboard-address", "127.0.0.1:0"],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)} | environment,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH} | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -403,7 +492,7 @@ def worker_arguments(scheduler_file):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["address", "file"])
-def test_a_cluster_that_runs_already_gives_the_same_outcomes(scheduler_file, by):
+def test_a_running_cluster_gives_the_same_outcomes(scheduler_file, by):
     address = json.loads(scheduler_file.read_text())["address"]
     options = (
         ClusterOptions(scheduler=address) if by == "address" else ClusterOptions(scheduler_file=str(scheduler_file))
@@ -413,7 +502,7 @@ def test_a_cluster_that_runs_already_gives_the_same_outcomes(scheduler_file, by)
         with open_executor(options) as executor:
             outcomes = by_key(executor.run(fail_at, {2}, range(300)))
             deadly = by_key(executor.run(die_at, {3}, range(6)))
-        with open_executor(options) as executor:  # the first one left the cluster as it was
+        with open_executor(options) as executor:  # the first one did not close the cluster
             again = by_key(executor.run(fail_at, {2}, range(300)))
 
     with open_executor(ClusterOptions(workers=0)) as serial:
@@ -422,7 +511,7 @@ def test_a_cluster_that_runs_already_gives_the_same_outcomes(scheduler_file, by)
 
 
 @pytest.mark.slow
-def test_a_scheduler_without_workers_is_told_in_one_line(scheduler_file):
+def test_a_scheduler_without_workers_is_reported_in_one_line(scheduler_file):
     options = ClusterOptions(scheduler_file=str(scheduler_file), timeout=1)
 
     with pytest.raises(ConfigError, match=r"^no Dask scheduler with workers at .*0/1 workers"), open_executor(options):
@@ -431,14 +520,17 @@ def test_a_scheduler_without_workers_is_told_in_one_line(scheduler_file):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("disguise", "words"),
+    ("disguise", "message"),
     [
         ("version = lambda name: '0.0.1' if name == 'numpy' else real(name)", r"has numpy 0\.0\.1 \(here "),
         ("version = lambda name: absent(name) if name == 'numba' else real(name)", r"has numba absent \(here "),
-        ("import sys; sys.modules['geoseg.run.executors'] = None", r"the workers cannot load geoseg \(.*NotFoundError"),
+        (
+            "import sys; sys.modules['geoseg.run.dask_executor'] = None",
+            r"the workers cannot load geoseg \(.*NotFoundError",
+        ),
     ],
 )
-def test_workers_that_are_installed_differently_are_refused_in_one_line(scheduler_file, tmp_path, disguise, words):
+def test_workers_with_other_versions_are_refused_in_one_line(scheduler_file, tmp_path, disguise, message):
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.metadata as m\nreal = m.version\n"
         "def absent(name): raise m.PackageNotFoundError(name)\n"
@@ -447,8 +539,10 @@ def test_workers_that_are_installed_differently_are_refused_in_one_line(schedule
     options = ClusterOptions(scheduler_file=str(scheduler_file))
 
     with (
-        started(*worker_arguments(scheduler_file), "--no-nanny", PYTHONPATH=str(tmp_path)),
-        pytest.raises(ConfigError, match=rf"{words}.*install the same versions") as caught,
+        started(
+            *worker_arguments(scheduler_file), "--no-nanny", PYTHONPATH=os.pathsep.join([str(tmp_path), PYTHONPATH])
+        ),
+        pytest.raises(ConfigError, match=rf"{message}.*install the same versions") as caught,
         open_executor(options),
     ):
         pass

@@ -1,0 +1,211 @@
+"""Clients of Dask clusters: workers on this machine, or a cluster that is already running."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.versions import VersionMismatchWarning
+
+from geoseg.errors import ConfigError, GeosegError
+from geoseg.run.cluster_options import ClusterOptions
+from geoseg.run.main_guard import MainModuleError, imported_by_workers
+from geoseg.run.outcome import one_line
+
+INSTALL_SAME_VERSIONS = "install the same versions of geoseg and its packages on all machines."
+
+_log = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 5.0
+# One thread each: the workers share the cores already, and sums of floats depend on the number of threads.
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+# Freed memory stays with the worker. With Dask's 65536 bytes every large array is mapped and cleared anew, which made
+# two workers slower than one process (16 Mpx: 77 s against 37 s; with these values 33 s).
+_KEEP_FREED_MEMORY = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000)
+_SPAWN_VARIABLES = (*_ONE_THREAD, *_KEEP_FREED_MEMORY, "PYTHONHASHSEED")  # all that is set for the workers
+_LOCAL_CONFIG = {
+    "distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1,
+    **{f"distributed.nanny.pre-spawn-environ.{name}": n_bytes for name, n_bytes in _KEEP_FREED_MEMORY.items()},
+    "distributed.scheduler.allowed-failures": 0,  # DaskExecutor retries a tile whose worker died
+    "distributed.scheduler.worker-ttl": None,  # a worker that computes for minutes is not dead
+    "distributed.deploy.lost-worker-timeout": "120s",  # a restart imports a lot, and the machine may be loaded
+    # Pausing and spilling help against results that accumulate; ours are small, and a paused worker would never resume.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+}
+# Must be the same on all machines: tasks are pickled, and results depend on these packages.
+_SAME_PACKAGES = (
+    *("python", "geoseg", "dask", "distributed", "numpy", "scipy", "scikit-image", "scikit-learn", "numba", "torch"),
+    *("rasterio", "shapely"),
+)
+
+
+@contextmanager
+def local_client(options: ClusterOptions) -> Iterator[Any]:
+    """Return a context manager with a client of new workers on this machine, one thread each.
+
+    Raises
+    ------
+    ConfigError
+        If the dashboard is asked for and bokeh is not installed.
+    GeosegError
+        If the workers do not start.
+    """
+    if options.dashboard and importlib.util.find_spec("bokeh") is None:
+        raise ConfigError("--dashboard needs bokeh, which is not installed: pip install bokeh, or omit --dashboard.")
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="geoseg-", ignore_cleanup_errors=True))
+        with (
+            dask.config.set(_LOCAL_CONFIG | {"temporary-directory": scratch}),
+            preserved_environment(),
+            _blocked_interrupts(),
+        ):
+            os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))  # takes precedence over Dask's own setting
+            cluster = _start_workers(options)
+            stack.callback(_close, cluster)
+            client = Client(cluster, set_as_default=False)
+            stack.callback(_close, client)
+        if options.dashboard:
+            _log.info("Dask's dashboard: %s", cluster.dashboard_link)
+        yield client
+
+
+def _start_workers(options: ClusterOptions) -> Any:
+    memory_limit = {} if options.memory_limit is None else {"memory_limit": options.memory_limit}
+    try:
+        return LocalCluster(
+            n_workers=options.workers or dask.system.CPU_COUNT,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:8787" if options.dashboard else "127.0.0.1:0",
+            scheduler_kwargs={"dashboard": options.dashboard},
+            silence_logs=logging.CRITICAL,
+            **memory_limit,
+        )
+    except RuntimeError as err:
+        error = GeosegError if imported_by_workers() is None else MainModuleError
+        raise error(
+            f"the worker processes did not start ({one_line(err)}). A script must call geoseg under "
+            '`if __name__ == "__main__":`; if it does, check the memory, or compute in this process with workers=0.'
+        ) from err
+
+
+@contextmanager
+def remote_client(options: ClusterOptions) -> Iterator[Any]:
+    """Return a context manager with a client of a running cluster, whose workers have the package versions of here.
+
+    Raises
+    ------
+    ConfigError
+        If there is no scheduler or no worker within the timeout, or versions differ.
+    """
+    address = options.scheduler or _read_address(Path(str(options.scheduler_file)), timeout=options.timeout)
+    with ExitStack() as stack:
+        # In two steps, because a client that could not connect must be closed as well.
+        client: Any = Client.__new__(Client)
+        stack.callback(_close, client)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", VersionMismatchWarning)  # _check_versions reports it in one line
+                client.__init__(address, timeout=options.timeout, set_as_default=False)
+            client.wait_for_workers(1, timeout=options.timeout)
+        except (OSError, ValueError) as err:
+            raise ConfigError(f"no Dask scheduler with workers at {address} ({one_line(err)}); start both.") from err
+        _check_versions(client)
+        yield client
+
+
+def _read_address(path: Path, *, timeout: float) -> str:
+    """Return the address in a scheduler file, which a batch job may be about to write."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return str(json.loads(path.read_text())["address"])
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"{path} has no address of a Dask scheduler ({one_line(err)}); check that the scheduler is running."
+                ) from err
+        time.sleep(0.1)
+
+
+def _check_versions(client: Any) -> None:
+    """Compare the package versions of the workers with those of this process.
+
+    Not by ``get_versions(check=True)``: that warns with a table of several lines instead of raising, and takes torch
+    2.4+cpu and 2.4+cu121, or Python 3.11.4 and 3.11.7, for different.
+    """
+    versions = client.get_versions(packages=_SAME_PACKAGES[1:])
+    here = versions["client"]["packages"]
+    for worker, info in versions["workers"].items():
+        there = info["packages"]
+        differing = [name for name in _SAME_PACKAGES if _release(name, there) != _release(name, here)]
+        if differing:
+            text = ", ".join(f"{name} {_release(name, there)} (here {_release(name, here)})" for name in differing)
+            raise ConfigError(f"worker {worker} has {text}; {INSTALL_SAME_VERSIONS}")
+
+
+def _release(package: str, versions: dict[str, str | None]) -> str:
+    """Return the version of a package without its local part, or that of Python without its patch level."""
+    version = versions.get(package) or "absent"
+    return ".".join(version.split(".")[:2]) if package == "python" else version.partition("+")[0]
+
+
+@contextmanager
+def preserved_environment() -> Iterator[None]:
+    """Return a context manager that restores the environment variables that starting workers changes."""
+    before = {name: os.environ[name] for name in _SPAWN_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in _SPAWN_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+@contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Block SIGINT in this process until the end, and in workers that are started meanwhile for good.
+
+    Ctrl-C in a terminal goes to all processes. This one handles it and ends the workers, which would only print
+    tracebacks.
+    """
+    with ExitStack() as stack:
+        if os.name == "posix":
+            resource_tracker.ensure_running()  # it unblocks SIGINT if it starts only now
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        yield
+
+
+@contextmanager
+def quiet_dask() -> Iterator[None]:
+    """Return a context manager that mutes the loggers of Dask and tornado: outcomes and errors report what matters."""
+    names = ("distributed", "distributed.client", "distributed.gc", "bokeh", "tornado", "tornado.application")
+    before = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    try:
+        for logger in before:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)
+
+
+def _close(closable: Any) -> None:
+    with suppress(Exception):  # a worker or scheduler that is gone needs no closing
+        closable.close(timeout=_CLOSE_SECONDS)
