@@ -61,6 +61,7 @@ HOMES = {  # heavy packages, and the only modules that import them
     "yaml": {"geoseg.config"},
 }
 MANY_PARAMETERS = {
+    "geoseg.vectorize.polygonize.polygonize",  # a public function; its signature is the interface
     "geoseg.segment.backprop.learn",  # two sets of options, and seed, device and progress, which belong to none
 }
 LAZY = {("geoseg.run.run", "torch")}  # asks whether there is a GPU, and only then is torch worth its seconds

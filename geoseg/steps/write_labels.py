@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.output.columns import Field, Layer, select_fields, label_fields
-from geoseg.output.label_style import mean_colors, hashed_colors, label_legend
+from geoseg.output.columns import Field, Layer, label_fields, select_fields
+from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
 from geoseg.output.paths import Outputs
 from geoseg.output.style import Legend
 from geoseg.raster.scene import Scene
@@ -49,7 +48,7 @@ def _content(job: LabelJob, regions: Regions, values: NDArray[np.int64], work: W
     bands: tuple[int, ...] = ()
     colours = hashed_colors(values)
     if job.values is not None:
-        of_values = _unknown_as_nan(results.combined(job, "values", work.tiles, regions))
+        of_values = results.combined(job, "values", work.tiles, regions).empty_as_nan()
         bands = job.values.bands
         columns = (
             zonal_stats.columns(of_values, bands=bands) | columns
@@ -62,13 +61,6 @@ def _content(job: LabelJob, regions: Regions, values: NDArray[np.int64], work: W
     fields = _fields(bands, regions, values, job.config.polygons.attributes)
     layer = Layer("labels", *_titles(job, len(regions), len(values)), source.geobox.crs, fields)
     return Content(job, work.tiles, regions, legend, layer, columns)
-
-
-def _unknown_as_nan(of_values: Sums) -> Sums:
-    """Say NaN where no pixel of a region has a value."""
-    known = of_values.pixels[:, None] > 0
-    tables = {name: getattr(of_values, name) for name in ("mean", "scatter", "low", "high")}
-    return replace(of_values, **{name: np.where(known, table, np.nan) for name, table in tables.items()})
 
 
 def _mean_colours(sums: Sums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
