@@ -17,37 +17,11 @@ from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.run import RunOptions
-from geoseg.synthetic.scene import SceneOptions, write_scene
 
-from .conftest import fields, run_command, write_raster
+from .conftest import fields, run_command, run_with_all_outputs, write_raster
 from .test_scene import damage
 
-SHAPE = (260, 300)
 PIXEL_AREA = 4.0  # m², of the landscape
-
-
-@pytest.fixture(scope="session")
-def landscape(tmp_path_factory):
-    """A painted scene of 300 × 260 pixels with an irregular rim without data."""
-    folder = tmp_path_factory.mktemp("landscape")
-    write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=4, resolution=2.0, collar=True))
-    return folder / "scene.tif"
-
-
-@pytest.fixture(scope="session")
-def serial(tmp_path_factory, landscape, quick_config):
-    """The folder with the results of the command in one process, at simplify 0."""
-    return command(tmp_path_factory.mktemp("serial"), landscape, quick_config, "--workers", 0)
-
-
-def command(folder, scene, config, *options):
-    """Run the command with all three results into `folder`."""
-    ended = run_command(
-        "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", "--region-raster",
-        folder / "regions.tif", "--config", config, "--device", "cpu", "--classes", 12, *options,
-    )  # fmt: skip
-    assert ended.code == 0, ended.text
-    return folder
 
 
 @pytest.fixture
@@ -92,23 +66,27 @@ def rasterised(layer, column, like):
 # --- what the results are -----------------------------------------------------------------------------------------
 
 
-def test_every_pixel_with_data_has_a_class_and_no_other(landscape, serial):
-    classes, regions = band(serial / "classes.tif"), band(serial / "regions.tif")
+def test_every_pixel_with_data_has_a_class_and_no_other(landscape, finished_run):
+    classes, regions = band(finished_run / "classes.tif"), band(finished_run / "regions.tif")
 
     np.testing.assert_array_equal(classes > 0, valid_of(landscape))
     np.testing.assert_array_equal(regions > 0, valid_of(landscape))
     assert len(np.unique(classes)) > 3
 
 
-def test_polygons_rasterised_are_the_class_raster_and_the_region_raster(serial):
-    layer = labels(serial)
+def test_polygons_rasterised_are_the_class_raster_and_the_region_raster(finished_run):
+    layer = labels(finished_run)
 
-    np.testing.assert_array_equal(rasterised(layer, "class", serial / "classes.tif"), band(serial / "classes.tif"))
-    np.testing.assert_array_equal(rasterised(layer, "region", serial / "regions.tif"), band(serial / "regions.tif"))
+    np.testing.assert_array_equal(
+        rasterised(layer, "class", finished_run / "classes.tif"), band(finished_run / "classes.tif")
+    )
+    np.testing.assert_array_equal(
+        rasterised(layer, "region", finished_run / "regions.tif"), band(finished_run / "regions.tif")
+    )
 
 
-def test_polygons_are_a_coverage_of_the_pixels_with_data(landscape, serial):
-    layer = labels(serial)
+def test_polygons_are_a_coverage_of_the_pixels_with_data(landscape, finished_run):
+    layer = labels(finished_run)
 
     assert shapely.is_valid(layer.geometry).all()
     assert shapely.coverage_is_valid(layer.geometry.to_numpy())
@@ -116,14 +94,14 @@ def test_polygons_are_a_coverage_of_the_pixels_with_data(landscape, serial):
     assert layer["area"].to_numpy() == pytest.approx(shapely.area(layer.geometry))
 
 
-def test_attributes_are_those_of_the_pixels_of_the_region(landscape, serial):
-    layer, regions = labels(serial), band(serial / "regions.tif")
+def test_attributes_are_those_of_the_pixels_of_the_region(landscape, finished_run):
+    layer, regions = labels(finished_run), band(finished_run / "regions.tif")
 
     assert sorted(layer["region"]) == list(range(1, len(layer) + 1))
     np.testing.assert_array_equal(
         layer.sort_values("region")["pixels"], np.bincount(regions.ravel(), minlength=len(layer) + 1)[1:]
     )
-    classes, green = band(serial / "classes.tif"), band(landscape, 2)
+    classes, green = band(finished_run / "classes.tif"), band(landscape, 2)
     for _, row in layer.sample(20, random_state=0).iterrows():
         inside = regions == row["region"]
         assert row["mean_2"] == pytest.approx(green[inside].mean(), rel=1e-5)
@@ -131,8 +109,8 @@ def test_attributes_are_those_of_the_pixels_of_the_region(landscape, serial):
         assert (classes[inside] == row["class"]).all()
 
 
-def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(serial):
-    layer = labels(serial)
+def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(finished_run):
+    layer = labels(finished_run)
 
     assert layer["pixels"].min() >= 12
     assert (shapely.get_type_id(layer.geometry) == shapely.GeometryType.POLYGON).all()
@@ -144,8 +122,8 @@ def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(ser
     assert not (same & (shared > 0)).any()  # two neighbours of one class would be one region, also over a tile line
 
 
-def test_coarser_classes_are_made_of_whole_classes(serial):
-    layer = labels(serial)
+def test_coarser_classes_are_made_of_whole_classes(finished_run):
+    layer = labels(finished_run)
 
     for column, most in (("class_2", 2), ("class_4", 4), ("class_8", 8)):
         assert (layer.groupby("class")[column].nunique() == 1).all()
@@ -177,16 +155,16 @@ def check_classes(folder):
     return document, layer
 
 
-def test_classes_are_told_beside_the_polygons_as_these_have_them(landscape, serial):
-    document, _ = check_classes(serial)
+def test_classes_are_told_beside_the_polygons_as_these_have_them(landscape, finished_run):
+    document, _ = check_classes(finished_run)
 
     assert (document["scene"], document["asked"]) == ("scene.tif", 12)
     assert document["n_classes"] == len(document["classes"]) == 12
     assert len(document["merges"]) == 10
-    qml = pyogrio.read_dataframe(serial / "labels.gpkg", layer="layer_styles")["styleQML"][0]
+    qml = pyogrio.read_dataframe(finished_run / "labels.gpkg", layer="layer_styles")["styleQML"][0]
     assert all(one["name"] in qml for one in document["classes"])
     with rasterio.open(landscape) as raster:
-        green, classes = raster.read(2), band(serial / "classes.tif")
+        green, classes = raster.read(2), band(finished_run / "classes.tif")
     for one in document["classes"]:
         if one["pixels"]:
             assert one["mean_2"] == pytest.approx(green[classes == one["class"]].mean(), rel=1e-5)
@@ -229,12 +207,12 @@ def test_auto_never_calls_two_kinds_of_ground_one_class(segment, make_raster):
 
 
 @pytest.mark.slow
-def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, serial):
-    parallel = command(tmp_path, landscape, quick_config, "--workers", 2)
+def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, finished_run):
+    parallel = run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 2)
 
     for name in ("classes.tif", "regions.tif", "labels.classes.json"):
-        assert (parallel / name).read_bytes() == (serial / name).read_bytes()
-    assert labels(parallel).equals(labels(serial))
+        assert (parallel / name).read_bytes() == (finished_run / name).read_bytes()
+    assert labels(parallel).equals(labels(finished_run))
 
 
 @pytest.mark.slow
@@ -253,11 +231,11 @@ def test_two_workers_list_the_same_failed_tile_as_one_process(tmp_path, quick_co
     assert told[0].equals(told[1])
 
 
-def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, serial):
-    again = command(tmp_path, landscape, quick_config, "--workers", 0)
+def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, finished_run):
+    again = run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 0)
 
     for name in ("classes.tif", "regions.tif", "labels.classes.json"):
-        assert (again / name).read_bytes() == (serial / name).read_bytes()
+        assert (again / name).read_bytes() == (finished_run / name).read_bytes()
 
 
 def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
@@ -269,7 +247,7 @@ def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
 
 
 def test_smooth_polygons_keep_the_coverage_and_rasterise_to_the_class_raster(landscape, tmp_path, quick_config):
-    command(tmp_path, landscape, quick_config, "--workers", 0, "--smooth", "--simplify", 1)
+    run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 0, "--smooth", "--simplify", 1)
     layer = labels(tmp_path)
 
     on_lattice = shapely.get_coordinates(layer.geometry) % 2 == 0  # of pixels of 2 m
