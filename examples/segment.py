@@ -1,8 +1,8 @@
-"""Make a scene, segment it, and say what the ground is made of.
+"""Make a synthetic scene, segment it, and print the area of each class.
 
     python examples/segment.py [FOLDER] [SIDE]
 
-FOLDER (default: demo/example) gets scene.tif and labels.gpkg; SIDE (default: 1024) is that of the scene in pixels.
+FOLDER (default: demo/example) receives scene.tif and labels.gpkg. SIDE (default: 1024) is that of the scene in pixels.
 """
 
 import sys
@@ -11,36 +11,34 @@ from pathlib import Path
 import geopandas
 import pandas as pd
 
-from geoseg.config import load_config
-from geoseg.pipeline import segment_scene
-from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
+import geoseg
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 
 def main(folder: Path, side: int) -> None:
-    """Go the whole way, from pixels to a table."""
+    """Write a scene and its polygons, and print a table of the classes."""
     folder.mkdir(parents=True, exist_ok=True)
     scene, labels = folder / "scene.tif", folder / "labels.gpkg"
-    scene.unlink(missing_ok=True)  # geoseg replaces no scene: it might be a picture that was flown for
+    scene.unlink(missing_ok=True)  # write_scene replaces no file: it could be a real image
     write_scene(scene, SceneOptions(shape=(side, side), seed=1))
 
-    result = segment_scene(
+    result = geoseg.segment_scene(
         scene,
         labels,
-        load_config("aerial", classify__classes=8),
-        options=RunOptions(overwrite=True),
-        cluster=ClusterOptions(workers=0),  # all in this process: a scene as small as this one is not worth workers
+        classes=8,
+        config="aerial",
+        workers=0,  # everything in this process: a scene as small as this one does not need workers
+        overwrite=True,
     )
 
-    print(f"{result.n_regions} regions of {result.n_classes} classes in {labels}")
-    print(ground(labels).to_string())
+    polygons = result.polygons()
+    print(f"{len(polygons)} regions of {polygons['class'].nunique()} classes in {labels}")
+    print(class_table(polygons).to_string())
 
 
-def ground(labels: Path) -> pd.DataFrame:
-    """Return one row per class: its regions, their area in hectares, their mean colour, and its kin in the tree."""
-    frame = geopandas.read_file(labels, layer="labels")
-    by_class = frame.groupby("class")
+def class_table(polygons: geopandas.GeoDataFrame) -> pd.DataFrame:
+    """Return one row per class: number of regions, hectares, mean colour, and class at the level of two classes."""
+    by_class = polygons.groupby("class")
     return pd.DataFrame(
         {
             "regions": by_class.size(),
@@ -51,6 +49,6 @@ def ground(labels: Path) -> pd.DataFrame:
     )
 
 
-if __name__ == "__main__":  # needed where there are workers: they are new processes that import this file
+if __name__ == "__main__":  # needed with workers: they are new processes that import this file
     arguments = dict(enumerate(sys.argv[1:]))
     main(Path(arguments.get(0, "demo/example")), int(arguments.get(1, 1024)))

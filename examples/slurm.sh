@@ -4,8 +4,8 @@
 #     source .venv/bin/activate
 #     sbatch --ntasks=64 examples/slurm.sh SCENE.tif LABELS.gpkg [options of geoseg tile]
 #
-# Scene, result and run folder must lie where all nodes see them. A job that ran out of time, or whose node went down,
-# goes on where it was: send it off again just as it was.
+# Scene, result and run folder must be on a file system that all nodes share. A job that ran out of time, or whose node
+# failed, continues where it was: submit it again with the same arguments.
 
 #SBATCH --job-name=geoseg
 #SBATCH --ntasks=16
@@ -21,36 +21,36 @@ scene=$1
 labels=$2
 shift 2
 
-# Its own for each job, so that none finds the scheduler of another.
+# One file per job, so that no job finds the scheduler of another.
 scheduler_file="$(realpath "$(dirname "$labels")")/.scheduler-$SLURM_JOB_ID.json"
-rm -f "$scheduler_file" # of the same job before it was requeued
+rm -f "$scheduler_file" # left by the same job before it was requeued
 
-steps=()
+processes=()
 finish() {
-  for step in "${steps[@]}"; do # the workers before the scheduler, so that they can say goodbye
-    kill "$step" 2>/dev/null || true
-    wait "$step" || true
+  for process in "${processes[@]}"; do # workers before the scheduler, so that they can disconnect
+    kill "$process" 2>/dev/null || true
+    wait "$process" || true
   done
   rm -f "$scheduler_file"
 }
 trap finish EXIT
 
-# Workers share the cores already, and sums of floats depend on the number of threads.
+# One thread per worker: workers share the cores, and floating point sums depend on the number of threads.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0 # geoseg itself tries the tiles of a dead worker again
-export DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL=null    # a worker that is busy for minutes is not dead
-export DASK_LOGGING__DISTRIBUTED=warning               # geoseg says how far it is; Dask only what goes wrong
+export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0 # geoseg retries the tiles of a dead worker itself
+export DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL=null    # a worker that computes for minutes is not dead
+export DASK_LOGGING__DISTRIBUTED=warning               # geoseg reports progress; Dask reports problems only
 
-# --overlap: the scheduler needs so little that it takes no task away from the workers. Port 0: any that is free.
+# --overlap: the scheduler needs few resources and shares a task with a worker. Port 0: any free port.
 srun --overlap --ntasks=1 --nodes=1 \
   dask scheduler --port 0 --no-dashboard --scheduler-file "$scheduler_file" &
-steps=("$!")
+processes=("$!")
 srun --ntasks="$SLURM_NTASKS" \
   dask worker --nthreads 1 --no-dashboard --scheduler-file "$scheduler_file" \
   --memory-limit "${SLURM_MEM_PER_CPU:-4096}MiB" --local-directory "${TMPDIR:-/tmp}" &
-steps=("$!" "${steps[@]}")
+processes=("$!" "${processes[@]}")
 
-# The first start on many nodes reads all of Python from a shared disk; give it its time.
+# The first start on many nodes reads Python from a shared disk, which can take minutes.
 timeout 600 python - "$scheduler_file" <<'PY'
 import sys
 

@@ -6,29 +6,86 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geoseg.arrays import SceneModel, Segmentation, segment_array
     from geoseg.config import Config, load_config
+    from geoseg.errors import ConfigError, GeosegError, ModelError, OutputError, RasterError, RunError, TileError
+    from geoseg.evaluate.evaluate import evaluate_classes
+    from geoseg.evaluate.evaluation import Evaluation
     from geoseg.output.paths import Outputs
     from geoseg.pipeline import outline_labels, segment_scene
+    from geoseg.preview.preview import Preview, preview_scene
+    from geoseg.progress import Note, StageAdvanced, StageFinished, StageStarted
     from geoseg.raster.label_raster import LabelInput
-    from geoseg.steps.write import Result
+    from geoseg.run.report import Result
+    from geoseg.segment.array_superpixels import felzenszwalb, slic
+    from geoseg.vectorize.polygonize import polygonize
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "LabelInput", "Outputs", "Result", "load_config", "outline_labels", "segment_scene"]
-
-_HOMES = {
-    "Config": "geoseg.config",
-    "load_config": "geoseg.config",
-    "LabelInput": "geoseg.raster.label_raster",
-    "outline_labels": "geoseg.pipeline",
-    "segment_scene": "geoseg.pipeline",
-    "Outputs": "geoseg.output.paths",
-    "Result": "geoseg.steps.write",
+_MODULES = {
+    "geoseg.arrays": ("SceneModel", "Segmentation", "segment_array"),
+    "geoseg.config": ("Config", "load_config"),
+    "geoseg.errors": (
+        "ConfigError",
+        "GeosegError",
+        "ModelError",
+        "OutputError",
+        "RasterError",
+        "RunError",
+        "TileError",
+    ),
+    "geoseg.evaluate.evaluate": ("evaluate_classes",),
+    "geoseg.evaluate.evaluation": ("Evaluation",),
+    "geoseg.output.paths": ("Outputs",),
+    "geoseg.pipeline": ("outline_labels", "segment_scene"),
+    "geoseg.preview.preview": ("Preview", "preview_scene"),
+    "geoseg.progress": ("Note", "StageAdvanced", "StageFinished", "StageStarted"),
+    "geoseg.raster.label_raster": ("LabelInput",),
+    "geoseg.run.report": ("Result",),
+    "geoseg.segment.array_superpixels": ("felzenszwalb", "slic"),
+    "geoseg.vectorize.polygonize": ("polygonize",),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
+    "Config",
+    "ConfigError",
+    "Evaluation",
+    "GeosegError",
+    "LabelInput",
+    "ModelError",
+    "Note",
+    "OutputError",
+    "Outputs",
+    "Preview",
+    "RasterError",
+    "Result",
+    "RunError",
+    "SceneModel",
+    "Segmentation",
+    "StageAdvanced",
+    "StageFinished",
+    "StageStarted",
+    "TileError",
+    "evaluate_classes",
+    "felzenszwalb",
+    "load_config",
+    "outline_labels",
+    "polygonize",
+    "preview_scene",
+    "segment_array",
+    "segment_scene",
+    "slic",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are asked for, so that ``import geoseg`` is quick."""
+    """Import a public name when it is first used, so that ``import geoseg`` is quick."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})

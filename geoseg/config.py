@@ -1,26 +1,24 @@
-"""What a run does to a scene: the options that decide the result, and nothing else.
+"""The options that decide the result of a run, and nothing else.
 
-A configuration is a tree of frozen dataclasses. A YAML file gives those values that differ from the defaults below;
-the named ones (``--config drone``) lie in the folder ``configs`` and say the reason beside each value.
+A configuration is a tree of frozen dataclasses. A YAML file gives the values that differ from the defaults below; the
+named configurations (``--config drone``) are in the folder ``configs``, with a reason beside each value.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from geoseg.config_parser import build
+from geoseg.config_parser import build, check_types, option_paths, shown, to_plain, unknown_option
 from geoseg.errors import ConfigError
 
-_FINITE = float(2**53)  # beyond it, not every whole number is a float
-_MOST_CODES = 256  # they are kept as uint8
-_RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make sense
+_FINITE = float(2**53)  # beyond it, not every integer is a float
+_MAX_CODES = 256  # codes are stored as uint8
+_RANGES: dict[str, tuple[float, float]] = {  # option → smallest and largest value
     "tile_steps": (0, _FINITE),
     "red": (1, _FINITE),
     "nir": (1, _FINITE),
@@ -39,7 +37,7 @@ _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make 
     "backprop.entropy_weight": (0, _FINITE),
     "backprop.distillation_weight": (0, 1),
     "learn.windows": (1, _FINITE),
-    "learn.crop": (32, 4096),  # px; more would not fit the memory
+    "learn.crop": (32, 4096),  # px; larger crops do not fit into memory
     "learn.batch": (1, _FINITE),
     "learn.steps": (1, _FINITE),
     "learn.warmup_fraction": (0, 1),
@@ -49,37 +47,46 @@ _RANGES: dict[str, tuple[float, float]] = {  # the least and the most that make 
     "rag.threshold": (0, _FINITE),
     "polygons.min_pixels": (0, _FINITE),
     "polygons.simplify": (0, _FINITE),
-    "polygons.max_vertices": (4, _FINITE),  # of a rectangle
+    "polygons.max_vertices": (4, _FINITE),  # a rectangle has 4
 }
+_RENAMED = {  # former names of options and sections → today's paths
+    "prior": "training",
+    "harmonize": "classify",
+    "fine_classes": "classify.clusters",
+    "interleaving": "classify.adjacency_weight",
+    "hold": "backprop.distillation_weight",
+    "lead": "learn.warmup_fraction",
+}
+_RENAMED_WORDS = {("training", "none"): "tile", ("classify.evidence", "votes+looks"): "votes+features"}
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How the scene is cut for the work."""
+    """How the scene is divided into tiles."""
 
-    size: int = 512  # pixels; 0.4 GiB on a worker, and small enough for an even load
-    halo: int = 32  # pixels on each side on which neighbouring tiles both vote, where steps are done on them
+    size: int = 512  # px; 0.4 GiB per worker, and small enough to distribute the work evenly
+    halo: int = 32  # px on each side where the votes of neighbouring tiles are blended, if there are tile steps
 
 
 @dataclass(frozen=True)
 class Superpixels:
     """Felzenszwalb and Huttenlocher (2004) or SLIC (Achanta 2012), on the stretched bands.
 
-    None = as it suits the scene's resolution and contrast (`segment.superpixels.fitted`); beside each what that is for
-    half a metre and usual contrast.
+    None = derived from the resolution and contrast of the scene (`segment.superpixels.fit_parameters`); the comments
+    give the result for 0.5 m and average contrast.
     """
 
     method: Literal["felzenszwalb", "slic"] = "felzenszwalb"
-    scale: float | None = None  # 32; felzenszwalb: larger joins more; in units of 1/255 of the stretch
-    sigma: float | None = None  # 0.5 px; smoothing before felzenszwalb
-    min_size: int | None = None  # 32 px; felzenszwalb joins smaller ones
+    scale: float | None = None  # 32; felzenszwalb: larger values merge more; in units of 1/255 of the stretch
+    sigma: float | None = None  # 0.5 px; Gaussian smoothing before felzenszwalb
+    min_size: int | None = None  # 32 px; felzenszwalb merges smaller ones
     n_segments: int | None = None  # 10 000; slic: per tile of 512 × 512 pixels
-    compactness: float | None = None  # 100; slic: weight of nearness against likeness
+    compactness: float | None = None  # 100; slic: weight of spatial distance against colour distance
 
 
 @dataclass(frozen=True)
 class Network:
-    """The layers of the network; the last one has no ReLU, and its channels are the codes."""
+    """The layers of the network. The last one has no ReLU, and its channels are the codes."""
 
     kernels: tuple[int, ...] = (3, 1, 3, 1)
     channels: tuple[int, ...] = (64, 32, 64, 32)
@@ -88,7 +95,7 @@ class Network:
 
     @property
     def reach(self) -> int:
-        """Pixels on each side that decide a pixel's code."""
+        """Pixels on each side that a pixel's code depends on."""
         return sum(kernel // 2 for kernel in self.kernels)
 
 
@@ -99,71 +106,79 @@ class Backprop:
     optimizer: Literal["sgd", "rmsprop"] = "sgd"
     learning_rate: float = 0.05
     momentum: float = 0.9
-    max_steps: int = 128  # on a tile without a scene network
-    min_labels: int = 4  # stop when fewer labels than this are left ...
-    entropy_weight: float = 1.0  # of the entropy of the mean prediction: the term against collapse; 0 = none
-    distillation_weight: float = (
-        0.5  # share of the scene network in a tile's target; 0 = tiles drift apart, 1 = nothing moves
-    )
+    max_steps: int = 128  # per tile, without a scene network
+    min_labels: int = 4  # stop when fewer labels than this remain
+    entropy_weight: float = 1.0  # of the entropy of the mean prediction, which prevents a single class; 0 = none
+    # Share of the scene network's prediction in a tile's target; 0 = tiles become inconsistent, 1 = no change.
+    distillation_weight: float = 0.5
 
 
 @dataclass(frozen=True)
 class Learn:
-    """How the scene network is learned."""
+    """How the scene network is trained."""
 
-    windows: int = 64  # crops drawn from all over the scene
+    windows: int = 64  # crops from all over the scene
     crop: int = 128  # px; fits the processor's cache
     batch: int = 4  # crops per step
     steps: int = 48
-    warmup_fraction: float = 0.66  # share of the steps that are led by the looks of superpixels; 0 = a start at random
+    warmup_fraction: float = 0.66  # of the steps, with clusters of superpixel features as targets; 0 = none
 
 
 @dataclass(frozen=True)
 class Classify:
-    """How codes become classes of the scene."""
+    """How superpixels are assigned to the classes of the scene."""
 
-    classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as tell the ground apart
-    clusters: int = 46  # before they are joined in the tree of classes
-    evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is what the articles do
-    adjacency_weight: float = 3.5  # how much a long common border brings classes together in the tree
+    classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as the scene's features separate
+    clusters: int = 46  # before they are merged in the class tree
+    evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is the published method
+    adjacency_weight: float = 3.5  # how strongly a long common border favours a merge in the class tree
 
 
 @dataclass(frozen=True)
 class Rag:
-    """How superpixels that touch become one, with the method rag."""
+    """How adjacent superpixels are merged, with method rag."""
 
-    threshold: float = 0.08  # difference of an average band up to which they do, in units of the stretch
+    threshold: float = 0.08  # largest difference of an average band to be merged, in units of the stretch
 
 
 @dataclass(frozen=True)
 class Polygons:
     """How classes become polygons."""
 
-    min_pixels: int = 64  # smaller regions go to the neighbour with the longest common border
-    simplify: float = 1.0  # px; tolerance of the borders' simplification, 0 = every pixel corner
-    smooth: bool = False  # round off the staircase of pixels first; every pixel's middle stays in its region
-    max_vertices: int | None = None  # cut larger regions along tile lines, into parts with the same number
-    attributes: tuple[str, ...] = ("all",)  # columns beside region, class and color; see `polygons.fields`
+    min_pixels: int = 64  # smaller regions are merged into the neighbour with the longest common border
+    simplify: float = 1.0  # px; tolerance of line simplification, 0 = every pixel corner
+    smooth: bool = False  # smooth pixel staircases first; the centre of every pixel stays in its region
+    max_vertices: int | None = None  # split larger regions along tile boundaries, into parts with the same number
+    attributes: tuple[str, ...] = ("all",)  # columns beside region, class and color; see `output.columns`
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides what comes out for a scene.
+    """All options that decide the result for a scene.
 
     Parameters
     ----------
-    bands : numbers of the bands to use, from 1; empty = all but alpha
-    red, nir : numbers of the bands that NDVI is computed from; None = as the raster says, where it does
-    method : "backprop" = learn; "kmeans" = one codebook of the superpixels' colours; "rag" = the same after joining
-        superpixels that touch and look alike. These two learn nothing: network, backprop and learn have no say then,
-        and of harmonize only the number of classes
-    training : "scene" = all tiles start from one network learned from all over the scene, "tile" = each from nothing
-    tile_steps : steps of backprop on each tile; None = 0 with a scene network, ``backprop.max_steps`` without
-    seed : of every random draw, but for the windows of the survey, which are always the same
+    bands : tuple of int
+        Numbers of the bands to use, from 1. Empty = all except alpha.
+    red, nir : int or None
+        Numbers of the bands for NDVI. None = by band name or colour interpretation.
+    method : {"backprop", "kmeans", "rag"}
+        "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" does the same after
+        merging adjacent superpixels of similar colour. These two train nothing: network, backprop and learn have no
+        effect, and of classify only classes has.
+    training : {"scene", "tile"}
+        "scene" = one network for the whole scene. "tile" = one network per tile, from random weights.
+    tile_steps : int or None
+        Backprop steps on each tile. None = 0 with a scene network, ``backprop.max_steps`` without.
+    seed : int
+        Seed of every random draw except the windows of the survey, which do not depend on it.
+    tiles, superpixels, network, backprop, learn, classify, rag, polygons
+        See the classes of these names.
 
     Raises
     ------
-    ConfigError : a value out of range, or two that do not fit each other
+    ConfigError
+        If a value has the wrong type or is out of range, or two options conflict.
     """
 
     bands: tuple[int, ...] = ()
@@ -183,6 +198,7 @@ class Config:
     polygons: Polygons = field(default_factory=Polygons)
 
     def __post_init__(self) -> None:
+        check_types(self)
         _check_ranges(self)
         _check_classify(self)
         _check_network(self.network)
@@ -191,7 +207,7 @@ class Config:
             self.method, {"training": "tile" if self.training == "tile" else None, "tile_steps": self.tile_steps}
         )
         if self.training == "tile" and self.steps == 0:
-            raise ConfigError("training tile with tile_steps 0 would leave random classes; give tile_steps 1 or more.")
+            raise ConfigError("training tile with tile_steps 0 gives random classes; give tile_steps 1 or more.")
         if len(set(self.bands)) != len(self.bands) or any(band < 1 for band in self.bands):
             raise ConfigError(f"bands {list(self.bands)} must be different numbers from 1.")
         if self.red is not None and self.red == self.nir:
@@ -199,119 +215,154 @@ class Config:
 
     @property
     def steps(self) -> int:
-        """Steps of backprop on each tile."""
+        """Backprop steps on each tile."""
         if self.tile_steps is not None:
             return self.tile_steps
         return 0 if self.training == "scene" else self.backprop.max_steps
 
     @property
     def halo(self) -> int:
-        """Pixels on each side of a tile on which its neighbours vote too.
+        """Pixels on each side of a tile that its neighbours have votes on too.
 
-        Where no steps are done on tiles, all of them would say the same of a pixel. One pixel is then enough, to see
-        the borders of superpixels.
+        Without tile steps, all tiles have the same votes on a pixel; 1 is then enough to find the borders of
+        superpixels.
         """
         return self.tiles.halo if self.steps else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain dicts, lists and numbers."""
-        return typing.cast(dict[str, Any], _plain(dataclasses.asdict(self)))
+        values: dict[str, Any] = to_plain(self)
+        return values
 
 
-def load_config(source: str | Path | dict[str, Any] | None = None, **changes: Any) -> Config:
+def load_config(source: str | Path | Mapping[str, Any] | Config | None = None, **changes: Any) -> Config:
     """Return a checked configuration.
 
     Parameters
     ----------
-    source : the name of a configuration that comes with geoseg, a YAML file, what `Config.to_dict` gave,
-        or None for the defaults
-    **changes : values that differ, by field name (``seed=1``) or by path with a double underscore
-        (``classify__classes=8``); None leaves a value as it is
+    source : str, Path, dict, Config or None
+        Name of a configuration of geoseg, a YAML file, values as `Config.to_dict` returns them, or a configuration
+        to change. None = the defaults.
+    **changes
+        Values that differ, by field name (``seed=1``) or by path with a double underscore
+        (``classify__classes=8``). None leaves a value as it is.
 
     Raises
     ------
-    ConfigError : an unknown name, file or key, or a value out of range; says what would be right
+    ConfigError
+        If a name, file or option does not exist, or a value has the wrong type or is out of range.
 
     Examples
     --------
     >>> load_config("yonv2019", seed=7).training
     'tile'
     """
-    values = copy.deepcopy(source) if isinstance(source, dict) else _read(source) if source is not None else {}
-    for path, value in changes.items():
+    values = _values_of(source)
+    for name, value in changes.items():
+        path = name.replace("__", ".")
+        if path not in option_paths(Config):
+            raise unknown_option(Config, path, _RENAMED)
         if value is not None:
-            _change(values, path.split("__"), value)
+            _change(values, path, to_plain(value))
+    _check_renamed_words(values)
     _follow_classes(values)
     _check_learning(values.get("method"), {name: changes.get(name) for name in ("training", "tile_steps")})
-    config: Config = build(Config, values)
+    config: Config = build(Config, values, _RENAMED)
     return config
 
 
 def named_configs() -> dict[str, Path]:
-    """Return the configurations that come with geoseg, by name."""
+    """Return name → file of the configurations that come with geoseg."""
     package = Path(__file__).parent
     folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _read(source: str | Path) -> dict[str, Any]:
-    named = named_configs()
-    path = named.get(str(source), Path(source))
-    if not path.is_file():
-        raise ConfigError(f"there is no config {str(source)!r}: give a YAML file or one of {', '.join(named)}.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as err:  # ValueError: a date that is none, or no UTF-8
-        raise ConfigError(f"{path} is no readable YAML file: {' '.join(str(err).split())}") from err
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}; expected names with values, such as 'seed: 1'.")
+def _values_of(source: object) -> dict[str, Any]:
+    """Return the values of a source as a dict of its own, whose sections can be changed."""
+    if source is None:
+        return {}
+    if isinstance(source, Config):
+        return source.to_dict()
+    if isinstance(source, str | Path):
+        return _read(source)
+    if not isinstance(source, Mapping):
+        raise ConfigError(
+            f"the config is {shown(source)}; expected the name of a configuration, a YAML file, a dict or a Config."
+        )
+    values: dict[str, Any] = to_plain(source)
     return values
 
 
-def _change(values: dict[str, Any], path: list[str], value: object) -> None:
-    *sections, name = path
-    for section in sections:
-        if values.get(section) is None:  # absent, or a name with nothing below it
-            values[section] = {}
-        if not isinstance(values[section], dict):
-            return  # the file is wrong here, and `build` will say so
-        values = values[section]
-    values[name] = value
+def _read(source: str | Path) -> dict[str, Any]:
+    named = named_configs()
+    path = named.get(str(source), Path(source))
+    try:
+        if not path.is_file():
+            raise ConfigError(f"there is no config {str(source)!r}: give a YAML file or one of {', '.join(named)}.")
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as err:  # ValueError: an invalid date, or not UTF-8
+        raise ConfigError(f"{path} is not a readable YAML file: {' '.join(str(err).split())}") from err
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} contains a {type(values).__name__}; expected names with values, such as 'seed: 1'.")
+    return values
+
+
+def _change(values: dict[str, Any], path: str, value: object) -> None:
+    section, _, name = path.rpartition(".")
+    if not section:
+        values[name] = value
+        return
+    if values.get(section) is None:  # absent, or a name with nothing below it
+        values[section] = {}
+    if isinstance(values[section], dict):  # otherwise the source is wrong here, and `build` raises the error
+        values[section][name] = value
+
+
+def _check_renamed_words(values: dict[str, Any]) -> None:
+    section = values.get("classify")
+    words = {"training": values.get("training")}
+    words["classify.evidence"] = section.get("evidence") if isinstance(section, dict) else None
+    for path, word in words.items():
+        if isinstance(word, str) and (new := _RENAMED_WORDS.get((path, word))) is not None:
+            raise ConfigError(f"{path} {word} was renamed to {path} {new}; give that instead.")
 
 
 def _follow_classes(values: dict[str, Any]) -> None:
-    """Let the number of fine classes rise with a number of classes that was given alone."""
-    wanted = values.get("harmonize")
-    if isinstance(wanted, dict) and isinstance(classes := wanted.get("classes"), int):
-        wanted.setdefault("clusters", max(Classify.clusters, 2 * classes))
+    """Raise the number of clusters with a number of classes that was given alone."""
+    section = values.get("classify")
+    if isinstance(section, dict) and isinstance(classes := section.get("classes"), int):
+        section.setdefault("clusters", max(Classify.clusters, 2 * classes))
 
 
 def _check_ranges(config: Config) -> None:
     values = config.to_dict()
-    for path, (least, most) in _RANGES.items():
+    for path, (low, high) in _RANGES.items():
         section, _, name = path.rpartition(".")
         value = (values[section] if section else values)[name]
-        if value not in (None, "auto") and not least <= value <= most:
-            bounds = f"at least {least} and finite" if most == _FINITE else f"from {least} to {most}"
-            raise ConfigError(f"{path} is {value}; it must be {bounds}.")
+        if value not in (None, "auto") and not low <= value <= high:
+            bounds = f"at least {low} and finite" if high == _FINITE else f"from {low} to {high}"
+            raise ConfigError(f"{path} is {shown(value)}; it must be {bounds}.")
 
 
 def _check_classify(config: Config) -> None:
     classes, clusters = config.classify.classes, config.classify.clusters
     if classes != "auto" and classes > clusters:
         raise ConfigError(
-            f"classify.classes ({classes}) are joined from classify.clusters ({clusters}), so there must be at least "
-            f"as many of these; try {2 * classes}."
+            f"classify.classes ({classes}) are merged from classify.clusters ({clusters}), so there must be at least "
+            f"as many clusters as classes; try {2 * classes} clusters."
         )
 
 
 def _check_learning(method: object, given: dict[str, object]) -> None:
-    """Refuse options of the backprop method beside one that learns nothing."""
-    told = [f"{name} {value}" for name, value in given.items() if value is not None]
-    if method in ("kmeans", "rag") and told:
+    """Refuse options of the backprop method with a method that has no network."""
+    options = [f"{name} {value}" for name, value in given.items() if value is not None]
+    if method in ("kmeans", "rag") and options:
         raise ConfigError(
-            f"method {method} learns nothing, so {' and '.join(told)} would have no say; leave that out, or take "
-            f"method backprop."
+            f"method {method} trains no network, so {' and '.join(options)} would have no effect; leave that out, or "
+            f"use method backprop."
         )
 
 
@@ -322,26 +373,20 @@ def _check_network(layers: Network) -> None:
             f"network.kernels has {n_kernels} layers and network.channels {n_channels}; give one number for each layer."
         )
     if any(kernel < 1 or kernel % 2 == 0 for kernel in layers.kernels):
-        raise ConfigError(f"network.kernels is {list(layers.kernels)}; they must be odd numbers such as 1, 3 or 5.")
-    if min(layers.channels) < 2 or layers.channels[-1] > _MOST_CODES:
+        raise ConfigError(f"network.kernels is {list(layers.kernels)}; expected odd numbers such as 1, 3 or 5.")
+    if min(layers.channels) < 2 or layers.channels[-1] > _MAX_CODES:
         raise ConfigError(
-            f"network.channels is {list(layers.channels)}; each must be at least 2, and the last at most {_MOST_CODES}."
+            f"network.channels is {list(layers.channels)}; each must be at least 2, and the last at most {_MAX_CODES}."
         )
 
 
 def _check_halo(config: Config) -> None:
     size, halo = config.tiles.size, config.tiles.halo
-    reach = max(config.network.reach, 1)  # borders between tiles are seen from inside the halo
+    reach = max(config.network.reach, 1)  # the halo must contain the borders between tiles
     if halo * 2 > size:
         raise ConfigError(f"halo ({halo} px) must be at most half of the tile ({size} px); try a halo of {size // 8}.")
     if halo < reach:
         raise ConfigError(
-            f"halo ({halo} px) is too small: the network looks {reach} px around a pixel; "
+            f"halo ({halo} px) is too small: a code depends on {reach} px around a pixel; "
             f"try a halo of {max(size // 16, reach)}."
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value

@@ -1,84 +1,143 @@
-"""Trees of dataclasses from what a YAML file says, with an error that names the value where it does not fit."""
+"""Trees of dataclasses from plain dicts, with errors that name the option, its value and what is expected."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
+import functools
 import types
 import typing
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from geoseg.errors import ConfigError
 
-_WORDS = {int: "whole number", str: "word", float: "number", bool: "truth value, true or false"}
+_TYPES = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", types.NoneType: "null"}
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)  # evaluating annotations is slow
 
 
-def build(root: type[Any], values: object) -> Any:
-    """Return a dataclass with the values that are given, and its defaults for all others.
+def build(root: type[Any], values: Mapping[str, Any], renamed: Mapping[str, str]) -> Any:
+    """Return a dataclass with the given values, and its defaults for all others.
 
     Parameters
     ----------
-    root : a dataclass that has a default for each field; fields may be such dataclasses again
-    values : names with values below them, as YAML has them
+    root : type
+        A dataclass with a default for each field. A field whose type is such a dataclass is a section.
+    values : dict
+        Values by option name; a section is a dict, or None for its defaults.
+    renamed : dict
+        Former option name → path of the option that replaces it, for the error message.
 
     Raises
     ------
-    ConfigError : an unknown name, or a value of another type; says what would be right
+    ConfigError
+        If an option does not exist, or a value has another type.
     """
-    return _built(root, values, "", root)
-
-
-def _built(kind: type[Any], values: object, path: str, root: type[Any]) -> Any:
-    if values is None:
-        return kind()  # a name with nothing below it
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path[:-1]} is {values!r}; expected names with values below it.")
-    hints = typing.get_type_hints(kind)
-    arguments = {}
+    hints, arguments = _hints(root), {}
     for name, value in values.items():
         if name not in hints:
-            near = _nearest(str(name), {f"{path}{own}": own for own in hints}, root)
-            raise ConfigError(f"there is no option {path}{name}; the nearest one is {near}.")
-        arguments[name] = _convert(hints[name], value, f"{path}{name}", root)
+            raise unknown_option(root, str(name), renamed)
+        if not dataclasses.is_dataclass(hints[name]):
+            arguments[name] = _converted(hints[name], value, name)
+        elif value is not None:
+            arguments[name] = _build_section(root, name, value, renamed)
+    return root(**arguments)
+
+
+def option_paths(root: type[Any]) -> dict[str, str]:
+    """Return path → last part of it, of every section and option: "tiles" and "tiles.size" among them."""
+    sections = {name: hint for name, hint in _hints(root).items() if dataclasses.is_dataclass(hint)}
+    below = {f"{section}.{option}": option for section, hint in sections.items() for option in _hints(hint)}
+    return {name: name for name in _hints(root)} | below
+
+
+def unknown_option(root: type[Any], path: str, renamed: Mapping[str, str]) -> ConfigError:
+    """Return the error for an option that does not exist: it names the new name, or the most similar one."""
+    paths, path = option_paths(root), " ".join(path.split())
+    *sections, name = path.split(".")
+    new = renamed.get(name) or renamed.get(sections[0] if sections else "")
+    if new is not None:
+        return ConfigError(f"{path} was renamed to {new}; give that instead.")
+    if path in paths:
+        return ConfigError(
+            f"there is no option with a dot in its name, such as {path}; give {name} below {sections[0]}."
+        )
+    nearest = max(paths, key=lambda option: difflib.SequenceMatcher(None, name, paths[option]).ratio())
+    return ConfigError(f"there is no option {path}; the nearest one is {nearest}.")
+
+
+def check_types(config: Any, path: str = "") -> None:
+    """Check that every field of a tree of dataclasses has a value of its type.
+
+    Raises
+    ------
+    ConfigError
+        If one does not.
+    """
+    for name, hint in _hints(type(config)).items():
+        value = getattr(config, name)
+        if not dataclasses.is_dataclass(hint):
+            _converted(hint, value, f"{path}{name}", numbers_in_quotes=False)
+        elif isinstance(value, typing.cast(type[Any], hint)):
+            check_types(value, f"{path}{name}.")
+        else:
+            raise ConfigError(f"{path}{name} is {shown(value)}; expected names with values below it.")
+
+
+def to_plain(value: Any) -> Any:
+    """Return a copy of nested dataclasses, dicts, lists, tuples and numpy arrays in dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(inner) for inner in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def shown(value: object) -> str:
+    """Return a value as it stands in an error message: on one line and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of more than 4300 digits
+        return "a number too long to show"
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _build_section(root: type[Any], section: str, values: Any, renamed: Mapping[str, str]) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{section} is {shown(values)}; expected names with values below it.")
+    kind = _hints(root)[section]
+    hints, arguments = _hints(kind), {}
+    for name, value in values.items():
+        path = f"{section}.{name}"
+        if name not in hints:
+            raise unknown_option(root, path, renamed)
+        arguments[name] = _converted(hints[name], value, path)
     return kind(**arguments)
 
 
-def _nearest(name: str, here: dict[str, str], root: type[Any]) -> str:
-    """Return the path of the option that is named most alike, of those that may stand here or anywhere else."""
-    sections = {section: values for section, values in dataclasses.asdict(root()).items() if isinstance(values, dict)}
-    options = here | {f"{section}.{option}": option for section, values in sections.items() for option in values}
-    return max(options, key=lambda path: difflib.SequenceMatcher(None, name, options[path]).ratio())
+def _converted(hint: Any, value: Any, path: str, *, numbers_in_quotes: bool = True) -> Any:
+    """Return a value as the type `hint`, without any conversion but int → float, list → tuple and word → float."""
+    import msgspec  # here, because it takes 50 ms and `geoseg --help` has no use for it
+
+    # YAML reads 1e-3, without a point, as a word.
+    is_word = numbers_in_quotes and isinstance(value, str) and float in (hint, *typing.get_args(hint))
+    try:
+        if isinstance(value, set | frozenset):
+            raise msgspec.ValidationError("a set has no order")
+        return msgspec.convert(value, hint, strict=not is_word)
+    except msgspec.ValidationError as err:
+        raise ConfigError(f"{path} is {shown(value)}; expected {_describe(hint)}.") from err
 
 
-def _convert(hint: Any, value: object, path: str, root: type[Any]) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _built(typing.cast(type[Any], hint), value, f"{path}.", root)
+def _describe(hint: Any) -> str:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        if value not in options:
-            raise ConfigError(f"{path} is {value!r}; expected one of {', '.join(map(str, options))}.")
-        return value
+        words = ", ".join(map(str, options))
+        return words if len(options) == 1 else f"one of {words}"
     if origin is tuple:
-        if not isinstance(value, list | tuple) or not all(type(item) is options[0] for item in value):
-            raise ConfigError(f"{path} is {value!r}; expected a list of {_WORDS[options[0]]}s.")
-        return tuple(value)
+        return f"a list of {_TYPES[options[0]].removeprefix('a ')}s"
     if origin in (types.UnionType, typing.Union):
-        words = [word for option in options for word in typing.get_args(option)]  # those of a Literal
-        if value in words or (value is None and types.NoneType in options):
-            return value
-        if words and isinstance(value, str):
-            raise ConfigError(f"{path} is {value!r}; expected a {_WORDS[options[0]]} or {' or '.join(words)}.")
-        return _convert(options[0], value, path, root)
-    if hint is float:
-        return _number(value, path)
-    if type(value) is not hint:  # True is an int too, for isinstance
-        raise ConfigError(f"{path} is {value!r}; expected a {_WORDS[hint]}.")
-    return value
-
-
-def _number(value: object, path: str) -> float:
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError, OverflowError):
-            return float(value)  # a str too: YAML takes 1e-3, without a point, for one
-    raise ConfigError(f"{path} is {value!r}; expected a number.")
+        return " or ".join(map(_describe, options))
+    return _TYPES[hint]

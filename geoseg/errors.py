@@ -1,19 +1,19 @@
-"""Every error that geoseg raises on purpose.
+"""The errors of geoseg.
 
 ::
 
     GeosegError
     ├── ConfigError   (ValueError)   an option or a configuration file is wrong
-    ├── RasterError   (ValueError)   a raster cannot be segmented, or not read
-    ├── OutputError   (ValueError)   a result cannot be written where it was asked for
-    ├── ModelError    (ValueError)   a kept network cannot be read, or does not fit the scene
-    ├── RunError      (ValueError)   a run folder does not belong to this scene, config or version
-    └── TileError                    a tile failed; the others go on
+    ├── RasterError   (ValueError)   a raster cannot be read or segmented
+    ├── OutputError   (ValueError)   an output cannot be written to the given path
+    ├── ModelError    (ValueError)   a saved model cannot be read, or does not fit the scene
+    ├── RunError      (ValueError)   a run folder belongs to another scene, configuration or version
+    └── TileError                    a tile failed; other tiles are not affected
 """
 
 
 class GeosegError(Exception):
-    """Base of every error that geoseg raises on purpose; its text is one line for the user."""
+    """Base of all errors of geoseg. The message is one line: what was found, what was expected, what to do."""
 
 
 class ConfigError(GeosegError, ValueError):
@@ -21,20 +21,20 @@ class ConfigError(GeosegError, ValueError):
 
 
 class RasterError(GeosegError, ValueError):
-    """A raster cannot be segmented, or not read."""
+    """A raster cannot be read or segmented."""
 
 
 class OutputError(GeosegError, ValueError):
-    """A result cannot be written where it was asked for."""
+    """An output cannot be written to the given path."""
 
 
 class ModelError(GeosegError, ValueError):
-    """A kept network cannot be read, or does not fit the scene."""
+    """A saved model cannot be read, or does not fit the scene."""
 
 
 class RunError(GeosegError, ValueError):
-    """A run folder does not belong to this scene, this config or this version."""
+    """A run folder belongs to another scene, configuration or version."""
 
 
 class TileError(GeosegError):
-    """A tile failed; the others go on."""
+    """A tile failed; other tiles are not affected."""

@@ -1,4 +1,4 @@
-"""Where pixels lie: windows, geoboxes, and the tiles that a scene is cut into."""
+"""Windows, pixel grids with a CRS, and the tiles of a scene."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-_CORNER_TOLERANCE = 0.01  # px between the corners of two grids that count as the same
+_CORNER_TOLERANCE = 0.01  # px; corners of two grids closer than this are the same
 
 
 class Window(NamedTuple):
-    """A rectangle of pixels of the scene: first column and row, width and height in pixels."""
+    """A rectangle of pixels of the scene, as in rasterio.
+
+    Parameters
+    ----------
+    col_off, row_off : int
+        First column and row.
+    width, height : int
+        Size in pixels.
+    """
 
     col_off: int
     row_off: int
@@ -25,33 +33,33 @@ class Window(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, cols)."""
+        """Shape (rows, cols) of an array of the window."""
         return self.height, self.width
 
     @property
     def col_end(self) -> int:
-        """The first column behind the window."""
+        """First column to the right of the window."""
         return self.col_off + self.width
 
     @property
     def row_end(self) -> int:
-        """The first row behind the window."""
+        """First row below the window."""
         return self.row_off + self.height
 
     def expanded(self, margin: int, shape: tuple[int, int]) -> Window:
-        """Return the window grown by `margin` pixels on each side, cut at a scene of `shape` (rows, cols)."""
+        """Return the window with `margin` pixels more on each side, clipped to a scene of `shape` (rows, cols)."""
         top, left = max(self.row_off - margin, 0), max(self.col_off - margin, 0)
         bottom, right = min(self.row_end + margin, shape[0]), min(self.col_end + margin, shape[1])
         return Window(left, top, right - left, bottom - top)
 
     def intersection(self, other: Window) -> Window | None:
-        """Return the pixels that both windows have, None where there are none."""
+        """Return the window of the common pixels, or None if there are none."""
         top, left = max(self.row_off, other.row_off), max(self.col_off, other.col_off)
         bottom, right = min(self.row_end, other.row_end), min(self.col_end, other.col_end)
         return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
 
     def within(self, outer: Window) -> tuple[slice, slice]:
-        """Return the (row, col) slices that cut this window out of an array that holds `outer`.
+        """Return the (row, col) slices of this window in an array of the window `outer`.
 
         Examples
         --------
@@ -64,13 +72,15 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class GeoBox:
-    """The pixel grid of a raster on the ground.
+    """A pixel grid with its place in a CRS.
 
     Parameters
     ----------
-    shape : (rows, cols)
-    transform : Affine, pixel corner (col, row) → CRS (x, y); may turn or mirror
-    crs : str, WKT
+    shape : (rows, cols) int
+    transform : Affine
+        Pixel corner (col, row) → CRS (x, y); may rotate or mirror.
+    crs : str
+        WKT.
     """
 
     shape: tuple[int, int]
@@ -88,17 +98,17 @@ class GeoBox:
 
 
 def same_corners(one: GeoBox, other: GeoBox) -> bool:
-    """Say whether the corners of one grid lie on those of another, to a hundredth of a pixel."""
+    """Return True if the corners of two grids are the same to a hundredth of a pixel."""
     rows, cols = one.shape
     if other.transform.determinant == 0:
         return False
     corners = np.array([[0, cols, 0, cols], [0, 0, rows, rows]], float)
-    there = np.array(~other.transform @ tuple(one.transform @ tuple(corners)))
-    return bool(np.abs(there - corners).max() <= _CORNER_TOLERANCE)
+    on_other = np.array(~other.transform @ tuple(one.transform @ tuple(corners)))
+    return bool(np.abs(on_other - corners).max() <= _CORNER_TOLERANCE)
 
 
 def same_crs(one: str, other: str) -> bool:
-    """Say whether two CRS, as WKT, are the same but for the order of their axes."""
+    """Return True if two CRS, as WKT, are the same except for the order of their axes."""
     try:
         return bool(CRS(one).equals(CRS(other), ignore_axis_order=True))
     except CRSError:
@@ -106,7 +116,17 @@ def same_crs(one: str, other: str) -> bool:
 
 
 class Tile(NamedTuple):
-    """One piece of the work: the pixels it owns (core) and those it votes on (read = core and halo)."""
+    """One tile of a scene.
+
+    Parameters
+    ----------
+    number : int
+        From 0, in row-major order.
+    core : Window
+        The pixels that the tile owns.
+    read : Window
+        The core and its halo, clipped to the scene: the pixels that the tile has votes on.
+    """
 
     number: int
     core: Window
@@ -115,16 +135,27 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class TileGrid:
-    """The tiles of a scene, numbered from 0 in reading order; their cores partition the scene.
+    """The tiles of a scene, numbered from 0 in row-major order; their cores partition the scene.
 
-    A last row or column of tiles that would be thinner than two halos is joined to the one before, so that at most
-    two tiles overlap in each direction and `feather` adds up to the same number everywhere.
+    A last row or column of tiles that would be narrower than two halos is merged into the one before. So at most two
+    tiles overlap in each direction, and the weights of `feather` have the same sum everywhere.
 
     Parameters
     ----------
-    shape : (rows, cols) of the scene
-    size : width and height of a core in pixels
-    halo : pixels that a tile looks at on each side of its core; at most half of `size`
+    shape : (rows, cols) int
+        Of the scene.
+    size : int
+        Width and height of a core in pixels.
+    halo : int
+        Pixels read on each side of a core; at most half of `size`.
+
+    Examples
+    --------
+    >>> grid = TileGrid((600, 1024), size=512, halo=32)
+    >>> grid.n_rows, grid.n_cols
+    (2, 2)
+    >>> grid[1, 0].core
+    Window(col_off=0, row_off=512, width=512, height=88)
     """
 
     shape: tuple[int, int]
@@ -147,8 +178,12 @@ class TileGrid:
     def __iter__(self) -> Iterator[Tile]:
         return (self.tile(number) for number in range(len(self)))
 
+    def __getitem__(self, place: tuple[int, int]) -> Tile:
+        row, col = place
+        return self.tile(row * self.n_cols + col)
+
     def tile(self, number: int) -> Tile:
-        """Return tile `number`, counted from 0 in reading order."""
+        """Return tile `number`, counted from 0 in row-major order."""
         row, col = divmod(number, self.n_cols)
         top, bottom = self._span(row, self.n_rows, self.shape[0])
         left, right = self._span(col, self.n_cols, self.shape[1])
@@ -156,24 +191,26 @@ class TileGrid:
         return Tile(number, core, core.expanded(self.halo, self.shape))
 
     def touching(self, window: Window) -> list[int]:
-        """Return the numbers of the tiles whose cores have pixels in `window`, ascending."""
+        """Return the numbers of the tiles whose cores overlap `window`, ascending."""
         rows = self._indices(window.row_off, window.row_end, self.n_rows)
         cols = self._indices(window.col_off, window.col_end, self.n_cols)
         return [row * self.n_cols + col for row in rows for col in cols]
 
     def reading(self, window: Window) -> list[int]:
-        """Return the numbers of the tiles whose read windows have pixels in `window`, ascending."""
+        """Return the numbers of the tiles whose read windows overlap `window`, ascending."""
         return self.touching(window.expanded(self.halo, self.shape))
 
     def feather(self, tile: Tile) -> NDArray[np.int64]:
-        """Return how much the tile's word counts on each pixel that it reads.
+        """Return the weight of a tile's votes on each pixel that it reads.
 
-        Falls in a straight line from the inside towards the rim. Whole numbers, so that sums do not depend on the
-        order of the tiles; over all tiles that read a pixel they add up to (4 halo)², or to 1 without a halo.
+        The weights decrease linearly from the inside towards the edge of the halo. They are integers, so that sums do
+        not depend on the order of the tiles. Over all tiles that read a pixel their sum is (4 halo)², or 1 without a
+        halo.
 
         Returns
         -------
-        (y, x) int64 over `tile.read`
+        (y, x) int64
+            Over `tile.read`.
         """
         core, read = tile.core, tile.read
         rows = self._ramp(core.row_off, core.row_end, read.row_off, read.row_end)
@@ -191,8 +228,8 @@ class TileGrid:
         return range(min(begin // self.size, count - 1), min((end - 1) // self.size, count - 1) + 1)
 
     def _ramp(self, core_begin: int, core_end: int, begin: int, end: int) -> NDArray[np.int64]:
-        at = np.arange(begin, end)
+        positions = np.arange(begin, end)
         full = max(4 * self.halo, 1)
-        rising = 2 * (at - begin) + 1 if begin < core_begin else np.full(at.shape, full)
-        falling = 2 * (end - 1 - at) + 1 if end > core_end else np.full(at.shape, full)
+        rising = 2 * (positions - begin) + 1 if begin < core_begin else np.full(positions.shape, full)
+        falling = 2 * (end - 1 - positions) + 1 if end > core_end else np.full(positions.shape, full)
         return np.minimum(np.minimum(rising, falling), full).astype(np.int64)

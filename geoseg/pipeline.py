@@ -1,125 +1,216 @@
-"""The way of the data, from a raster to polygons.
+"""The data flow, from a raster to polygons.
 
-    scene.tif ─ survey ─ learn ─ superpixels ─ segment ─ harmonize ─ label ─ join ─ outline ─ write ─ labels.gpkg
-                once     once    per block     per tile  once        per tile once  per tile  once
+    scene.tif ─ survey ─ learn ─ superpixels ─ segment ─ classify ─ label ─ merge ─ outline ─ write ─ labels.gpkg
+                once     once    per block     per tile  once       tile    once    tile      once
 
-Labels that are there already come in half-way:
+A raster of labels enters half-way:
 
-    labels.tif ─ (look) ─ label ─ join ─ outline ─ write ─ outlines.gpkg
-                 per tile  per tile once  per tile  once
+    labels.tif ─ label ─ merge ─ outline ─ write ─ outlines.gpkg
 
-A run is a folder. What a step has finished for a tile is in it, complete or absent, never half; so stopping and going
-on, on this machine or another, is the normal case and not a repair.
+A run is a folder. What a stage has finished for a tile is in it, complete or absent, so that an interrupted run can be
+resumed on this machine or another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 from geoseg.config import Config, load_config
 from geoseg.output.paths import Outputs
-from geoseg.progress import ProgressCallback, StageReporter, ignore
+from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, open_executor
-from geoseg.run.label_run import open_label_work
-from geoseg.run.run import RunOptions, open_work
-from geoseg.steps import align_codes, label_raster, segment, write, write_labels
-from geoseg.steps.write import Result
+from geoseg.run.job import Job, Task
+from geoseg.run.options import config_of, settings
+from geoseg.run.plan import Plan, RunOptions, choose_workers, open_label_plan, open_plan
+from geoseg.run.report import Result, finished_result
+from geoseg.run.stages import Stages
+from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
+from geoseg.vectorize.regions import Regions
 
 
 def segment_scene(
     scene: str | Path,
-    outputs: Outputs | str | Path,
-    config: Config | None = None,
+    out: str | Path | Outputs,
     *,
-    options: RunOptions | None = None,
-    cluster: ClusterOptions | None = None,
-    progress: ProgressCallback = ignore,
+    classes: int | Literal["auto"] | None = None,
+    config: str | Path | dict[str, Any] | Config | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    aoi: str | Path | None = None,
+    progress: ProgressCallback | None = None,
+    **options: Any,
 ) -> Result:
     """Segment a raster of any size and write its polygons.
 
     Parameters
     ----------
-    scene : GeoTIFF, or another raster that GDAL reads; a .vrt for a mosaic
-    outputs : where the results go, or just the polygon file: .gpkg, .fgb or .parquet
-    config : what is done; None = the defaults, or what the model has settled
-    options : the run folder, the area of interest, a kept network, going on with an earlier run
-    cluster : who works; None = one process per core of this machine
-    progress : ProgressCallback
-        Receives the progress events; see `geoseg.progress`.
+    scene : str or Path
+        GeoTIFF, or another raster that GDAL reads; a .vrt for a mosaic.
+    out : str, Path or Outputs
+        Polygon file, .gpkg, .fgb or .parquet; or all outputs.
+    classes : int, "auto" or None
+        At most this many classes; None = as in the config, which is 16 by default.
+    config : str, Path, dict, Config or None
+        Name of a configuration, a YAML file, its values, or None for the defaults or those of ``model``.
+    workers : int or None
+        Number of worker processes; 0 = compute in this process, None = one per core. With workers, a script needs
+        ``if __name__ == "__main__":`` around the call, since each worker imports it.
+    resume : bool
+        Continue an interrupted run.
+    overwrite : bool
+        Replace existing outputs.
+    aoi : str, Path or None
+        Vector file; pixels outside its polygons are not valid.
+    progress : callable or None
+        Receives the events of `geoseg.progress`; None = no progress is reported.
+    **options
+        ``class_raster``, ``region_raster``, ``class_layer``, ``save_model``; ``model``, ``restretch``, ``run_dir``,
+        ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``dashboard``, ``memory_limit``; and config values by
+        name, such as ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
 
     Returns
     -------
-    Result : what was written, and which tiles failed
+    Result
 
     Raises
     ------
-    GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
+    GeosegError
+        If an input is wrong or an output cannot be written; the message says what to do. Files that existed before are
+        unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from geoseg.synthetic.scene import SceneOptions, write_scene
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128), seed=1))
+    >>> result = segment_scene(folder / "scene.tif", folder / "labels.gpkg", classes=4, method="kmeans", workers=0)
+    >>> result.n_classes, list(result.polygons().columns[:4])
+    (4, ['region', 'class', 'color', 'pixels'])
     """
-    outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
-    with open_work(str(scene), outputs, config, options or RunOptions(), StageReporter(progress)) as work:
-        if work.finished:
-            return write.of_finished_run(outputs, work)
-        with open_executor(work.places(cluster or ClusterOptions())) as work.executor:
-            job = work.survey()
-            work.learn()
-            work.each_block("superpixels", segment.make_superpixels)
-            work.each_tile("segment", segment.segment_tile, "votes")
-            align_codes.forget_later_steps(job, work.tiles)
-            align_codes.translate_codes(job, work.tiles)
-            work.each_block("ground", segment.gather_block)
-            if job.config.method == "rag":
-                work.each_block("merged", segment.merge_block)
-            class_model = work.find_classes()
-            work.each_tile("label", segment.label_tile, "pieces")
-            regions = align_codes.join_regions(job, work.tiles)
-            work.each_tile("outline", segment.outline_tile, "outlines")
-            return write.write(job, outputs, class_model, regions, work)
+    given = settings(out, options | {"workers": workers, "resume": resume, "overwrite": overwrite, "aoi": aoi})
+    changes = given.config_changes | ({} if classes is None else {"classify__classes": classes})
+    chosen = config_of(config, changes, given.run.model)
+    return run_scene(
+        str(scene), given.outputs, chosen, options=given.run, cluster=given.cluster, progress=progress or ignore
+    )
 
 
 def outline_labels(
-    labels: LabelInput | str | Path,
-    outputs: Outputs | str | Path,
+    labels: str | Path | LabelInput,
+    out: str | Path | Outputs,
+    *,
+    values: str | Path | None = None,
+    workers: int | None = None,
+    progress: ProgressCallback | None = None,
+    **options: Any,
+) -> Result:
+    """Outline a raster of integer labels of any size and write its polygons.
+
+    Parameters
+    ----------
+    labels : str, Path or LabelInput
+        The raster; or a `LabelInput` with its band, its nodata value and the raster of values.
+    out : str, Path or Outputs
+        Polygon file, .gpkg, .fgb or .parquet; or all outputs.
+    values : str, Path or None
+        Raster on the same grid for zonal statistics.
+    workers, progress, **options
+        As in `segment_scene`, and ``band`` and ``nodata`` of the labels. ``min_pixels`` and ``simplify`` are 0 by
+        default: every region is kept, and its outline follows the pixel edges.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    GeosegError
+        If an input is wrong or an output cannot be written; files that existed before are unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from geoseg.synthetic.scene import SceneOptions, write_scene
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128), seed=1), truth=folder / "cover.tif")
+    >>> outline_labels(folder / "cover.tif", folder / "cover.gpkg", values=folder / "scene.tif", workers=0).failed
+    {}
+    """
+    source = labels if isinstance(labels, LabelInput) else LabelInput(str(labels))
+    named: dict[str, Any] = {name: options.pop(name) for name in ("band", "nodata") if name in options}
+    if values is not None:
+        named["values"] = str(values)
+    given = settings(out, options | {"workers": workers})
+    config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
+    return run_labels(
+        replace(source, **named),
+        given.outputs,
+        config,
+        options=given.run,
+        cluster=given.cluster,
+        progress=progress or ignore,
+    )
+
+
+def run_scene(
+    scene: str,
+    outputs: Outputs,
     config: Config | None = None,
     *,
     options: RunOptions | None = None,
     cluster: ClusterOptions | None = None,
     progress: ProgressCallback = ignore,
 ) -> Result:
-    """Outline a raster of labels of any size: whole numbers, from any program.
+    """Segment a scene, with all options sorted; see `segment_scene`."""
+    with open_plan(scene, outputs, config, options or RunOptions()) as (plan, task):
+        if plan.is_finished:
+            return finished_result(plan, progress)
+        with open_executor(choose_workers(cluster or ClusterOptions(), task.device)) as executor:
+            stages = _stages(plan, plan.blocks, executor, progress)
+            job, regions = run_stages(task, stages)
+            return write.write_results(job, plan, stages, regions)
 
-    Parameters
-    ----------
-    labels : the raster, or that with a second one whose values are told of each region
-    outputs : where the results go, or just the polygon file: .gpkg, .fgb or .parquet
-    config : its `tiles`, its `polygons`, and the `bands` of the values; None = every region is kept, and its outline
-        follows the pixels (`min_pixels` and `simplify` 0)
-    options, cluster, progress : as in `segment_scene`
 
-    Returns
-    -------
-    Result : what was written, and which tiles failed
+def run_stages(task: Task, stages: Stages) -> tuple[Job, Regions]:
+    """Run all stages but the last, on files or in memory, and return the job and the regions of the scene."""
+    job = survey.survey_scene(task, stages)
+    learn.learn_network(job, stages, task.model)
+    segment.make_superpixels(job, stages)
+    segment.segment_tiles(job, stages)
+    classify.classify_superpixels(job, stages, task.model)
+    vectorize.label_tiles(job, stages)
+    regions = vectorize.merge_regions(job, stages)
+    vectorize.outline_tiles(job, stages)
+    return job, regions
 
-    Raises
-    ------
-    GeosegError : one line says what is wrong and what to do; nothing that was there before is lost
-    """
-    source = labels if isinstance(labels, LabelInput) else LabelInput(str(labels))
-    outputs = outputs if isinstance(outputs, Outputs) else Outputs(Path(outputs))
-    outputs = replace(outputs, class_file=False)  # labels have no tree that it could tell of
-    config = config or load_config(polygons__min_pixels=0, polygons__simplify=0)
-    with open_label_work(source, outputs, config, options or RunOptions(), StageReporter(progress)) as work:
-        if work.finished:
-            return write.of_finished_run(outputs, work)
-        with open_executor(cluster or ClusterOptions()) as work.executor:
-            job, features = work.job, None
-            if job.uses_features:
-                work.each_tile("look", label_raster.measure_tile, "sights")
-                label_raster.forget_later_steps(job, work.tiles)
-                features = label_raster.share_features(job, work.tiles)
-            work.each_tile("label", label_raster.find_pieces, "pieces")
-            with work.timed("join", 1):
-                regions, values = label_raster.join_labels(job, work.tiles, features)
-            work.each_tile("outline", label_raster.outline_piece_tile, "outlines")
-            return write_labels.write(job, outputs, regions, values, work)
+
+def run_labels(
+    labels: LabelInput,
+    outputs: Outputs,
+    config: Config,
+    *,
+    options: RunOptions | None = None,
+    cluster: ClusterOptions | None = None,
+    progress: ProgressCallback = ignore,
+) -> Result:
+    """Outline a raster of labels, with all options sorted; see `outline_labels`."""
+    outputs = replace(outputs, class_file=False)  # labels have no class tree to document
+    with open_label_plan(labels, outputs, config, options or RunOptions()) as (plan, job):
+        if plan.is_finished:
+            return finished_result(plan, progress)
+        with open_executor(cluster or ClusterOptions()) as executor:
+            stages = _stages(plan, (), executor, progress)
+            means = label_raster.label_tiles(job, stages)
+            regions, values = label_raster.merge_labels(job, stages, means)
+            label_raster.outline_tiles(job, stages)
+            return write_labels.write_results(job, plan, stages, regions, values)
+
+
+def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: ProgressCallback) -> Stages:
+    return Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)

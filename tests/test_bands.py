@@ -1,4 +1,4 @@
-"""What bands show: which ones NDVI is computed from, and NDVI itself."""
+"""The bands of NDVI, and NDVI itself."""
 
 import re
 
@@ -24,8 +24,8 @@ RED, GREEN, BLUE, NIR = ColorInterp.red, ColorInterp.green, ColorInterp.blue, Co
         ({"names": ["blue", "Green", "RED", "NIR"]}, {}, (2, 3)),
         ({"names": ["near infrared", "red", "", ""]}, {}, (1, 0)),
         ({"names": ["B02", "B03", "B04", "B08"]}, {}, (2, 3)),
-        ({"names": ["red", "green", "blue", "B08"]}, {}, None),  # of another vocabulary: it may be anything
-        ({"names": ["B2", "B3", "B4", "B5"]}, {}, None),  # red and near infrared of one Landsat, not of another
+        ({"names": ["red", "green", "blue", "B08"]}, {}, None),  # names of two conventions: B08 may be any band
+        ({"names": ["B2", "B3", "B4", "B5"]}, {}, None),  # red and near infrared of some Landsat satellites only
         ({"colours": [BLUE, GREEN, RED, NIR]}, {}, (2, 3)),
         ({"colours": [RED, GREEN, BLUE, ColorInterp.undefined]}, {}, None),
         ({"colours": [RED, GREEN, BLUE, ColorInterp.undefined]}, {"nir": 4}, (0, 3)),
@@ -36,13 +36,13 @@ RED, GREEN, BLUE, NIR = ColorInterp.red, ColorInterp.green, ColorInterp.blue, Co
         ({}, {}, None),
     ],
 )
-def test_red_and_near_infrared_are_what_the_user_says_or_else_the_raster(make_raster, made, options, expected):
+def test_red_and_near_infrared_are_those_given_or_else_those_named_in_the_raster(make_raster, made, options, expected):
     found = open_scene(make_raster(FLAT, **made), **options).vegetation
 
     assert found == (None if expected is None else VegetationBands(*expected))
 
 
-def test_scale_and_offset_of_the_two_bands_are_taken_along(make_raster):
+def test_scale_and_offset_of_the_two_bands_are_kept(make_raster):
     path = make_raster(FLAT, names=["blue", "green", "red", "nir"])
     with rasterio.open(path, "r+") as raster:
         raster.scales, raster.offsets = (1, 1, 0.5, 0.25), (0, 0, -0.2, 3)
@@ -59,18 +59,18 @@ def test_scale_and_offset_of_the_two_bands_are_taken_along(make_raster):
         ({"red": 1, "nir": 4, "bands": (1, 2)}, "--nir 4 is not one of the bands in use (1, 2);"),
     ],
 )
-def test_half_of_what_ndvi_needs_is_refused_and_the_rest_named(make_raster, options, message):
+def test_one_of_the_two_bands_alone_is_refused_and_the_other_one_named(make_raster, options, message):
     with pytest.raises(RasterError, match=re.escape(message)):
         open_scene(make_raster(FLAT), **options)
 
 
-def test_one_band_cannot_be_both():
+def test_red_and_nir_cannot_be_the_same_band():
     with pytest.raises(ConfigError, match="both band 3"):
         load_config(red=3, nir=3)
 
 
 @given(st.integers(0, 999))
-def test_ndvi_is_the_formula_where_it_has_a_value_and_always_from_minus_1_to_1(seed):
+def test_ndvi_follows_the_formula_and_is_from_minus_1_to_1_or_nan(seed):
     pixels = np.random.default_rng(seed).integers(-3, 9, (3, 6, 7)).astype(np.float32)
 
     found = ndvi(pixels, VegetationBands(red=2, nir=0))
@@ -82,7 +82,7 @@ def test_ndvi_is_the_formula_where_it_has_a_value_and_always_from_minus_1_to_1(s
             assert value == pytest.approx(min(max((nir - red) / (nir + red), -1), 1))
 
 
-def test_offset_of_a_band_counts_and_a_scale_of_both_does_not():
+def test_ndvi_depends_on_the_offset_of_a_band_and_not_on_a_scale_of_both():
     pixels = np.array([[[3000.0]], [[5000.0]]], np.float32)
 
     plain, scaled, shifted = (

@@ -12,12 +12,13 @@ from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Classify
 from geoseg.segment.baselines.kmeans import fit_kmeans
-from geoseg.segment.class_model import ClassModel, features, fit_class_model
+from geoseg.segment.class_model import ClassModel, class_moments, fit_class_model
 from geoseg.segment.class_tree import ClassTree
+from geoseg.segment.predictors import CentroidPredictor, CodePredictor, ColorPredictor, vote_features
 from geoseg.segment.votes import SuperpixelTable
 
 N_BANDS = 3
-LOOKS = np.array(  # four grounds: three bands, three textures
+MOMENTS = np.array(  # of four land covers: three bands, three further moments
     [
         [0.1, 0.2, 0.5, 0.01, 0.01, 0.02],
         [0.2, 0.6, 0.2, 0.08, 0.09, 0.10],
@@ -25,7 +26,7 @@ LOOKS = np.array(  # four grounds: three bands, three textures
         [0.9, 0.9, 0.9, 0.05, 0.10, 0.12],
     ]
 )
-N_GROUNDS = len(LOOKS)
+N_COVERS = len(MOMENTS)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -33,28 +34,28 @@ seeds = st.integers(0, 2**32 - 1)
 def scene(
     seed: int, counts: tuple[int, ...] = (40, 30, 20, 10), *, n_codes: int = 6
 ) -> tuple[SuperpixelTable, NDArray[np.int64]]:
-    """Draw superpixels of four grounds in a row that touch one after the other, and say of which ground each one is."""
+    """Draw a row of adjacent superpixels of four land covers; return their table and the land cover of each."""
     draw = np.random.default_rng(seed)
-    of = draw.permutation(np.repeat(np.arange(N_GROUNDS), counts))
+    of = draw.permutation(np.repeat(np.arange(N_COVERS), counts))
     n = len(of)
     votes = np.eye(n_codes)[of] + draw.uniform(0, 0.1, (n, n_codes))
     numbers = np.arange(n, dtype=np.int64)
-    superpixel_table = SuperpixelTable(
+    table = SuperpixelTable(
         numbers=numbers,
         votes=votes / votes.sum(axis=1, keepdims=True),
         pixels=draw.integers(40, 200, n),
-        moments=np.abs(LOOKS[of] + draw.normal(0, 0.004, (n, LOOKS.shape[1]))),
+        moments=np.abs(MOMENTS[of] + draw.normal(0, 0.004, (n, MOMENTS.shape[1]))),
         pairs=np.stack([numbers[:-1], numbers[1:]], axis=1),
         borders=draw.integers(1, 30, n - 1),
     )
-    return superpixel_table, of
+    return table, of
 
 
-def shades(*, as_said_by: int) -> SuperpixelTable:
-    """Draw the same 800 superpixels of grounds that pass into each other, with the votes of one of many networks."""
+def shades(*, network: int) -> SuperpixelTable:
+    """Draw the same 800 superpixels with gradual transitions of colour, with the votes of one of many networks."""
     colours = np.random.default_rng(0).uniform(0.2, 0.8, (800, N_BANDS))
     colours = (colours + colours[:, :1]) / 2
-    codes = np.random.default_rng(as_said_by).uniform(0.2, 0.8, (8, N_BANDS))
+    codes = np.random.default_rng(network).uniform(0.2, 0.8, (8, N_BANDS))
     votes = np.exp(-20 * ((colours[:, None] - codes) ** 2).sum(axis=-1))
     numbers = np.arange(len(colours), dtype=np.int64)
     return SuperpixelTable(
@@ -67,21 +68,19 @@ def shades(*, as_said_by: int) -> SuperpixelTable:
     )
 
 
-def part(superpixel_table: SuperpixelTable, rows: slice) -> SuperpixelTable:
-    numbers = superpixel_table.numbers[rows]
-    edges = np.isin(superpixel_table.pairs[:, 0], numbers)
-    fields = {
-        name: value[rows] for name, value in superpixel_table.to_arrays().items() if name not in ("pairs", "borders")
-    }
-    return SuperpixelTable(**fields, pairs=superpixel_table.pairs[edges], borders=superpixel_table.borders[edges])
+def part(table: SuperpixelTable, rows: slice) -> SuperpixelTable:
+    numbers = table.numbers[rows]
+    edges = np.isin(table.pairs[:, 0], numbers)
+    fields = {name: value[rows] for name, value in table.to_arrays().items() if name not in ("pairs", "borders")}
+    return SuperpixelTable(**fields, pairs=table.pairs[edges], borders=table.borders[edges])
 
 
-def classes_of(class_model: ClassModel, superpixel_table: SuperpixelTable, n_classes: int) -> NDArray[np.int64]:
-    return class_model.tree.level(n_classes)[class_model.clusters(superpixel_table)]
+def classes_of(class_model: ClassModel, table: SuperpixelTable, n_classes: int) -> NDArray[np.int64]:
+    return class_model.tree.level(n_classes)[class_model.clusters(table)]
 
 
 def groups(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Number groups by their first members, so that the names of classes do not matter."""
+    """Number groups by their first members, so that partitions can be compared."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]
 
@@ -89,232 +88,277 @@ def groups(labels: NDArray[np.integer]) -> NDArray[np.int64]:
 BOTH = pytest.mark.parametrize("evidence", ["votes", "votes+features"])
 
 
-class TestShares:
+class TestConfidence:
     @settings(max_examples=15, deadline=None)
     @given(seeds, st.integers(1, 12))
-    def test_shares_are_inverse_squared_distances_to_the_nearest_centre_of_each_class(
+    def test_membership_is_proportional_to_the_inverse_squared_distance_to_the_nearest_centroid(
         self, seed: int, n_classes: int
     ) -> None:
-        superpixel_table, _ = scene(seed)
-        class_model = fit_class_model([superpixel_table], Classify(clusters=14), n_bands=N_BANDS)
-        class_of_cluster = class_model.classes(n_classes)
+        table, _ = scene(seed)
+        class_model = fit_class_model([table], Classify(clusters=14), n_bands=N_BANDS)
+        class_of_cluster = class_model.class_of_cluster(n_classes)
 
-        found = class_model.shares(superpixel_table, class_of_cluster)
+        found = class_model.confidence(table, class_of_cluster)
 
-        own = class_of_cluster[class_model.clusters(superpixel_table)]
-        for row, one in enumerate(features(superpixel_table, N_BANDS)):
-            apart = ((class_model.centres - one) ** 2).sum(axis=1)
+        own = class_of_cluster[class_model.clusters(table)]
+        for row, one in enumerate(vote_features(table, N_BANDS)):
+            apart = ((class_model.predictor.centroids - one) ** 2).sum(axis=1)
             each = {k: 1 / max(apart[class_of_cluster == k].min(), 1e-12) for k in set(class_of_cluster.tolist())}
             assert found[row] == pytest.approx(each[own[row]] / sum(each.values()), rel=1e-6)
 
-    def test_with_classes_of_codes_the_share_is_that_of_the_votes(self) -> None:
-        superpixel_table, _ = scene(4)
-        class_model = fit_class_model(
-            [superpixel_table], Classify(evidence="votes", clusters=8, classes=4), n_bands=N_BANDS
-        )
-        class_of_cluster = class_model.classes(2)
+    def test_confidence_of_clusters_of_codes_is_the_share_of_the_votes(self) -> None:
+        table, _ = scene(4)
+        class_model = fit_class_model([table], Classify(evidence="votes", clusters=8, classes=4), n_bands=N_BANDS)
+        class_of_cluster = class_model.class_of_cluster(2)
 
-        found = class_model.shares(superpixel_table, class_of_cluster)
+        found = class_model.confidence(table, class_of_cluster)
 
-        of_code = class_of_cluster[class_model.code_class]
-        own = class_of_cluster[class_model.clusters(superpixel_table)]
-        expected = [sum(vote[of_code == number]) for vote, number in zip(superpixel_table.votes, own, strict=True)]
+        of_code = class_of_cluster[class_model.predictor.cluster_of_code]
+        own = class_of_cluster[class_model.clusters(table)]
+        expected = [sum(vote[of_code == number]) for vote, number in zip(table.votes, own, strict=True)]
         np.testing.assert_allclose(found, expected)
 
-    def test_one_class_has_all(self) -> None:
-        superpixel_table, _ = scene(5)
-        class_model = fit_class_model([superpixel_table], Classify(clusters=8), n_bands=N_BANDS)
+    def test_confidence_of_a_single_class_is_1(self) -> None:
+        table, _ = scene(5)
+        class_model = fit_class_model([table], Classify(clusters=8), n_bands=N_BANDS)
 
-        np.testing.assert_allclose(class_model.shares(superpixel_table, np.ones(len(class_model.moments), np.int64)), 1)
+        np.testing.assert_allclose(class_model.confidence(table, np.ones(len(class_model.moments), np.int64)), 1)
 
-    def test_superpixel_at_a_centre_belongs_to_its_class_alone(self) -> None:
-        superpixel_table, _ = scene(6)
-        class_model = fit_class_model([superpixel_table], Classify(clusters=8), n_bands=N_BANDS)
-        exact = replace(class_model, centres=features(superpixel_table, N_BANDS)[:8])
+    def test_confidence_is_1_only_at_a_centroid(self) -> None:
+        table, _ = scene(6)
+        class_model = fit_class_model([table], Classify(clusters=8), n_bands=N_BANDS)
+        exact = replace(class_model, predictor=CentroidPredictor(vote_features(table, N_BANDS)[:8], N_BANDS))
 
-        shares = exact.shares(superpixel_table, np.arange(1, 9))
+        confidence = exact.confidence(table, np.arange(1, 9))
 
-        np.testing.assert_array_equal(shares[:8], 1)
-        assert shares[8:].max() < 1
+        np.testing.assert_array_equal(confidence[:8], 1)
+        assert confidence[8:].max() < 1
 
-    def test_shares_of_a_codebook_of_colours_look_at_colours_alone(self) -> None:
-        superpixel_table, _ = scene(7)
-        class_model = fit_kmeans([superpixel_table], n_classes=4, n_bands=N_BANDS, seed=0)
-        other = replace(superpixel_table, votes=superpixel_table.votes[::-1])
+    def test_confidence_of_a_color_predictor_does_not_depend_on_votes(self) -> None:
+        table, _ = scene(7)
+        class_model = fit_kmeans([table], n_classes=4, n_bands=N_BANDS, seed=0)
+        other = replace(table, votes=table.votes[::-1])
 
-        shares = class_model.shares(superpixel_table, class_model.classes(4))
+        confidence = class_model.confidence(table, class_model.class_of_cluster(4))
 
-        np.testing.assert_array_equal(shares, class_model.shares(other, class_model.classes(4)))
-        assert 0.25 <= shares.min() < shares.max() <= 1
+        np.testing.assert_array_equal(confidence, class_model.confidence(other, class_model.class_of_cluster(4)))
+        assert 0.25 <= confidence.min() < confidence.max() <= 1
 
 
-class TestHarmonize:
+class TestArrays:
+    def test_each_type_of_predictor_round_trips_through_arrays(self) -> None:
+        table, _ = scene(7)
+        models = [
+            fit_class_model([table], Classify(evidence="votes"), n_bands=N_BANDS),
+            fit_class_model([table], Classify(), n_bands=N_BANDS),
+            fit_kmeans([table], n_classes=4, n_bands=N_BANDS, seed=0),
+        ]
+
+        back = [ClassModel.from_arrays(model.to_arrays()) for model in models]
+
+        assert [type(model.predictor) for model in back] == [CodePredictor, CentroidPredictor, ColorPredictor]
+        for model, other in zip(models, back, strict=True):
+            classes = model.class_of_cluster("auto")
+            np.testing.assert_array_equal(other.clusters(table), model.clusters(table))
+            np.testing.assert_array_equal(other.class_of_cluster("auto"), classes)
+            np.testing.assert_array_equal(other.confidence(table, classes), model.confidence(table, classes))
+
+    def test_unknown_type_of_predictor_is_refused(self) -> None:
+        arrays = fit_class_model([scene(7)[0]], Classify(), n_bands=N_BANDS).to_arrays()
+
+        with pytest.raises(ValueError, match="type 7, expected 0, 1 or 2"):
+            ClassModel.from_arrays(arrays | {"predictor": np.array(7)})
+
+    def test_unknown_array_is_refused(self) -> None:
+        arrays = fit_class_model([scene(7)[0]], Classify(), n_bands=N_BANDS).to_arrays()
+
+        with pytest.raises(ValueError, match=r"unknown arrays \['mix'\]"):
+            ClassModel.from_arrays(arrays | {"mix": np.eye(2)})
+
+    @pytest.mark.parametrize("name", ["predictor", "centroids", "merges", "auto_n_classes"])
+    def test_missing_array_is_refused(self, name: str) -> None:
+        arrays = fit_class_model([scene(7)[0]], Classify(), n_bands=N_BANDS).to_arrays()
+        del arrays[name]
+
+        with pytest.raises(KeyError, match=name):
+            ClassModel.from_arrays(arrays)
+
+
+class TestClassMoments:
+    def test_moments_of_a_class_are_the_means_over_the_pixels_of_its_superpixels(self) -> None:
+        table, _ = scene(6)
+        class_model = fit_class_model([table], Classify(), n_bands=N_BANDS)
+        class_of_cluster = class_model.class_of_cluster(3)
+
+        found = class_moments(class_model, class_of_cluster)
+
+        classes = class_of_cluster[class_model.clusters(table)]
+        np.testing.assert_array_equal(found[0], 0)
+        for one in (1, 2, 3):
+            own = classes == one
+            np.testing.assert_allclose(found[one], np.average(table.moments[own], axis=0, weights=table.pixels[own]))
+
+
+class TestFit:
     @settings(max_examples=15, deadline=None)
     @given(seeds, st.integers(2, 12), st.sampled_from(["votes", "votes+features"]))
-    def test_there_are_at_most_as_many_classes_as_asked(self, seed: int, n_classes: int, evidence: str) -> None:
-        superpixel_table, _ = scene(seed)
+    def test_there_are_at_most_the_requested_number_of_classes(self, seed: int, n_classes: int, evidence: str) -> None:
+        table, _ = scene(seed)
         options = Classify(classes=n_classes, clusters=24, evidence=evidence)  # type: ignore[arg-type]
 
-        classes = classes_of(fit_class_model([superpixel_table], options, n_bands=N_BANDS), superpixel_table, n_classes)
+        classes = classes_of(fit_class_model([table], options, n_bands=N_BANDS), table, n_classes)
 
         assert set(classes.tolist()) <= set(range(1, n_classes + 1))
 
     @BOTH
-    def test_each_ground_is_a_class(self, evidence: str) -> None:
-        superpixel_table, of = scene(1)
+    def test_each_land_cover_is_a_class(self, evidence: str) -> None:
+        table, of = scene(1)
         options = Classify(classes=4, clusters=12, evidence=evidence, adjacency_weight=0.0)  # type: ignore[arg-type]
 
-        classes = classes_of(fit_class_model([superpixel_table], options, n_bands=N_BANDS), superpixel_table, 4)
+        classes = classes_of(fit_class_model([table], options, n_bands=N_BANDS), table, 4)
 
         np.testing.assert_array_equal(groups(classes), groups(of))
 
     @BOTH
-    def test_small_ground_that_looks_different_keeps_a_class_of_its_own(self, evidence: str) -> None:
-        superpixel_table, of = scene(2, (2000, 1500, 1000, 5))
+    def test_a_rare_but_distinct_land_cover_keeps_its_own_class(self, evidence: str) -> None:
+        table, of = scene(2, (2000, 1500, 1000, 5))
         options = Classify(classes=4, clusters=12, evidence=evidence, adjacency_weight=0.0)  # type: ignore[arg-type]
 
-        classes = classes_of(fit_class_model([superpixel_table], options, n_bands=N_BANDS), superpixel_table, 4)
+        classes = classes_of(fit_class_model([table], options, n_bands=N_BANDS), table, 4)
 
         small = np.unique(classes[of == 3])
         assert len(small) == 1
         assert not (classes[of != 3] == small[0]).any()
 
-    def test_ground_that_looks_the_same_falls_apart_where_codes_differ(self) -> None:
-        superpixel_table, of = scene(3)
-        alike = SuperpixelTable(
-            **superpixel_table.to_arrays() | {"moments": np.full_like(superpixel_table.moments, 0.3)}
-        )
+    def test_superpixels_with_equal_moments_are_split_by_their_codes(self) -> None:
+        table, of = scene(3)
+        uniform = SuperpixelTable(**table.to_arrays() | {"moments": np.full_like(table.moments, 0.3)})
 
-        class_model = fit_class_model([alike], Classify(clusters=4, classes=4), n_bands=N_BANDS)
+        class_model = fit_class_model([uniform], Classify(clusters=4, classes=4), n_bands=N_BANDS)
 
-        np.testing.assert_array_equal(groups(class_model.clusters(alike)), groups(of))
+        np.testing.assert_array_equal(groups(class_model.clusters(uniform)), groups(of))
 
-    def test_networks_that_cut_one_ground_differently_hardly_move_its_clusters(self) -> None:
-        superpixel_tables = [shades(as_said_by=network) for network in range(4)]
+    def test_clusters_hardly_depend_on_where_networks_split_a_gradual_transition(self) -> None:
+        tables = [shades(network=network) for network in range(4)]
         options = Classify(classes=8, clusters=24)
 
-        found = [
-            fit_class_model([superpixel_table], options, n_bands=N_BANDS).clusters(superpixel_table)
-            for superpixel_table in superpixel_tables
-        ]
+        found = [fit_class_model([table], options, n_bands=N_BANDS).clusters(table) for table in tables]
 
-        likeness = [adjusted_rand_score(one, other) for one, other in itertools.combinations(found, 2)]
-        assert min(likeness) >= 0.7  # 0.64 where k-means groups by looks and votes at once
+        scores = [adjusted_rand_score(one, other) for one, other in itertools.combinations(found, 2)]
+        assert min(scores) >= 0.7  # 0.64 with k-means on features and votes together
 
     @BOTH
-    def test_twice_the_same_ground_gives_the_same_classes(self, evidence: str) -> None:
-        superpixel_table, _ = scene(4)
+    def test_fitting_is_deterministic(self, evidence: str) -> None:
+        table, _ = scene(4)
         options = Classify(evidence=evidence)  # type: ignore[arg-type]
 
-        one, other = (fit_class_model([superpixel_table], options, n_bands=N_BANDS).to_arrays() for _ in range(2))
+        one, other = (fit_class_model([table], options, n_bands=N_BANDS).to_arrays() for _ in range(2))
 
         for name, value in one.items():
             np.testing.assert_array_equal(value, other[name])
 
     @settings(max_examples=10, deadline=None)
     @given(seeds, st.integers(1, 99))
-    def test_in_which_blocks_the_superpixels_lie_does_not_matter(self, seed: int, cut: int) -> None:
-        superpixel_table, _ = scene(seed)
+    def test_the_model_does_not_depend_on_the_division_into_blocks(self, seed: int, cut: int) -> None:
+        table, _ = scene(seed)
         blocks = [
-            part(superpixel_table, slice(cut, None)),
-            part(superpixel_table, slice(0, 0)),
-            part(superpixel_table, slice(0, cut)),
+            part(table, slice(cut, None)),
+            part(table, slice(0, 0)),
+            part(table, slice(0, cut)),
         ]
 
-        whole = fit_class_model([superpixel_table], Classify(), n_bands=N_BANDS).to_arrays()
+        whole = fit_class_model([table], Classify(), n_bands=N_BANDS).to_arrays()
 
         for name, value in fit_class_model(blocks, Classify(), n_bands=N_BANDS).to_arrays().items():
             np.testing.assert_array_equal(value, whole[name])
 
-    def test_borders_to_blocks_without_a_sample_are_left_out(self) -> None:
-        superpixel_table, _ = scene(5)
+    def test_borders_to_blocks_outside_the_sample_are_ignored(self) -> None:
+        table, _ = scene(5)
 
         class_model = fit_class_model(
-            [part(superpixel_table, slice(0, 30)), part(superpixel_table, slice(60, 90))], Classify(), n_bands=N_BANDS
+            [part(table, slice(0, 30)), part(table, slice(60, 90))], Classify(), n_bands=N_BANDS
         )
 
-        assert len(np.unique(class_model.clusters(superpixel_table))) > 4
+        assert len(np.unique(class_model.clusters(table))) > 4
 
     @BOTH
-    def test_means_and_weights_are_those_of_the_superpixels(self, evidence: str) -> None:
-        superpixel_table, _ = scene(6)
+    def test_moments_and_weights_are_those_of_the_superpixels_of_each_cluster(self, evidence: str) -> None:
+        table, _ = scene(6)
 
-        class_model = fit_class_model([superpixel_table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
+        class_model = fit_class_model([table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
 
-        clusters = class_model.clusters(superpixel_table)
-        assert class_model.weights.sum() == superpixel_table.pixels.sum()
+        clusters = class_model.clusters(table)
+        assert class_model.weights.sum() == table.pixels.sum()
         for one in np.unique(clusters):
             own = clusters == one
-            assert class_model.weights[one] == superpixel_table.pixels[own].sum()
+            assert class_model.weights[one] == table.pixels[own].sum()
             np.testing.assert_allclose(
                 class_model.moments[one],
-                np.average(superpixel_table.moments[own], axis=0, weights=superpixel_table.pixels[own]),
+                np.average(table.moments[own], axis=0, weights=table.pixels[own]),
             )
 
     @BOTH
-    def test_a_harmony_comes_back_from_its_arrays(self, evidence: str) -> None:
-        superpixel_table, _ = scene(7)
-        class_model = fit_class_model([superpixel_table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
+    def test_class_model_round_trips_through_arrays(self, evidence: str) -> None:
+        table, _ = scene(7)
+        class_model = fit_class_model([table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
 
         back = ClassModel.from_arrays(class_model.to_arrays())
 
         assert back.n_bands == N_BANDS
-        np.testing.assert_array_equal(back.clusters(superpixel_table), class_model.clusters(superpixel_table))
+        np.testing.assert_array_equal(back.clusters(table), class_model.clusters(table))
         np.testing.assert_array_equal(back.tree.level(3), class_model.tree.level(3))
         assert isinstance(back.tree, ClassTree)
         for name, value in class_model.to_arrays().items():
             np.testing.assert_array_equal(back.to_arrays()[name], value)
 
     @BOTH
-    def test_number_of_classes_is_chosen_with_them_and_comes_back_with_them(self, evidence: str) -> None:
-        superpixel_table, _ = scene(7)
+    def test_automatic_number_of_classes_is_stored_with_the_model(self, evidence: str) -> None:
+        table, _ = scene(7)
         options = Classify(classes="auto", evidence=evidence)  # type: ignore[arg-type]
 
-        class_model = fit_class_model([superpixel_table], options, n_bands=N_BANDS)
+        class_model = fit_class_model([table], options, n_bands=N_BANDS)
 
-        assert class_model.n_classes == class_model.tree.natural
-        assert class_model.classes("auto").max() == class_model.n_classes
-        np.testing.assert_array_equal(class_model.classes(3), class_model.tree.level(3))
-        chosen_otherwise = replace(class_model, n_classes=2)  # as another version of the choice might have done
-        back = ClassModel.from_arrays(chosen_otherwise.to_arrays())
-        assert back.n_classes == back.classes("auto").max() == 2
+        assert class_model.auto_n_classes == class_model.tree.auto_n_classes
+        assert class_model.class_of_cluster("auto").max() == class_model.auto_n_classes
+        np.testing.assert_array_equal(class_model.class_of_cluster(3), class_model.tree.level(3))
+        with_two_classes = replace(class_model, auto_n_classes=2)  # as another version may have chosen
+        back = ClassModel.from_arrays(with_two_classes.to_arrays())
+        assert back.auto_n_classes == back.class_of_cluster("auto").max() == 2
 
-    def test_how_many_classes_are_asked_does_not_matter_to_the_tree(self) -> None:
-        superpixel_table, _ = scene(7)
+    def test_the_model_does_not_depend_on_the_requested_number_of_classes(self) -> None:
+        table, _ = scene(7)
 
-        one, other = (
-            fit_class_model([superpixel_table], Classify(classes=n), n_bands=N_BANDS).to_arrays() for n in ("auto", 5)
-        )
+        one, other = (fit_class_model([table], Classify(classes=n), n_bands=N_BANDS).to_arrays() for n in ("auto", 5))
 
         for name, value in one.items():
             np.testing.assert_array_equal(value, other[name])
 
     @BOTH
     @pytest.mark.parametrize("n", [2, 3, 100])
-    def test_auto_gives_two_classes_or_more_where_there_are_two_clusters(self, evidence: str, n: int) -> None:
-        superpixel_table = part(scene(8)[0], slice(0, n))
+    def test_auto_gives_at_least_two_classes_if_there_are_two_clusters(self, evidence: str, n: int) -> None:
+        table = part(scene(8)[0], slice(0, n))
 
-        class_model = fit_class_model([superpixel_table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
+        class_model = fit_class_model([table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
 
-        assert class_model.classes("auto").max() >= min(2, class_model.tree.n_clusters)
+        assert class_model.class_of_cluster("auto").max() >= min(2, class_model.tree.n_clusters)
 
     @BOTH
     @pytest.mark.parametrize("n", [1, 2])
-    def test_one_or_two_superpixels_are_enough(self, evidence: str, n: int) -> None:
-        superpixel_table = part(scene(8)[0], slice(0, n))
+    def test_one_or_two_superpixels_suffice(self, evidence: str, n: int) -> None:
+        table = part(scene(8)[0], slice(0, n))
 
-        class_model = fit_class_model([superpixel_table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
+        class_model = fit_class_model([table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
 
-        assert 1 <= classes_of(class_model, superpixel_table, 16).max() <= n
+        assert 1 <= classes_of(class_model, table, 16).max() <= n
 
-    def test_flat_ground_is_one_class_and_nothing_is_said(self) -> None:
-        superpixel_table, _ = scene(9)
-        rounding = np.random.default_rng(0).uniform(0, 1e-15, superpixel_table.moments.shape)
+    def test_a_constant_scene_gives_a_finite_model_without_warnings(self) -> None:
+        table, _ = scene(9)
+        rounding = np.random.default_rng(0).uniform(0, 1e-15, table.moments.shape)
         flat = SuperpixelTable(
-            **superpixel_table.to_arrays()
+            **table.to_arrays()
             | {
                 "moments": 0.3 + rounding,
-                "votes": np.full_like(superpixel_table.votes, 1 / superpixel_table.votes.shape[1]),
+                "votes": np.full_like(table.votes, 1 / table.votes.shape[1]),
             }
         )
 
@@ -323,18 +367,18 @@ class TestHarmonize:
         assert np.isfinite(class_model.moments).all()
 
     @BOTH
-    def test_no_superpixels_have_no_classes(self, evidence: str) -> None:
-        superpixel_table, _ = scene(10)
-        class_model = fit_class_model([superpixel_table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
+    def test_an_empty_table_gives_no_clusters(self, evidence: str) -> None:
+        table, _ = scene(10)
+        class_model = fit_class_model([table], Classify(evidence=evidence), n_bands=N_BANDS)  # type: ignore[arg-type]
 
-        assert class_model.clusters(part(superpixel_table, slice(0, 0))).shape == (0,)
+        assert class_model.clusters(part(table, slice(0, 0))).shape == (0,)
 
-    def test_shares_count_by_their_roots(self) -> None:
-        superpixel_table, _ = scene(11)
-        looks_alone = features(
-            SuperpixelTable(**superpixel_table.to_arrays() | {"votes": np.zeros_like(superpixel_table.votes)}), N_BANDS
+    def test_square_roots_of_votes_are_features_of_equal_length(self) -> None:
+        table, _ = scene(11)
+        without_votes = vote_features(
+            SuperpixelTable(**table.to_arrays() | {"votes": np.zeros_like(table.votes)}), N_BANDS
         )
 
-        of_votes = (features(superpixel_table, N_BANDS) - looks_alone)[:, : superpixel_table.votes.shape[1]]
+        of_votes = (vote_features(table, N_BANDS) - without_votes)[:, : table.votes.shape[1]]
 
         np.testing.assert_allclose((of_votes**2).sum(axis=1), (of_votes[0] ** 2).sum())

@@ -39,16 +39,17 @@ def test_cores_partition_the_scene(grid):
 
 
 @given(grid=grids())
-def test_tiles_are_numbered_from_0_in_reading_order(grid):
+def test_tiles_are_numbered_from_0_in_row_major_order(grid):
     corners = [(tile.core.row_off, tile.core.col_off) for tile in grid]
 
     assert [tile.number for tile in grid] == list(range(len(grid)))
     assert corners == sorted(corners)
     assert len(grid) == grid.n_rows * grid.n_cols
+    assert list(grid) == [grid[row, col] for row in range(grid.n_rows) for col in range(grid.n_cols)]
 
 
 @given(grid=grids())
-def test_tile_reads_its_core_and_the_halo_as_far_as_the_scene_goes(grid):
+def test_read_window_is_the_core_and_the_halo_clipped_to_the_scene(grid):
     for tile in grid:
         rows, cols = np.indices(grid.shape)
         core, halo = tile.core, grid.halo
@@ -60,7 +61,7 @@ def test_tile_reads_its_core_and_the_halo_as_far_as_the_scene_goes(grid):
 
 
 @given(grid=grids())
-def test_no_core_is_thinner_than_two_halos_unless_the_scene_is(grid):
+def test_no_core_is_narrower_than_two_halos_unless_the_scene_is(grid):
     for tile in grid:
         assert tile.core.width >= min(2 * grid.halo, grid.shape[1])
         assert tile.core.height >= min(2 * grid.halo, grid.shape[0])
@@ -68,7 +69,7 @@ def test_no_core_is_thinner_than_two_halos_unless_the_scene_is(grid):
 
 
 @given(grid=grids())
-def test_feather_adds_up_to_the_same_number_on_every_pixel(grid):
+def test_feather_weights_have_the_same_sum_on_every_pixel(grid):
     total = np.zeros(grid.shape, np.int64)
 
     for tile in grid:
@@ -80,7 +81,7 @@ def test_feather_adds_up_to_the_same_number_on_every_pixel(grid):
     assert (total == max(4 * grid.halo, 1) ** 2).all()
 
 
-def test_feather_falls_from_the_inside_to_the_rim_in_a_straight_line():
+def test_feather_decreases_linearly_towards_the_edge_of_the_halo():
     grid = TileGrid((8, 24), 8, 2)
 
     row = grid.feather(grid.tile(1))[0] // 8
@@ -89,7 +90,7 @@ def test_feather_falls_from_the_inside_to_the_rim_in_a_straight_line():
 
 
 @given(data=st.data(), grid=grids())
-def test_tiles_that_touch_or_read_a_window_are_those_that_brute_force_finds(data, grid):
+def test_tiles_touching_or_reading_a_window_equal_those_found_by_brute_force(data, grid):
     window = data.draw(windows(grid.shape))
 
     assert grid.touching(window) == [tile.number for tile in grid if tile.core.intersection(window)]
@@ -99,7 +100,7 @@ def test_tiles_that_touch_or_read_a_window_are_those_that_brute_force_finds(data
 @pytest.mark.parametrize(
     ("length", "count"), [(1, 1), (99, 1), (100, 1), (119, 1), (120, 2), (200, 2), (219, 2), (220, 3)]
 )
-def test_thin_rest_is_joined_to_the_tile_before(length, count):
+def test_narrow_last_tile_is_merged_into_the_one_before(length, count):
     assert TileGrid((10, length), 100, 10).n_cols == count
 
 
@@ -107,7 +108,7 @@ def test_thin_rest_is_joined_to_the_tile_before(length, count):
 
 
 @given(data=st.data(), shape=SHAPES)
-def test_intersection_is_what_both_windows_have(data, shape):
+def test_intersection_is_the_window_of_the_common_pixels(data, shape):
     a, b = data.draw(windows(shape)), data.draw(windows(shape))
     both = np.zeros(shape, int)
     both[a.within(whole(shape))] += 1
@@ -123,7 +124,7 @@ def test_intersection_is_what_both_windows_have(data, shape):
 
 
 @given(data=st.data(), shape=SHAPES)
-def test_part_cut_out_of_a_larger_window_is_the_same_as_cut_out_of_the_scene(data, shape):
+def test_window_within_another_selects_the_same_pixels_as_from_the_scene(data, shape):
     outer = data.draw(windows(shape))
     inner = data.draw(windows(shape)).intersection(outer)
     assume(inner is not None)
@@ -134,7 +135,7 @@ def test_part_cut_out_of_a_larger_window_is_the_same_as_cut_out_of_the_scene(dat
     np.testing.assert_array_equal(from_outer, pixels[inner.within(whole(shape))])
 
 
-def test_window_ends_behind_its_last_pixel():
+def test_window_ends_after_its_last_pixel():
     window = Window(col_off=3, row_off=5, width=7, height=2)
 
     assert (window.shape, window.col_end, window.row_end) == ((2, 7), 10, 7)
@@ -148,11 +149,11 @@ def test_window_ends_behind_its_last_pixel():
     [
         Affine(10, 0, 500_000, 0, -10, 5_000_000),
         Affine(0.5, 0, -180, 0, 0.5, -90),  # south up
-        Affine(-0.14, -0.58, 337_934, -0.58, 0.14, 7_840_518),  # turned and mirrored
+        Affine(-0.14, -0.58, 337_934, -0.58, 0.14, 7_840_518),  # rotated and mirrored
     ],
-    ids=["north-up", "south-up", "turned"],
+    ids=["north-up", "south-up", "rotated"],
 )
-def test_cropped_geobox_places_its_pixels_where_the_whole_one_does(transform):
+def test_cropped_geobox_has_its_pixels_at_the_same_coordinates(transform):
     geobox = GeoBox((40, 60), transform, "EPSG:32631")
 
     part = geobox.cropped(Window(7, 11, 20, 5))
@@ -163,5 +164,5 @@ def test_cropped_geobox_places_its_pixels_where_the_whole_one_does(transform):
         np.testing.assert_allclose(part.transform @ (col, row), transform @ (col + 7, row + 11), rtol=1e-12)
 
 
-def test_window_of_a_geobox_holds_all_pixels():
+def test_window_of_a_geobox_contains_all_pixels():
     assert GeoBox((40, 60), Affine.identity(), "").window == Window(0, 0, 60, 40)

@@ -1,4 +1,4 @@
-"""The methods that learn nothing, kmeans and rag, through the command and the whole way."""
+"""End-to-end tests of the methods without a network, kmeans and rag."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ SHAPE = (200, 230)
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Let a small scene have many blocks of superpixels."""
+    """Make blocks of superpixels so small that a test scene has many."""
     monkeypatch.setattr(superpixels, "BLOCK", 80)
     monkeypatch.setattr(superpixels, "BLOCK_MARGIN", 24)
 
 
 @pytest.fixture
 def command(tmp_path, quick_config):
-    """Run `geoseg tile`; return how it ended."""
+    """Run `geoseg tile` and return its exit code and output."""
 
     def run(scene, method, *options, workers=0):
         return run_command(
@@ -53,7 +53,7 @@ def classes_of(command, tmp_path):
 
 
 def kinds(shape, seed=0, patch=40):
-    """Return which of the four colours of `fields` each pixel has, 4 = too near to another field to tell."""
+    """Return which of the four colours of `fields` each pixel has, 4 = near the border of a field."""
     drawn = np.random.default_rng(seed).integers(0, 4, (-(-shape[0] // patch), -(-shape[1] // patch)))
     inner = np.pad(np.ones((patch - 16, patch - 16), int), 8)
     tiled = np.where(np.tile(inner, drawn.shape) > 0, np.kron(drawn, np.ones((patch, patch), int)), 4)
@@ -62,7 +62,7 @@ def kinds(shape, seed=0, patch=40):
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(("n_bands", "dtype"), [(1, "uint8"), (3, "uint8"), (4, "uint16"), (2, "float32")])
-def test_each_ground_is_a_class_with_any_number_of_bands(make_raster, classes_of, method, n_bands, dtype):
+def test_each_colour_is_a_class_with_any_number_of_bands(make_raster, classes_of, method, n_bands, dtype):
     scene = make_raster(fields(SHAPE, n_bands, dtype=dtype))
 
     classes = classes_of(scene, method, "--classes", 4)
@@ -74,14 +74,14 @@ def test_each_ground_is_a_class_with_any_number_of_bands(make_raster, classes_of
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("n_classes", [2, 3, 40])
-def test_there_are_at_most_as_many_classes_as_asked(make_raster, classes_of, method, n_classes):
+def test_there_are_at_most_as_many_classes_as_requested(make_raster, classes_of, method, n_classes):
     classes = classes_of(make_raster(fields(SHAPE)), method, "--classes", n_classes)
 
     assert 2 <= len(np.unique(classes)) <= n_classes
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_pixels_without_data_have_no_class_and_all_others_have_one(make_raster, classes_of, method):
+def test_exactly_the_valid_pixels_have_a_class(make_raster, classes_of, method):
     pixels = fields(SHAPE)
     pixels[:, 60:130, 70:180] = 0  # a whole block and parts of others
     pixels[:, :, :9] = 0
@@ -92,16 +92,16 @@ def test_pixels_without_data_have_no_class_and_all_others_have_one(make_raster, 
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_scene_of_one_value_is_one_class(make_raster, classes_of, method):
+def test_constant_scene_is_one_class(make_raster, classes_of, method):
     assert len(np.unique(classes_of(make_raster(np.full((3, *SHAPE), 77, np.uint8)), method))) == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (2, 3)])
-def test_scene_of_a_few_pixels_or_a_line_is_a_scene(make_raster, classes_of, method, shape):
+def test_scenes_of_few_pixels_or_one_line_are_accepted(make_raster, classes_of, method, shape):
     assert classes_of(make_raster(fields(shape, 1)), method).all()
 
 
-def test_coarser_classes_come_along(make_raster, tmp_path, classes_of, method):
+def test_coarser_classes_are_written(make_raster, tmp_path, classes_of, method):
     import geopandas
 
     classes_of(make_raster(fields(SHAPE)), method, "--classes", 12)
@@ -125,40 +125,36 @@ def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, make_raster, 
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("step", ["segment_tile", "gather_block", "merge_block", "find_classes", "label_tile"])
-def test_run_that_was_broken_off_goes_on_to_the_same_result(
-    make_raster, command, classes_of, monkeypatch, method, step
-):
+def test_interrupted_run_resumes_to_the_same_result(make_raster, command, classes_of, monkeypatch, method, step):
     if (method, step) == ("kmeans", "merge_block"):
         pytest.skip("kmeans merges nothing")
     module = align_codes if step == "find_classes" else segment
     scene = make_raster(fields(SHAPE))
-    unbroken = classes_of(scene, method)
+    uninterrupted = classes_of(scene, method)
     whole, calls = getattr(module, step), []
 
-    def broken(*arguments):
+    def interrupted(*arguments):
         calls.append(arguments)
         if len(calls) == 2 or module is align_codes:
             raise KeyboardInterrupt
         return whole(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, step, broken)
+        patch.setattr(module, step, interrupted)
         assert command(scene, method, "--overwrite").code == 130
 
-    np.testing.assert_array_equal(classes_of(scene, method, "--resume"), unbroken)
+    np.testing.assert_array_equal(classes_of(scene, method, "--resume"), uninterrupted)
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_tile_that_failed_and_works_now_makes_the_result_whole(
-    tmp_path, make_raster, command, classes_of, monkeypatch, method
-):
+def test_failed_tile_is_completed_by_resume(tmp_path, make_raster, command, classes_of, monkeypatch, method):
     scene = make_raster(fields(SHAPE))
-    unbroken = classes_of(scene, method)
+    uninterrupted = classes_of(scene, method)
     real = segment.segment_tile
 
     def failing(job, number):
         if number == 1:
-            raise OSError("a disk that broke")
+            raise OSError("disk failure")
         real(job, number)
 
     with monkeypatch.context() as patch:
@@ -170,10 +166,10 @@ def test_tile_that_failed_and_works_now_makes_the_result_whole(
     missing = np.zeros(SHAPE, bool)
     missing[:96, 96:192] = True
     np.testing.assert_array_equal(holed == 0, missing)
-    np.testing.assert_array_equal(classes_of(scene, method, "--resume"), unbroken)
+    np.testing.assert_array_equal(classes_of(scene, method, "--resume"), uninterrupted)
 
 
-def test_options_of_learning_are_refused(make_raster, command, tmp_path, method):
+def test_options_of_the_backprop_method_are_refused(make_raster, command, tmp_path, method):
     scene = make_raster(fields((40, 40)))
 
     for option in (("--training", "scene"), ("--tile-steps", 0), ("--device", "cuda")):
@@ -184,7 +180,7 @@ def test_options_of_learning_are_refused(make_raster, command, tmp_path, method)
     assert not (tmp_path / "labels.run").exists()
 
 
-def test_network_that_is_not_there_is_neither_kept_nor_animated(make_raster, command, tmp_path, method):
+def test_options_that_need_a_network_are_refused(make_raster, command, tmp_path, method):
     scene = make_raster(fields((40, 40)))
 
     kept = command(scene, method, "--save-model", tmp_path / "kept.geoseg")
@@ -212,7 +208,7 @@ def test_torch_is_not_imported(make_raster, tmp_path, method):
     assert "ENDED 0 False" in said_by(program)
 
 
-def test_result_does_not_depend_on_the_options_of_learning(make_raster, tmp_path, method):
+def test_result_does_not_depend_on_the_options_of_the_network(make_raster, tmp_path, method):
     scene = make_raster(fields(SHAPE))
     found = []
     for name, learn in (("few", {"learn__steps": 1}), ("many", {"learn__steps": 999, "network__inputs": "bands"})):

@@ -9,6 +9,7 @@ import rasterio
 import safetensors
 import safetensors.numpy
 from affine import Affine
+from geoseg.run.run import RunOptions
 
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, ModelError, OutputError
@@ -18,11 +19,11 @@ from geoseg.output.paths import Outputs
 from geoseg.pipeline import segment_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
-from geoseg.segment.features import Standard, Stretch
-from geoseg.segment.superpixels import Sizes
+from geoseg.segment.features import Standardizer, Stretch
+from geoseg.segment.predictors import CentroidPredictor
+from geoseg.segment.superpixels import SuperpixelParameters
 from geoseg.segment.survey import Survey
 from geoseg.steps import segment
 from geoseg.synthetic.scene import SceneOptions, write_scene
@@ -40,15 +41,16 @@ def a_model(seed=0, **origin):
     draw = np.random.default_rng(seed)
     config = load_config(None, network__kernels=[3], network__channels=[4], classify__classes=4, classify__clusters=6)
     class_model = ClassModel(
-        centres=draw.random((5, 4 + 3 + 1)),
-        code_class=np.zeros(0, np.int64),
+        predictor=CentroidPredictor(draw.random((5, 4 + 3 + 1)), 3),
         tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]]), np.array([0.01, 0.1, 0.3])),
         moments=draw.random((5, 4)),
         weights=draw.random(5),
         n_bands=3,
-        n_classes=4,
+        auto_n_classes=4,
     )
-    survey = Survey(Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standard((0.1,) * 6, (1.0,) * 6), (), Sizes())
+    survey = Survey(
+        Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standardizer((0.1,) * 6, (1.0,) * 6), (), SuperpixelParameters()
+    )
     weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
     trained = Origin("trained.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
     return Model(config, survey, weights, class_model, replace(trained, **origin))
@@ -148,7 +150,7 @@ def test_file_is_a_safetensors_file_with_json_and_no_pickle(trained):
         "red_green_blue": [0, 1, 2], "resolution": 0,
     }  # fmt: skip
     assert document["origin"]["resolution"] == pytest.approx(10)
-    assert {"class_model.centres", "class_model.merges", "network.layers.0.weight"} <= names
+    assert {"class_model.centroids", "class_model.merges", "network.layers.0.weight"} <= names
     size = int.from_bytes(path.read_bytes()[:8], "little")
     json.loads(path.read_bytes()[8 : 8 + size])  # the header; all that follows are numbers
 
@@ -468,7 +470,7 @@ def test_model_is_used_and_saved_from_python(tmp_path, trained, other_scene):
     assert result.outputs.model == again
     first, second = load_model(trained / "city.geoseg"), load_model(again)
     assert first.config == second.config
-    np.testing.assert_array_equal(first.class_model.centres, second.class_model.centres)
+    np.testing.assert_array_equal(first.class_model.predictor.centroids, second.class_model.predictor.centroids)
     assert second.origin.scene == "other.tif"
 
 
@@ -479,7 +481,7 @@ def test_model_stores_the_automatic_number_of_classes_and_allows_others(tmp_path
     chosen, first = classes(tmp_path / "classes.tif").max(), (tmp_path / "classes.tif").read_bytes()
     kept = load_model(model)
 
-    assert (kept.config.classify.classes, kept.class_model.n_classes) == ("auto", chosen)
+    assert (kept.config.classify.classes, kept.class_model.auto_n_classes) == ("auto", chosen)
     assert len(kept.class_model.tree.costs) == len(kept.class_model.tree.merges) > 0
     for options in ((), ("--classes", "auto"), ("--classes", chosen)):
         assert tile(tmp_path, scene, "--model", model, *options, "--overwrite").code == 0
@@ -491,7 +493,7 @@ def test_model_stores_the_automatic_number_of_classes_and_allows_others(tmp_path
 
 
 def test_auto_works_with_a_model_of_a_fixed_number_of_classes(tmp_path, trained, other_scene):
-    chosen = load_model(trained / "city.geoseg").class_model.n_classes
+    chosen = load_model(trained / "city.geoseg").class_model.auto_n_classes
 
     assert tile(tmp_path, other_scene, "--model", trained / "city.geoseg", "--classes", "auto").code == 0
 

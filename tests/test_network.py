@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from geoseg.config import Network
-from geoseg.segment.network import CodeNetwork, folded, from_arrays, new_network, to_arrays
+from geoseg.segment.network import CodeNetwork, fold_batch_norms, from_arrays, new_network, to_arrays
 
 YONV = Network(kernels=(3, 1, 3, 1), channels=(6, 4, 6, 5), order="bn-relu")
 KANEZAKI = Network(kernels=(3, 3, 1), channels=(7, 7, 7), order="relu-bn")
@@ -17,7 +17,7 @@ def kinds(network: CodeNetwork) -> list[str]:
     return [names[type(layer)] for layer in network.layers]
 
 
-def picture(n_channels: int, seed: int = 0) -> torch.Tensor:
+def image(n_channels: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(2, n_channels, 9, 11)).astype(np.float32))
 
 
@@ -40,14 +40,14 @@ def test_convolutions_have_the_kernels_and_channels_of_the_options(options: Netw
 
 @pytest.mark.parametrize("n_channels", [1, 3, 8])
 @pytest.mark.parametrize("options", [YONV, KANEZAKI])
-def test_every_pixel_gets_a_score_for_each_code(options: Network, n_channels: int) -> None:
-    scores = new_network(n_channels, options, seed=0)(picture(n_channels))
+def test_response_has_one_channel_per_code(options: Network, n_channels: int) -> None:
+    responses = new_network(n_channels, options, seed=0)(image(n_channels))
 
-    assert scores.shape == (2, options.channels[-1], 9, 11)
+    assert responses.shape == (2, options.channels[-1], 9, 11)
 
 
-def test_scores_below_0_are_not_cut_off() -> None:
-    assert (new_network(3, YONV, seed=0)(picture(3)) < 0).any()
+def test_responses_may_be_negative() -> None:
+    assert (new_network(3, YONV, seed=0)(image(3)) < 0).any()
 
 
 def test_weights_depend_on_the_seed_alone() -> None:
@@ -62,7 +62,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
     assert not np.array_equal(first["layers.0.weight"], other["layers.0.weight"])
 
 
-def test_making_a_network_leaves_other_random_draws_alone() -> None:
+def test_new_network_does_not_change_the_global_random_state() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -71,7 +71,7 @@ def test_making_a_network_leaves_other_random_draws_alone() -> None:
     torch.testing.assert_close(torch.rand(3), expected)
 
 
-def test_loading_a_network_leaves_other_random_draws_alone() -> None:
+def test_loading_a_network_does_not_change_the_global_random_state() -> None:
     arrays = to_arrays(new_network(3, YONV, seed=7))
     torch.manual_seed(1)
     expected = torch.rand(3)
@@ -82,27 +82,27 @@ def test_loading_a_network_leaves_other_random_draws_alone() -> None:
 
 
 @pytest.mark.parametrize("options", [YONV, KANEZAKI])
-def test_a_network_comes_back_from_its_arrays_with_the_same_scores(options: Network) -> None:
+def test_network_restored_from_its_arrays_gives_the_same_responses(options: Network) -> None:
     network = new_network(3, options, seed=3)
-    network(picture(3, seed=1))  # moves the running statistics
+    network(image(3, seed=1))  # updates the running statistics
     back = from_arrays(to_arrays(network), 3, options)
 
     with torch.no_grad():
-        assert torch.equal(network.eval()(picture(3)), back.eval()(picture(3)))
+        assert torch.equal(network.eval()(image(3)), back.eval()(image(3)))
 
 
-def test_a_network_from_arrays_does_not_share_them() -> None:
+def test_restored_network_does_not_share_memory_with_its_arrays() -> None:
     arrays = to_arrays(new_network(3, YONV, seed=3))
     kept = {name: np.array(value) for name, value in arrays.items()}
 
-    from_arrays(arrays, 3, YONV)(picture(3))
+    from_arrays(arrays, 3, YONV)(image(3))
 
     for name, value in kept.items():
         np.testing.assert_array_equal(arrays[name], value)
 
 
 @pytest.mark.parametrize(("options", "reach"), [(YONV, 2), (KANEZAKI, 2), (Network((5, 3, 1), (4, 4, 4)), 3)])
-def test_a_score_depends_on_the_pixels_within_reach_alone(options: Network, reach: int) -> None:
+def test_response_depends_on_the_pixels_within_reach_alone(options: Network, reach: int) -> None:
     network = new_network(1, options, seed=0).eval()
     image = torch.zeros(1, 1, 15, 15, requires_grad=True)
     network(image + torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 15, 15))).float())[
@@ -116,20 +116,20 @@ def test_a_score_depends_on_the_pixels_within_reach_alone(options: Network, reac
 
 
 @pytest.mark.parametrize("options", [YONV, KANEZAKI])
-def test_folded_norms_leave_the_scores_as_they_are(options: Network) -> None:
+def test_folded_network_gives_the_same_responses(options: Network) -> None:
     network = new_network(3, options, seed=3)
-    network(picture(3, seed=1))  # moves the running statistics
+    network(image(3, seed=1))  # updates the running statistics
     network.eval()
     kept = {name: value.clone() for name, value in network.state_dict().items()}
 
-    quick = folded(network)
+    folded = fold_batch_norms(network)
 
     with torch.no_grad():
-        torch.testing.assert_close(quick(picture(3)), network(picture(3)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(folded(image(3)), network(image(3)), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
 
 
-def test_where_each_norm_follows_its_convolution_none_is_left() -> None:
-    quick = folded(new_network(3, YONV, seed=3).eval())
+def test_every_batch_norm_after_a_convolution_is_folded() -> None:
+    folded = fold_batch_norms(new_network(3, YONV, seed=3).eval())
 
-    assert kinds(quick) == ["conv", "relu", "conv", "relu", "conv", "relu", "conv"]
+    assert kinds(folded) == ["conv", "relu", "conv", "relu", "conv", "relu", "conv"]

@@ -1,4 +1,4 @@
-"""Files as they come from the world: a correct result, or one clear line."""
+"""Unusual files of other programs give a correct result or one clear line."""
 
 import warnings
 from pathlib import Path
@@ -15,7 +15,7 @@ from .conftest import run_command
 
 ODD = Path(__file__).resolve().parents[2] / "shared" / "data" / "odd"
 
-pytestmark = pytest.mark.skipif(not ODD.is_dir(), reason="the folder with odd files is not beside this repository")
+pytestmark = pytest.mark.skipif(not ODD.is_dir(), reason="the folder with odd files is not next to this repository")
 
 SMALL = """
 network: {kernels: [1], channels: [16], inputs: bands}
@@ -25,25 +25,25 @@ polygons: {min_pixels: 64}
 """
 slow = pytest.mark.slow
 
-RIGHT = {  # those that can be segmented; the value says what is odd about them
+SEGMENTED = {  # file → what is odd about it
     "RGB.byte.tif": "nodata 0 in every band, pixels that are not quite square",
     "RGB2.byte.tif": "external mask beside it",
     "RGBA.byte.tif": "alpha",
-    "RGBA.uint16.tif": "alpha of 16 bits, ground of one value, bands in the order blue green red",
-    "cog_dateline.tif": "crosses the date line",
+    "RGBA.uint16.tif": "alpha of 16 bits, constant colour, bands in the order blue green red",
+    "cog_dateline.tif": "crosses the antimeridian",
     "cog_scale.tif": "scale and offset, nodata 0 in signed bands, a CRS without a code",
     "cogeo.tif": "JPEG with an internal mask",
-    "goes.tif": "a disc seen from space; half of it lies nowhere on the Earth",
+    "goes.tif": "a geostationary full disc; half of the pixels are not on the Earth",
     "image_float.tif": "float64 in degrees",
-    "sar_rotated.tif": "turned grid",
+    "sar_rotated.tif": "rotated grid",
     "world.rgb.tif": "the whole world in degrees",
 }
 SLOW = {"cog_dateline.tif", "sar_rotated.tif"}
-WRONG = {  # those that cannot; the value is what the line says
+REFUSED = {  # file → part of the error message
     "389225main_sw_1965_1024.jpg": "has no CRS",
     "RGB.byte.gcp.vrt": "ground control points only",
     "all-nodata.tif": "nothing to segment",
-    "cog_cmap.tif": "numbers of a palette",
+    "cog_cmap.tif": "palette indices",
     "cog_gcps.tif": "ground control points only",
     "float_nan.tif": "has no CRS",
     "inverted_lat.tif": "nothing to segment",
@@ -76,23 +76,25 @@ def segment(tmp_path, config):
 
 
 def expected_valid(name):
-    """Return which pixels are data, as rasterio and numpy say it."""
+    """Return which pixels are valid according to rasterio and numpy."""
     with rasterio.open(ODD / name) as raster:
         pixels = raster.read(masked=False)
         valid = raster.dataset_mask() > 0
-        if raster.dtypes[0].startswith("int"):  # a signed nodata value in one band is enough
+        if raster.dtypes[0].startswith("int"):  # signed: nodata in one band is enough
             valid = (raster.read_masks() > 0).all(axis=0)
     return valid & np.isfinite(pixels).all(axis=0)
 
 
 def check_result(name, out, classes, valid):
-    """Compare polygons and class raster with the raster and its pixels with data."""
+    """Compare polygons and class raster with the raster and its valid pixels."""
     layer = pyogrio.read_dataframe(out, layer="labels")
     with rasterio.open(ODD / name) as source, rasterio.open(classes) as made:
         assert (made.shape, made.transform, made.crs) == (source.shape, source.transform, source.crs)
         assert CRS(layer.crs).equals(CRS(source.crs.to_wkt()), ignore_axis_order=True)
         np.testing.assert_array_equal(made.read(1) > 0, valid)
-        corners = [source.transform @ at for at in ((0, 0), (source.width, 0), (0, source.height), source.shape[::-1])]
+        corners = [
+            source.transform @ corner for corner in ((0, 0), (source.width, 0), (0, source.height), source.shape[::-1])
+        ]
         pixel = abs(source.transform.determinant)
     xs, ys = zip(*corners, strict=True)
     slack = 1e-9 * max(map(abs, (*xs, *ys)))
@@ -106,13 +108,13 @@ def check_result(name, out, classes, valid):
 
 
 def test_every_file_of_the_folder_is_tested():
-    there = {path.name for path in ODD.iterdir() if path.suffix != ".msk"}
+    files = {path.name for path in ODD.iterdir() if path.suffix != ".msk"}
 
-    assert there == {*RIGHT, *WRONG, "corrupt.tif"}
+    assert files == {*SEGMENTED, *REFUSED, "corrupt.tif"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=slow) if name in SLOW else name for name in RIGHT])
-def test_odd_file_becomes_polygons_of_exactly_its_pixels_with_data(segment, name):
+@pytest.mark.parametrize("name", [pytest.param(name, marks=slow) if name in SLOW else name for name in SEGMENTED])
+def test_odd_file_becomes_polygons_of_exactly_its_valid_pixels(segment, name):
     ended, out, classes = segment(name)
 
     assert ended.code == 0, ended.text
@@ -120,7 +122,7 @@ def test_odd_file_becomes_polygons_of_exactly_its_pixels_with_data(segment, name
     check_result(name, out, classes, expected_valid(name))
 
 
-@pytest.mark.parametrize(("name", "reason"), WRONG.items(), ids=WRONG)
+@pytest.mark.parametrize(("name", "reason"), REFUSED.items(), ids=REFUSED)
 def test_file_that_cannot_be_segmented_is_refused_in_one_line(segment, name, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a warning would be a second line
@@ -135,7 +137,7 @@ def test_file_that_cannot_be_segmented_is_refused_in_one_line(segment, name, rea
     assert not classes.exists()
 
 
-def test_damaged_file_becomes_polygons_of_all_but_the_damaged_tile(segment):
+def test_damaged_file_becomes_polygons_of_all_tiles_except_the_damaged_one(segment):
     ended, out, classes = segment("corrupt.tif", "--tile-size", 512)
 
     assert ended.code == 3
@@ -148,7 +150,7 @@ def test_damaged_file_becomes_polygons_of_all_but_the_damaged_tile(segment):
     assert failed["tile"].tolist() == [3]
 
 
-def test_polygons_of_a_turned_raster_have_the_class_of_the_pixels_they_lie_on(segment, tmp_path):
+def test_polygons_of_a_rotated_raster_have_the_class_of_the_pixels_below_them(segment, tmp_path):
     name = "sar_rotated.tif"
     with rasterio.open(ODD / name) as raster:
         area = shapely.Point(raster.transform @ (1000, 1000)).buffer(60, quad_segs=1)

@@ -11,6 +11,7 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from geoseg.run.run import RunOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
@@ -18,7 +19,6 @@ from skimage.measure import label
 import geoseg
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
 from geoseg.steps import label_raster, vectorize
 from tests.reference.outline import outline_by_gdal
 from tests.reference.regions import whole_regions
@@ -386,8 +386,8 @@ def test_statistics_of_a_region_without_values_are_null_in_the_file(tmp_path, ou
 @pytest.mark.parametrize(
     ("profile", "shape", "text"),
     [
-        ({"crs": "EPSG:32632"}, SHAPE, "lies in another CRS than"),
-        ({}, (150, 171), "has 171 x 150 pixels, 170 x 150 are those of"),
+        ({"crs": "EPSG:32632"}, SHAPE, "has another CRS than"),
+        ({}, (150, 171), "has 171 x 150 pixels instead of the 170 x 150 of"),
         ({"transform": TRANSFORM @ Affine.translation(0.5, 0)}, SHAPE, "has the transform (10.0, 0.0, 500005.0"),
     ],
     ids=["crs", "shape", "transform"],
@@ -490,13 +490,13 @@ def test_more_than_256_labels_take_their_colour_from_the_column(tmp_path, outlin
 @pytest.mark.parametrize(
     ("pixels", "profile", "text"),
     [
-        (np.full((1, *SHAPE), 0.5, np.float32), {}, "holds 0.5 at"),
-        (np.full((1, *SHAPE), np.inf, np.float32), {}, "holds inf at"),
-        (np.full((1, *SHAPE), 2**63, np.uint64), {}, "holds 9223372036854775808 at"),
-        (np.zeros((3, *SHAPE), np.uint8), {}, "has 3 bands, and labels are one band"),
-        (np.zeros((1, *SHAPE), np.complex64), {}, "holds complex numbers"),
+        (np.full((1, *SHAPE), 0.5, np.float32), {}, "has the value 0.5 at"),
+        (np.full((1, *SHAPE), np.inf, np.float32), {}, "has the value inf at"),
+        (np.full((1, *SHAPE), 2**63, np.uint64), {}, "has the label 9223372036854775808 at"),
+        (np.zeros((3, *SHAPE), np.uint8), {}, "has 3 bands; expected one band of labels"),
+        (np.zeros((1, *SHAPE), np.complex64), {}, "has complex numbers"),
         (np.zeros((1, *SHAPE), np.uint8), {"crs": None}, "has no CRS"),
-        (np.zeros((1, *SHAPE), np.uint8), {"transform": Affine.identity()}, "no place on the map"),
+        (np.zeros((1, *SHAPE), np.uint8), {"transform": Affine.identity()}, "no transform"),
     ],
     ids=["fraction", "infinity", "too-large", "bands", "complex", "no-crs", "no-place"],
 )

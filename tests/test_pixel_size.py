@@ -1,4 +1,4 @@
-"""How large pixels are on the ground: metres, whatever the CRS calls its units."""
+"""The size of pixels is in metres, whatever the units of the CRS are."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ DEGREES = GeoBox((40, 50), Affine(0.01, 0, 10, 0, -0.01, 48), CRS(4326).to_wkt()
 
 
 def test_area_of_a_geographic_scene_is_the_geodesic_area_of_its_outline():
-    rim = _outline(DEGREES)  # along the parallels: a geodesic between two corners would cut them short
+    outline = _outline(DEGREES)  # along the parallels, which are not geodesics
 
-    area, perimeter = Geod(ellps="WGS84").polygon_area_perimeter(*rim)
+    area, perimeter = Geod(ellps="WGS84").polygon_area_perimeter(*outline)
 
     size = pixel_size(DEGREES)
     assert size.area.sum() * 50 == pytest.approx(abs(area), rel=1e-7)
@@ -33,7 +33,7 @@ def test_world_projection_is_measured_on_the_ellipsoid(crs):
     assert size.width[[0, -1]].sum() * 40 + 2 * size.height.sum() == pytest.approx(perimeter, rel=1e-6)
 
 
-def test_world_projection_across_the_date_line_has_pixels_of_the_usual_size():
+def test_world_projection_across_the_antimeridian_has_pixels_of_the_usual_size():
     here = GeoBox((3, 2), Affine(100, 0, 0, 0, -100, 6e6), CRS(3857).to_wkt())
     there = GeoBox((3, 2), Affine(100, 0, 20037508.342789244 - 150, 0, -100, 6e6), CRS(3857).to_wkt())
 
@@ -59,18 +59,20 @@ def test_grads_are_angles_like_degrees():
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32631"])
-def test_turning_or_mirroring_the_grid_keeps_the_area(crs):
+def test_rotating_or_mirroring_the_grid_keeps_the_area(crs):
     scale = 1e-5 if crs == "EPSG:4326" else 10.0
-    place = Affine.translation(3, 0) if crs == "EPSG:4326" else Affine.translation(5e5, 1e5)  # a degree is round there
+    place = (
+        Affine.translation(3, 0) if crs == "EPSG:4326" else Affine.translation(5e5, 1e5)
+    )  # where a degree is equally long in both directions
     plain = pixel_size(GeoBox((4, 5), place @ Affine.scale(scale, -scale), crs))
 
-    for turn in (Affine.rotation(30), Affine.rotation(90), Affine.scale(-1, 1), Affine.scale(1, -1)):
-        turned = pixel_size(GeoBox((4, 5), place @ turn @ Affine.scale(scale, -scale), crs))
+    for change in (Affine.rotation(30), Affine.rotation(90), Affine.scale(-1, 1), Affine.scale(1, -1)):
+        changed = pixel_size(GeoBox((4, 5), place @ change @ Affine.scale(scale, -scale), crs))
 
-        np.testing.assert_allclose(turned.area, plain.area, rtol=1e-6)
+        np.testing.assert_allclose(changed.area, plain.area, rtol=1e-6)
 
 
-def test_rows_beyond_the_pole_have_no_size_and_no_nan():
+def test_rows_beyond_the_pole_have_size_0_and_no_nan():
     overhang = GeoBox((3, 4), Affine(1, 0, 0, 0, -1, 92), "EPSG:4326")
     outside = GeoBox((3, 4), Affine(1e6, 0, 0, 0, -1e6, 1.2e7), "EPSG:4087")
 
@@ -93,13 +95,13 @@ def _satellite():
 @pytest.mark.parametrize(
     ("crs", "corner", "size"),
     [
-        ("EPSG:3413", (-3e6, -2e6), 300),  # polar stereographic, far from where its scale is 1
+        ("EPSG:3413", (-3e6, -2e6), 300),  # polar stereographic, far from its standard parallel
         ("EPSG:3031", (3e6, 1e6), 300),
         (_satellite(), (2e6, 3e6), 500),
-        ("+proj=moll +lon_0=0", (9e6, 5e6), 1000),  # areas are right there, lengths are not
+        ("+proj=moll +lon_0=0", (9e6, 5e6), 1000),  # equal-area, but lengths are distorted
     ],
 )
-def test_map_that_lies_is_measured_on_the_ellipsoid_pixel_by_pixel(crs, corner, size):
+def test_distorting_projection_is_measured_on_the_ellipsoid_per_pixel(crs, corner, size):
     geobox = GeoBox((30, 40), Affine(size, 0, corner[0], 0, -size, corner[1]), CRS(crs).to_wkt())
     to_degrees = Transformer.from_crs(crs, CRS(crs).geodetic_crs, always_xy=True).transform
 
@@ -108,12 +110,12 @@ def test_map_that_lies_is_measured_on_the_ellipsoid_pixel_by_pixel(crs, corner, 
     found = pixel_size(geobox)
     assert found.area.shape == (30, 40)
     assert found.area.sum() == pytest.approx(abs(area), rel=1e-5)
-    rim = found.width[[0, -1]].sum() + found.height[:, [0, -1]].sum()
-    assert rim == pytest.approx(perimeter, rel=1e-5)
+    perimeter_of_pixels = found.width[[0, -1]].sum() + found.height[:, [0, -1]].sum()
+    assert perimeter_of_pixels == pytest.approx(perimeter, rel=1e-5)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32631", "EPSG:2154", "EPSG:27700", "EPSG:25832"])
-def test_national_grid_is_taken_at_its_word(crs):
+def test_national_grid_is_measured_in_its_own_plane(crs):
     x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(*((-2, 53) if crs == "EPSG:27700" else (4, 48)))
 
     size = pixel_size(GeoBox((30, 40), Affine(10, 0, x, 0, -10, y), CRS(crs).to_wkt()))
@@ -121,7 +123,7 @@ def test_national_grid_is_taken_at_its_word(crs):
     assert (set(size.area), set(size.width), set(size.height)) == ({100.0}, {10.0}, {10.0})
 
 
-def test_windows_of_a_scene_that_lies_have_the_pixels_of_the_whole():
+def test_windows_of_a_distorted_scene_have_the_same_pixel_sizes_as_the_scene():
     scene = GeoBox((64, 96), Affine(3000, 0, -1e5, 0, -3000, -8e5), CRS(3413).to_wkt())
     window = Window(40, 10, 30, 20)
 
@@ -133,7 +135,7 @@ def test_windows_of_a_scene_that_lies_have_the_pixels_of_the_whole():
     np.testing.assert_allclose(part.height, whole.height[rows, 40:71], rtol=1e-9)
 
 
-def test_what_a_satellite_sees_beside_the_earth_has_no_size():
+def test_geostationary_pixels_beside_the_earth_have_size_0():
     geobox = GeoBox((10, 20), Affine(3e5, 0, -6e6, 0, -3e5, 1e6), CRS(_satellite()).to_wkt())
 
     size = pixel_size(geobox)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from geoseg.run.run import RunOptions
 from PIL import Image, ImageSequence
 from shapely.geometry import box
 
@@ -18,7 +19,6 @@ from geoseg.preview.panels import Panel
 from geoseg.preview.preview import preview_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
 from geoseg.segment.network import new_network, to_arrays
@@ -205,7 +205,7 @@ def test_observing_the_training_does_not_change_the_network(quick):
         seen.append((step, backprop.labels(network, patch)))
 
     alone = backprop.train(start, patch, quick.backprop, steps=3)
-    watched = backprop.train(start, patch, quick.backprop, steps=3, watch=watch)
+    watched = backprop.train(start, patch, quick.backprop, steps=3, callback=watch)
 
     for name, values in to_arrays(alone).items():
         np.testing.assert_array_equal(to_arrays(watched)[name], values)

@@ -11,7 +11,7 @@ from geoseg.segment.votes import FIXED, SuperpixelTable, Votes, count_votes, gat
 from tests.reference import votes as reference
 
 SCENE = Window(0, 0, 26, 21)
-N_CODES, N_LOOKS, N_BLOCKS = 5, 3, 3
+N_CODES, N_MOMENTS, N_BLOCKS = 5, 3, 3
 PER_BLOCK = 1 << 20
 
 seeds = st.integers(0, 2**32 - 1)
@@ -24,20 +24,20 @@ def grids(draw: st.DrawFn, halo: st.SearchStrategy[int] = halves) -> TileGrid:
     return TileGrid(SCENE.shape, draw(st.integers(max(2 * width, 4), 30)), width)
 
 
-class Picture:
-    """A scene of random superpixels of three blocks; what a pixel says depends on the pixel alone."""
+class Scene:
+    """A scene of random superpixels in three blocks; shares and moments of a pixel do not depend on the tile."""
 
-    def __init__(self, seed: int, *, no_data: float = 0.2) -> None:
+    def __init__(self, seed: int, *, nodata: float = 0.2) -> None:
         draw = np.random.default_rng(seed)
         coarse = draw.integers(0, 40, (SCENE.height // 3 + 1, SCENE.width // 3 + 1))
         numbers = np.kron(coarse % N_BLOCKS * PER_BLOCK + coarse, np.ones((3, 3), np.int64))
         numbers = numbers[: SCENE.height, : SCENE.width]
-        self.numbers = np.where(draw.random(SCENE.shape) < no_data, NONE, numbers)
+        self.numbers = np.where(draw.random(SCENE.shape) < nodata, NONE, numbers)
         self.shares = draw.integers(0, 256, (*SCENE.shape, N_CODES)).astype(np.uint8)
-        self.shares[..., 0] |= 1  # a pixel always says something
-        self.moments = draw.random((N_LOOKS, *SCENE.shape)).astype(np.float32)
+        self.shares[..., 0] |= 1  # every pixel votes
+        self.moments = draw.random((N_MOMENTS, *SCENE.shape)).astype(np.float32)
 
-    def seen_by(self, tile: Tile, grid: TileGrid) -> Votes:
+    def votes_of(self, tile: Tile, grid: TileGrid) -> Votes:
         here = tile.read.within(SCENE)
         return count_votes(
             self.numbers[here],
@@ -48,10 +48,12 @@ class Picture:
         )
 
 
-def whole_word(seed: int, grid: TileGrid, *, no_data: float = 0.2, but: int | None = None) -> list[SuperpixelTable]:
-    """Return what all tiles, but one, say of each block."""
-    picture = Picture(seed, no_data=no_data)
-    tables = [picture.seen_by(tile, grid) for tile in grid if tile.number != but]
+def tables_of_blocks(
+    seed: int, grid: TileGrid, *, nodata: float = 0.2, without: int | None = None
+) -> list[SuperpixelTable]:
+    """Return the superpixel table of each block from the votes of all tiles, except the tile `without`."""
+    scene = Scene(seed, nodata=nodata)
+    tables = [scene.votes_of(tile, grid) for tile in grid if tile.number != without]
     return [gather(block, [(table, None) for table in tables]) for block in range(N_BLOCKS)]
 
 
@@ -67,29 +69,29 @@ def pairs_of(table: Votes | SuperpixelTable) -> dict[tuple[int, int], int]:
 class TestCountVotes:
     @settings(max_examples=25, deadline=None)
     @given(seeds, grids(st.integers(0, 4)), st.sampled_from([0.0, 0.2, 0.9]))
-    def test_a_tile_says_what_its_pixels_say_one_by_one(self, seed: int, grid: TileGrid, no_data: float) -> None:
-        picture = Picture(seed, no_data=no_data)
+    def test_votes_of_a_tile_are_the_sums_over_its_pixels(self, seed: int, grid: TileGrid, nodata: float) -> None:
+        scene = Scene(seed, nodata=nodata)
         tile = grid.tile(seed % len(grid))
         here = tile.read.within(SCENE)
 
-        table = picture.seen_by(tile, grid)
+        table = scene.votes_of(tile, grid)
 
-        word = reference.count_votes(
-            picture.numbers[here],
-            picture.shares[here],
+        expected = reference.count_votes(
+            scene.numbers[here],
+            scene.shares[here],
             grid.feather(tile),
-            picture.moments[:, *here],
+            scene.moments[:, *here],
             tile.core.within(tile.read),
         )
-        assert table.numbers.tolist() == sorted(word.votes)
+        assert table.numbers.tolist() == sorted(expected.votes)
         for i, number in enumerate(table.numbers.tolist()):
-            np.testing.assert_array_equal(table.votes[i], word.votes[number])
-            np.testing.assert_array_equal(table.moments[i], word.moments[number])
-            assert table.pixels[i] == word.pixels[number]
-        assert pairs_of(table) == word.borders
-        assert len(table.pairs) == len(word.borders)
+            np.testing.assert_array_equal(table.votes[i], expected.votes[number])
+            np.testing.assert_array_equal(table.moments[i], expected.moments[number])
+            assert table.pixels[i] == expected.pixels[number]
+        assert pairs_of(table) == expected.borders
+        assert len(table.pairs) == len(expected.borders)
 
-    def test_votes_are_whole_numbers_that_no_large_tile_overflows(self) -> None:
+    def test_votes_of_a_large_tile_do_not_overflow(self) -> None:
         numbers = np.zeros((40, 40), np.int64)
         weight = np.full((40, 40), (4 * 512) ** 2, np.int64)
 
@@ -104,22 +106,22 @@ class TestCountVotes:
         assert table.votes.tolist() == [[1600 * (4 * 512) ** 2 * 255] * 2]
 
     @pytest.mark.parametrize("halo", [0, 3])
-    def test_a_tile_without_data_says_nothing(self, halo: int) -> None:
+    def test_a_tile_without_valid_pixels_has_no_votes(self, halo: int) -> None:
         grid = TileGrid(SCENE.shape, 8, halo)
 
-        table = Picture(0, no_data=1.0).seen_by(grid.tile(0), grid)
+        table = Scene(0, nodata=1.0).votes_of(grid.tile(0), grid)
 
         assert table.numbers.shape == (0,)
         assert table.votes.shape == (0, N_CODES)
-        assert table.moments.shape == (0, N_LOOKS)
+        assert table.moments.shape == (0, N_MOMENTS)
         assert table.pairs.shape == (0, 2)
 
-    def test_a_tile_with_data_in_its_halo_alone_votes_but_has_no_pixels(self) -> None:
+    def test_a_tile_with_valid_pixels_only_in_its_halo_votes_but_counts_no_pixels(self) -> None:
         grid = TileGrid(SCENE.shape, 8, 3)
-        picture, tile = Picture(0, no_data=0.0), grid.tile(0)
-        picture.numbers[tile.core.within(SCENE)] = NONE
+        scene, tile = Scene(0, nodata=0.0), grid.tile(0)
+        scene.numbers[tile.core.within(SCENE)] = NONE
 
-        table = picture.seen_by(tile, grid)
+        table = scene.votes_of(tile, grid)
 
         assert len(table.numbers) > 0
         assert (table.votes.sum(axis=1) > 0).all()
@@ -127,9 +129,9 @@ class TestCountVotes:
         assert (table.moments == 0).all()
         assert len(table.pairs) == 0
 
-    def test_a_table_comes_back_from_its_arrays(self) -> None:
+    def test_votes_round_trip_through_arrays(self) -> None:
         grid = TileGrid(SCENE.shape, 8, 3)
-        table = Picture(0).seen_by(grid.tile(4), grid)
+        table = Scene(0).votes_of(grid.tile(4), grid)
 
         back = Votes(**table.to_arrays())
 
@@ -140,17 +142,17 @@ class TestCountVotes:
 class TestGather:
     @settings(max_examples=40, deadline=None)
     @given(seeds, grids(), st.sampled_from([0.0, 0.2, 0.8]))
-    def test_how_the_scene_is_cut_does_not_matter(self, seed: int, grid: TileGrid, no_data: float) -> None:
-        whole = whole_word(seed, TileGrid(SCENE.shape, 100, grid.halo), no_data=no_data)
+    def test_tables_do_not_depend_on_the_tile_size(self, seed: int, grid: TileGrid, nodata: float) -> None:
+        whole = tables_of_blocks(seed, TileGrid(SCENE.shape, 100, grid.halo), nodata=nodata)
 
-        for one, other in zip(whole_word(seed, grid, no_data=no_data), whole, strict=True):
+        for one, other in zip(tables_of_blocks(seed, grid, nodata=nodata), whole, strict=True):
             assert_same(one, other)
 
     @settings(max_examples=20, deadline=None)
     @given(seeds, grids())
-    def test_the_order_of_the_tiles_does_not_matter(self, seed: int, grid: TileGrid) -> None:
-        picture = Picture(seed)
-        tables = [(picture.seen_by(tile, grid), None) for tile in grid]
+    def test_tables_do_not_depend_on_the_order_of_the_tiles(self, seed: int, grid: TileGrid) -> None:
+        scene = Scene(seed)
+        tables = [(scene.votes_of(tile, grid), None) for tile in grid]
         mixed = [tables[i] for i in np.random.default_rng(seed).permutation(len(tables))]
 
         for block in range(N_BLOCKS):
@@ -158,10 +160,10 @@ class TestGather:
 
     @settings(max_examples=20, deadline=None)
     @given(seeds, grids())
-    def test_every_superpixel_is_in_the_ground_of_its_block_once(self, seed: int, grid: TileGrid) -> None:
-        superpixel_table = whole_word(seed, grid)
+    def test_every_superpixel_is_in_the_table_of_its_block_once(self, seed: int, grid: TileGrid) -> None:
+        superpixel_table = tables_of_blocks(seed, grid)
 
-        expected = np.unique(Picture(seed).numbers)
+        expected = np.unique(Scene(seed).numbers)
         assert np.concatenate([part.numbers for part in superpixel_table]).tolist() == sorted(
             expected[expected >= 0].tolist(), key=lambda number: (number // PER_BLOCK, number)
         )
@@ -171,36 +173,36 @@ class TestGather:
 
     @settings(max_examples=20, deadline=None)
     @given(seeds, grids())
-    def test_shares_add_up_to_1_and_looks_are_means(self, seed: int, grid: TileGrid) -> None:
-        picture = Picture(seed)
+    def test_votes_sum_to_1_and_moments_are_means(self, seed: int, grid: TileGrid) -> None:
+        scene = Scene(seed)
 
-        for part in whole_word(seed, grid):
+        for part in tables_of_blocks(seed, grid):
             np.testing.assert_allclose(part.votes.sum(axis=1), 1)
             for number, pixels, moments in zip(part.numbers, part.pixels, part.moments, strict=True):
-                own = picture.numbers == number
+                own = scene.numbers == number
                 assert pixels == own.sum()
-                np.testing.assert_allclose(moments, picture.moments[:, own].mean(axis=1), atol=1 / FIXED)
+                np.testing.assert_allclose(moments, scene.moments[:, own].mean(axis=1), atol=1 / FIXED)
 
     def test_every_border_is_counted_once(self) -> None:
         found: dict[tuple[int, int], int] = {}
-        for part in whole_word(7, TileGrid(SCENE.shape, 7, 2)):
+        for part in tables_of_blocks(7, TileGrid(SCENE.shape, 7, 2)):
             found |= pairs_of(part)
 
-        numbers = Picture(7).numbers
+        numbers = Scene(7).numbers
         expected = 0
         for a, b in ((numbers[:, 1:], numbers[:, :-1]), (numbers[1:], numbers[:-1])):
             expected += int(((a != b) & (a >= 0) & (b >= 0)).sum())
         assert sum(found.values()) == expected
 
-    def test_a_tile_that_failed_takes_its_own_pixels_with_it_and_no_others(self) -> None:
+    def test_only_the_pixels_in_the_core_of_a_failed_tile_are_missing(self) -> None:
         grid = TileGrid(SCENE.shape, 7, 2)
-        picture = Picture(3, no_data=0.0)
+        scene = Scene(3, nodata=0.0)
         outside = np.ones(SCENE.shape, bool)
         outside[grid.tile(4).core.within(SCENE)] = False
 
-        superpixel_table = whole_word(3, grid, no_data=0.0, but=4)
+        superpixel_table = tables_of_blocks(3, grid, nodata=0.0, without=4)
 
-        numbers, pixels = np.unique(picture.numbers[outside], return_counts=True)
+        numbers, pixels = np.unique(scene.numbers[outside], return_counts=True)
         found = {
             int(n): int(count) for part in superpixel_table for n, count in zip(part.numbers, part.pixels, strict=True)
         }
@@ -209,41 +211,41 @@ class TestGather:
             assert np.isfinite(part.votes).all()
             assert np.isfinite(part.moments).all()
 
-    def test_a_superpixel_that_only_a_failed_tile_owned_is_not_known(self) -> None:
-        grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(3)
-        picture.numbers[7:9, 0:3] = 999  # all of it in tile 4, and in the halo of tile 0
+    def test_a_superpixel_with_pixels_only_in_the_core_of_a_failed_tile_is_left_out(self) -> None:
+        grid, scene = TileGrid(SCENE.shape, 7, 2), Scene(3)
+        scene.numbers[7:9, 0:3] = 999  # all of it in tile 4, and in the halo of tile 0
 
-        tables = [(picture.seen_by(tile, grid), None) for tile in grid if tile.number != 4]
+        tables = [(scene.votes_of(tile, grid), None) for tile in grid if tile.number != 4]
 
         assert 999 in tables[0][0].numbers
         assert 999 not in gather(0, tables).numbers
 
-    def test_codes_that_tiles_call_by_other_names_come_together_by_their_translations(self) -> None:
-        grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(5)
+    def test_permuted_codes_of_tiles_are_restored_by_their_translations(self) -> None:
+        grid, scene = TileGrid(SCENE.shape, 7, 2), Scene(5)
         draw = np.random.default_rng(0)
         tables = []
         for tile in grid:
-            table, names = picture.seen_by(tile, grid), draw.permutation(N_CODES)
-            renamed = Votes(**table.to_arrays() | {"votes": table.votes[:, names]})
-            tables.append((renamed, np.eye(N_CODES)[names]))
+            table, permutation = scene.votes_of(tile, grid), draw.permutation(N_CODES)
+            permuted = Votes(**table.to_arrays() | {"votes": table.votes[:, permutation]})
+            tables.append((permuted, np.eye(N_CODES)[permutation]))
 
-        for block, expected in enumerate(whole_word(5, grid)):
+        for block, expected in enumerate(tables_of_blocks(5, grid)):
             assert_same(gather(block, tables), expected)
 
-    def test_a_translation_may_have_other_codes_than_the_tile(self) -> None:
-        grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(5)
+    def test_a_translation_may_have_more_codes_than_the_tile(self) -> None:
+        grid, scene = TileGrid(SCENE.shape, 7, 2), Scene(5)
         soft = np.random.default_rng(0).dirichlet(np.ones(11), N_CODES)
 
-        superpixel_table = gather(0, [(picture.seen_by(tile, grid), soft) for tile in grid])
+        superpixel_table = gather(0, [(scene.votes_of(tile, grid), soft) for tile in grid])
 
         assert superpixel_table.votes.shape == (len(superpixel_table.numbers), 11)
-        np.testing.assert_allclose(superpixel_table.votes, whole_word(5, grid)[0].votes @ soft)
+        np.testing.assert_allclose(superpixel_table.votes, tables_of_blocks(5, grid)[0].votes @ soft)
 
-    @pytest.mark.parametrize("no_data", [0.2, 1.0])
-    def test_a_block_of_which_no_tile_speaks_has_no_ground(self, no_data: float) -> None:
-        grid, picture = TileGrid(SCENE.shape, 7, 2), Picture(5, no_data=no_data)
+    @pytest.mark.parametrize("nodata", [0.2, 1.0])
+    def test_a_block_without_votes_has_an_empty_table(self, nodata: float) -> None:
+        grid, scene = TileGrid(SCENE.shape, 7, 2), Scene(5, nodata=nodata)
 
-        superpixel_table = gather(99, [(picture.seen_by(tile, grid), None) for tile in grid])
+        superpixel_table = gather(99, [(scene.votes_of(tile, grid), None) for tile in grid])
 
         assert (
             len(superpixel_table.numbers)
@@ -253,17 +255,17 @@ class TestGather:
             == 0
         )
 
-    def test_a_block_without_tiles_has_no_ground(self) -> None:
+    def test_a_block_without_tiles_has_an_empty_table(self) -> None:
         assert len(gather(0, []).numbers) == 0
 
 
 class TestRanked:
     @settings(max_examples=40, deadline=None)
     @given(seeds, st.floats(0, 1))
-    def test_says_what_unique_says(self, seed: int, no_data: float) -> None:
+    def test_equals_numpy_unique(self, seed: int, nodata: float) -> None:
         draw = np.random.default_rng(seed)
         numbers = draw.integers(0, 9, (7, 8)) << draw.integers(0, 3) * 20
-        numbers[draw.random(numbers.shape) < no_data] = -1
+        numbers[draw.random(numbers.shape) < nodata] = -1
 
         seen, index = ranked(numbers)
 

@@ -73,11 +73,11 @@ def tile(scene: str, **options: Any) -> int:
     """
     from geoseg.cli.progress_bars import show
     from geoseg.output.paths import Outputs
-    from geoseg.pipeline import segment_scene
+    from geoseg.pipeline import run_scene
 
     with show(_display_mode(options)) as progress:
         _start_log(options)  # in here, so that its lines do not break the bars
-        result = segment_scene(
+        result = run_scene(
             scene,
             Outputs(
                 options["out"],
@@ -133,7 +133,7 @@ def outline(labels: str, **options: Any) -> int:
     from geoseg.cli.progress_bars import show
     from geoseg.config import load_config
     from geoseg.output.paths import Outputs
-    from geoseg.pipeline import outline_labels
+    from geoseg.pipeline import run_labels
     from geoseg.raster.label_raster import LabelInput
 
     config = load_config(
@@ -147,7 +147,7 @@ def outline(labels: str, **options: Any) -> int:
     )
     with show(_display_mode(options)) as progress:
         _start_log(options)
-        result = outline_labels(
+        result = run_labels(
             LabelInput(labels, options["values"], options["band"], _nodata(options["nodata"])),
             Outputs(options["out"], region_raster=options["region_raster"]),
             config,
@@ -290,7 +290,7 @@ def config(name: str | None) -> int:
 
 
 def _run_options(options: dict[str, Any]) -> Any:
-    from geoseg.run.run import RunOptions
+    from geoseg.run.plan import RunOptions
 
     return RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__ if name in options})
 

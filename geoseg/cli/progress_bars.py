@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from geoseg.progress import Event, Note, StageAdvanced, StageFinished, StageStarted
 
 if TYPE_CHECKING:
-    from geoseg.steps.write import Result
+    from geoseg.run.report import Result
 
 MODES = ("auto", "bar", "plain", "json", "none")
 STAGE_TITLES = {

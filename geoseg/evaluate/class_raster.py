@@ -21,7 +21,7 @@ from rasterio.vrt import WarpedVRT
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import frame_of
-from geoseg.raster.scene import opened
+from geoseg.raster.dataset import opened
 
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
 

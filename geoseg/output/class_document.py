@@ -20,6 +20,7 @@ from geoseg.output.columns import LEVELS
 from geoseg.output.files import check_output, staged, writing
 from geoseg.output.style import Legend, min_color_distance
 from geoseg.segment.class_tree import ClassTree
+from geoseg.segment.grouped import grouped_sum
 from geoseg.vectorize.zonal_stats import Sums
 
 CLASSES_SUFFIXES = (".json",)
@@ -76,9 +77,9 @@ class Classes:
         rows, n = classes - 1, tree.n_clusters
         pixels = np.zeros(n, np.int64)
         np.add.at(pixels, rows, sums.pixels)
-        totals = [np.bincount(rows, sums.pixels * band, minlength=n) for band in sums.mean.T]
-        means = np.stack(totals, axis=1) / np.where(pixels > 0, pixels, np.nan)[:, None]
-        area = np.bincount(rows, sums.area, minlength=n).astype(np.float64)
+        totals = grouped_sum(sums.mean, rows, n, weights=sums.pixels)
+        means = totals / np.where(pixels > 0, pixels, np.nan)[:, None]
+        area = grouped_sum(sums.area, rows, n)
         n_regions = np.bincount(rows[sums.pixels > 0], minlength=n)
         return cls(legend, tree, pixels, area, means, bands, n_regions)
 

@@ -36,7 +36,7 @@ _INDICES = {
     ),
     "ndvi_mean": ("Mean NDVI", "Mean over the pixels of (NIR - red) / (NIR + red), -1 to 1"),
 }
-_STATISTICS = {"mean": "Mean", "std": "Standard deviation", "min": "Minimum", "max": "Maximum"}  # of each band
+_STATISTICS = {"mean": "Mean", "std": "Standardizer deviation", "min": "Minimum", "max": "Maximum"}  # of each band
 
 
 class Field(NamedTuple):

@@ -70,7 +70,7 @@ def mean_colors(
     pixels : (label,) int64
         Number of valid pixels.
     spread : (3,) float64
-        Standard deviation of all valid pixels.
+        Standardizer deviation of all valid pixels.
 
     Returns
     -------

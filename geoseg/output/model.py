@@ -26,7 +26,7 @@ from geoseg.output.files import check_output, staged, writing
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel
-from geoseg.segment.features import moments, network_input
+from geoseg.segment.features import network_input, pixel_moments
 from geoseg.segment.survey import Survey
 from geoseg.segment.votes import SuperpixelTable
 
@@ -218,7 +218,7 @@ def _check_sizes(model: Model) -> None:
     n_bands, n_codes = len(model.origin.bands), model.config.network.channels[-1]
     bands = np.zeros((n_bands, 1, 1), np.float32)
     n_channels = len(network_input(bands, np.ones((1, 1), bool), model.config.network.inputs))
-    n_moments = len(moments(bands))
+    n_moments = len(pixel_moments(bands))
     sizes = {
         "bands of the stretch": (len(model.survey.stretch.low), n_bands),
         "channels of the network": (len(model.survey.standard.mean), n_channels),
@@ -237,7 +237,7 @@ def _check_sizes(model: Model) -> None:
         borders=none,
     )
     try:
-        model.class_model.shares(one_of_each_code, model.class_model.classes("auto"))
+        model.class_model.confidence(one_of_each_code, model.class_model.class_of_cluster("auto"))
     except (IndexError, ValueError) as err:
         raise ValueError(f"the class model takes no superpixels of {n_codes} codes: {err}") from err
 

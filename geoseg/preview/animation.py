@@ -9,11 +9,12 @@ from geoseg.grid import Window
 from geoseg.preview import panels
 from geoseg.preview.panels import Panel
 from geoseg.progress import StageReporter
+from geoseg.run.job import Job
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
+from geoseg.segment.grouped import grouped_mean
 from geoseg.segment.network import CodeNetwork, new_network
 from geoseg.segment.votes import ranked
-from geoseg.steps.segment import Job
 from geoseg.steps.survey import read_crop
 
 
@@ -66,7 +67,7 @@ def _states(
         progress.advance(step)
 
     progress.begin("animate", n_steps, pixels=patch.superpixels.size)
-    trained = backprop.train(network, patch, job.config.backprop, steps=n_steps, device=job.device, watch=watch)
+    trained = backprop.train(network, patch, job.config.backprop, steps=n_steps, device=job.device, callback=watch)
     if done not in states:
         states[done] = backprop.labels(trained, patch, device=job.device)
     return states
@@ -76,9 +77,8 @@ def _frame(step: int, labels: NDArray[np.int64], natural: NDArray[np.uint8]) -> 
     """Return the labels in the mean colours of the natural picture."""
     valid = labels >= 0
     used, dense = np.unique(labels[valid], return_inverse=True)
-    sums = np.stack([np.bincount(dense, band) for band in natural[valid].T], axis=1)
     picture = np.full(labels.shape, -1)
     picture[valid] = dense
-    colors = np.rint(sums / np.bincount(dense)[:, None]).astype(np.uint8)
+    colors = np.rint(grouped_mean(natural[valid], dense, len(used))).astype(np.uint8)
     caption = f"step {step}: {len(used)} {'label' if len(used) == 1 else 'labels'}"
     return Panel(panels.enlarged(panels.painted(picture, colors)), caption)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -29,9 +28,10 @@ from geoseg.preview.panels import Panel
 from geoseg.preview.window_classes import View, find_classes, read_view, start_job, with_superpixels
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene, open_scene
-from geoseg.run.run import pick_device
-from geoseg.steps.segment import Job, class_moments
-from geoseg.steps.write import class_colours
+from geoseg.run.job import Job
+from geoseg.run.plan import pick_device
+from geoseg.segment.class_model import class_moments
+from geoseg.steps.tables import class_colors
 from geoseg.vectorize import regions
 
 __all__ = ["Preview", "PreviewOptions", "preview_scene"]
@@ -119,10 +119,9 @@ def preview_scene(
     source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi)
     _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
-    with TemporaryDirectory(prefix="geoseg-preview-") as folder:
-        job = start_job(Path(folder), source, settings, device, reporter)
-        window = chosen.window or most_varied(source, job.survey, job.tiles, size=chosen.size, seed=settings.seed)
-        picture, frames = _draw(job, window, chosen, reporter)
+    job = start_job(source, settings, device, progress or ignore)
+    window = chosen.window or most_varied(source, job.survey, job.tiles, size=chosen.size, seed=settings.seed)
+    picture, frames = _draw(job, window, chosen, reporter)
     reporter.finish()
     panels.write_png(picture_path, picture)
     if chosen.animation is None:
@@ -218,7 +217,7 @@ def _class_panels(job: Job, view: View, levels: Iterable[int], progress: StageRe
     """Draw the regions of a view as `geoseg tile --classes N` does, for each level N."""
     class_model, clusters = find_classes(job, view, progress)
     wanted = job.config.classify.classes
-    most = class_model.n_classes if wanted == "auto" else wanted
+    most = class_model.auto_n_classes if wanted == "auto" else wanted
     made = []
     for n in sorted(set(levels) or {*(level for level in _LEVELS if level < most), most}):
         class_of_cluster = class_model.tree.level(n)
@@ -233,6 +232,6 @@ def _class_panels(job: Job, view: View, levels: Iterable[int], progress: StageRe
         )
         shown = np.concatenate([[0], pieces.classes])[found]
         n_shown = len(np.unique(pieces.classes))
-        drawn = panels.enlarged(panels.painted(shown - 1, class_colours(job, moments[1:])))
+        drawn = panels.enlarged(panels.painted(shown - 1, class_colors(job.scene, moments[1:])))
         made.append(Panel(drawn, f"{n} classes" if n_shown == n else f"{n_shown} of {n} classes"))
     return made

@@ -5,9 +5,9 @@ This is the only module of the preview that depends on how stages store their pr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import Window
-from geoseg.progress import StageReporter
+from geoseg.progress import ProgressCallback, StageReporter
 from geoseg.raster.scene import Scene, read_tolerant
-from geoseg.run.folder import RunFolder
+from geoseg.run.job import Job, Task
+from geoseg.run.memory import MemoryFolder
+from geoseg.run.products import NETWORK, SUPERPIXELS, ProductStore
+from geoseg.run.stages import Stages
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.superpixels import NONE, block_of
 from geoseg.segment.votes import SuperpixelTable
-from geoseg.steps import align_codes, segment
-from geoseg.steps.segment import Job
+from geoseg.steps import align_codes, classify, learn, segment, survey
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,19 @@ class View:
     superpixels: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
 
 
-def start_job(folder: Path, scene: Scene, config: Config, device: str, progress: StageReporter) -> Job:
+def start_job(scene: Scene, config: Config, device: str, progress: ProgressCallback) -> Job:
     """Survey a scene; return what the stages need.
 
     Parameters
     ----------
-    folder : Path
-        Empty folder for the products of the stages.
     scene : Scene
     config : Config
     device : {"cpu", "cuda"}
-    progress : StageReporter
+    progress : ProgressCallback
     """
-    run = RunFolder(folder)
-    progress.begin("survey", 1, pixels=_size(scene.geobox.window))
-    return Job(run, scene, config, align_codes.survey_scene(run, scene, config), device)
+    store = ProductStore(MemoryFolder())
+    stages = Stages(store, (), n_pixels=_size(scene.geobox.window), progress=progress)
+    return survey.survey_scene(Task(store, scene, config, device), stages)
 
 
 def read_view(job: Job, window: Window) -> View:
@@ -95,22 +95,23 @@ def find_classes(job: Job, view: View, progress: StageReporter) -> tuple[ClassMo
         Cluster of each pixel, from 0; -1 = nodata.
     """
     if job.config.method == "backprop" and job.config.training == "scene":
-        progress.begin("learn", job.config.learn.steps, pixels=_size(view.window))
-        align_codes.learn_network(job, progress.advance)
+        progress.begin("learn", len(job.survey.windows) + job.config.learn.steps, pixels=_size(view.window))
+        count = itertools.count(1)
+        job.store.put(NETWORK, learn.train_network(job, lambda: progress.advance(next(count))))
     tables = _superpixel_tables(job, view, progress)
-    class_model = align_codes.classes_of(job, tables)
+    class_model = classify.find_classes(job, tables)
     numbers = np.concatenate([table.numbers for table in tables])
     clusters = np.concatenate([class_model.clusters(table) for table in tables])
     return class_model, np.where(view.valid, clusters[np.searchsorted(numbers, view.superpixels)], -1)
 
 
 def _make_superpixels(job: Job, blocks: Iterable[int], progress: StageReporter) -> None:
-    missing = [block for block in blocks if not job.run.has("superpixels", block)]
+    missing = [block for block in blocks if not job.store.has(SUPERPIXELS, block)]
     if not missing:
         return
     progress.begin("superpixels", len(missing), pixels=sum(_size(job.blocks.tile(block).core) for block in missing))
     for done, block in enumerate(missing, start=1):
-        segment.make_superpixels(job, block)
+        segment.segment_block(job, block)
         progress.advance(done)
 
 
@@ -123,15 +124,15 @@ def _superpixel_tables(job: Job, view: View, progress: StageReporter) -> list[Su
     for done, tile in enumerate(tiles, start=1):
         segment.segment_tile(job, tile)
         progress.advance(done)
-    align_codes.translate_codes(job, tiles)
+    align_codes.align_tiles(job, tiles)
     numbers = np.unique(view.superpixels[view.superpixels >= 0])
     shown = np.unique(block_of(numbers)).tolist()
     for block in sorted(blocks) if job.config.method == "rag" else shown:
-        segment.gather_block(job, block)
+        classify.gather_block(job, block)
     if job.config.method == "rag":
         for block in shown:
-            segment.merge_block(job, block)
-    return [_selected(segment.table_of(job, block), numbers) for block in shown]
+            classify.merge_block(job, block)
+    return [_selected(classify.table_of(job, block), numbers) for block in shown]
 
 
 def _selected(table: SuperpixelTable, numbers: NDArray[np.int64]) -> SuperpixelTable:

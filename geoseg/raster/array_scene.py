@@ -108,30 +108,33 @@ def scene_of_array(
     (array([[[1.5, 0. ]]], dtype=float32), array([[ True, False]]))
     """
     values = _checked_values(image, geobox)
-    n_bands = len(values)
-    bands = choice.bands or tuple(range(1, n_bands + 1))
-    if missing := [band for band in bands if not 1 <= band <= n_bands]:
-        raise RasterError(f"{NAME} has bands 1 to {n_bands}; there is no band {missing[0]}. Choose among them.")
-    if names and len(names) != n_bands:
-        raise RasterError(f"{NAME} has {n_bands} bands and {len(names)} names; give one name for each band.")
-    described = BandDescriptions(
-        bands,
-        names=tuple(names[band - 1].strip() if names else "" for band in bands),
-        colours=(ColorInterp.undefined,) * len(bands),
-        scales=(1.0,) * len(bands),
-        offsets=(0.0,) * len(bands),
-    )
+    described = _describe_bands(len(values), names, choice.bands)
     return Scene(
         NAME,
         geobox,
-        bands,
+        described.numbers,
         described.names,
-        dtypes=(values.dtype.name,) * len(bands),
+        dtypes=(values.dtype.name,) * len(described.numbers),
         red_green_blue=natural_colours(described),
         vegetation=vegetation_bands(described, NAME, red=choice.red, nir=choice.nir),
         aoi=None,
         files=(),
         source=ArrayPixels(values, _checked_valid(valid, geobox), nodata),
+    )
+
+
+def _describe_bands(n_bands: int, names: tuple[str, ...], wanted: tuple[int, ...]) -> BandDescriptions:
+    bands = wanted or tuple(range(1, n_bands + 1))
+    if missing := [band for band in bands if not 1 <= band <= n_bands]:
+        raise RasterError(f"{NAME} has bands 1 to {n_bands}; there is no band {missing[0]}. Choose among them.")
+    if names and len(names) != n_bands:
+        raise RasterError(f"{NAME} has {n_bands} bands and {len(names)} names; give one name for each band.")
+    return BandDescriptions(
+        bands,
+        names=tuple(names[band - 1].strip() if names else "" for band in bands),
+        colours=(ColorInterp.undefined,) * len(bands),
+        scales=(1.0,) * len(bands),
+        offsets=(0.0,) * len(bands),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading a raster of labels: whole numbers of any program, each of which stands for something."""
+"""Read a label raster of any program: integers, such as the classes or segments of pixels."""
 
 from __future__ import annotations
 
@@ -16,29 +16,34 @@ from rasterio.enums import ColorInterp, MaskFlags
 from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import inside, read_aoi
-from geoseg.raster.scene import Scene, geobox_of, opened, reading
+from geoseg.raster.dataset import geobox_of, opened, reading
+from geoseg.raster.scene import Scene
 
 NoData = int | Literal["file", "none"]
 Colour = tuple[int, int, int]
 
-_LARGEST = 2**63 - 1  # what the column of a polygon layer can hold
-_LARGEST_FLOAT = 2**53  # beyond it, floats skip whole numbers
-_SAMPLES = 8  # windows in each direction that are looked at for fractions, of …
-_SAMPLE = 64  # … so many pixels in each direction
-_NAMES_BYTES = 4_000_000  # of a file with category names; a larger one is no such file
+_MAX_LABEL = 2**63 - 1  # an attribute of a polygon layer is int64
+_MAX_FLOAT_LABEL = 2**53  # beyond it, float64 does not represent every integer
+_N_WINDOWS = 8  # per direction, checked for fractional values when a float raster is opened
+_WINDOW = 64  # px; their width and height
+_MAX_NAMES_BYTES = 4_000_000  # of a file with category names; larger files are ignored
 
 
 @dataclass(frozen=True)
 class LabelInput:
-    """What is to be outlined.
+    """The input of `geoseg.outline_labels`.
 
     Parameters
     ----------
-    labels : raster of whole numbers
-    values : another raster on the same grid, whose mean and spread in each region are told; None = none
-    band : which band of `labels` holds them, from 1; None = the only one that is not alpha
-    nodata : the number that is no label, instead of what the file says: its nodata value, its mask, its alpha.
-        "file" = as it says; "none" = every number is a label, and every pixel counts
+    labels : str
+        Raster of integers.
+    values : str or None
+        Raster on the same grid for zonal statistics. None = no statistics.
+    band : int or None
+        Band of `labels` to use, from 1. None = the only one that is not alpha.
+    nodata : int, "file" or "none"
+        Value of pixels that are not valid. "file" = by the nodata value, mask or alpha of the file. "none" = every
+        value is a label and every pixel is valid.
     """
 
     labels: str
@@ -49,19 +54,27 @@ class LabelInput:
 
 @dataclass(frozen=True)
 class LabelRaster:
-    """A raster of labels: where it is, its grid, and which of its pixels count.
+    """A raster of labels: its location, grid, and valid pixels.
 
     Parameters
     ----------
-    path : file or http(s) or s3 address
+    path : str
+        File, or http(s) or s3 address.
     geobox : GeoBox
-    band : which band holds the labels, from 1
-    dtype : of the band, as "uint8"
-    nodata : as in `LabelInput`
-    aoi : WKB in the CRS of the raster; pixels with their middle outside are no data; None = all
-    files : every file the raster consists of
-    palette : label → its colour, where the file has a palette
-    names : label → what the file calls it, where it has names
+    band : int
+        Band with the labels, from 1.
+    dtype : str
+        Data type of the band, such as "uint8".
+    nodata : int, "file" or "none"
+        As in `LabelInput`.
+    aoi : bytes or None
+        Area of interest as WKB in the CRS of the raster. A pixel whose centre is outside is not valid. None = all.
+    files : tuple of str
+        Every file of the raster.
+    palette : dict
+        Label → (red, green, blue); empty where the file has no palette.
+    names : dict
+        Label → category name; empty where the file has none.
     """
 
     path: str
@@ -76,16 +89,26 @@ class LabelRaster:
 
     @property
     def grid(self) -> Scene:
-        """The raster as a scene of no bands: a grid with an area of interest."""
+        """The raster as a scene without bands: a grid with an area of interest."""
         return Scene(self.path, self.geobox, (), (), (), (0, 0, 0), None, self.aoi, self.files)
 
 
 def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> LabelRaster:
-    """Look at a raster of labels and say how it would be read.
+    """Return the description of a label raster, after checking that it can be outlined.
+
+    Parameters
+    ----------
+    source : LabelInput
+    aoi : str, Path or None
+        Vector file with polygons. Pixels outside are not valid.
 
     Raises
     ------
-    RasterError : not there, not readable, no place on the map, no whole numbers, or several bands of them
+    RasterError
+        If the file is missing, unreadable or not georeferenced, has no integers, or has several bands and none is
+        given.
+    ConfigError
+        If `source.nodata` is not an integer, "file" or "none".
     """
     path = str(source.labels)
     _check_nodata(source.nodata)
@@ -99,23 +122,26 @@ def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> L
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
     names = _category_names(files, band)
     labels = LabelRaster(path, geobox, band, dtype, source.nodata, area, files, palette, names)
-    if dtype.startswith("float"):  # what a whole run would be for nothing
-        for window in _sample(geobox.shape):
+    if dtype.startswith("float"):  # find fractional values now rather than in the middle of a run
+        for window in _spread_windows(geobox.shape):
             read_labels(labels, window)
     return labels
 
 
 def read_labels(labels: LabelRaster, window: Window) -> tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]:
-    """Read the labels of a window.
+    """Return the labels of a window and which of them are valid.
 
     Returns
     -------
-    numbers : (y, x) int of the raster's own type, or int64 where that is uint64 or float; any number where not valid
-    valid : (y, x) bool; False = no data, as the file says or `nodata`; outside the AOI; NaN
+    numbers : (y, x) int
+        In the dtype of the raster, or int64 where that is uint64 or float. Arbitrary where not valid.
+    valid : (y, x) bool
+        False = nodata by `labels.nodata`, NaN, or outside the area of interest.
 
     Raises
     ------
-    RasterError : the file is damaged there, or a label is no whole number, or too large for a column of a layer
+    RasterError
+        If the file is damaged there, or a label is not an integer or exceeds int64.
     """
     part = rasterio.windows.Window(*window)
     with reading(labels.path, window) as handle:
@@ -123,30 +149,31 @@ def read_labels(labels: LabelRaster, window: Window) -> tuple[NDArray[np.integer
         valid = _valid(handle, labels, numbers, part)
     if labels.aoi is not None:
         valid &= inside(labels.aoi, labels.geobox.cropped(window))
-    return _whole(numbers, valid, labels.path, window), valid
+    return _integers(numbers, valid, labels.path, window), valid
 
 
 def check_same_grid(values: Scene, labels: LabelRaster) -> None:
-    """Look whether the values lie on the pixels of the labels.
+    """Check that values are on the grid of the labels.
 
     Raises
     ------
-    RasterError : they do not; says what differs
+    RasterError
+        If the CRS, the size or the transform differ.
     """
     one, other = values.geobox, labels.geobox
     if not same_crs(one.crs, other.crs):
-        differs = "lies in another CRS than"
+        difference = "has another CRS than"
     elif one.shape != other.shape:
-        differs = f"has {_size(one)} pixels, {_size(other)} are those of"
+        difference = f"has {_size(one)} pixels instead of the {_size(other)} of"
     elif not same_corners(one, other):
         corners = [tuple(round(value, 6) for value in tuple(box.transform)[:6]) for box in (one, other)]
-        differs = f"has the transform {corners[0]}, and {corners[1]} is that of"
+        difference = f"has the transform {corners[0]} instead of the {corners[1]} of"
     else:
         return
     raise RasterError(
-        f"{values.path} {differs} {labels.path}, and values must lie on the pixels of the labels. Warp them onto that "
-        f"grid first: gdalwarp -t_srs, -te and -ts as gdalinfo {labels.path} tells them, or rio warp --like "
-        f"{labels.path} {values.path} values.tif"
+        f"{values.path} {difference} {labels.path}; values must be on the grid of the labels. Warp them to it first: "
+        f"rio warp --like {labels.path} {values.path} values.tif, or gdalwarp with the -t_srs, -te and -ts that "
+        f"gdalinfo {labels.path} gives"
     )
 
 
@@ -155,29 +182,27 @@ def _size(geobox: GeoBox) -> str:
 
 
 def _check_nodata(nodata: NoData) -> None:
-    if nodata not in ("file", "none") and not (isinstance(nodata, int) and -(2**63) <= nodata <= _LARGEST):
-        raise ConfigError(f"nodata is {nodata!r}; give a whole number, or none where every number is a label.")
+    if nodata not in ("file", "none") and not (isinstance(nodata, int) and -(2**63) <= nodata <= _MAX_LABEL):
+        raise ConfigError(f"nodata is {nodata!r}; give an integer, or none if every value is a label.")
 
 
 def _choose_band(src: Any, path: str, wanted: int | None) -> int:
     if wanted is not None:
         if wanted not in src.indexes:
-            raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {wanted}.")
+            raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {wanted}. Choose among them.")
         return wanted
     bands = [band for band in src.indexes if src.colorinterp[band - 1] != ColorInterp.alpha]
     if len(bands) != 1:
         raise RasterError(
-            f"{path} has {len(bands)} bands, and labels are one band of whole numbers. Say which one holds them, with "
-            "--band; pictures are for geoseg tile."
+            f"{path} has {len(bands)} bands; expected one band of labels. Choose it with --band, or segment an image "
+            "with geoseg tile."
         )
     return int(bands[0])
 
 
 def _check_type(dtype: str, path: str) -> None:
     if "complex" in dtype:
-        raise RasterError(
-            f"{path} holds complex numbers ({dtype}), and labels are whole ones. Take the raster that holds the labels."
-        )
+        raise RasterError(f"{path} has complex numbers ({dtype}); expected integers. Give the raster of the labels.")
 
 
 def _palette(src: Any, band: int) -> dict[int, Colour]:
@@ -187,26 +212,26 @@ def _palette(src: Any, band: int) -> dict[int, Colour]:
 
 
 def _category_names(files: tuple[str, ...], band: int) -> dict[int, str]:
-    """Return what the file beside the raster calls its labels; GDAL keeps names of a GeoTIFF there."""
-    beside = [Path(file) for file in files if file.endswith(".aux.xml") and Path(file).is_file()]
+    """Return the category names in the .aux.xml file, where GDAL stores those of a GeoTIFF."""
+    sidecars = [Path(file) for file in files if file.endswith(".aux.xml") and Path(file).is_file()]
     names: dict[int, str] = {}
-    for path in beside:
-        if path.stat().st_size > _NAMES_BYTES:
+    for path in sidecars:
+        if path.stat().st_size > _MAX_NAMES_BYTES:
             continue
         try:
             root = ElementTree.parse(path).getroot()
-        except (ElementTree.ParseError, OSError, ValueError, LookupError):  # only names would come from it
+        except (ElementTree.ParseError, OSError, ValueError, LookupError):  # labels without names are valid too
             continue
         for node in root.iterfind(f"PAMRasterBand[@band='{band}']/CategoryNames"):
             names |= {i: text for i, each in enumerate(node.iter("Category")) if (text := (each.text or "").strip())}
     return names
 
 
-def _sample(shape: tuple[int, int]) -> Iterator[Window]:
+def _spread_windows(shape: tuple[int, int]) -> Iterator[Window]:
     rows, cols = shape
-    for top in np.linspace(0, max(rows - _SAMPLE, 0), _SAMPLES).astype(int):
-        for left in np.linspace(0, max(cols - _SAMPLE, 0), _SAMPLES).astype(int):
-            yield Window(int(left), int(top), min(_SAMPLE, cols), min(_SAMPLE, rows))
+    for top in np.linspace(0, max(rows - _WINDOW, 0), _N_WINDOWS).astype(int):
+        for left in np.linspace(0, max(cols - _WINDOW, 0), _N_WINDOWS).astype(int):
+            yield Window(int(left), int(top), min(_WINDOW, cols), min(_WINDOW, rows))
 
 
 def _valid(handle: Any, labels: LabelRaster, numbers: NDArray[Any], part: Any) -> NDArray[np.bool_]:
@@ -219,23 +244,23 @@ def _valid(handle: Any, labels: LabelRaster, numbers: NDArray[Any], part: Any) -
     return np.asarray(handle.read_masks(labels.band, window=part) > 0)
 
 
-def _whole(numbers: NDArray[Any], valid: NDArray[np.bool_], path: str, window: Window) -> NDArray[np.integer[Any]]:
-    """Make whole numbers of floats that are whole, and of uint64; NaN becomes no data in `valid`."""
+def _integers(numbers: NDArray[Any], valid: NDArray[np.bool_], path: str, window: Window) -> NDArray[np.integer[Any]]:
+    """Return floats and uint64 as int64; set `valid` to False where NaN."""
     if numbers.dtype.kind == "f":
         valid &= ~np.isnan(numbers)
-        seen = numbers[valid]
-        wrong = seen[(seen != np.rint(seen)) | (np.abs(seen) > _LARGEST_FLOAT)]
+        found = numbers[valid]
+        wrong = found[(found != np.rint(found)) | (np.abs(found) > _MAX_FLOAT_LABEL)]
         if wrong.size:
             raise RasterError(
-                f"{path} holds {wrong[0]:.6g} at {window}, and labels are whole numbers. Round or classify the values "
-                "first; to find classes in measurements, take geoseg tile."
+                f"{path} has the value {wrong[0]:.6g} at {window}; expected integers. Round or classify the values "
+                "first, or segment measurements with geoseg tile."
             )
         return np.where(valid, numbers, 0).astype(np.int64)
     if numbers.dtype == np.uint64:
-        if (numbers[valid] > _LARGEST).any():
+        if (numbers[valid] > _MAX_LABEL).any():
             raise RasterError(
-                f"{path} holds {numbers[valid].max()} at {window}, and a polygon layer holds labels up to {_LARGEST}. "
-                "Number the labels anew first."
+                f"{path} has the label {numbers[valid].max()} at {window}; the largest possible in a polygon layer is "
+                f"{_MAX_LABEL}. Renumber the labels first."
             )
         return numbers.astype(np.int64)
     return numbers

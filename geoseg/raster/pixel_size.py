@@ -1,4 +1,4 @@
-"""How large pixels are on the ground, in metres."""
+"""The size of pixels on the Earth, in metres."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyproj import CRS, Transformer
 
 from geoseg.grid import GeoBox
 
-# World projections whose scale depends on the latitude alone: a map unit is a metre on one parallel only.
+# World projections whose scale depends on the latitude alone: a unit is a metre on one parallel only.
 _CYLINDRICAL = (
     "Popular Visualisation Pseudo Mercator",
     "Mercator (variant A)",
@@ -25,18 +25,21 @@ _CYLINDRICAL = (
     "Gall Stereographic",
 )
 
-_OFF = 0.01  # of a length or an area: from here on a map lies
+_MAX_DISTORTION = 0.01  # of a length or an area; above it, pixels are measured on the ellipsoid
 
 
 @dataclass(frozen=True)
 class PixelSize:
-    """How large the pixels of a geobox are on the ground, row by row or, where they differ along a row, one by one.
+    """The size of the pixels of a geobox, per row or, where it varies along a row, per pixel.
 
     Parameters
     ----------
-    area : (y,) or (y, x) float64, m² of one pixel
-    width : (y + 1,) or (y + 1, x) float64, m; length of the horizontal pixel edges above each row, and below the last
-    height : (y,) or (y, x + 1) float64, m; length of the vertical pixel edges
+    area : (y,) or (y, x) float64
+        m² per pixel.
+    width : (y + 1,) or (y + 1, x) float64
+        Length in m of the horizontal pixel edges above each row, and below the last.
+    height : (y,) or (y, x + 1) float64
+        Length in m of the vertical pixel edges.
     """
 
     area: NDArray[np.float64]
@@ -45,32 +48,34 @@ class PixelSize:
 
 
 def pixel_size(geobox: GeoBox, scene: GeoBox | None = None) -> PixelSize:
-    """Measure the pixels of a geobox in metres.
+    """Return the size of the pixels of a geobox in metres.
 
     Parameters
     ----------
-    geobox : of the scene or of a window of it; may turn or mirror
-    scene : what `geobox` is a window of, so that all its windows are measured in the same way; None = it is no window
+    geobox : GeoBox
+        Of a scene or a window of it; may be rotated or mirrored.
+    scene : GeoBox or None
+        The scene that `geobox` is a window of, so that all windows are measured in the same way. None = `geobox`.
 
     Notes
     -----
-    On the ellipsoid where the CRS is geographic or a world projection like Web Mercator; exact for grids that are not
-    turned, otherwise measured along the middle column. Pixel by pixel on the ellipsoid where another CRS is more than
-    1 % off in an area or a length somewhere in the scene, as polar stereographic or a satellite's view can be. In the
-    plane of the map for all others, in whose units a length is meant (feet become metres); national grids and UTM are
-    within a few parts in a thousand there. Pixels that lie nowhere on the Earth have size 0.
+    Geographic CRS and world projections such as Web Mercator: on the ellipsoid; exact for grids that are not rotated,
+    otherwise along the middle column. Other CRS with a distortion of more than 1 % in an area or a length somewhere in
+    the scene, such as polar stereographic or geostationary: on the ellipsoid, per pixel. All others: in the plane of
+    the CRS, converted to metres; the distortion of national grids and UTM is a few parts in a thousand. Pixels that
+    are nowhere on the Earth have size 0.
     """
     crs = CRS(geobox.crs)
     if crs.is_geographic or (crs.coordinate_operation and crs.coordinate_operation.method_name in _CYLINDRICAL):
         return _size_on_ellipsoid(geobox, crs)
     unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-    if crs.geodetic_crs is not None and _is_off(scene or geobox, crs, unit):
+    if crs.geodetic_crs is not None and _is_distorted(scene or geobox, crs, unit):
         return _size_pixel_by_pixel(geobox, crs)
     return _size_in_plane(geobox, unit)
 
 
 def resolution(geobox: GeoBox) -> float:
-    """Return the side of a pixel in the middle of a raster in metres, the root of its area; 0 = unknown."""
+    """Return the square root of the area of a pixel in the middle row of a raster in metres; 0 = unknown."""
     rows, cols = geobox.shape
     middle = geobox.window._replace(row_off=rows // 2, height=1, width=cols)
     return math.sqrt(float(np.median(pixel_size(geobox.cropped(middle), geobox).area)))
@@ -83,41 +88,41 @@ def _size_in_plane(geobox: GeoBox, unit: float) -> PixelSize:
     return PixelSize(np.full(n_rows, area), np.full(n_rows + 1, width), np.full(n_rows, height))
 
 
-@functools.lru_cache(maxsize=8)  # every tile of a scene asks
-def _is_off(scene: GeoBox, crs: CRS, unit: float) -> bool:
-    """Tell whether a map is more than `_OFF` away from the ellipsoid on one of 9 pixels that are spread over it."""
+@functools.lru_cache(maxsize=8)  # called for every tile of a scene
+def _is_distorted(scene: GeoBox, crs: CRS, unit: float) -> bool:
+    """Return True if the distortion exceeds `_MAX_DISTORTION` at one of 9 pixels spread over the scene."""
     rows, cols = scene.shape
     for row in (0, rows // 2, rows - 1):
         for col in (0, cols // 2, cols - 1):
             pixel = scene.cropped(scene.window._replace(col_off=col, row_off=row, width=1, height=1))
             flat, real = _size_in_plane(pixel, unit), _size_pixel_by_pixel(pixel, crs)
             ratios = [getattr(real, name).max() / getattr(flat, name).max() for name in ("area", "width", "height")]
-            if any(ratio > 0 and not 1 - _OFF < ratio < 1 + _OFF for ratio in ratios):
+            if any(ratio > 0 and not 1 - _MAX_DISTORTION < ratio < 1 + _MAX_DISTORTION for ratio in ratios):
                 return True
     return False
 
 
 def _size_pixel_by_pixel(geobox: GeoBox, crs: CRS) -> PixelSize:
-    """Measure straight through the Earth from corner to corner; that is 1e-9 too short for pixels of 1 km."""
+    """Return the size from the chords between the corners of each pixel; 1e-9 too short for pixels of 1 km."""
     n_rows, n_cols = geobox.shape
     x, y = geobox.transform @ tuple(np.meshgrid(np.arange(n_cols + 1.0), np.arange(n_rows + 1.0)))
-    at = _on_earth(x, y, crs)  # (y + 1, x + 1, 3)
-    falling, rising = at[1:, 1:] - at[:-1, :-1], at[:-1, 1:] - at[1:, :-1]
+    corners = _geocentric(x, y, crs)  # (y + 1, x + 1, 3)
+    falling, rising = corners[1:, 1:] - corners[:-1, :-1], corners[:-1, 1:] - corners[1:, :-1]
     area = np.linalg.norm(np.cross(falling, rising), axis=2) / 2  # of the quadrilateral between the two diagonals
-    width, height = (np.linalg.norm(np.diff(at, axis=axis), axis=2) for axis in (1, 0))
+    width, height = (np.linalg.norm(np.diff(corners, axis=axis), axis=2) for axis in (1, 0))
     return PixelSize(*(np.nan_to_num(size, nan=0.0) for size in (area, width, height)))
 
 
-def _on_earth(x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS) -> NDArray[np.float64]:
-    """Return the geocentric place of points of the map in metres, (…, 3); NaN where they lie nowhere on the Earth."""
+def _geocentric(x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS) -> NDArray[np.float64]:
+    """Return the geocentric coordinates of points in metres, (…, 3) float64; NaN where they are not on the Earth."""
     geodetic, geod = crs.geodetic_crs, crs.get_geod()
     degrees = np.stack(Transformer.from_crs(crs, geodetic, always_xy=True).transform(x, y))
     lon, lat = (
         np.where(np.isfinite(degrees).all(axis=0), degrees, np.nan) * geodetic.axis_info[0].unit_conversion_factor
     )
     radius = geod.a / np.sqrt(1 - geod.es * np.sin(lat) ** 2)  # of the prime vertical
-    place = (np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), (1 - geod.es) * np.sin(lat))
-    return np.stack([radius * part for part in place], axis=-1)
+    position = (np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), (1 - geod.es) * np.sin(lat))
+    return np.stack([radius * part for part in position], axis=-1)
 
 
 def _size_on_ellipsoid(geobox: GeoBox, crs: CRS) -> PixelSize:
@@ -140,31 +145,33 @@ def _size_on_ellipsoid(geobox: GeoBox, crs: CRS) -> PixelSize:
 def _latitudes_and_steps(
     geobox: GeoBox, crs: CRS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return where the rows of the middle column begin and end, and what one step right or down is.
+    """Return the latitudes of the pixel edges of the middle column, and the steps of one pixel right and down.
 
     Returns
     -------
-    lat : (y + 1,) radians
-    right, down : (lon or lat, y) radians
+    lat : (y + 1,) float64
+        Radians.
+    right, down : (lon or lat, y) float64
+        Radians.
     """
     n_rows, n_cols = geobox.shape
     cols, rows = np.meshgrid(n_cols // 2 + np.array([0, 1]), np.arange(n_rows + 1))
     x, y = geobox.transform @ (cols, rows)
     if crs.is_geographic:
         radian, t = crs.axis_info[0].unit_conversion_factor, geobox.transform
-        # The steps straight from the transform: as differences of corners they would lose digits.
+        # Steps from the transform: differences of corners would lose digits.
         right, down = (np.outer(step, np.full(n_rows, radian)) for step in ((t.a, t.d), (t.b, t.e)))
         return y.mean(axis=1) * radian, right, down
     geodetic = crs.geodetic_crs
     lon_lat = Transformer.from_crs(crs, geodetic, always_xy=True).transform(x, y)
     corners = np.stack(lon_lat) * geodetic.axis_info[0].unit_conversion_factor  # (lon or lat, y + 1, 2)
-    corners[0] -= np.round((corners[0] - corners[0, :1, :1]) / (2 * np.pi)) * 2 * np.pi  # across the date line
+    corners[0] -= np.round((corners[0] - corners[0, :1, :1]) / (2 * np.pi)) * 2 * np.pi  # across the antimeridian
     corners = np.where(np.isfinite(corners).all(axis=0), corners, 0)
     right, down = np.diff(corners, axis=2)[..., 0], np.diff(corners, axis=1).mean(axis=2)
     return corners[1].mean(axis=1), (right[:, 1:] + right[:, :-1]) / 2, down
 
 
 def _radii(lat: NDArray[np.float64], a: float, es: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the metres per radian northwards and eastwards (Snyder 1987, eq. 4-18; 4-20 times cos)."""
-    bend = 1 - es * np.sin(lat) ** 2
-    return a * (1 - es) / bend**1.5, a * np.maximum(np.cos(lat), 0) / np.sqrt(bend)
+    """Return the metres per radian to the north and to the east (Snyder 1987, eq. 4-18; 4-20 times cos)."""
+    w2 = 1 - es * np.sin(lat) ** 2
+    return a * (1 - es) / w2**1.5, a * np.maximum(np.cos(lat), 0) / np.sqrt(w2)

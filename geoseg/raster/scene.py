@@ -7,11 +7,8 @@ is sent to the workers; each thread there opens the file itself (`read`).
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-import threading
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,31 +18,18 @@ import numpy as np
 import rasterio
 import rasterio.windows
 from numpy.typing import NDArray
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NodataShadowWarning
 
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.aoi import inside, read_aoi, touches_area
 from geoseg.raster.bands import BandDescriptions, VegetationBands, natural_colours, vegetation_bands
-from geoseg.raster.vrt import check_vrt
+from geoseg.raster.dataset import dataset_of, geobox_of, opened, reading
 
 log = logging.getLogger(__name__)
 
-# Formats that contain their pixels. Others may refer to further files or addresses.
-DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "HFA", "ENVI")
 _MOSAIC_PART = 16  # px; a damaged window of a mosaic is read in parts of this size
-_REMOTE = ("http://", "https://", "s3://")
-_GDAL = {
-    "GDAL_HTTP_TIMEOUT": "60",
-    "GDAL_HTTP_CONNECTTIMEOUT": "15",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
-    "GDAL_VRT_ENABLE_PYTHON": "NO",
-}
 
 
 class PixelSource(Protocol):
@@ -108,7 +92,7 @@ def open_scene(
     Parameters
     ----------
     path : str or Path
-        GeoTIFF or another format of `DRIVERS`; a .vrt over local files; an http(s) or s3 address.
+        GeoTIFF or another format of `dataset.DRIVERS`; a .vrt over local files; an http(s) or s3 address.
     bands : tuple of int
         Band numbers from 1. Empty = all except alpha.
     aoi : str, Path or None
@@ -131,57 +115,6 @@ def open_scene(
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
     colours = natural_colours(described)
     return Scene(str(path), geobox, chosen, described.names, dtypes, colours, vegetation, area, files)
-
-
-@contextlib.contextmanager
-def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
-    """Open a raster with GDAL's settings for as long as it is open, and return the rasterio dataset.
-
-    Parameters
-    ----------
-    path : str
-    reload : bool
-        Close the files that `reading` keeps open. A member of a mosaic may have changed since the last run.
-
-    Raises
-    ------
-    RasterError
-        If the file is missing or unreadable.
-    """
-    if reload:
-        _handle.cache_clear()
-    with rasterio.Env(**_GDAL), _open(path) as source:
-        yield source
-
-
-@contextlib.contextmanager
-def reading(path: str, window: Window) -> Iterator[Any]:
-    """Return this thread's open rasterio dataset, to read a window of it.
-
-    Raises
-    ------
-    RasterError
-        If the file is missing, or damaged in the window.
-    """
-    handle = _handle(path, _file_state(path), threading.get_ident())
-    try:
-        with rasterio.Env(**_GDAL):
-            yield handle
-    except RasterioError as err:
-        reason = " ".join(str(err.__cause__ or err).split())
-        raise RasterError(f"{path} cannot be read at {window}: {reason}") from err
-
-
-def geobox_of(src: Any, path: str) -> GeoBox:
-    """Return the grid of an open rasterio dataset.
-
-    Raises
-    ------
-    RasterError
-        If it has no CRS, no transform, or only ground control points.
-    """
-    _check_georeferencing(src, path)
-    return GeoBox(src.shape, src.transform, _wkt(src, path))
 
 
 def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -280,7 +213,7 @@ def _read_file(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArr
 
 def _block_shape(scene: Scene) -> tuple[int, int]:
     """Return the (rows, cols) of the unit that is either readable or damaged."""
-    handle = _handle(scene.path, _file_state(scene.path), threading.get_ident())
+    handle = dataset_of(scene.path)
     rows, cols = handle.block_shapes[0]
     # The blocks of a mosaic are not those of its files.
     return (_MOSAIC_PART, _MOSAIC_PART) if handle.driver == "VRT" else (int(rows), int(cols))
@@ -334,81 +267,6 @@ def _valid(handle: Any, bands: tuple[int, ...], part: rasterio.windows.Window) -
 
 def _alpha(src: Any) -> list[int]:
     return [band for band, meaning in zip(src.indexes, src.colorinterp, strict=True) if meaning == ColorInterp.alpha]
-
-
-def _open(path: str) -> Any:
-    failures = []
-    for driver in _drivers(path):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `_check_georeferencing` reports it
-                return rasterio.open(path, driver=driver)
-        except (RasterioError, OSError) as err:
-            failures.append(" ".join(str(err).split()))
-    raise RasterError(f"{path} cannot be opened as a raster: {failures[0]}")
-
-
-def _drivers(path: str) -> list[str]:
-    if path.startswith(_REMOTE):
-        return list(DRIVERS)
-    if not _file_state(path) or not Path(path).is_file():
-        raise RasterError(f"there is no file {path}; give the path of a raster.")
-    if Path(path).suffix.lower() == ".vrt":
-        check_vrt(Path(path))
-        return ["VRT"]
-    return list(DRIVERS)
-
-
-@functools.lru_cache(maxsize=8)  # one open file per worker thread; opening a mosaic for each tile would be slow
-def _handle(path: str, state: tuple[int, ...], thread: int) -> Any:  # noqa: ARG001
-    """Return an open dataset, one per thread (GDAL datasets must not be shared) and per state of the file."""
-    with rasterio.Env(**_GDAL):
-        return _open(path)
-
-
-def _file_state(path: str) -> tuple[int, ...]:
-    """Return values that change when a file is rewritten, so that a long-lived worker does not read the old one."""
-    try:
-        found = Path(path).stat()
-    except OSError:  # an address, or a missing file, which reading reports
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _check_georeferencing(src: Any, path: str) -> None:
-    gcps, _ = src.gcps
-    if src.transform.is_identity and gcps:
-        raise RasterError(
-            f"{path} is georeferenced by ground control points only, so its pixels form no regular grid in a CRS. "
-            f"Warp it first: gdalwarp -tps {path} warped.tif"
-        )
-    if src.crs is None:
-        raise RasterError(
-            f"{path} has no CRS, so its polygons would have no location. "
-            f"Set one first: gdal_edit.py -a_srs EPSG:<code> {path}"
-        )
-    if src.transform.is_identity:
-        raise RasterError(
-            f"{path} has a CRS but no transform. Set one first: "
-            f"gdal_edit.py -a_ullr <left> <top> <right> <bottom> {path}"
-        )
-    if src.transform.determinant == 0:
-        raise RasterError(
-            f"{path} has pixels of zero area (transform {tuple(src.transform)[:6]}). "
-            f"Set a valid one first: gdal_edit.py -a_ullr <left> <top> <right> <bottom> {path}"
-        )
-
-
-def _wkt(src: Any, path: str) -> str:
-    try:
-        wkt: str = src.crs.to_wkt()
-        CRS(wkt)  # pyproj must be able to read it to write the polygons
-    except (rasterio.errors.CRSError, CRSError) as err:
-        raise RasterError(
-            f"{path} has a CRS that cannot be read: {' '.join(str(err).split())} "
-            f"Set another one: gdal_edit.py -a_srs EPSG:<code> {path}"
-        ) from err
-    return wkt
 
 
 def _choose_bands(src: Any, path: str, wanted: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""A look into a .vrt before GDAL follows it: a mosaic may lead to raster files on this machine, and nowhere else."""
+"""Check a .vrt before GDAL opens it: it may refer to local raster files, and to nothing else."""
 
 from __future__ import annotations
 
@@ -9,40 +9,49 @@ from pathlib import Path
 
 from geoseg.errors import RasterError
 
-_DEEPEST = 8  # mosaics of mosaics
+_MAX_DEPTH = 8  # of mosaics of mosaics
 _SOURCES = ("SourceFilename", "SourceDataset", "DatasetFilename")
-_ELSEWHERE = re.compile(r"\s*(/vsi|[a-z0-9+.-]{2,}://)", re.IGNORECASE)
-# How files begin that hold their pixels themselves: TIFF and BigTIFF of both byte orders, JPEG 2000, JPEG, PNG, HFA.
-_PIXELS = (
+_NOT_LOCAL = re.compile(r"\s*(/vsi|[a-z0-9+.-]{2,}://)", re.IGNORECASE)
+# First bytes of formats that contain their pixels: TIFF and BigTIFF of both byte orders, JPEG 2000, JPEG, PNG, HFA.
+_SIGNATURES = (
     b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
     b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\xff\xd8\xff", b"\x89PNG", b"EHFA",
 )  # fmt: skip
 _VRT = b"<VRTDataset"
-_HEAD = 1024  # bytes; where GDAL too looks for `_VRT`
+_HEAD = 1024  # bytes; GDAL searches as many for `_VRT`
 
 
-def check_vrt(path: Path, *, depth: int = _DEEPEST) -> None:
-    """Look whether a mosaic leads to local raster files only.
+def check_vrt(path: Path, *, depth: int = _MAX_DEPTH) -> None:
+    """Check that a mosaic refers to local raster files only.
+
+    Parameters
+    ----------
+    path : Path
+    depth : int
+        How many levels of mosaics may follow.
 
     Raises
     ------
-    RasterError : it is no XML, or points to an address, to a file that is not there, or to one that could lead on
+    RasterError
+        If it is not XML, or refers to an address, a missing file, or a format that may refer to further files.
     """
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as err:  # the last two: an unknown encoding
-        raise RasterError(f"{path} is no readable VRT: {err}") from err
+        raise RasterError(f"{path} is not a readable VRT: {err}") from err
     for text in _texts(root):
-        if _ELSEWHERE.match(text):
-            raise RasterError(f"{path} points to {text.strip()}; a VRT may only point to files on this machine.")
+        if _NOT_LOCAL.match(text):
+            raise RasterError(
+                f"{path} points to {text.strip()}; a VRT may only point to local files. Copy the file here first."
+            )
     for node in (node for tag in _SOURCES for node in root.iter(tag)):
         name = (node.text or "").strip()
-        near = node.get("relativeToVRT", node.get("relativetoVRT")) == "1"
-        _check_member(path, path.parent / name if near else Path(name), name, depth)
+        relative = node.get("relativeToVRT", node.get("relativetoVRT")) == "1"
+        _check_member(path, path.parent / name if relative else Path(name), name, depth)
 
 
 def _texts(node: ElementTree.Element) -> Iterator[str]:
-    """Yield all that stands in an element, without what only describes it."""
+    """Yield the texts and attributes of an element, without metadata, which may contain URLs."""
     if node.tag in ("Metadata", "SRS"):
         return
     yield node.text or ""
@@ -55,16 +64,22 @@ def _check_member(path: Path, member: Path, name: str, depth: int) -> None:
     try:
         with member.open("rb") as file:
             head = file.read(_HEAD)
-    except (OSError, ValueError) as err:  # ValueError: a name that no file can have
-        raise RasterError(f"{path} points to {name:.200}, which is not there or cannot be read.") from err
-    if _VRT in head:  # whatever the file is called
+    except (OSError, ValueError) as err:  # ValueError: an invalid name
+        raise RasterError(f"{path} points to {name:.200}, which does not exist or cannot be read.") from err
+    if _VRT in head:  # whatever its name is
         if depth == 0:
-            raise RasterError(f"{path} is a mosaic of mosaics, and more than {_DEEPEST} deep.")
+            raise RasterError(
+                f"{path} is a mosaic of mosaics, more than {_MAX_DEPTH} levels deep. "
+                f"Merge it first: gdal_translate {path} mosaic.tif"
+            )
         check_vrt(member, depth=depth - 1)
-    elif not head.startswith(_PIXELS) and not _is_envi(member, head):
-        raise RasterError(f"{path} points to {name}, which is no file of pixels that geoseg reads.")
+    elif not head.startswith(_SIGNATURES) and not _is_envi(member, head):
+        raise RasterError(
+            f"{path} points to {name}, which is not a raster format that geoseg reads in a mosaic. "
+            "Convert it to GeoTIFF first."
+        )
 
 
 def _is_envi(member: Path, head: bytes) -> bool:
-    beside = (member.with_suffix(".hdr"), Path(f"{member}.hdr"))
-    return not head.lstrip().startswith((b"<", b"{")) and any(path.is_file() for path in beside)
+    headers = (member.with_suffix(".hdr"), Path(f"{member}.hdr"))
+    return not head.lstrip().startswith((b"<", b"{")) and any(path.is_file() for path in headers)

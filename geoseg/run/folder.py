@@ -7,7 +7,7 @@
       lock                              held by the process that uses the folder
       run.json                          the report of the last run
       documents/NAME.json               small documents
-      steps/STEP/000012/12345.arrays    one file per step and tile, 1000 tiles to a folder
+      stages/STAGE.PRODUCT/000012/12345.arrays    one file per product and tile, 1000 tiles to a folder
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class RunFolder:
     def finished(self, step: str) -> set[int | str]:
         """Return the keys of the tiles for which a step is finished; damaged files are removed."""
         found: set[int | str] = set()
-        for key, path in _stored(self.path / "steps" / _checked_name(step)):
+        for key, path in _stored(self.path / "stages" / _checked_name(step)):
             if self.has(step, key, verify=True):
                 found.add(key)
             else:
@@ -155,17 +155,17 @@ class RunFolder:
     def remove_steps(self, *steps: str) -> None:
         """Remove the results of steps for all tiles."""
         for step in steps:
-            _remove(self.path / "steps" / _checked_name(step))
+            _remove(self.path / "stages" / _checked_name(step))
 
     def clean(self) -> None:
         """Remove the results of all steps and the documents, but not the manifest and run.json."""
-        _remove(self.path / "steps")
+        _remove(self.path / "stages")
         _remove(self.path / "documents")
 
     def _file(self, step: str, key: int | str) -> Path:
         # `_checked_name` refuses negative numbers: a name does not start with "-".
         shard = "named" if isinstance(key, str) else f"{key // _KEYS_PER_FOLDER:06d}"
-        return self.path / "steps" / _checked_name(step) / shard / f"{_checked_name(str(key))}{_SUFFIX}"
+        return self.path / "stages" / _checked_name(step) / shard / f"{_checked_name(str(key))}{_SUFFIX}"
 
     def _document(self, name: str) -> Path:
         return self.path / "documents" / f"{_checked_name(name)}.json"

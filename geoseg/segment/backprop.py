@@ -1,7 +1,9 @@
 """Unsupervised segmentation by backpropagation (Kanezaki 2018; the faster variant of 2019).
 
-A network gives every pixel a code. The pixels of a superpixel are pulled towards the code that most of them have; one
-step; again. Labels merge as it goes. Training is the inference, and the network may go on to serve other images.
+A network maps every pixel to a response y over the codes; the code c of a pixel is the argmax of its response. The
+refinement gives all pixels of a superpixel their most frequent code c', the target of a cross entropy loss for one step
+of gradient descent. Repeated, this decreases the number of labels. In the articles, training on an image is also its
+inference; here the trained network can also be applied to other images.
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ import torch.nn.functional as F  # noqa: N812 # torch's own name for it
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geoseg.config import Backprop, Learn
+from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
-from geoseg.segment.clustering import group, nearest
-from geoseg.segment.network import CodeNetwork, folded
+from geoseg.segment.clustering import kmeans, nearest
+from geoseg.segment.network import CodeNetwork, fold_batch_norms
 
-IGNORE = -1  # target of a pixel without data
-_THREADS = 1  # sums of floats depend on the number of threads, and the same scene must give the same classes
-_CACHE_SIZE = 192  # px; an image of this size and the network's layers fit the cache: twice the speed of 600
-_AVERAGING_BATCHES = 16  # crops at a time when the statistics of the batch norm are taken over the whole sample
+IGNORE = -1  # target of a nodata pixel
+_THREADS = 1  # floating point sums depend on the number of threads, and results must be reproducible
+_CACHE_SIZE = 192  # px; an image of this size and all layers fit the cache: twice as fast as 600
+_STATISTICS_BATCH = 16  # crops per batch when the statistics of the batch norms are computed over all crops
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Patch:
 
     Parameters
     ----------
-    channels : (channel, y, x) float32, standardised; 0 = no data
-    superpixels : (y, x) int32, from 0; -1 = no data
+    channels : (channel, y, x) float32
+        Standardised; 0 = nodata.
+    superpixels : (y, x) int32
+        From 0; -1 = nodata.
     """
 
     channels: NDArray[np.float32]
@@ -45,17 +49,19 @@ class Patch:
 
 
 def majority(codes: Tensor, superpixels: Tensor, n_codes: int) -> Tensor:
-    """Give every pixel the most frequent code of its superpixel.
+    """Return the refined codes c': give every pixel the most frequent code of its superpixel.
 
     Parameters
     ----------
     codes : (pixel,) int64
-    superpixels : (pixel,) int64, from 0; `IGNORE` = no data
-    n_codes : number of codes there are
+    superpixels : (pixel,) int64
+        From 0; `IGNORE` = nodata.
+    n_codes : int
 
     Returns
     -------
-    (pixel,) int64; `IGNORE` where there is no data
+    (pixel,) int64
+        `IGNORE` = nodata.
 
     Notes
     -----
@@ -77,20 +83,27 @@ def train(
     *,
     steps: int,
     device: str = "cpu",
-    watch: Callable[[int, CodeNetwork], None] = lambda _step, _network: None,
+    callback: Callable[[int, CodeNetwork], None] = lambda _step, _network: None,
 ) -> CodeNetwork:
-    """Run the method on one image.
+    """Return the network trained on one image, as published.
 
     Parameters
     ----------
-    network : where to start; it is not changed. In training mode each step normalises by the image itself, as the
-        articles do; in evaluation mode by what was learned, so that codes keep their meaning
-    steps : at most; fewer when less than ``options.min_labels`` labels are left
-    watch : shown the number of steps done and the network as it is then, which it must not change
+    network : CodeNetwork
+        Initial network; it is not changed. In training mode batch norms use the statistics of the image, as in the
+        articles; in evaluation mode they use the running statistics, so that codes keep their meaning.
+    patch : Patch
+    options : Backprop
+    steps : int
+        Maximum number; training stops as soon as there are fewer than ``options.min_labels`` labels.
+    device : str
+    callback : callable
+        Called with the number of steps done and the network, which it must not change.
 
     Returns
     -------
-    CodeNetwork : a new one, on `device`
+    CodeNetwork
+        A new network on `device`.
     """
     with _fixed_threads():
         trained = _placed(copy.deepcopy(network), device)
@@ -98,34 +111,40 @@ def train(
         optimizer = _optimizer(trained, options)
         for step in range(steps):
             n_labels = _step(trained, optimizer, image, superpixels, options)
-            watch(step + 1, trained)
+            callback(step + 1, trained)
             if n_labels < options.min_labels:
                 break
         return trained
 
 
 def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int, device: str = "cpu") -> CodeNetwork:
-    """Fit the network of a scene to one of its tiles, without losing hold of what it says of the scene.
+    """Return the scene network fine-tuned on one tile, with distillation from the scene network.
 
-    The target of a pixel is no longer a code alone: a share ``options.hold`` of it is what the scene network says, the
-    rest the most frequent code of the pixel's superpixel. So the scene network's doubts are kept where the tile says
-    nothing new, neighbouring tiles stay alike, and a hold of 1 moves nothing. There is no entropy term, nor a least
-    number of labels, for a tile may be all of one ground. The learning rate falls to 0 along a cosine, so that the
-    last of a few steps with momentum are no leap.
+    The target of a pixel is a mixture: ``options.distillation_weight`` of the prediction of the scene network, the rest
+    the most frequent code of the superpixel. This keeps neighbouring tiles consistent where a tile holds no evidence
+    for a change; with a distillation weight of 1 no code changes. There is no entropy term and no minimum number of
+    labels, because a tile may contain a single land cover. The learning rate decays to 0 along a cosine, so that
+    momentum does not dominate the last of few steps.
 
     Parameters
     ----------
-    network : the scene network, in evaluation mode; it is not changed
-    steps : all are done
+    network : CodeNetwork
+        The scene network in evaluation mode; it is not changed.
+    patch : Patch
+    options : Backprop
+    steps : int
+        Exact number of steps.
+    device : str
 
     Returns
     -------
-    CodeNetwork : a new one, on `device`, in evaluation mode
+    CodeNetwork
+        A new network on `device`, in evaluation mode.
 
     Notes
     -----
-    The target is that of soft bootstrapping (Reed et al. 2015), and the loss, but for a constant,
-    ``(1 - hold) × cross entropy + hold × KL(scene network ‖ this network)``: distillation (Hinton et al. 2015).
+    The target is that of soft bootstrapping (Reed et al. 2015). Up to a constant, the loss is ``(1 - w) × cross entropy
+    + w × KL(scene network ‖ this network)`` with the distillation weight w (Hinton et al. 2015).
     """
     with _fixed_threads():
         refined = _placed(copy.deepcopy(network), device).eval()
@@ -134,68 +153,72 @@ def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int,
         if not data.any():
             return refined
         optimizer = _optimizer(refined, options)
+        weight = options.distillation_weight
         with torch.no_grad():
-            said = _scores(refined, image)[data].softmax(dim=1)  # (pixel, code)
+            scene_prediction = _responses(refined, image)[data].softmax(dim=1)  # (pixel, code)
         for step in range(steps):
             _decay(optimizer, options.learning_rate, step / steps)
-            scores = _scores(refined, image)[data]
-            common = F.one_hot(majority(scores.argmax(dim=1), superpixels[data], scores.shape[1]), scores.shape[1])
-            loss = F.cross_entropy(
-                scores, (1 - options.distillation_weight) * common + options.distillation_weight * said
-            )
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
+            responses = _responses(refined, image)[data]  # (pixel, code)
+            n_codes = responses.shape[1]
+            target = F.one_hot(majority(responses.argmax(dim=1), superpixels[data], n_codes), n_codes)
+            loss = F.cross_entropy(responses, (1 - weight) * target + weight * scene_prediction)
+            _descend(optimizer, loss)
         return refined
 
 
 def labels(network: CodeNetwork, patch: Patch, *, device: str = "cpu") -> NDArray[np.int64]:
-    """Return what the method has made of an image so far: each pixel the most frequent code of its superpixel.
+    """Return the current labels of an image: for each pixel the most frequent code of its superpixel.
 
     Returns
     -------
-    (y, x) int64; `IGNORE` where there is no data
+    (y, x) int64
+        `IGNORE` = nodata.
     """
     with _fixed_threads(), torch.no_grad():
         image, superpixels = _on_device([patch], device)
-        scores = _scores(copy.deepcopy(network), image)  # a copy, as in training mode it keeps statistics
-        target = majority(scores.argmax(dim=1), superpixels, scores.shape[1])
-        found: NDArray[np.int64] = target.reshape(patch.superpixels.shape).cpu().numpy()
-        return found
+        responses = _responses(copy.deepcopy(network), image)  # a copy: training mode updates running statistics
+        target = majority(responses.argmax(dim=1), superpixels, responses.shape[1])
+        return np.asarray(target.reshape(patch.superpixels.shape).cpu().numpy())
 
 
 def learn(
     network: CodeNetwork,
     patches: Sequence[Patch],
-    options: Backprop,
-    sample: Learn,
+    config: Config,
     *,
-    seed: int,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda _: None,
 ) -> CodeNetwork:
-    """Run the method on crops from all over a scene, so that one network serves all of it.
+    """Return the scene network, trained on crops from all over the scene.
 
-    A network that starts at random ends with codes that luck has chosen. So the first steps teach it the groups that
-    superpixels fall into by their channels, one code each, found without chance; from there on the method itself
-    decides. The learning rate falls to 0 along a cosine (Loshchilov and Hutter 2017): the codes of the last step are
-    kept. The statistics of the batch norm are taken over all patches at the end and then hold for every image.
+    Codes that develop from random weights depend on the seed. So the targets of the first
+    ``config.learn.warmup_fraction`` of the steps are clusters of the superpixels' mean channels, found by deterministic
+    k-means; the other steps are those of the method. The learning rate decays to 0 along a cosine (Loshchilov and
+    Hutter 2017). Finally the running statistics of the batch norms are computed over all crops.
 
     Parameters
     ----------
-    network : where to start; it is not changed
-    patches : crops of one shape
-    progress : told the number of steps done
+    network : CodeNetwork
+        Initial network; it is not changed.
+    patches : sequence of Patch
+        Crops of one shape.
+    config : Config
+        Its sections `backprop` and `learn`, and `seed` for the order of the crops.
+    device : str
+    progress : callable
+        Called with the number of steps done.
 
     Returns
     -------
-    CodeNetwork : a new one, on `device`, in evaluation mode
+    CodeNetwork
+        A new network on `device`, in evaluation mode.
     """
+    options, sample = config.backprop, config.learn
     with _fixed_threads():
         learned = _placed(copy.deepcopy(network), device).train()
         optimizer = _optimizer(learned, options)
-        first = _first_codes(patches, network.n_codes) if sample.warmup_fraction else []
-        draw = np.random.default_rng(seed)
+        clusters = _clusters(patches, network.n_codes) if sample.warmup_fraction else []
+        draw = np.random.default_rng(config.seed)
         queue: list[int] = []
         for step in range(sample.steps):
             while len(queue) < sample.batch:
@@ -203,28 +226,11 @@ def learn(
             batch, queue = queue[: sample.batch], queue[sample.batch :]
             _decay(optimizer, options.learning_rate, step / sample.steps)
             image, superpixels = _on_device([patches[i] for i in batch], device)
-            led = step < sample.warmup_fraction * sample.steps
-            target = torch.from_numpy(np.concatenate([first[i] for i in batch])).to(device) if led else None
+            warmup = step < sample.warmup_fraction * sample.steps
+            target = torch.from_numpy(np.concatenate([clusters[i] for i in batch])).to(device) if warmup else None
             _step(learned, optimizer, image, superpixels, options, target)
             progress(step + 1)
-        return _with_whole_statistics(learned, patches, device)
-
-
-def _first_codes(patches: Sequence[Patch], n_codes: int) -> list[NDArray[np.int64]]:
-    """Return for each patch the group of each pixel's superpixel, (pixel,); `IGNORE` = no data."""
-    means, sizes = zip(*(_superpixel_means(patch) for patch in patches), strict=True)
-    centres = group(np.concatenate(means), np.sqrt(np.concatenate(sizes)), n_codes)
-    codes = (np.append(nearest(mean, centres), IGNORE) for mean in means)  # the last is for no data, -1
-    return [code[patch.superpixels.ravel()] for code, patch in zip(codes, patches, strict=True)]
-
-
-def _superpixel_means(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean channels of the superpixels of a patch, (superpixel, channel), and their pixels."""
-    data = patch.superpixels >= 0
-    labels = patch.superpixels[data]
-    sizes = np.bincount(labels).astype(float)
-    sums = [np.bincount(labels, channel[data]) for channel in patch.channels]
-    return np.stack(sums, axis=1) / sizes[:, None], sizes
+        return _with_statistics_of_all(learned, patches, device)
 
 
 def shares(
@@ -235,45 +241,66 @@ def shares(
     own_statistics: bool = False,
     hard: bool = False,
 ) -> NDArray[np.uint8]:
-    """Say how much each pixel belongs to each code.
+    """Return the share of each code in each pixel: the softmax of the responses.
 
     Parameters
     ----------
-    channels : (channel, y, x) float32, as in `Patch`
-    own_statistics : normalise by the image itself, as the articles do, instead of by what was learned
-    hard : all to the code with the highest score, as the articles do, instead of by softmax
+    network : CodeNetwork
+        It is not changed.
+    channels : (channel, y, x) float32
+        As in `Patch`.
+    device : str
+    own_statistics : bool
+        Batch norms use the statistics of the image, as in the articles, instead of the running statistics.
+    hard : bool
+        The code with the largest response gets all, as in the articles, instead of the softmax.
 
     Returns
     -------
-    (y, x, code) uint8, in 1/255; of no meaning where there is no data
+    (y, x, code) uint8
+        In units of 1/255; undefined for nodata pixels.
     """
     with _fixed_threads(), torch.inference_mode(), _autocast(device):
         network = copy.deepcopy(network).train(own_statistics)
-        network = _placed(network if own_statistics else folded(network), device)
+        network = _placed(network if own_statistics else fold_batch_norms(network), device)
         whole = Window(0, 0, channels.shape[2], channels.shape[1])
         if own_statistics or device != "cpu":
             return _shares_of(network, channels, hard, device)
-        parts = TileGrid(whole.shape, _CACHE_SIZE, network.reach)
-        found: NDArray[np.uint8] | None = None
-        for part in parts:
-            seen = _shares_of(network, channels[:, *part.read.within(whole)], hard, device)
-            if found is None:
-                found = np.empty((*whole.shape, seen.shape[2]), np.uint8)
-            found[part.core.within(whole)] = seen[part.core.within(part.read)]
-        assert found is not None  # a grid has at least one part
-        return found
+        result = np.empty((*whole.shape, network.n_codes), np.uint8)
+        for part in TileGrid(whole.shape, _CACHE_SIZE, network.reach):
+            part_shares = _shares_of(network, channels[:, *part.read.within(whole)], hard, device)
+            result[part.core.within(whole)] = part_shares[part.core.within(part.read)]
+        return result
 
 
 def _shares_of(network: CodeNetwork, channels: NDArray[np.float32], hard: bool, device: str) -> NDArray[np.uint8]:
     image = torch.from_numpy(channels)[None].to(device).contiguous(memory_format=torch.channels_last)
-    scores = network(image)[0].permute(1, 2, 0)  # (y, x, code)
-    given = F.one_hot(scores.argmax(dim=2), scores.shape[2]) if hard else scores.float().softmax(dim=2)
-    found: NDArray[np.uint8] = (given * 255 + 0.5).to(torch.uint8).contiguous().cpu().numpy()
-    return found
+    responses = network(image)[0].permute(1, 2, 0)  # (y, x, code)
+    share = F.one_hot(responses.argmax(dim=2), responses.shape[2]) if hard else responses.float().softmax(dim=2)
+    rounded: NDArray[np.uint8] = (share * 255 + 0.5).to(torch.uint8).contiguous().cpu().numpy()
+    return rounded
+
+
+def _clusters(patches: Sequence[Patch], n_clusters: int) -> list[NDArray[np.int64]]:
+    """Return for each patch the cluster of each pixel's superpixel, (pixel,); `IGNORE` = nodata."""
+    means, sizes = zip(*(_superpixel_means(patch) for patch in patches), strict=True)
+    centres = kmeans(np.concatenate(means), np.sqrt(np.concatenate(sizes)), n_clusters)
+    clusters = (np.append(nearest(mean, centres), IGNORE) for mean in means)  # index -1 is nodata
+    return [cluster[patch.superpixels.ravel()] for cluster, patch in zip(clusters, patches, strict=True)]
+
+
+def _superpixel_means(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean channels of each superpixel, (superpixel, channel), and its number of pixels."""
+    data = patch.superpixels >= 0
+    superpixels = patch.superpixels[data]
+    sizes = np.bincount(superpixels).astype(float)
+    sums = [np.bincount(superpixels, channel[data]) for channel in patch.channels]
+    return np.stack(sums, axis=1) / sizes[:, None], sizes
 
 
 @contextmanager
 def _fixed_threads() -> Any:
+    """Set the number of torch's threads, and restore it at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(_THREADS)
     try:
@@ -283,18 +310,19 @@ def _fixed_threads() -> Any:
 
 
 def _placed(network: CodeNetwork, device: str) -> CodeNetwork:
-    """Move the network to the device, its weights in the order in which convolutions are quickest."""
+    """Move the network to the device, with the memory layout in which convolutions are fastest."""
     moved: CodeNetwork = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's hints lack it
     return moved
 
 
 def _on_device(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor]:
+    """Return the images (image, channel, y, x) and their superpixels (pixel,), numbered differently in each image."""
     image = torch.from_numpy(np.stack([patch.channels for patch in patches]))  # (image, channel, y, x)
     offset, flat = 0, []
-    for patch in patches:  # the superpixels of a batch get different numbers
-        labels = patch.superpixels.astype(np.int64).ravel()
-        flat.append(np.where(labels >= 0, labels + offset, IGNORE))
-        offset += int(labels.max(initial=-1)) + 1
+    for patch in patches:
+        own = patch.superpixels.astype(np.int64).ravel()
+        flat.append(np.where(own >= 0, own + offset, IGNORE))
+        offset += int(own.max(initial=-1)) + 1
     superpixels = torch.from_numpy(np.concatenate(flat))  # (pixel,)
     return image.to(device, memory_format=torch.channels_last), superpixels.to(device)
 
@@ -305,7 +333,7 @@ def _optimizer(network: CodeNetwork, options: Backprop) -> torch.optim.Optimizer
 
 
 def _decay(optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:
-    """Let the learning rate fall from `rate` to 0, along a cosine of the share that is done."""
+    """Set the learning rate, which decays from `rate` to 0 along a cosine of the fraction of steps done."""
     for settings in optimizer.param_groups:
         settings["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
 
@@ -318,47 +346,52 @@ def _step(
     options: Backprop,
     target: Tensor | None = None,
 ) -> int:
-    """Do one step of the method, or towards a target that is given, and return the number of labels that are left."""
-    scores = _scores(network, image)  # (pixel, code)
+    """Do one step of gradient descent and return the number of labels. The target is c' unless one is given."""
+    responses = _responses(network, image)  # (pixel, code)
     if target is None:
-        target = majority(scores.argmax(dim=1), superpixels, scores.shape[1])
+        target = majority(responses.argmax(dim=1), superpixels, responses.shape[1])
     data = target >= 0
-    loss = F.cross_entropy(scores[data], target[data])
+    loss = F.cross_entropy(responses[data], target[data])
     if options.entropy_weight > 0:
-        loss = loss - options.entropy_weight * _entropy(scores[data].softmax(dim=1).mean(dim=0))
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    optimizer.step()
+        loss = loss - options.entropy_weight * _entropy(responses[data].softmax(dim=1).mean(dim=0))
+    _descend(optimizer, loss)
     return int(torch.unique(target[data]).numel())
 
 
-def _scores(network: CodeNetwork, image: Tensor) -> Tensor:
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    optimizer.step()
+
+
+def _responses(network: CodeNetwork, image: Tensor) -> Tensor:
     with _autocast(image.device.type):
-        scores = network(image)
-    return scores.float().permute(0, 2, 3, 1).flatten(0, 2)  # (pixel, code)
+        responses = network(image)  # (image, code, y, x)
+    return responses.float().permute(0, 2, 3, 1).flatten(0, 2)  # (pixel, code)
 
 
 def _autocast(device: str) -> Any:
-    """Compute in bfloat16 where the processor has it."""
-    gains = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=gains)
+    """Compute in bfloat16 if the processor supports it."""
+    supported = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=supported)
 
 
-def _entropy(shares: Tensor) -> Tensor:
-    return -(shares * (shares + 1e-12).log()).sum()
+def _entropy(share: Tensor) -> Tensor:
+    return -(share * (share + 1e-12).log()).sum()
 
 
-def _with_whole_statistics(network: CodeNetwork, patches: Sequence[Patch], device: str) -> CodeNetwork:
+def _with_statistics_of_all(network: CodeNetwork, patches: Sequence[Patch], device: str) -> CodeNetwork:
+    """Return the network in evaluation mode, its running statistics computed over all patches."""
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
     seen = 0
     with torch.inference_mode():
-        for begin in range(0, len(patches), _AVERAGING_BATCHES):
-            batch = patches[begin : begin + _AVERAGING_BATCHES]
+        for begin in range(0, len(patches), _STATISTICS_BATCH):
+            batch = patches[begin : begin + _STATISTICS_BATCH]
             seen += len(batch)
             for norm in norms:
-                norm.momentum = len(batch) / seen  # so that every patch counts the same
+                norm.momentum = len(batch) / seen  # so that every patch has the same weight
             image, _ = _on_device(batch, device)
             network(image)
     for norm in norms:

@@ -1,243 +1,313 @@
-"""Harmonizing: which code of which tile is which class of the scene.
+"""The class model: the rule that assigns a class to every superpixel of a scene, fitted to a sample of its blocks.
 
-Two questions, one after the other. *Which codes are the same?* With a scene network they are, by construction; tiles
-that were trained alone are translated into the codes of the scene (`geoseg.segment.per_tile.align_codes`). *Which classes has the
-scene?* Looks found many fine classes, votes and looks say who belongs to them, and a tree joins them (`harmonize`).
+Superpixels are clustered by their features, clusters with multimodal votes are split, and each superpixel is assigned
+to the nearest cluster by features and votes. The class tree merges the clusters into classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import cdist
 
 from geoseg.config import Classify
 from geoseg.segment.class_tree import Borders, ClassTree, grow_tree
-from geoseg.segment.clustering import divide, group, nearest
+from geoseg.segment.clustering import kmeans, nearest, split_multimodal
 from geoseg.segment.features import moment_features
+from geoseg.segment.grouped import grouped_mean, grouped_sum
+from geoseg.segment.predictors import (
+    CentroidPredictor,
+    CodePredictor,
+    Predictor,
+    predictor_from_arrays,
+    predictor_to_arrays,
+    vote_features,
+)
 from geoseg.segment.votes import SuperpixelTable
 
-_MEMBERSHIP_VOTES = 0.25  # of votes' square roots against looks in units of the stretch, to say who is of a class
-_TREE_VOTES = 0.1  # the same where classes are joined
-_SIZE_POWER = 0.5  # superpixels weigh by the root of their area, so that small ground keeps a class of its own
+_TREE_VOTE_WEIGHT = 0.1  # of the square roots of votes relative to the other features in the class tree
+_SIZE_POWER = 0.5  # superpixels are weighted by the root of their area, so that small areas keep their own cluster
 
 
 @dataclass(frozen=True)
 class ClassModel:
-    """What decides the class of a superpixel.
+    """The rule that assigns a class to a superpixel.
 
     Parameters
     ----------
-    centres : (fine class, feature) float64; empty where the classes are the codes themselves
-    code_class : (code,) int64, fine class of each scene code, where the classes are the codes; else empty
-    tree : how the fine classes are joined
-    looks : (fine class, look) float64, mean looks, for colours
-    weights : (fine class,) float64, pixels seen
-    n_bands : how many of the looks are bands
-    n_classes : how many classes "auto" means; chosen when they were found, see `ClassTree.natural`
-    mix : (feature, look) float64, what makes features of looks, where superpixels are compared by nothing else;
-        else empty
+    predictor : Predictor
+        Assigns superpixels to clusters.
+    tree : ClassTree
+        Merges the clusters into classes.
+    moments : (cluster, moment) float64
+        Mean moments of the superpixels of each cluster.
+    weights : (cluster,) float64
+        Number of pixels of each cluster in the sample.
+    n_bands : int
+        Number of moments that are bands.
+    auto_n_classes : int
+        Number of classes for ``classes="auto"``, fixed when the model is fitted.
     """
 
-    centres: NDArray[np.float64]
-    code_class: NDArray[np.int64]
+    predictor: Predictor
     tree: ClassTree
     moments: NDArray[np.float64]
     weights: NDArray[np.float64]
     n_bands: int
-    n_classes: int
-    mix: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    auto_n_classes: int
 
-    def clusters(self, superpixel_table: SuperpixelTable) -> NDArray[np.int64]:
-        """Return the fine class, from 0, of each superpixel."""
-        if self.code_class.size:
-            return self.code_class[superpixel_table.votes.argmax(axis=1)]
-        if self.mix.size:
-            return nearest(superpixel_table.moments @ self.mix.T, self.centres)
-        return nearest(features(superpixel_table, self.n_bands), self.centres)
-
-    def classes(self, wanted: int | Literal["auto"]) -> NDArray[np.int64]:
-        """Return the class, from 1, of each fine class where there are to be at most as many classes as `wanted`."""
-        return self.tree.level(self.n_classes if wanted == "auto" else wanted)
-
-    def shares(self, superpixel_table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the share of its own class among all classes, of each superpixel, (n,) float64 from 0 to 1.
-
-        Where classes are codes, it is that of the votes. Otherwise each class counts by 1 / d², d being the distance to
-        the nearest of its centres: the memberships of fuzzy c-means (Bezdek 1981, with m = 2). Of the labelled ground
-        of two scenes, what was called right has the greater share in 0.79 and 0.72 of all pairs; for the winner's share
-        of the codes' votes it was 0.62 and 0.64.
+    def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
+        """Return the cluster, from 0, of each superpixel.
 
         Parameters
         ----------
-        class_of_cluster : (fine class,) int64 from 1, as `classes` gives it
+        table : SuperpixelTable
+            Of n superpixels.
+
+        Returns
+        -------
+        (n,) int64
         """
-        classes = np.arange(1, int(class_of_cluster.max(initial=0)) + 1)
-        if self.code_class.size:
-            of_code = class_of_cluster[self.code_class]
-            own = of_code[superpixel_table.votes.argmax(axis=1)]
-            return np.asarray((superpixel_table.votes * (of_code == own[:, None])).sum(axis=1))
-        described = superpixel_table.moments @ self.mix.T if self.mix.size else features(superpixel_table, self.n_bands)
-        apart = cdist(described, self.centres, "sqeuclidean")
-        each = np.stack([apart[:, class_of_cluster == one].min(axis=1) for one in classes], axis=1)  # (n, class)
-        nearest_of_all = each.min(axis=1, keepdims=True)
-        ratios = np.divide(nearest_of_all, each, out=np.ones_like(each), where=each > 0)
-        return np.asarray(1 / ratios.sum(axis=1))
+        return self.predictor.clusters(table)
+
+    def class_of_cluster(self, n_classes: int | Literal["auto"]) -> NDArray[np.int64]:
+        """Return the class of each cluster.
+
+        Parameters
+        ----------
+        n_classes : int or "auto"
+            Largest number of classes; "auto" = `auto_n_classes`.
+
+        Returns
+        -------
+        (cluster,) int64
+            From 1.
+        """
+        return self.tree.level(self.auto_n_classes if n_classes == "auto" else n_classes)
+
+    def confidence(self, table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the share of its own class among all classes of each superpixel.
+
+        Parameters
+        ----------
+        table : SuperpixelTable
+            Of n superpixels.
+        class_of_cluster : (cluster,) int64
+            As returned by the method `class_of_cluster`.
+
+        Returns
+        -------
+        (n,) float64
+            From 0 to 1: the share of the votes if clusters are codes, otherwise the fuzzy membership
+            (`predictors.fuzzy_membership`).
+        """
+        return self.predictor.confidence(table, class_of_cluster)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields by name."""
-        fields = {name: value for name, value in vars(self).items() if name not in ("tree", "n_bands", "n_classes")}
-        tree = {"merges": self.tree.merges, "costs": self.tree.costs}
-        return fields | tree | {"n_bands": np.array(self.n_bands), "n_classes": np.array(self.n_classes)}
+        """Return the model as arrays by name.
+
+        Returns
+        -------
+        dict of str to array
+            Complete input for `from_arrays`.
+        """
+        return predictor_to_arrays(self.predictor) | {
+            "merges": self.tree.merges,
+            "costs": self.tree.costs,
+            "moments": self.moments,
+            "weights": self.weights,
+            "n_bands": np.array(self.n_bands),
+            "auto_n_classes": np.array(self.auto_n_classes),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> ClassModel:
-        """Return the harmony that `to_arrays` gave."""
-        fields = dict(arrays)
-        tree = ClassTree(len(fields["moments"]), fields.pop("merges"), fields.pop("costs"))
-        return cls(tree=tree, n_bands=int(fields.pop("n_bands")), n_classes=int(fields.pop("n_classes")), **fields)
+        """Return the model of the arrays of `to_arrays`.
+
+        Raises
+        ------
+        KeyError
+            If an array is missing.
+        ValueError
+            If there are unknown arrays or the type of the predictor is unknown.
+        """
+        n_bands = int(arrays["n_bands"])
+        model = cls(
+            predictor=predictor_from_arrays(arrays, n_bands),
+            tree=ClassTree(len(arrays["moments"]), arrays["merges"], arrays["costs"]),
+            moments=arrays["moments"],
+            weights=arrays["weights"],
+            n_bands=n_bands,
+            auto_n_classes=int(arrays["auto_n_classes"]),
+        )
+        unknown = sorted(arrays.keys() - model.to_arrays().keys())
+        if unknown:
+            raise ValueError(f"the class model has unknown arrays {unknown}; was it written by a newer version?")
+        return model
 
 
-def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands: int) -> ClassModel:
-    """Find the classes of the scene from blocks that are spread over it.
+def class_moments(class_model: ClassModel, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean moments of each class.
 
     Parameters
     ----------
-    sample : at least one with a superpixel
-    n_bands : how many of the looks are bands
-    """
-    superpixel_table = _joined(sample)
-    moments = moment_features(superpixel_table.moments, n_bands)
-    if options.evidence == "votes":
-        used, clusters = np.unique(superpixel_table.votes.argmax(axis=1), return_inverse=True)
-        code_class = np.zeros(superpixel_table.votes.shape[1], np.int64)
-        code_class[used] = np.arange(len(used))
-        centres, founders, joined_by = np.zeros((0, 0)), clusters, moments
-    else:
-        centres, founders, clusters = _clusters_of(superpixel_table, moments, options.clusters)
-        code_class = np.zeros(0, np.int64)
-        joined_by = _with_votes(superpixel_table, moments, _TREE_VOTES)
-    n_clusters = int(clusters.max()) + 1
-    tree = _tree(superpixel_table, founders, n_clusters, joined_by, options)
-    return ClassModel(
-        centres=centres,
-        code_class=code_class,
-        tree=tree,
-        moments=_means(superpixel_table.moments, superpixel_table.pixels, clusters, n_clusters),
-        weights=np.bincount(clusters, superpixel_table.pixels, minlength=n_clusters).astype(float),
-        n_bands=n_bands,
-        n_classes=tree.natural,
-    )
-
-
-def features(superpixel_table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
-    """Return what says which fine class a superpixel is of: (n, feature) roots of votes, then those of its looks."""
-    return _with_votes(superpixel_table, moment_features(superpixel_table.moments, n_bands), _MEMBERSHIP_VOTES)
-
-
-def _with_votes(superpixel_table: SuperpixelTable, moments: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-    return np.concatenate([weight * np.sqrt(superpixel_table.votes), moments], axis=1)
-
-
-def _clusters_of(
-    superpixel_table: SuperpixelTable, moments: NDArray[np.float64], n_classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Find the fine classes.
-
-    Looks found them, without chance. A class that is of two minds, because grounds of one colour differ in what the
-    network has learned to see, is cut by its votes. Then votes and looks together say who belongs to which. K-means on
-    the votes would follow each network into another corner: two seeds then cut one wide ground at different shades.
+    class_model : ClassModel
+    class_of_cluster : (cluster,) int64
+        From 1, as returned by `ClassModel.class_of_cluster`.
 
     Returns
     -------
-    centres : (fine class, feature), as `features` has them
-    founders : (n,) int64, the class that each superpixel founded
-    members : (n,) int64, the class that each superpixel is of; every class has founders and members
+    (class + 1, moment) float64
+        Row k is class k; row 0, nodata, is 0.
+
+    Examples
+    --------
+    >>> tree = ClassTree(3, np.array([[0, 2]]), np.array([0.1]))
+    >>> predictor = CodePredictor(np.array([0, 1, 2]))
+    >>> model = ClassModel(predictor, tree, np.array([[0.1], [0.5], [0.4]]), np.array([10.0, 10.0, 20.0]), 1, 2)
+    >>> class_moments(model, model.class_of_cluster(2)).round(2)
+    array([[0. ],
+           [0.3],
+           [0.5]])
     """
-    weights = _weights(superpixel_table)
-    founders = nearest(moments, group(moments, weights, n_classes))
-    founders = divide(np.sqrt(superpixel_table.votes), weights, founders)
-    described = _with_votes(superpixel_table, moments, _MEMBERSHIP_VOTES)
-    centres = _means(described, weights, founders, int(founders.max()) + 1)
-    members = nearest(described, centres)
-    used = np.unique(members)
-    founders = np.where(np.isin(founders, used), founders, members)  # of a class that nobody is of any more
-    return centres[used], np.searchsorted(used, founders), np.searchsorted(used, members)
+    n = int(class_of_cluster.max()) + 1
+    weights = grouped_sum(class_model.weights, class_of_cluster, n)
+    sums = grouped_sum(class_model.moments, class_of_cluster, n, weights=class_model.weights)
+    return np.asarray(sums / np.maximum(weights, 1)[:, None])
 
 
-def _joined(sample: list[SuperpixelTable]) -> SuperpixelTable:
-    filled = [superpixel_table for superpixel_table in sample if len(superpixel_table.numbers)]
-    fields = {
-        name: np.concatenate([vars(superpixel_table)[name] for superpixel_table in filled]) for name in vars(filled[0])
-    }
+def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands: int) -> ClassModel:
+    """Fit the class model of a scene.
+
+    Parameters
+    ----------
+    sample : list of SuperpixelTable
+        Blocks from all over the scene, at least one with a superpixel.
+    options : Classify
+    n_bands : int
+        Number of moments that are bands.
+
+    Returns
+    -------
+    ClassModel
+        The tree is grown from the initial clusters, before votes move superpixels between them, because these hardly
+        depend on the training of the network.
+    """
+    table = _concatenate(sample)
+    if options.evidence == "votes":
+        predictor: Predictor
+        predictor, initial_clusters = _fit_codes(table)
+        clusters, tree_features = initial_clusters, moment_features(table.moments, n_bands)
+    else:
+        predictor, initial_clusters, clusters = _fit_centroids(table, options.clusters, n_bands)
+        tree_features = vote_features(table, n_bands, vote_weight=_TREE_VOTE_WEIGHT)
+    n_clusters = int(clusters.max()) + 1
+    tree = _fit_tree(table, initial_clusters, n_clusters, tree_features, options)
+    return ClassModel(
+        predictor=predictor,
+        tree=tree,
+        moments=grouped_mean(table.moments, clusters, n_clusters, weights=table.pixels),
+        weights=grouped_sum(table.pixels, clusters, n_clusters),
+        n_bands=n_bands,
+        auto_n_classes=tree.auto_n_classes,
+    )
+
+
+def _concatenate(sample: list[SuperpixelTable]) -> SuperpixelTable:
+    """Return the superpixels of all blocks in one table."""
+    filled = [table for table in sample if len(table.numbers)]
+    fields = {name: np.concatenate([vars(table)[name] for table in filled]) for name in vars(filled[0])}
     order = np.argsort(fields["numbers"])
     rows = {name: fields[name][order] for name in ("numbers", "votes", "pixels", "moments")}
     return SuperpixelTable(**rows, pairs=fields["pairs"], borders=fields["borders"])
 
 
-def _tree(
-    superpixel_table: SuperpixelTable,
-    founders: NDArray[np.int64],
+def _fit_codes(table: SuperpixelTable) -> tuple[CodePredictor, NDArray[np.int64]]:
+    """Make a cluster of each code that is the most frequent one of a superpixel; return it for each superpixel."""
+    used, clusters = np.unique(table.votes.argmax(axis=1), return_inverse=True)
+    cluster_of_code = np.zeros(table.votes.shape[1], np.int64)
+    cluster_of_code[used] = np.arange(len(used))
+    return CodePredictor(cluster_of_code), clusters
+
+
+def _fit_centroids(
+    table: SuperpixelTable, n_clusters: int, n_bands: int
+) -> tuple[CentroidPredictor, NDArray[np.int64], NDArray[np.int64]]:
+    """Cluster superpixels by features, split multimodal clusters, then reassign superpixels by features and votes.
+
+    K-means on the votes would depend on the training of the network: from two seeds it would split an area of gradual
+    transitions at different shades. Votes therefore only split clusters that are multimodal in them.
+
+    Returns
+    -------
+    predictor : CentroidPredictor
+    initial_clusters : (n,) int64
+        Cluster of each superpixel before it is reassigned.
+    clusters : (n,) int64
+        Cluster of each superpixel; every cluster has superpixels in both.
+    """
+    weights = _weights(table)
+    features = moment_features(table.moments, n_bands)
+    initial = nearest(features, kmeans(features, weights, n_clusters))
+    initial = split_multimodal(np.sqrt(table.votes), weights, initial)
+    with_votes = vote_features(table, n_bands)
+    centroids = grouped_mean(with_votes, initial, int(initial.max()) + 1, weights=weights)
+    clusters = nearest(with_votes, centroids)
+    used = np.unique(clusters)
+    initial = np.where(np.isin(initial, used), initial, clusters)  # clusters that lose all superpixels are removed
+    predictor = CentroidPredictor(centroids[used], n_bands)
+    return predictor, np.searchsorted(used, initial), np.searchsorted(used, clusters)
+
+
+def _fit_tree(
+    table: SuperpixelTable,
+    clusters: NDArray[np.int64],
     n_clusters: int,
-    described: NDArray[np.float64],
+    features: NDArray[np.float64],
     options: Classify,
 ) -> ClassTree:
-    """Grow the tree from those who founded the classes, as these are the same whatever network speaks of them."""
-    weights = _weights(superpixel_table)
-    means = _means(described, weights, founders, n_clusters)
-    mass = np.bincount(founders, weights, minlength=n_clusters).astype(float)
-    return grow_tree(
-        means,
-        mass,
-        _borders(superpixel_table, founders, n_clusters, described),
-        adjacency_weight=options.adjacency_weight,
-    )
+    """Grow the class tree of clusters from the features of their superpixels, (n, feature)."""
+    weights = _weights(table)
+    centroids = grouped_mean(features, clusters, n_clusters, weights=weights)
+    borders = _borders(table, clusters, n_clusters, features)
+    sizes = grouped_sum(weights, clusters, n_clusters)
+    return grow_tree(centroids, sizes, borders, adjacency_weight=options.adjacency_weight)
 
 
 def _borders(
-    superpixel_table: SuperpixelTable, clusters: NDArray[np.int64], n_clusters: int, described: NDArray[np.float64]
+    table: SuperpixelTable, clusters: NDArray[np.int64], n_clusters: int, features: NDArray[np.float64]
 ) -> Borders:
-    place = np.minimum(
-        np.searchsorted(superpixel_table.numbers, superpixel_table.pairs), len(superpixel_table.numbers) - 1
-    )
-    known = (superpixel_table.numbers[place] == superpixel_table.pairs).all(
-        axis=1
-    )  # the other end may lie in a block without a sample
-    a, b = place[known].T
-    length = superpixel_table.borders[known].astype(float)
-    contrast = length * ((described[a] - described[b]) ** 2).sum(axis=1)
-    patch = _patches(superpixel_table.pixels, clusters, a, b)
-    patchy = length / np.minimum(patch[a], patch[b])
-    between = clusters[a] * n_clusters + clusters[b]
+    """Return the sums over the borders between clusters."""
+    rows = np.minimum(np.searchsorted(table.numbers, table.pairs), len(table.numbers) - 1)
+    in_sample = (table.numbers[rows] == table.pairs).all(axis=1)  # the second may be in a block outside the sample
+    a, b = rows[in_sample].T
+    length = table.borders[in_sample].astype(float)
+    contrast = length * ((features[a] - features[b]) ** 2).sum(axis=1)
+    patch = _patch_sizes(table.pixels, clusters, a, b)
+    patch_contact = length / np.minimum(patch[a], patch[b])
+    pairs = clusters[a] * n_clusters + clusters[b]
 
-    def table(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        half = np.bincount(between, values, minlength=n_clusters**2).reshape(n_clusters, n_clusters)
-        return np.asarray(half + half.T, np.float64)
+    def matrix(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        half = grouped_sum(values, pairs, n_clusters**2).reshape(n_clusters, n_clusters)
+        return half + half.T
 
-    return Borders(table(length), table(contrast), table(patchy))
+    return Borders(matrix(length), matrix(contrast), matrix(patch_contact))
 
 
-def _patches(
+def _patch_sizes(
     pixels: NDArray[np.int64], clusters: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the pixels of the connected ground of one fine class that each superpixel is part of, (n,) float64."""
+    """Return the pixels of the connected component of its cluster that each superpixel belongs to, (n,) float64."""
     same, n = clusters[a] == clusters[b], len(clusters)
     graph = sparse.coo_array((np.ones(same.sum(), np.int8), (a[same], b[same])), shape=(n, n))
-    patch = connected_components(graph, directed=False)[1]
-    return np.asarray(np.bincount(patch, pixels)[patch])
+    n_components, component = connected_components(graph, directed=False)
+    return grouped_sum(pixels, component, n_components)[component]
 
 
-def _weights(superpixel_table: SuperpixelTable) -> NDArray[np.float64]:
-    return superpixel_table.pixels.astype(np.float64) ** _SIZE_POWER
-
-
-def _means(
-    values: NDArray[np.float64], weights: NDArray[Any], groups: NDArray[np.int64], n_groups: int
-) -> NDArray[np.float64]:
-    sums = np.stack([np.bincount(groups, weights * column, minlength=n_groups) for column in values.T], axis=1)
-    return sums / np.bincount(groups, weights, minlength=n_groups)[:, None]
+def _weights(table: SuperpixelTable) -> NDArray[np.float64]:
+    """Return the weight of each superpixel in means, (n,)."""
+    return table.pixels.astype(np.float64) ** _SIZE_POWER

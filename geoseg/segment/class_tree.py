@@ -1,4 +1,4 @@
-"""The tree of classes: which two classes become one, again and again, until two are left."""
+"""The class tree: agglomerative clustering of the clusters of a scene by features and adjacency."""
 
 from __future__ import annotations
 
@@ -7,52 +7,60 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Found by measuring. While many classes are left size counts, so that shades of the largest ground stay apart and with
-# them the borders between them; then small but distinct ground survives; the last few are all of some size.
-_COARSE = 16  # classes; with fewer left, coherence counts more than detail
-_FINE_SIZE_POWER = 0.83  # before
-_SIZE_POWER = (0.3, 1.0)  # from 0, size does not matter, to 1, small classes are joined first (Ward); step by step
-_COHERENCE = 2.1  # times the interleaving, once so few are left
-_SHORT = 200.0  # px; a border shorter than this says less of the contrast between two classes than their means do
-NATURAL = (4, 16)  # classes, the fewest and the most that are ever chosen
-_KEPT = 0.975  # of the spread that the most keep
-_NOTHING = 1e-30  # where all fine classes look the same, no step gives anything up
+AUTO_CLASSES = (4, 16)  # smallest and largest number of classes that is chosen automatically
+_MIN_EXPLAINED = 0.975  # between-class variance that the automatic number of classes keeps, relative to the largest
+# Parameters of the merge cost, chosen by the experiments described in docs/. With more than 16 classes the cost favours
+# detail, with 16 or fewer coherent classes of similar size.
+_COARSE = 16  # classes
+_FINE_SIZE_POWER = 0.83  # exponent p of the sizes with more than `_COARSE` classes
+_COARSE_SIZE_POWER = (0.3, 1.0)  # p with `_COARSE` and with two classes, linear between them; 1 is Ward's criterion
+_COARSE_ADJACENCY = 2.1  # factor of the adjacency weight with at most `_COARSE` classes
+_SHORT_BORDER = 200.0  # px; weight of the distance between the means in the contrast, against the border length
+_MIN_CONTACT = 1e-12  # avoids 0 / 0 for classes without borders
+_MIN_SCATTER = 1e-30  # avoids 0 / 0 if all clusters have the same features
 
 
 @dataclass(frozen=True)
 class Borders:
-    """What is known of the borders between classes; all are (class, class), symmetric, the diagonal is not used.
+    """Sums over the borders between clusters; symmetric matrices whose diagonal is not used.
 
     Parameters
     ----------
-    length : pixel sides that two classes have in common
-    contrast : sum over these of the squared difference between the ground on both sides
-    patchy : sum over these of 1 / the smaller of the two patches that touch there: stripes, speckle and crowns of trees
-        have much of it, two fields side by side have little
+    length : (cluster, cluster) float64
+        Number of pixel sides that two clusters share.
+    contrast : (cluster, cluster) float64
+        Sum over these sides of the squared distance between the features of the superpixels on both sides.
+    patch_contact : (cluster, cluster) float64
+        Sum over these sides of 1 / the pixels of the smaller of the two patches in contact. A patch is a connected
+        component of one cluster. Large for clusters that alternate in small patches (stripes, speckle, tree crowns),
+        small for a border between two large fields.
     """
 
     length: NDArray[np.float64]
     contrast: NDArray[np.float64]
-    patchy: NDArray[np.float64]
+    patch_contact: NDArray[np.float64]
 
     @classmethod
-    def none(cls, n_classes: int) -> Borders:
-        """Return the borders of classes that never touch: only their looks will count."""
-        nothing = np.zeros((n_classes, n_classes))
-        return cls(nothing, nothing, nothing)
+    def none(cls, n_clusters: int) -> Borders:
+        """Return the borders of clusters that are never adjacent; the tree then depends on features alone."""
+        zeros = np.zeros((n_clusters, n_clusters))
+        return cls(zeros, zeros, zeros)
 
 
 @dataclass(frozen=True)
 class ClassTree:
-    """Fine classes and the order in which they are joined.
+    """Clusters and the order in which they are merged into classes.
 
     Parameters
     ----------
-    n_clusters : number of fine classes, the leaves
-    merges : (m, 2) int64; step k joins the classes that hold the leaves ``merges[k, 0] < merges[k, 1]``, each
-        the lowest leaf of its class
-    costs : (m,) float64, from 0 to 1; how much of the spread between the fine classes each step gives up. They need
-        not rise, as the order goes by more than looks
+    n_clusters : int
+        Number of leaves.
+    merges : (m, 2) int64
+        Step k merges the classes that contain the leaves ``merges[k, 0] < merges[k, 1]``, each the lowest leaf of its
+        class.
+    costs : (m,) float64
+        Share of the variance between the clusters, from 0 to 1, that each step moves into the classes. Not always
+        ascending, because the order of the steps depends on adjacency too.
     """
 
     n_clusters: int
@@ -60,11 +68,17 @@ class ClassTree:
     costs: NDArray[np.float64]
 
     def level(self, n_classes: int) -> NDArray[np.int64]:
-        """Return the class of each leaf when at most `n_classes` are left.
+        """Return the class of each leaf when at most `n_classes` remain.
+
+        Parameters
+        ----------
+        n_classes : int
+            A tree has at least two classes, or one if it has one leaf.
 
         Returns
         -------
-        (n_clusters,) int64, from 1, in the order of each class's lowest leaf
+        (n_clusters,) int64
+            From 1, numbered in the order of the lowest leaf of each class.
 
         Examples
         --------
@@ -77,9 +91,16 @@ class ClassTree:
         return np.unique(lowest, return_inverse=True)[1] + 1
 
     def above(self, n_classes: int) -> ClassTree:
-        """Return the rest of the tree: its leaves are the classes where at most `n_classes` are left.
+        """Return the upper part of the tree, whose leaves are the classes of ``level(n_classes)``.
 
-        Leaf i is class i + 1 of `level`, so the two can be used together.
+        Parameters
+        ----------
+        n_classes : int
+
+        Returns
+        -------
+        ClassTree
+            Leaf i is class i + 1 of ``level(n_classes)``.
 
         Examples
         --------
@@ -90,59 +111,81 @@ class ClassTree:
         return ClassTree(int(classes.max()), classes[self.merges[done:]] - 1, self.costs[done:])
 
     @property
-    def natural(self) -> int:
-        """The number of classes that suits the tree, from 4 to 16; fewer only where there are fewer fine classes.
+    def auto_n_classes(self) -> int:
+        """The automatic number of classes: 4 to 16, fewer only if there are fewer clusters.
 
-        It is the fewest that keep 97.5 % of the spread which 16 classes keep: what is joined up to there looked nearly
-        the same.
+        It is the smallest number that keeps 97.5 % of the between-class variance of 16 classes.
 
         Examples
         --------
-        >>> ClassTree(6, np.array([[0, 1], [2, 3], [4, 5], [0, 2]]), np.array([0.005, 0.2, 0.1, 0.3])).natural
+        >>> ClassTree(6, np.array([[0, 1], [2, 3], [4, 5], [0, 2]]), np.array([0.005, 0.2, 0.1, 0.3])).auto_n_classes
         5
         """
-        kept = 1 - np.concatenate([[0.0], np.cumsum(self.costs)])
-        left = self.n_clusters - np.arange(len(kept))
-        most = min(self.n_clusters, NATURAL[1])
-        enough = (kept >= _KEPT * kept[left == most]) & (left >= min(most, NATURAL[0])) & (left <= most)
-        return int(left[enough].min())
+        explained = 1 - np.concatenate([[0.0], np.cumsum(self.costs)])
+        n_classes = self.n_clusters - np.arange(len(explained))
+        largest = min(self.n_clusters, AUTO_CLASSES[1])
+        in_range = (n_classes >= min(largest, AUTO_CLASSES[0])) & (n_classes <= largest)
+        enough = explained >= _MIN_EXPLAINED * explained[n_classes == largest]
+        return int(n_classes[enough & in_range].min())
 
     def _n_steps(self, n_classes: int) -> int:
-        """Return how many steps are done when at most `n_classes` are left."""
+        """Return the number of merges after which at most `n_classes` remain."""
         return min(max(self.n_clusters - n_classes, 0), len(self.merges))
 
 
 def grow_tree(
-    centres: NDArray[np.float64], weights: NDArray[np.float64], borders: Borders, *, adjacency_weight: float
+    centroids: NDArray[np.float64], weights: NDArray[np.float64], borders: Borders, *, adjacency_weight: float
 ) -> ClassTree:
-    """Join classes that pass into each other and lie among each other, cheapest pair first.
-
-    The cost of a pair is ``c_ij · (w_i w_j / (w_i + w_j))^p · exp(−λ q_ij / sqrt(q_i q_j))``. The contrast c is the
-    mean squared difference across their common border, which tells shades of one ground, that pass into each other,
-    from a road in the sand, that does not; where they hardly touch, ``|m_i − m_j|²`` of the means m. Weights are w, and
-    q is the patchy border, q_i that of a class to all others: stripes and the fur between them share most of it, so
-    they belong together although they look different.
-
-    Down to 16 classes p is 0.83 and λ as given: a map of detail. From there p starts at 0.3 and grows, so that what is
-    left near the root has a size to speak of, and λ is 2.1 times as large: maps of coherent ground.
+    """Return the tree that merges the pair of classes with the lowest cost until two are left.
 
     Parameters
     ----------
-    centres : (class, feature), means of the classes' looks
-    weights : (class,), how much of the ground each class has, above 0
-    interleaving : λ while more than 16 classes are left, 0 = looks alone
+    centroids : (cluster, feature) float64
+        Mean features.
+    weights : (cluster,) float64
+        Size of each cluster, above 0.
+    borders : Borders
+    adjacency_weight : float
+        λ with more than 16 classes; 0 = the borders count only through the contrast.
+
+    Returns
+    -------
+    ClassTree
+
+    Notes
+    -----
+    The cost of merging the classes i and j is::
+
+        c_ij · (w_i · w_j / (w_i + w_j))^p · exp(-λ · q_ij / sqrt(q_i · q_j))
+
+        c_ij = (C_ij + 200 · |m_i - m_j|²) / (L_ij + 200)
+
+    with the means m, the weights w, the border length L, the contrast C summed over the border, and the patch contact
+    q; q_i is the sum of q_ij over all other classes j. The contrast at a long border is low between shades that change
+    gradually and high between a road and the sand beside it; without a border it is the squared distance between the
+    means. The last factor favours classes that alternate in small patches and are mostly adjacent to each other, even
+    if their features differ.
+
+    With more than 16 classes p = 0.83 and λ is `adjacency_weight`. With 16 or fewer, p increases linearly from 0.3 at
+    16 to 1 at two classes (Ward's criterion), and λ is 2.1 times `adjacency_weight`.
+
+    Examples
+    --------
+    >>> centroids = np.array([[0.0], [1.0], [1.1]])
+    >>> grow_tree(centroids, np.ones(3), Borders.none(3), adjacency_weight=0.0).merges
+    array([[1, 2]])
     """
-    means, mass = centres.copy(), weights.astype(float)
-    tables = np.stack([borders.length, borders.contrast, borders.patchy]).astype(float)  # (table, class, class)
+    means, mass = centroids.copy(), weights.astype(float)
+    tables = np.stack([borders.length, borders.contrast, borders.patch_contact]).astype(float)  # (table, class, class)
     tables[:, np.arange(len(means)), np.arange(len(means))] = 0
-    spread = _spread(means, mass)
+    scatter = _scatter(means, mass)
     alive = np.arange(len(means))
     merges, costs = [], []
     while len(alive) > 2:
         cost = _pair_costs(means[alive], mass[alive], Borders(*tables[:, alive[:, None], alive]), adjacency_weight)
         i, j = np.unravel_index(int(np.argmin(cost)), cost.shape)
         a, b = sorted((int(alive[i]), int(alive[j])))
-        costs.append(_spread(means[[a, b]], mass[[a, b]]) / max(spread, _NOTHING))
+        costs.append(_scatter(means[[a, b]], mass[[a, b]]) / max(scatter, _MIN_SCATTER))
         means[a] = (mass[a] * means[a] + mass[b] * means[b]) / (mass[a] + mass[b])
         mass[a] += mass[b]
         tables[:, a] += tables[:, b]
@@ -150,32 +193,34 @@ def grow_tree(
         tables[:, a, a] = 0
         merges.append((a, b))
         alive = alive[alive != b]
-    return ClassTree(len(centres), np.array(merges, np.int64).reshape(-1, 2), np.array(costs, np.float64))
+    return ClassTree(len(centroids), np.array(merges, np.int64).reshape(-1, 2), np.array(costs, np.float64))
 
 
-def _spread(means: NDArray[np.float64], mass: NDArray[np.float64]) -> float:
-    """Return the sum of the squared distances from the common mean, each times its mass."""
-    middle = np.average(means, axis=0, weights=mass)
-    return float((mass[:, None] * (means - middle) ** 2).sum())
+def _scatter(means: NDArray[np.float64], mass: NDArray[np.float64]) -> float:
+    """Return the weighted sum of squared distances from the weighted mean."""
+    center = np.average(means, axis=0, weights=mass)
+    return float((mass[:, None] * (means - center) ** 2).sum())
 
 
 def _pair_costs(
     means: NDArray[np.float64], mass: NDArray[np.float64], borders: Borders, adjacency_weight: float
 ) -> NDArray[np.float64]:
-    power, strength = _phase(len(means), adjacency_weight)
+    """Return the cost of merging each pair i < j, (class, class); infinite elsewhere."""
+    power, strength = _cost_parameters(len(means), adjacency_weight)
     distance = ((means[:, None] - means[None]) ** 2).sum(axis=-1)
-    contrast = (borders.contrast + _SHORT * distance) / (borders.length + _SHORT)
+    contrast = (borders.contrast + _SHORT_BORDER * distance) / (borders.length + _SHORT_BORDER)
     size = (mass[:, None] * mass[None] / (mass[:, None] + mass[None])) ** power
-    whole = np.maximum(borders.patchy.sum(axis=1), 1e-12)
-    nearness = np.exp(-strength * borders.patchy / np.sqrt(whole[:, None] * whole[None]))
-    cost = contrast * size * nearness
+    total_contact = np.maximum(borders.patch_contact.sum(axis=1), _MIN_CONTACT)
+    adjacency = np.exp(-strength * borders.patch_contact / np.sqrt(total_contact[:, None] * total_contact[None]))
+    cost = contrast * size * adjacency
     cost[np.tril_indices(len(cost))] = np.inf
     return np.asarray(cost)
 
 
-def _phase(n_left: int, adjacency_weight: float) -> tuple[float, float]:
-    """Return the power of size and the strength of interleaving while so many classes are left."""
-    if n_left > _COARSE:
+def _cost_parameters(n_classes: int, adjacency_weight: float) -> tuple[float, float]:
+    """Return the exponent p of the sizes and λ while `n_classes` are left."""
+    if n_classes > _COARSE:
         return _FINE_SIZE_POWER, adjacency_weight
-    coarseness = (_COARSE - n_left) / (_COARSE - 2)
-    return _SIZE_POWER[0] + (_SIZE_POWER[1] - _SIZE_POWER[0]) * coarseness, _COHERENCE * adjacency_weight
+    coarseness = (_COARSE - n_classes) / (_COARSE - 2)
+    first, last = _COARSE_SIZE_POWER
+    return first + (last - first) * coarseness, _COARSE_ADJACENCY * adjacency_weight

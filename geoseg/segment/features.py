@@ -1,7 +1,7 @@
-"""Channels: what the network and the classes look at instead of the raw bands.
+"""Features of pixels and superpixels: stretched bands, colour contrasts, texture, moments.
 
-Every channel of a pixel depends on the pixels within `REACH` alone, so a window that is read with that margin has the
-same channels as the whole scene.
+The texture of a pixel depends only on the pixels within `REACH`; all other features depend on the pixel alone. A window
+that is read with a margin of `REACH` therefore has the same features as the whole scene.
 """
 
 from __future__ import annotations
@@ -13,28 +13,48 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-TEXTURE_SIGMAS = (1.0, 2.0, 4.0)  # px; fine, middle and coarse texture
-_TRUNCATE = 3.0
-_CHROMA = 2.9  # how much a difference between bands counts against one of brightness; light and shade are no ground
-_LIGHTNESS = 0.7  # power that makes steps of brightness look equal, between 1 and the cube root of CIELAB
-_VARIATION = 0.3  # how much the root of a patch's deviation counts against lightness
-REACH = round(_TRUNCATE * TEXTURE_SIGMAS[-1])
+TEXTURE_SIGMAS = (1.0, 2.0, 4.0)  # px; fine, medium and coarse texture
+_TRUNCATE = 3.0  # standard deviations at which the Gaussian filters end
+REACH = round(_TRUNCATE * TEXTURE_SIGMAS[-1])  # px
+# Weights of the features of superpixels, chosen by the experiments described in docs/.
+_CHROMA_WEIGHT = 2.9  # of differences between bands relative to lightness; illumination changes lightness most
+_LIGHTNESS_POWER = 0.7  # compresses the mean of the bands; CIELAB uses 1/3, linear is 1
+_VARIATION_WEIGHT = 0.3  # of the root of the standard deviation of brightness, relative to lightness
+_MIN_BLURRED_WEIGHT = 1e-6  # share of valid pixels under a Gaussian; avoids 0 / 0
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What maps the raw values of each band to about 0 … 1, the same for the whole scene.
+    """Linear mapping of the raw values of each band to about 0 … 1, the same for the whole scene.
 
     Parameters
     ----------
-    low, high : (band,) float, in the raster's own units
+    low, high : (band,) float
+        Raw values that become 0 and 1, in the units of the raster.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
 
     def apply(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Stretch raw (band, y, x) pixels; values far outside are held at -0.5 and 1.5, no data becomes 0."""
+        """Return the stretched bands.
+
+        Parameters
+        ----------
+        pixels : (band, y, x) float32
+            Raw values.
+        valid : (y, x) bool
+
+        Returns
+        -------
+        (band, y, x) float32
+            Clipped to -0.5 … 1.5; 0 for nodata.
+
+        Examples
+        --------
+        >>> Stretch((100.0,), (300.0,)).apply(np.array([[[100, 150, 900]]], np.float32), np.ones((1, 3), bool))
+        array([[[0.  , 0.25, 1.5 ]]], dtype=float32)
+        """
         low = np.asarray(self.low, np.float32)[:, None, None]
         span = np.asarray(self.high, np.float32)[:, None, None] - low
         bands = (pixels - low) / np.where(span > 0, span, np.float32(1))
@@ -42,21 +62,31 @@ class Stretch:
 
 
 def texture(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return how much brightness varies around each pixel, at three scales.
+    """Return the local standard deviation of brightness at three scales.
 
     Parameters
     ----------
-    bands : (band, y, x) float32, stretched
+    bands : (band, y, x) float32
+        Stretched.
     valid : (y, x) bool
 
     Returns
     -------
-    (scale, y, x) float32, standard deviation of the bands' mean under a Gaussian, in units of the stretch
+    (scale, y, x) float32
+        Standard deviation of the mean of the bands, weighted by a Gaussian of each of `TEXTURE_SIGMAS`, in units of the
+        stretch; 0 for nodata. Only valid pixels contribute.
+
+    Examples
+    --------
+    >>> float(texture(np.full((3, 8, 8), 0.5, np.float32), np.ones((8, 8), bool)).max())
+    0.0
     """
     brightness = np.where(valid, bands.mean(axis=0), 0)
     layers = []
     for sigma in TEXTURE_SIGMAS:
-        weight = np.maximum(_blur(valid.astype(np.float32), sigma), 1e-6) if not valid.all() else np.float32(1)
+        weight: NDArray[np.float32] | np.float32 = np.float32(1)
+        if not valid.all():
+            weight = np.maximum(_blur(valid.astype(np.float32), sigma), _MIN_BLURRED_WEIGHT)
         mean = _blur(brightness, sigma) / weight
         square = _blur(brightness * brightness, sigma) / weight
         layers.append(np.sqrt(np.maximum(square - mean * mean, 0)))
@@ -69,10 +99,20 @@ def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:
-    """Return lightness and the differences between the bands, for any number of bands.
+    """Return lightness and opponent colour contrasts, for any number of bands.
 
-    Red, green and blue become a power of their mean, red − green, and yellow − blue: what eyes compare too. Each
-    further band is set against the mean of those before it (Helmert contrasts).
+    Parameters
+    ----------
+    bands : array of float
+        Stretched values of the bands along `axis`.
+    axis : int
+
+    Returns
+    -------
+    array of float, shape and dtype of `bands`
+        Along `axis`: the mean of the bands to the power of 0.7, then 2.9 times the difference between the mean of the
+        first k bands and band k + 1, for each k from 1 (Helmert contrasts). Red, green and blue give lightness,
+        red − green and yellow − blue.
 
     Examples
     --------
@@ -82,28 +122,52 @@ def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:
     layers = np.moveaxis(bands, axis, 0)
     counts = np.arange(1, len(layers), dtype=layers.dtype).reshape(-1, *[1] * (layers.ndim - 1))
     before = np.cumsum(layers, axis=0)[:-1] / counts
-    lightness = np.maximum(layers.mean(axis=0, keepdims=True), 0) ** _LIGHTNESS
-    mixed = np.concatenate([lightness, _CHROMA * (before - layers[1:])])
+    lightness = np.maximum(layers.mean(axis=0, keepdims=True), 0) ** _LIGHTNESS_POWER
+    mixed = np.concatenate([lightness, _CHROMA_WEIGHT * (before - layers[1:])])
     return np.moveaxis(mixed, 0, axis)
 
 
-def moments(bands: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the (look, y, x) float32 whose means tell what ground looks like: the bands, and brightness squared.
+def pixel_moments(bands: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the moments of each pixel: its bands and its squared brightness.
 
     Parameters
     ----------
-    bands : (band, y, x) float32, stretched
+    bands : (band, y, x) float32
+        Stretched.
+
+    Returns
+    -------
+    (band + 1, y, x) float32
+        The bands, then the square of their mean.
 
     Notes
     -----
-    The mean of a square tells, beside the mean, how much brightness varies inside a patch (`moment_features`), and it
-    adds up over patches. Unlike a texture around each pixel it does not see over the edge of the patch.
+    The means of these values over a superpixel give its mean colour and its variance of brightness
+    (`moment_features`). Sums of moments can be added when superpixels are merged, and unlike a texture filter they do
+    not include pixels outside the superpixel.
+
+    Examples
+    --------
+    >>> pixel_moments(np.array([[[0.25]], [[0.75]]], np.float32)).ravel()
+    array([0.25, 0.75, 0.25], dtype=float32)
     """
     return np.concatenate([bands, bands.mean(axis=0, keepdims=True) ** 2])
 
 
 def moment_features(moments: NDArray[np.float64], n_bands: int) -> NDArray[np.float64]:
-    """Return what mean looks (n, look) are compared by: (n, feature) brightness and colour, variation of brightness.
+    """Return the features by which mean moments are compared.
+
+    Parameters
+    ----------
+    moments : (n, moment) float64
+        Means of `pixel_moments` over superpixels.
+    n_bands : int
+        Number of moments that are bands; the other is squared brightness.
+
+    Returns
+    -------
+    (n, feature) float64
+        `contrasts` of the mean bands, and 0.3 times the root of the standard deviation of brightness.
 
     Examples
     --------
@@ -113,18 +177,32 @@ def moment_features(moments: NDArray[np.float64], n_bands: int) -> NDArray[np.fl
     """
     colour = contrasts(moments[:, :n_bands], axis=1)
     variance = np.maximum(moments[:, n_bands:] - moments[:, :n_bands].mean(axis=1, keepdims=True) ** 2, 0)
-    return np.concatenate([colour, _VARIATION * variance**0.25], axis=1)
+    return np.concatenate([colour, _VARIATION_WEIGHT * variance**0.25], axis=1)
 
 
 def network_input(
     bands: NDArray[np.float32], valid: NDArray[np.bool_], inputs: Literal["bands", "bands+texture"]
 ) -> NDArray[np.float32]:
-    """Return the (channel, y, x) float32 that the network is given, before `Standard`; no data is 0.
+    """Return the input channels of the network before standardisation.
 
     Parameters
     ----------
-    bands : (band, y, x) float32, stretched
-    inputs : "bands" = the stretched bands as they are
+    bands : (band, y, x) float32
+        Stretched.
+    valid : (y, x) bool
+    inputs : {"bands", "bands+texture"}
+        "bands" = the stretched bands; "bands+texture" = their `contrasts` and the roots of `texture`.
+
+    Returns
+    -------
+    (channel, y, x) float32
+        0 for nodata.
+
+    Examples
+    --------
+    >>> bands, valid = np.zeros((3, 8, 8), np.float32), np.ones((8, 8), bool)
+    >>> network_input(bands, valid, "bands").shape, network_input(bands, valid, "bands+texture").shape
+    ((3, 8, 8), (6, 8, 8))
     """
     if inputs == "bands":
         return bands
@@ -132,26 +210,43 @@ def network_input(
 
 
 @dataclass(frozen=True)
-class Standard:
-    """What gives each channel mean 0 and deviation 1 over the sample of the scene.
+class Standardizer:
+    """Shift and scale that give each channel mean 0 and standard deviation 1 over the sample of the scene.
 
     Parameters
     ----------
     mean, deviation : (channel,) float
+        Mean and standard deviation of the sample.
     """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     def apply(self, layers: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Standardise (channel, y, x) layers; no data becomes 0."""
+        """Return the standardised channels.
+
+        Parameters
+        ----------
+        layers : (channel, y, x) float32
+        valid : (y, x) bool
+
+        Returns
+        -------
+        (channel, y, x) float32
+            0 for nodata.
+
+        Examples
+        --------
+        >>> Standardizer((2.0,), (0.5,)).apply(np.array([[[2, 3]]], np.float32), np.ones((1, 2), bool))
+        array([[[0., 2.]]], dtype=float32)
+        """
         mean = np.asarray(self.mean, np.float32)[:, None, None]
         deviation = np.asarray(self.deviation, np.float32)[:, None, None]
         return _with_zeros((layers - mean) / deviation, valid)
 
 
 def _with_zeros(layers: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the layers with 0 where there is no data; in place."""
+    """Set nodata pixels to 0 in place and return the layers."""
     if not valid.all():
         layers[:, ~valid] = 0
     return layers

@@ -1,4 +1,4 @@
-"""The small network that gives every pixel a code."""
+"""The small convolutional network whose argmax channel is the code of a pixel."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from geoseg.config import Network
 
 
 class CodeNetwork(nn.Module):
-    """Convolutions that turn the channels of an image into one score per code and pixel.
+    """Convolutional network that maps an image to a response per pixel and code.
 
     The networks of Kanezaki (2018; order relu-bn) and of Yonv (2019; order bn-relu); the last layer has no ReLU.
 
     Parameters
     ----------
-    n_channels : channels of the input
-    options : kernels and channels of the layers
+    n_channels : int
+        Channels of the input.
+    options : Network
+        Kernel sizes and channels of the layers.
+
+    Attributes
+    ----------
+    reach : int
+        Pixels on each side on which a response depends.
+    n_codes : int
     """
 
     def __init__(self, n_channels: int, options: Network) -> None:
@@ -42,26 +50,40 @@ class CodeNetwork(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (image, channel, y, x) to scores (image, code, y, x)."""
-        scores: Tensor = self.layers(image)
-        return scores
+        """Return the responses (image, code, y, x) to images (image, channel, y, x)."""
+        responses: Tensor = self.layers(image)
+        return responses
 
 
 def new_network(n_channels: int, options: Network, *, seed: int) -> CodeNetwork:
-    """Return a network with random weights that depend on the seed alone."""
+    """Return a network with random weights that depend on the seed alone.
+
+    Parameters
+    ----------
+    n_channels : int
+        Channels of the input.
+    options : Network
+    seed : int
+
+    Returns
+    -------
+    CodeNetwork
+        In training mode, on the CPU.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return CodeNetwork(n_channels, options)
 
 
-def folded(network: CodeNetwork) -> CodeNetwork:
-    """Return a network that gives the same scores in fewer passes, for images alone and not for learning.
+def fold_batch_norms(network: CodeNetwork) -> CodeNetwork:
+    """Return a network for inference with the same responses in fewer passes over memory.
 
-    What a batch norm does to a convolution right before it goes into the weights (Jacob et al. 2018, section 3.2).
+    A batch norm that directly follows a convolution is folded into its weights (Jacob et al. 2018, section 3.2).
 
     Parameters
     ----------
-    network : in evaluation mode; it is not changed
+    network : CodeNetwork
+        In evaluation mode; it is not changed.
     """
     layers: list[nn.Module] = []
     for layer in network.layers:
@@ -69,18 +91,23 @@ def folded(network: CodeNetwork) -> CodeNetwork:
             layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
         else:
             layers.append(nn.ReLU(inplace=True) if isinstance(layer, nn.ReLU) else copy.deepcopy(layer))
-    quick = copy.copy(network)  # no deep one: its layers are replaced
-    quick._modules = {"layers": nn.Sequential(*layers)}
-    return quick
+    folded = copy.copy(network)  # a shallow copy suffices: its layers are replaced
+    folded._modules = {"layers": nn.Sequential(*layers)}
+    return folded
 
 
 def to_arrays(network: CodeNetwork) -> dict[str, NDArray[Any]]:
-    """Return the weights and running statistics by name."""
+    """Return the weights and running statistics by parameter name."""
     return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]], n_channels: int, options: Network) -> CodeNetwork:
-    """Return a network with the weights that `to_arrays` gave."""
-    network = new_network(n_channels, options, seed=0)  # whatever it draws is replaced
+    """Return a network with the weights returned by `to_arrays`."""
+    network = new_network(n_channels, options, seed=0)  # all of its weights are replaced
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
     return network
+
+
+def cuda_is_available() -> bool:
+    """Return whether torch finds a GPU that it can use."""
+    return torch.cuda.is_available()

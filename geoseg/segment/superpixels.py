@@ -1,8 +1,8 @@
-"""Superpixels: small patches of like pixels that follow the edges of the picture.
+"""Superpixels: small connected groups of similar pixels that follow the edges of the image.
 
-They are made on a grid of blocks that belongs to the scene and not to the tiles, each block with a margin. Where two
-blocks disagree, whoever has the middle of a superpixel keeps it whole (`assemble`): so neither a block line nor a tile
-line cuts one, and the tile size has no say in them.
+They are made in blocks of a grid over the scene that does not depend on the tiles, each block with a margin. Where two
+blocks overlap, the block whose core contains the centroid of a superpixel keeps it whole (`assemble`). So superpixels
+are not cut at the borders of blocks or tiles, and do not depend on the tile size.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ BLOCK = 512  # px; core of a block of superpixels
 BLOCK_MARGIN = 48  # px on each side, several superpixels wide
 NONE = -1  # number of a pixel without a superpixel
 _NUMBERS_PER_BLOCK = 1 << 20  # more than a block with its margins has pixels
-_USUAL_RESOLUTION = 0.5  # m
-_USUAL_CONTRAST = 0.045  # of the stretch; of satellite and aerial pictures of half a metre
-_LEAST_SIGMA = 0.25  # px; less smooths nothing
+_REFERENCE_RESOLUTION = 0.5  # m
+_REFERENCE_CONTRAST = 0.045  # of the stretch; typical of satellite and aerial images at this resolution
+_MIN_SIGMA = 0.25  # px; a smaller Gaussian changes nothing
 _LEVELS = 1 << 14  # of edge weights in the counting sort
-_LEVEL = 1 / 4096  # of the stretch; finer than 8 bits and than what sensors keep apart
+_LEVEL = 1 / 4096  # of the stretch; finer than 8 bits and than the noise of sensors
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """The parameters of superpixels; see `config.Superpixels` for what they mean."""
+class SuperpixelParameters:
+    """The parameters of a superpixel method, see `config.Superpixels` for their meaning."""
 
     method: Literal["felzenszwalb", "slic"] = "felzenszwalb"
     scale: float = 32.0
@@ -51,126 +51,188 @@ class BlockSuperpixels:
 
     Parameters
     ----------
-    block : Tile, of the grid of blocks
-    labels : (y, x) int32 over ``block.read``, from 0; -1 = no data
-    home : (n,) bool, the middle of the superpixel lies in the block's core
+    block : Tile
+        Of the grid of blocks.
+    labels : (y, x) int32
+        Superpixels in ``block.read``, from 0; -1 = nodata.
+    in_core : (n,) bool
+        Whether the centroid of each superpixel lies in the core of the block.
     """
 
     block: Tile
     labels: NDArray[np.int32]
-    home: NDArray[np.bool_]
+    in_core: NDArray[np.bool_]
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """Numbers in the scene: (y, x) int64 over ``block.read``; `NONE` = no data."""
+        """Superpixel numbers that are unique in the scene, (y, x) int64 over ``block.read``; `NONE` = nodata."""
         first = self.block.number * _NUMBERS_PER_BLOCK
         return np.where(self.labels >= 0, self.labels.astype(np.int64) + first, NONE)
 
 
-def fitted(options: Superpixels, *, resolution: float, contrast: float) -> Sizes:
-    """Fill in what the options leave open, for pixels of any size and scenes of any contrast.
-
-    A pixel of 5 cm shows leaves and roof tiles, one of 30 m is a field: so the least size falls with the root of the
-    pixel's side, the smoothing likewise but slower, and beyond some metres there is none, because it would lose roads
-    and rivers. The scale follows the root of the contrast: lively ground would fall apart, faint ground run together.
+def fit_parameters(options: Superpixels, *, resolution: float, contrast: float) -> SuperpixelParameters:
+    """Return the parameters that suit the resolution and the contrast of a scene, where the options give none.
 
     Parameters
     ----------
-    resolution : m, side of a pixel; 0 = unknown, taken for half a metre
-    contrast : mean step between neighbouring pixels, root mean square over the bands, in units of the stretch; 0 = none
+    options : Superpixels
+        A value that is not None is kept.
+    resolution : float
+        Side of a pixel in m; 0 = unknown, 0.5 m is assumed.
+    contrast : float
+        Mean difference between neighbouring pixels in units of the stretch, as returned by `contrast`; 0 = unknown.
+
+    Returns
+    -------
+    SuperpixelParameters
+
+    Notes
+    -----
+    At 5 cm a pixel shows leaves and roof tiles, at 30 m a field. So the minimum size is inversely proportional to the
+    square root of the resolution. Smoothing decreases more slowly, and is omitted from some metres on because it would
+    remove roads and rivers. The scale grows with the square root of the contrast: otherwise images of high contrast
+    would be split into many superpixels, and images of low contrast into few.
 
     Examples
     --------
-    >>> [fitted(Superpixels(), resolution=metres, contrast=0.045).min_size for metres in (0.05, 0.3, 0.5, 10, 30)]
+    >>> [fit_parameters(Superpixels(), resolution=m, contrast=0.045).min_size for m in (0.05, 0.3, 0.5, 10, 30)]
     [101, 41, 32, 7, 6]
     """
-    usual = Sizes(options.method)
-    finer = _USUAL_RESOLUTION / resolution if resolution > 0 else 1.0
-    lively = contrast / _USUAL_CONTRAST if contrast > 0 else 1.0
-    sigma = min(usual.sigma * finer**0.3, 1.0)
-    suited = {
-        "scale": min(max(usual.scale * lively**0.5 * finer**0.1, usual.scale / 2), usual.scale * 2),
-        "sigma": sigma if sigma >= _LEAST_SIGMA else 0.0,
-        "min_size": round(min(max(usual.min_size * finer**0.5, 6), 128)),
-        "n_segments": round(min(max(usual.n_segments / finer**0.5, 1000), 40_000)),
-        "compactness": min(max(usual.compactness * lively, 25.0), 400.0),
+    default = SuperpixelParameters(options.method)
+    finer = _REFERENCE_RESOLUTION / resolution if resolution > 0 else 1.0
+    relative_contrast = contrast / _REFERENCE_CONTRAST if contrast > 0 else 1.0
+    sigma = min(default.sigma * finer**0.3, 1.0)
+    fitted = {
+        "scale": min(max(default.scale * relative_contrast**0.5 * finer**0.1, default.scale / 2), default.scale * 2),
+        "sigma": sigma if sigma >= _MIN_SIGMA else 0.0,
+        "min_size": round(min(max(default.min_size * finer**0.5, 6), 128)),
+        "n_segments": round(min(max(default.n_segments / finer**0.5, 1000), 40_000)),
+        "compactness": min(max(default.compactness * relative_contrast, 25.0), 400.0),
     }
     given = {name: value for name, value in vars(options).items() if value is not None}
-    return Sizes(**(suited | given))
+    return SuperpixelParameters(**(fitted | given))
 
 
 def contrast(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
-    """Return the mean step between neighbouring pixels, root mean square over the bands; 0 = no neighbours."""
+    """Return the mean difference between neighbouring pixels, the root mean square over the bands.
+
+    Parameters
+    ----------
+    bands : (band, y, x) float32
+    valid : (y, x) bool
+        True = data.
+
+    Returns
+    -------
+    float
+        In units of `bands`; 0 = there are no neighbouring pixels with data.
+    """
     steps = [
         np.sqrt((np.diff(bands, axis=axis) ** 2).mean(axis=0))[both]
         for axis, both in ((1, valid[1:] & valid[:-1]), (2, valid[:, 1:] & valid[:, :-1]))
     ]
-    found = np.concatenate(steps)
-    return float(found.mean(dtype=np.float64)) if found.size else 0.0
+    differences = np.concatenate(steps)
+    return float(differences.mean(dtype=np.float64)) if differences.size else 0.0
 
 
 def superpixels(
-    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Sizes, origin: tuple[int, int] = (0, 0)
+    bands: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    parameters: SuperpixelParameters,
+    origin: tuple[int, int] = (0, 0),
 ) -> NDArray[np.int32]:
-    """Give every pixel with data the number of its superpixel.
+    """Return the superpixels of an image.
 
     Parameters
     ----------
-    bands : (band, y, x) float32, stretched so that most values lie in 0 … 1
-    valid : (y, x) bool, True = data
-    origin : (row, col) of the first pixel in the scene
+    bands : (band, y, x) float32
+        Stretched so that most values are between 0 and 1.
+    valid : (y, x) bool
+        True = data.
+    parameters : SuperpixelParameters
+    origin : (int, int)
+        Row and column in the scene of the first pixel. SLIC starts from one lattice of seeds for the whole scene.
 
     Returns
     -------
-    (y, x) int32, from 0, every number in use; -1 = no data
+    (y, x) int32
+        From 0, without gaps, each connected through pixel sides; -1 = nodata.
     """
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
-    if options.method == "felzenszwalb":
-        return _consecutive(felzenszwalb(bands, valid, options))
-    return _consecutive(slic(bands, valid, options, origin))
+    if parameters.method == "felzenszwalb":
+        return _consecutive(felzenszwalb_labels(bands, valid, parameters))
+    step = max(1, round(BLOCK / parameters.n_segments**0.5))
+    return _consecutive(slic_labels(bands, valid, step, parameters.compactness, origin))
 
 
-def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Sizes) -> NDArray[np.int64]:
-    """Join pixels while the edge between two patches is weak against the edges inside them.
+def felzenszwalb_labels(
+    bands: NDArray[np.float32], valid: NDArray[np.bool_], parameters: SuperpixelParameters
+) -> NDArray[np.int64]:
+    """Return labels of segments, joined while the edge between two is weak compared with those inside.
+
+    Returns
+    -------
+    (y, x) int64
+        From 0, with gaps; -1 = nodata.
 
     Notes
     -----
-    Felzenszwalb and Huttenlocher (2004), section 3, with τ(C) = k / |C| and the joining of patches under `min_size`
-    of their public code; on edges to the 4 neighbours, so that every patch is connected through pixel sides. Edges are
-    sorted by counting on 1/4096 of the stretch, ties in reading order.
+    Felzenszwalb and Huttenlocher (2004), section 3, with τ(C) = k / |C|, and segments smaller than `min_size` joined as
+    in their public code. Edges lead to the 4 neighbours, so that every segment is connected through pixel sides. They
+    are sorted by counting in steps of 1/4096 of the stretch, equal ones in reading order.
     """
-    smooth = _smoothed(bands, valid, options.sigma)
-    return _felzenszwalb(smooth, valid, options.scale / 255.0, options.min_size)
+    smooth = _smoothed(bands, valid, parameters.sigma)
+    return _merge_along_edges(smooth, valid, parameters.scale / 255.0, parameters.min_size)
 
 
-def slic(
-    bands: NDArray[np.float32], valid: NDArray[np.bool_], options: Sizes, origin: tuple[int, int] = (0, 0)
+def slic_labels(
+    bands: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    step: int,
+    compactness: float,
+    origin: tuple[int, int] = (0, 0),
 ) -> NDArray[np.int64]:
-    """Cluster pixels by likeness and nearness around seeds on one lattice of the whole scene (Achanta 2012).
+    """Return clusters of pixels by colour and position around a regular lattice of seeds (SLIC; Achanta et al. 2012).
 
     Parameters
     ----------
-    origin : (row, col) of the first pixel in the scene, so that the lattice of each block is the same
+    step : int
+        Distance of the seeds in pixels.
+    compactness : float
+        Weight of position against colour.
+    origin : (int, int)
+        Row and column in the scene of the first pixel, so that the lattice of each block is the same.
+
+    Returns
+    -------
+    (y, x) int64
+        From 0, without gaps; -1 = nodata.
     """
-    step = max(1, round(BLOCK / options.n_segments**0.5))
     top, left = (begin % step for begin in origin)
     padded = np.pad(bands.astype(np.float64), ((0, 0), (top, 0), (left, 0)), mode="edge")
     labels = skimage_slic(
         np.moveaxis(padded, 0, -1),
         n_segments=max(1, round(padded[0].size / step**2)),
-        # Its reference is Lab, 0 … 100, and the stretch is 0 … 1; by the span it would scale each block for itself.
-        compactness=options.compactness / 100.0 / (float(np.ptp(padded)) or 1.0),
+        # Compactness refers to Lab, 0 … 100, and the stretch is 0 … 1; slic itself rescales each image by its range.
+        compactness=compactness / 100.0 / (float(np.ptp(padded)) or 1.0),
         start_label=1,
         convert2lab=False,
         channel_axis=-1,
     )
-    data = np.where(valid, labels[top:, left:], 0)  # with its own `mask` it takes minutes where data are missing
+    data = np.where(valid, labels[top:, left:], 0)  # slic's own `mask` takes minutes where much is nodata
     return label(data, background=0, connectivity=1).astype(np.int64) - 1
 
 
 def block_superpixels(labels: NDArray[np.int32], block: Tile) -> BlockSuperpixels:
-    """Say which superpixels of a block have their middle in its core."""
+    """Return the superpixels of a block together with whether their centroids lie in its core.
+
+    Parameters
+    ----------
+    labels : (y, x) int32
+        As returned by `superpixels` for ``block.read``.
+    block : Tile
+    """
     n = int(labels.max()) + 1
     flat = labels.ravel()
     rows, cols = np.indices(labels.shape)
@@ -179,53 +241,57 @@ def block_superpixels(labels: NDArray[np.int32], block: Tile) -> BlockSuperpixel
     row = np.bincount(flat[inside], rows.ravel()[inside], minlength=n) // count + block.read.row_off
     col = np.bincount(flat[inside], cols.ravel()[inside], minlength=n) // count + block.read.col_off
     core = block.core
-    home = (row >= core.row_off) & (row < core.row_end) & (col >= core.col_off) & (col < core.col_end)
-    return BlockSuperpixels(block, labels, home)
+    in_core = (row >= core.row_off) & (row < core.row_end) & (col >= core.col_off) & (col < core.col_end)
+    return BlockSuperpixels(block, labels, in_core)
 
 
 def assemble(window: Window, blocks: Iterable[BlockSuperpixels]) -> NDArray[np.int64]:
-    """Put together the superpixels of a window from all blocks that look at it.
+    """Return the superpixels of a window, assembled from those of all blocks around it.
 
-    A pixel belongs to the superpixel of its own block when that has its middle there; otherwise to that of the
-    neighbour, lowest number first, who has its middle; otherwise to that of its own block all the same.
+    A pixel belongs to the superpixel of its own block if the centroid of that superpixel lies in the core of the block;
+    otherwise to the superpixel of the first block in ascending order whose core contains its centroid; otherwise to
+    that of its own block.
 
     Parameters
     ----------
-    window : pixels of the scene that are wanted
-    blocks : every block whose read window has pixels in `window`, ascending
+    window : Window
+        In pixels of the scene.
+    blocks : iterable of BlockSuperpixels
+        All blocks whose read windows intersect `window`, ascending.
 
     Returns
     -------
-    (y, x) int64, numbers that hold in the whole scene; `NONE` = no data
+    (y, x) int64
+        Numbers that are unique in the scene; `NONE` = nodata.
     """
     numbers = np.full(window.shape, NONE, np.int64)
-    rank = np.full(window.shape, 3, np.uint8)  # 0 own and at home, 1 a neighbour at home, 2 own all the same
+    rank = np.full(window.shape, 3, np.uint8)  # 0: own block, in core; 1: other block, in core; 2: own block
     for item in blocks:
         part = item.block.read.intersection(window)
         if part is None:
             continue
-        here = part.within(item.block.read)
-        labels = item.labels[here]
+        in_block, in_window = part.within(item.block.read), part.within(window)
+        labels = item.labels[in_block]
         own = np.zeros(labels.shape, bool)
         core = item.block.core.intersection(window)
         if core is not None:
             own[core.within(part)] = True
-        at_home = item.home[labels] if item.home.size else np.zeros(labels.shape, bool)
-        offer = np.where(own, np.where(at_home, 0, 2), np.where(at_home, 1, 3)).astype(np.uint8)
-        offer[labels < 0] = 3
-        there = part.within(window)
-        better = offer < rank[there]
-        numbers[there][better] = item.numbers[here][better]
-        rank[there][better] = offer[better]
+        in_core = item.in_core[labels] if item.in_core.size else np.zeros(labels.shape, bool)
+        offered = np.where(own, np.where(in_core, 0, 2), np.where(in_core, 1, 3)).astype(np.uint8)
+        offered[labels < 0] = 3
+        better = offered < rank[in_window]
+        numbers[in_window][better] = item.numbers[in_block][better]
+        rank[in_window][better] = offered[better]
     return numbers
 
 
 def block_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the numbers of the blocks that superpixels belong to."""
+    """Return the number of the block of each superpixel number."""
     return numbers // _NUMBERS_PER_BLOCK
 
 
 def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
+    """Return the bands under a Gaussian, normalised by the share of valid pixels under it."""
     if sigma == 0:
         return bands
     weight = ndimage.gaussian_filter(valid.astype(np.float32), sigma)
@@ -234,6 +300,7 @@ def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float
 
 
 def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the labels renumbered without gaps, in the same order."""
     used = np.zeros(int(labels.max()) + 1, bool)
     used[labels[labels >= 0]] = True
     lookup = np.cumsum(used) - 1
@@ -242,7 +309,7 @@ def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
 
 @njit(cache=True)
 def _edges(bands, valid):  # type: ignore[no-untyped-def]
-    """Return the edges to the right and lower neighbours as (first pixel × 2 + direction), and their weights."""
+    """Return the edges to the right and lower neighbours as 2 × first pixel + (1 if lower), and their weights."""
     n_bands, height, width = bands.shape
     edge = np.empty(2 * height * width, np.int32)
     weight = np.empty(2 * height * width, np.float32)
@@ -267,7 +334,7 @@ def _edges(bands, valid):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
-    """Return edges and weights in the order of their levels: read in a row, they cost no jumps through the memory."""
+    """Return edges and weights sorted by level; both are copied, because sequential reads are faster than indices."""
     start = np.zeros(_LEVELS + 1, np.int64)
     for i in range(weight.size):
         start[min(int(weight[i] / _LEVEL), _LEVELS - 1) + 1] += 1
@@ -282,22 +349,22 @@ def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _felzenszwalb(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
+def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     width = valid.shape[1]
     edge, weight = _by_weight(*_edges(bands, valid))
-    parent = np.arange(valid.size).astype(np.int32)  # half the memory of int64, and most of it is waited for
+    parent = np.arange(valid.size).astype(np.int32)  # half the memory of int64, and memory access dominates
     size = np.ones(valid.size, np.int32)
-    most = np.full(valid.size, k, np.float32)  # Int(C) + τ(C)
-    n_left = 0  # edges between patches; the others will never count again
+    threshold = np.full(valid.size, k, np.float32)  # Int(C) + τ(C) of each root
+    n_left = 0  # edges between different segments; the others are not needed any more
     for i in range(edge.size):
         first = edge[i] // 2
         a, b = find(parent, first), find(parent, first + (width if edge[i] % 2 else 1))
         if a == b:
             continue
-        if weight[i] <= most[a] and weight[i] <= most[b]:
-            parent[b] = a
+        if weight[i] <= threshold[a] and weight[i] <= threshold[b]:
+            parent[b] = a  # both are roots; `union` would find them again, and the whole takes 6 to 8 % longer
             size[a] += size[b]
-            most[a] = weight[i] + k / size[a]
+            threshold[a] = weight[i] + k / size[a]
         else:
             edge[n_left] = edge[i]
             n_left += 1

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from geoseg.grid import Window
-from geoseg.segment.features import Standard, Stretch
-from geoseg.segment.superpixels import Sizes
+from geoseg.segment.features import Standardizer, Stretch
+from geoseg.segment.superpixels import SuperpixelParameters
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,18 @@ class Survey:
     ----------
     stretch : Stretch
         Per band, one for the whole scene; a stretch per tile would cause seams.
-    standard : Standard
+    standard : Standardizer
         Standardisation of the network's input.
     windows : tuple of Window
         Training crops, spread over the scene, all of one shape.
-    superpixels : Sizes
+    superpixels : SuperpixelParameters
         Superpixel parameters that suit the scene.
     """
 
     stretch: Stretch
-    standard: Standard
+    standard: Standardizer
     windows: tuple[Window, ...]
-    superpixels: Sizes
+    superpixels: SuperpixelParameters
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can store."""
@@ -41,7 +41,7 @@ class Survey:
         """Return the survey from the values of `to_dict`."""
         return cls(
             Stretch(*(tuple(values["stretch"][end]) for end in ("low", "high"))),
-            Standard(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
+            Standardizer(*(tuple(values["standard"][moment]) for moment in ("mean", "deviation"))),
             tuple(Window(*window) for window in values["windows"]),
-            Sizes(**values["superpixels"]),
+            SuperpixelParameters(**values["superpixels"]),
         )

@@ -1,6 +1,6 @@
-"""Votes: what a tile says of the superpixels that it sees, and all tiles together of the superpixels of a block.
+"""Votes of the tiles per superpixel, and their sums per block: the superpixel table.
 
-All sums are whole numbers, so that they do not depend on how the scene is cut nor on the order of the tiles.
+All sums are integers, so they depend neither on the tile size nor on the order of the tiles.
 """
 
 from __future__ import annotations
@@ -13,23 +13,30 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import NONE, block_of
 
-FIXED = 1 << 16  # looks are summed in 1/65536 of the stretch, so that squares are told apart too
+FIXED = 1 << 16  # fixed-point units per unit of the stretch in sums of moments; fine enough for squared brightness
 
 
 @dataclass(frozen=True)
 class Votes:
-    """The word of one tile.
+    """Sums of one tile per superpixel.
 
     Parameters
     ----------
-    numbers : (n,) int64, ascending, the superpixels in the tile's read window
-    votes : (n, code) int64, feathered sum of what its pixels give to each code
-    pixels : (n,) int64, pixels in the tile's core
-    looks : (n, look) int64, sum of `FIXED` times the looks of these pixels
-    pairs : (m, 2) int64, numbers of superpixels that touch in the core or on its right or lower side
-    borders : (m,) int64, pixel sides that a pair has in common
+    numbers : (n,) int64
+        Superpixels in the read window of the tile, ascending.
+    votes : (n, code) int64
+        Sum over the pixels of the read window of the share of each code times the feathering weight of the pixel.
+    pixels : (n,) int64
+        Number of pixels in the core of the tile.
+    moments : (n, moment) int64
+        Sum of the moments of these pixels in units of 1/`FIXED`.
+    pairs : (m, 2) int64
+        Numbers, the smaller first, of superpixels that share pixel sides in the core or on its right or lower side.
+    borders : (m,) int64
+        Number of pixel sides that each pair shares.
     """
 
     numbers: NDArray[np.int64]
@@ -46,15 +53,22 @@ class Votes:
 
 @dataclass(frozen=True)
 class SuperpixelTable:
-    """What all tiles together know of the superpixels of one block.
+    """The superpixels of one block, one per row, and their borders.
 
     Parameters
     ----------
-    numbers : (n,) int64, ascending
-    votes : (n, code) float64, share of each scene code; a row adds up to 1
+    numbers : (n,) int64
+        Numbers in the scene, ascending.
+    votes : (n, code) float64
+        Share of each code of the scene; every row sums to 1.
     pixels : (n,) int64
-    looks : (n, look) float64, mean looks
-    pairs, borders : as in `Votes`, the first number of each pair in this block
+        Number of pixels, above 0.
+    moments : (n, moment) float64
+        Mean moments (`features.pixel_moments`).
+    pairs : (m, 2) int64
+        Numbers of adjacent superpixels, the smaller first; the first is in this block.
+    borders : (m,) int64
+        Number of pixel sides that each pair shares.
     """
 
     numbers: NDArray[np.int64]
@@ -77,20 +91,38 @@ def count_votes(
     *,
     core: tuple[slice, slice],
 ) -> Votes:
-    """Count what a tile says.
+    """Return the votes of a tile.
 
     Parameters
     ----------
-    numbers : (y, x) int64 over the read window, superpixels; below 0 = no data
-    shares : (y, x, code) uint8, how much the network gives each pixel to each code
-    weight : (y, x) int64, `TileGrid.feather`
-    looks : (look, y, x) float32, `channels.looks`
-    core : (row, col) slices of the core in the read window
+    numbers : (y, x) int64
+        Superpixel of each pixel of the read window; below 0 = nodata.
+    shares : (y, x, code) uint8
+        Share of each code in each pixel, 255 = 1.
+    weight : (y, x) int64
+        Feathering weight (`TileGrid.feather`).
+    moments : (moment, y, x) float32
+        As returned by `features.pixel_moments`.
+    core : tuple of slice
+        Rows and columns of the core in the read window.
+
+    Returns
+    -------
+    Votes
+
+    Examples
+    --------
+    >>> shares = np.array([[[255, 0], [0, 255], [0, 255]]], np.uint8)
+    >>> everything = (slice(0, 1), slice(0, 3))
+    >>> weight, moments = np.ones((1, 3), int), np.zeros((1, 1, 3), np.float32)
+    >>> votes = count_votes(np.array([[7, 7, 9]]), shares, weight, moments, core=everything)
+    >>> votes.votes.tolist(), votes.pixels.tolist(), votes.pairs.tolist(), votes.borders.tolist()
+    ([[255, 255], [0, 255]], [2, 1], [[7, 9]], [1])
     """
     seen, index = ranked(numbers)
     inner = np.ascontiguousarray(index[core])
     pixels, sums = _sum_moments(inner, np.ascontiguousarray(moments[:, *core]), len(seen))
-    pairs, borders = _touching(index, core)
+    pairs, borders = _adjacent(index, core)
     return Votes(
         numbers=seen,
         votes=_sum_shares(index, shares, weight, len(seen)),
@@ -102,18 +134,21 @@ def count_votes(
 
 
 def ranked(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the numbers of superpixels that occur, ascending, and which of these each pixel has.
+    """Return the superpixels that occur and the index of each pixel's superpixel among them.
 
-    What ``np.unique(numbers, return_inverse=True)`` says, without sorting every pixel.
+    The same as ``np.unique(numbers, return_inverse=True)``, but sorts runs of equal numbers instead of pixels.
 
     Parameters
     ----------
-    numbers : (y, x) int64; below 0 = no data
+    numbers : (y, x) int64
+        Below 0 = nodata.
 
     Returns
     -------
     seen : (n,) int64
-    index : (y, x) int32; -1 = no data
+        Ascending.
+    index : (y, x) int32
+        -1 = nodata.
 
     Examples
     --------
@@ -121,7 +156,7 @@ def ranked(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     (array([3, 7]), array([[ 1,  1, -1,  0]], dtype=int32))
     """
     flat = numbers.ravel()
-    starts = np.flatnonzero(np.diff(flat, prepend=NONE - 1))  # superpixels come in runs along a row
+    starts = np.flatnonzero(np.diff(flat, prepend=NONE - 1))  # first pixels of runs of one superpixel along the rows
     runs, inverse = np.unique(flat[starts], return_inverse=True)
     n_negative = int(np.searchsorted(runs, 0))
     place = np.where(runs[inverse] < 0, -1, inverse - n_negative).astype(np.int32)
@@ -130,17 +165,24 @@ def ranked(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]]) -> SuperpixelTable:
-    """Add up what the tiles say of the superpixels of a block.
+    """Return the superpixel table of a block: the sums of the votes of all tiles.
 
     Parameters
     ----------
-    block : number of the block
-    tables : every tile whose read window touches the block's, in ascending order, each with its translation
-        (code, scene code) float64, whose rows add up to 1; None = its codes are those of the scene
+    block : int
+        Number of the block.
+    tables : iterable of (Votes, translation)
+        Every tile whose read window intersects that of the block, in ascending order. A translation, (code, scene code)
+        float64 with rows that sum to 1, maps the codes of the tile to those of the scene; None = they are the same.
+
+    Returns
+    -------
+    SuperpixelTable
+        Superpixels without pixels in the core of any of the tiles are left out.
     """
     parts = [(_of_block(table, block), translation) for table, translation in tables]
     if not parts:
-        return _nothing()
+        return _empty()
     numbers = np.unique(np.concatenate([part.numbers for part, _ in parts]))
     first, translation = parts[0]
     n_codes = first.votes.shape[1] if translation is None else translation.shape[1]
@@ -152,7 +194,7 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
         votes[rows] += part.votes if translation is None else part.votes @ translation
         pixels[rows] += part.pixels
         moments[rows] += part.moments
-    pairs, borders = _add_pairs([part for part, _ in parts])
+    pairs, borders = _sum_borders([part for part, _ in parts])
     kept = pixels > 0
     return SuperpixelTable(
         numbers=numbers[kept],
@@ -165,28 +207,31 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
 
 
 def rows_of(superpixel_tables: Sequence[SuperpixelTable], numbers: NDArray[np.int64]) -> SuperpixelTable:
-    """Return what blocks, in ascending order, know of some of their superpixels; without the pairs.
+    """Return the rows of some superpixels from the tables of several blocks, without pairs and borders.
 
     Parameters
     ----------
-    numbers : (n,) int64, each in one of the blocks
+    superpixel_tables : sequence of SuperpixelTable
+        Blocks in ascending order, at least one.
+    numbers : (n,) int64
+        Superpixels, each in one of the blocks.
+
+    Returns
+    -------
+    SuperpixelTable
+        Row i is that of ``numbers[i]``.
     """
-    rows = np.searchsorted(
-        np.concatenate([superpixel_table.numbers for superpixel_table in superpixel_tables]), numbers
-    )
-    filled = [superpixel_table for superpixel_table in superpixel_tables if len(superpixel_table.numbers)] or list(
-        superpixel_tables[:1]
-    )
+    rows = np.searchsorted(np.concatenate([table.numbers for table in superpixel_tables]), numbers)
+    filled = [table for table in superpixel_tables if len(table.numbers)] or list(superpixel_tables[:1])
     votes, pixels, moments = (
-        np.concatenate([vars(superpixel_table)[name] for superpixel_table in filled])[rows]
-        for name in ("votes", "pixels", "moments")
+        np.concatenate([vars(table)[name] for table in filled])[rows] for name in ("votes", "pixels", "moments")
     )
     return SuperpixelTable(numbers, votes, pixels, moments, np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
 
 
 @njit(cache=True)
 def _sum_moments(index, moments, n):  # type: ignore[no-untyped-def]
-    """Return how many pixels each superpixel has, and the sums of their looks in `FIXED`."""
+    """Return the number of pixels of each superpixel and the sums of their moments in units of 1/`FIXED`."""
     pixels, sums = np.zeros(n, np.int64), np.zeros((n, moments.shape[0]), np.int64)
     for moment in range(moments.shape[0]):
         for y in range(index.shape[0]):
@@ -202,6 +247,7 @@ def _sum_moments(index, moments, n):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
+    """Return the weighted sum of the shares of each code per superpixel, (n, code) int64."""
     height, width, n_codes = shares.shape
     sums = np.zeros((n, n_codes), np.int64)
     for y in range(height):
@@ -212,8 +258,11 @@ def _sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
     return sums
 
 
-def _touching(index: NDArray[np.int32], core: tuple[slice, slice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs a < b of superpixels that share pixel sides, each where its left or upper pixel is."""
+def _adjacent(index: NDArray[np.int32], core: tuple[slice, slice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs a < b of superpixels that share pixel sides, and the number of these sides.
+
+    A side belongs to the tile whose core contains its left or upper pixel.
+    """
     rows, cols = core
     keys = []
     for down, right in ((0, 1), (1, 0)):
@@ -221,14 +270,15 @@ def _touching(index: NDArray[np.int32], core: tuple[slice, slice]) -> tuple[NDAr
             rows.start : min(rows.stop, index.shape[0] - down), cols.start : min(cols.stop, index.shape[1] - right)
         ]
         b = index[rows.start + down : rows.stop + down, cols.start + right : cols.stop + right]
-        apart = (a != b) & (a >= 0) & (b >= 0)
-        ones, others = a[apart].astype(np.int64), b[apart].astype(np.int64)
-        keys.append(np.minimum(ones, others) << 32 | np.maximum(ones, others))
+        differ = (a != b) & (a >= 0) & (b >= 0)
+        first, second = a[differ].astype(np.int64), b[differ].astype(np.int64)
+        keys.append(np.minimum(first, second) << 32 | np.maximum(first, second))
     unique, borders = np.unique(np.concatenate(keys), return_counts=True)
     return np.stack([unique >> 32, unique & 0xFFFFFFFF], axis=1), borders.astype(np.int64)
 
 
 def _of_block(table: Votes, block: int) -> Votes:
+    """Return the rows of a tile's votes that belong to a block."""
     rows = block_of(table.numbers) == block
     edges = block_of(table.pairs[:, 0]) == block
     return Votes(
@@ -241,13 +291,14 @@ def _of_block(table: Votes, block: int) -> Votes:
     )
 
 
-def _add_pairs(parts: list[Votes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sum_borders(parts: list[Votes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of all tiles and the sums of their borders."""
     pairs = np.concatenate([part.pairs for part in parts])
     unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
     borders = np.concatenate([part.borders for part in parts])
-    return unique.reshape(-1, 2), np.bincount(inverse.ravel(), borders, minlength=len(unique)).astype(np.int64)
+    return unique.reshape(-1, 2), grouped_sum(borders, inverse.ravel(), len(unique)).astype(np.int64)
 
 
-def _nothing() -> SuperpixelTable:
+def _empty() -> SuperpixelTable:
     none = np.zeros(0, np.int64)
     return SuperpixelTable(none, np.zeros((0, 1)), none, np.zeros((0, 1)), np.zeros((0, 2), np.int64), none)

@@ -1,72 +1,112 @@
-"""The steps from a raster of labels to regions and their outlines.
+"""Label, merge and outline stages of a raster of labels.
 
-In the table of a tile's pieces the label itself stands for the class. `join_labels` gives the labels of the whole scene
-numbers without gaps, so no worker needs a list of them, and there may be millions.
+In the table of a tile's pieces the label itself takes the place of the class. `merge_labels` numbers the labels of the
+whole scene without gaps, so that no worker needs a list of them: there may be millions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.config import Config
-from geoseg.grid import TileGrid, Window
-from geoseg.raster.label_raster import LabelRaster, read_labels
+from geoseg.grid import Window
+from geoseg.raster.label_raster import read_labels
 from geoseg.raster.pixel_size import pixel_size
-from geoseg.raster.scene import Scene, read
-from geoseg.run.folder import RunFolder
-from geoseg.steps.vectorize import draw_outlines, framed_pieces, join_pieces, tables_of, tile_grid
+from geoseg.raster.scene import read
+from geoseg.run.contents import LabelMeans, TilePieces
+from geoseg.run.job import LabelJob
+from geoseg.run.products import (
+    LABEL_FEATURES,
+    LABEL_MEANS,
+    OUTLINES,
+    PIECES,
+    VALUE_SUMS,
+    VERTEX_COUNTS,
+    ZONAL_SUMS,
+    Product,
+)
+from geoseg.run.stages import Stages
+from geoseg.steps.vectorize import framed_pieces, merge_pieces, store_outlines, tables_of
 from geoseg.vectorize import label_index, regions, zonal_stats
 from geoseg.vectorize.label_index import LabelFeatures
 
 
-@dataclass(frozen=True)
-class LabelJob:
-    """What every step from labels to polygons must know.
+def label_tiles(job: LabelJob, stages: Stages) -> LabelFeatures | None:
+    """Find the connected pieces of each label in all tiles.
+
+    Returns
+    -------
+    LabelFeatures or None
+        Mean values of the labels in the whole scene; None where they do not decide anything.
+    """
+    total = None
+    with stages.stage("label", len(stages.tiles) * (3 if job.uses_features else 1)):
+        if job.uses_features:
+            stages.each_tile(measure_tile, job, makes=[LABEL_FEATURES])
+            total = share_means(job, stages)
+        stages.each_tile(label_tile, job, makes=[PIECES])
+    return total
+
+
+def merge_labels(
+    job: LabelJob, stages: Stages, total: LabelFeatures | None
+) -> tuple[regions.Regions, NDArray[np.int64]]:
+    """Merge the pieces of all tiles into regions.
 
     Parameters
     ----------
-    run : the run folder
-    source : the raster of labels
-    values : the raster whose mean and spread in each region are told, on the same grid; None = none
+    job : LabelJob
+    stages : Stages
+    total : LabelFeatures or None
+        As `label_tiles` returns them.
+
+    Returns
+    -------
+    regions : Regions
+        Their classes are positions in `values`, from 1.
+    values : (class,) int64
+        Labels, ascending; the label of class i + 1.
     """
+    with stages.stage("merge", len(stages.tiles)):
+        tables, values = label_index.renumbered(tables_of(job, stages.tiles))
+        features = np.zeros((len(values) + 1, 0)) if total is None else total.of(values)
+        return merge_pieces(job, stages, tables, features), values
 
-    run: RunFolder
-    config: Config
-    source: LabelRaster
-    values: Scene | None
 
-    @property
-    def scene(self) -> Scene:
-        """The grid of the labels."""
-        return self.source.grid
-
-    @property
-    def tiles(self) -> TileGrid:
-        """The tiles of the scene."""
-        return tile_grid(self.source.geobox.shape, self.config)
-
-    @property
-    def uses_features(self) -> bool:
-        """Whether likeness may decide where a small region goes."""
-        return self.values is not None and self.config.polygons.min_pixels > 1
+def outline_tiles(job: LabelJob, stages: Stages) -> None:
+    """Outline the regions of all tiles, and sum the values of each region."""
+    makes: list[Product[Any]] = [ZONAL_SUMS, VERTEX_COUNTS, OUTLINES]
+    with stages.stage("outline", len(stages.tiles)):
+        stages.each_tile(outline_tile, job, makes=makes if job.values is None else [*makes, VALUE_SUMS])
 
 
 def measure_tile(job: LabelJob, number: int) -> None:
-    """Add up the values of each label of a tile."""
+    """Store the sums of the values of each label of a tile."""
     core = job.tiles.tile(number).core
     classes, values = label_index.numbered(*read_labels(job.source, core))
-    job.run.put("sights", number, label_index.features(classes, values, *_read_values(job, core)).to_arrays())
+    job.store.put(LABEL_FEATURES, label_index.features(classes, values, *_read_values(job, core)), number)
 
 
-def find_pieces(job: LabelJob, number: int) -> None:
-    """Find the connected pieces of each label of a tile."""
+def share_means(job: LabelJob, stages: Stages) -> LabelFeatures:
+    """Combine the values of the labels of all tiles; store for each tile the means of the labels that it has."""
+    parts = [job.store.get(LABEL_FEATURES, tile) for tile in stages.tiles]
+    total = label_index.gathered(parts)
+    finished = job.store.finished([LABEL_MEANS])
+    for tile, part in zip(stages.tiles, parts, strict=True):
+        if tile not in finished:
+            job.store.put(LABEL_MEANS, LabelMeans(total.of(part.values)), tile)
+        stages.advance()
+    return total
+
+
+def label_tile(job: LabelJob, number: int) -> None:
+    """Store the connected pieces of each label of a tile."""
     tile = job.tiles.tile(number)
     classes, values = label_index.numbered(*read_labels(job.source, tile.core))
-    features = job.run.get("looks", number)["features"] if job.uses_features else np.zeros((len(values) + 1, 0))
+    features = job.store.get(LABEL_MEANS, number).features if job.uses_features else np.zeros((len(values) + 1, 0))
     found, table = regions.pieces(
         classes,
         window=tile.core,
@@ -74,61 +114,23 @@ def find_pieces(job: LabelJob, number: int) -> None:
         min_pixels=job.config.polygons.min_pixels,
         features=features,
     )
-    table = replace(table, classes=values[table.classes - 1])
-    job.run.put("pieces", number, {"map": found, **table.to_arrays()})
+    job.store.put(PIECES, TilePieces(found, replace(table, classes=values[table.classes - 1])), number)
 
 
-def outline_piece_tile(job: LabelJob, number: int) -> None:
-    """Draw the outlines of a tile's pieces of regions, and add up their pixels and values."""
+def outline_tile(job: LabelJob, number: int) -> None:
+    """Store the outlines of a tile's pieces, and the sums of their pixels and values."""
     framed = framed_pieces(job, number)
-    core, found, n_pieces = job.tiles.tile(number).core, framed.found, framed.n_pieces
+    core, index, n_pieces = job.tiles.tile(number).core, framed.index, framed.n_pieces
     size = pixel_size(job.scene.geobox.cropped(core), job.scene.geobox)
-    nothing = np.zeros((0, *found.shape), np.float32)
-    sums = zonal_stats.sums(found, nothing, regions=framed.regions, size=size, n_pieces=n_pieces)
-    job.run.put("sums", number, sums.to_arrays())
+    no_bands = np.zeros((0, *index.shape), np.float32)
+    sums = zonal_stats.sums(index, no_bands, regions=framed.regions, size=size, n_pieces=n_pieces)
+    job.store.put(ZONAL_SUMS, sums, number)
     if job.values is not None:
-        pixels, known = _read_values(job, core)
-        seen = np.where(known, found, np.int32(0))  # a label may lie where there is no value
+        pixels, valid = _read_values(job, core)
+        seen = np.where(valid, index, np.int32(0))  # a label may lie where there is no value
         of_values = zonal_stats.sums(seen, pixels, regions=framed.regions, size=size, n_pieces=n_pieces)
-        job.run.put("values", number, of_values.to_arrays())
-    draw_outlines(job, number, framed)
-
-
-def forget_later_steps(job: LabelJob, tiles: Sequence[int]) -> None:
-    """Remove what was made from the looks of other tiles than these: one that failed may have come out now."""
-    if job.run.has_json("looked") and job.run.get_json("looked") != list(tiles):
-        job.run.remove_steps("looks", "pieces", "regions", "sums", "values", "vertices", "outlines")
-    job.run.put_json("looked", list(tiles))
-
-
-def share_features(job: LabelJob, tiles: Sequence[int]) -> LabelFeatures:
-    """Add up what the labels look like in the whole scene, and tell each tile about those that it has."""
-    parts = [LabelFeatures(**job.run.get("sights", tile)) for tile in tiles]
-    total = label_index.gathered(parts)
-    finished = job.run.finished("looks")
-    for tile, part in zip(tiles, parts, strict=True):
-        if tile not in finished:
-            job.run.put("looks", tile, {"features": total.of(part.values)})
-    return total
-
-
-def join_labels(
-    job: LabelJob, tiles: Sequence[int], total: LabelFeatures | None
-) -> tuple[regions.Regions, NDArray[np.int64]]:
-    """Join the pieces of all tiles to regions.
-
-    Parameters
-    ----------
-    total : what the labels look like; None = likeness has no say
-
-    Returns
-    -------
-    regions : their classes are numbers of labels
-    values : (class,) int64, ascending; the label of class i + 1
-    """
-    tables, values = label_index.renumbered(tables_of(job, tiles))
-    features = np.zeros((len(values) + 1, 0)) if total is None else total.of(values)
-    return join_pieces(job, tiles, tables, features), values
+        job.store.put(VALUE_SUMS, of_values, number)
+    store_outlines(job, number, framed)
 
 
 def _read_values(job: LabelJob, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -1,9 +1,10 @@
-"""The survey of a scene: what must be known of all of it before the first tile."""
+"""Survey stage: parameters of the whole scene, from a sample of windows."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,35 +16,58 @@ from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_tolerant
-from geoseg.segment.features import REACH, Standard, Stretch, network_input
-from geoseg.segment.superpixels import Sizes, contrast, fitted
+from geoseg.run.contents import SurveyDocument
+from geoseg.run.job import Job, Task
+from geoseg.run.products import SURVEY
+from geoseg.run.stages import Stages
+from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
+from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
 from geoseg.segment.survey import Survey
 
 log = logging.getLogger(__name__)
 
-_PERCENTILES = (1.0, 99.0)  # a stretch from the very lowest to the very highest would be one of the outliers
-_ROUNDS = 4  # draws of windows, where many of them lie in no data
-_MIN_VALID = 0.5  # share of data in a window that is worth learning from
-_SEARCHED = 512  # px; not the size of the tiles, which must have no say in the result
+_PERCENTILES = (1.0, 99.0)  # of the stretch; minimum and maximum would depend on outliers
+_ROUNDS = 4  # draws of windows, where many of them are not valid
+_MIN_VALID = 0.5  # valid share of a window that is worth training on
+_SEARCH_TILE = 512  # px; not the tile size of the run, which must not change the result
 _PIXELS_PER_WINDOW = 4096  # for the stretch
-_JITTER = 0  # of the windows, and not the run's seed: a stretch that seeds could move would move every class
+_WINDOW_SEED = 0  # not the seed of the run: a stretch that depends on the seed would change every class
+_PASSES = 3  # over the windows: stretch, standardisation, contrast
 
 
-def survey(scene: Scene, config: Config) -> Survey:
-    """Look at windows from all over a scene and say how its values are spread.
+def survey_scene(task: Task, stages: Stages) -> Job:
+    """Survey a scene, or take over the survey of its model or of an earlier run, and return the job of later stages."""
+    with stages.stage("survey", _PASSES * task.config.learn.windows):
+        if not task.store.has(SURVEY, verify=True):
+            task.store.put(SURVEY, SurveyDocument(_survey_of(task, stages.advance)))
+        survey = task.store.get(SURVEY).survey
+    return Job(task.store, task.scene, task.config, survey, task.device)
+
+
+def survey_windows(scene: Scene, config: Config, advance: Callable[[], None] = lambda: None) -> Survey:
+    """Return the survey of a scene, from windows that are spread over it.
+
+    Parameters
+    ----------
+    scene : Scene
+    config : Config
+    advance : callable
+        Called after each window, `_PASSES` times for all windows.
 
     Raises
     ------
-    RasterError : nothing in the scene is data, or nothing of it can be read
+    RasterError
+        If no pixel of the scene is valid, or none can be read.
     """
     windows = _draw_windows(scene, config)
-    stretch = _fit_stretch(scene, windows)
-    standard = _fit_standard(scene, windows, stretch, config)
-    return Survey(stretch, standard, tuple(windows), _fit_superpixels(scene, windows, stretch, config))
+    stretch = _fit_stretch(scene, windows, advance)
+    standard = _fit_standard(scene, windows, stretch, config, advance)
+    superpixels = _fit_superpixels(scene, windows, stretch, config, advance)
+    return Survey(stretch, standard, tuple(windows), superpixels)
 
 
 def fit_stretch(scene: Scene, config: Config) -> Stretch:
-    """Return the stretch of a scene, as `survey` finds it."""
+    """Return the stretch of a scene, as in its survey."""
     return _fit_stretch(scene, _draw_windows(scene, config))
 
 
@@ -54,8 +78,10 @@ def read_crop(
 
     Returns
     -------
-    bands : (band, y, x) float32, stretched
-    layers : (channel, y, x) float32, as `channels.network_input` gives them
+    bands : (band, y, x) float32
+        Stretched.
+    layers : (channel, y, x) float32
+        As `features.network_input` returns them.
     valid : (y, x) bool
     """
     wide = window.expanded(REACH, scene.geobox.shape)
@@ -65,11 +91,19 @@ def read_crop(
     return bands[:, *inner], network_input(bands, valid, inputs)[:, *inner], valid[inner]
 
 
+def _survey_of(task: Task, advance: Callable[[], None]) -> Survey:
+    if task.model is None:
+        return survey_windows(task.scene, task.config, advance)
+    if not task.restretch:
+        return task.model.survey
+    return replace(task.model.survey, stretch=fit_stretch(task.scene, task.config))
+
+
 def _draw_windows(scene: Scene, config: Config) -> list[Window]:
     whole = _extent(scene)
     rows, cols = scene.geobox.shape
     size = (min(config.learn.crop, rows), min(config.learn.crop, cols))
-    draw = np.random.default_rng(_JITTER)
+    draw = np.random.default_rng(_WINDOW_SEED)
     good: list[Window] = []
     poor: list[Window] = []
     for _ in range(_ROUNDS):
@@ -81,10 +115,13 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
         if len(good) >= config.learn.windows // 2:
             break
     if len(good) < config.learn.windows // 2:
-        good += poor  # ground that is scattered: a few full windows alone would not speak for it
+        good += poor  # scattered valid pixels: a few full windows alone are not representative
     windows = good or list(_search(scene, size))
     if not windows:
-        raise RasterError(f"{scene.path} has no data in the bands {list(scene.bands)}: there is nothing to segment.")
+        raise RasterError(
+            f"{scene.path} has no valid pixels in the bands {list(scene.bands)}, so there is nothing to segment. "
+            "Check its nodata value and the area of interest."
+        )
     return windows[: config.learn.windows]
 
 
@@ -104,11 +141,11 @@ def _extent(scene: Scene) -> Window:
 def _spread(
     extent: Window, size: tuple[int, int], shape: tuple[int, int], n_windows: int, draw: np.random.Generator
 ) -> Iterator[Window]:
-    """Yield windows, one at random in each cell of a lattice with about `n_windows` cells."""
+    """Yield windows, one at random in each cell of a lattice of about `n_windows` cells."""
     n_cols = max(1, round(np.sqrt(n_windows * extent.width / extent.height)))
     n_rows = max(1, round(n_windows / n_cols))
     cells = [(row, col) for row in range(n_rows) for col in range(n_cols)]
-    for i in draw.permutation(len(cells)):  # in any order, so that the first ones are spread too
+    for i in draw.permutation(len(cells)):  # in random order, so that the first ones are spread too
         row, col = cells[i] + draw.random(2)
         top = int(extent.row_off + row / n_rows * extent.height - size[0] / 2)
         left = int(extent.col_off + col / n_cols * extent.width - size[1] / 2)
@@ -117,9 +154,9 @@ def _spread(
 
 
 def _search(scene: Scene, size: tuple[int, int]) -> Iterator[Window]:
-    """Yield windows with data in a scene where a draw found none, piece by piece."""
+    """Yield windows with valid pixels in a scene where the random windows had none."""
     rows, cols = scene.geobox.shape
-    grid = TileGrid((rows, cols), _SEARCHED, 0)
+    grid = TileGrid((rows, cols), _SEARCH_TILE, 0)
     for number in grid.touching(_extent(scene)):
         core = grid.tile(number).core
         try:
@@ -143,33 +180,40 @@ def _valid_share(scene: Scene, window: Window) -> float:
         return 0.0
 
 
-def _fit_stretch(scene: Scene, windows: list[Window]) -> Stretch:
+def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None] = lambda: None) -> Stretch:
     sample = []
     for window in windows:
         pixels, valid = read(scene, window)
         seen = pixels[:, valid]
         sample.append(seen[:, :: max(1, seen.shape[1] // _PIXELS_PER_WINDOW)])
+        advance()
     values = np.concatenate(sample, axis=1).astype(np.float64)
     low, high = np.percentile(values, _PERCENTILES, axis=1)
-    even = low == high  # nearly all is of one value, and the little else must not be lost
+    even = low == high  # nearly all pixels have one value; keep the others distinguishable
     low, high = np.where(even, values.min(axis=1), low), np.where(even, values.max(axis=1), high)
     return Stretch(tuple(low.tolist()), tuple(high.tolist()))
 
 
-def _fit_standard(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Standard:
+def _fit_standard(
+    scene: Scene, windows: list[Window], stretch: Stretch, config: Config, advance: Callable[[], None]
+) -> Standardizer:
     sample = []
     for window in windows:
         _, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
         values = layers[:, valid]
         sample.append(values[:, :: max(1, values.shape[1] // _PIXELS_PER_WINDOW)])
+        advance()
     values = np.concatenate(sample, axis=1).astype(np.float64)
     deviation = np.maximum(values.std(axis=1), 1e-6)
-    return Standard(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
+    return Standardizer(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
 
 
-def _fit_superpixels(scene: Scene, windows: list[Window], stretch: Stretch, config: Config) -> Sizes:
+def _fit_superpixels(
+    scene: Scene, windows: list[Window], stretch: Stretch, config: Config, advance: Callable[[], None]
+) -> SuperpixelParameters:
     stretched = []
     for window in windows:
         pixels, valid = read(scene, window)
         stretched.append(contrast(stretch.apply(pixels, valid), valid))
-    return fitted(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))
+        advance()
+    return fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))

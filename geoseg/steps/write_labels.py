@@ -1,77 +1,78 @@
-"""What comes out of a raster of labels: the layer, its columns and its colours."""
+"""Write stage of a raster of labels: its layer, columns and colours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.output.columns import Field, Layer, select_fields, label_fields
-from geoseg.output.label_style import mean_colors, hashed_colors, label_legend
-from geoseg.output.paths import Outputs
+from geoseg.output.columns import Field, Layer, label_fields, select_fields
+from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
 from geoseg.output.style import Legend
 from geoseg.raster.scene import Scene
-from geoseg.steps import write as results
-from geoseg.steps.label_raster import LabelJob
-from geoseg.steps.write import Content, Result
+from geoseg.run.job import LabelJob
+from geoseg.run.plan import Plan
+from geoseg.run.products import VALUE_SUMS, ZONAL_SUMS
+from geoseg.run.report import Result
+from geoseg.run.stages import Stages
+from geoseg.steps.tables import RegionTable, summed_regions
+from geoseg.steps.write import finish, write_maps
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
 from geoseg.vectorize.zonal_stats import Sums
 
-if TYPE_CHECKING:
-    from geoseg.run.run import Work  # it imports results
 
-
-def write(job: LabelJob, outputs: Outputs, regions: Regions, values: NDArray[np.int64], work: Work) -> Result:
-    """Write all results, then the report; only then remove the work of the steps.
+def write_results(job: LabelJob, plan: Plan, stages: Stages, regions: Regions, values: NDArray[np.int64]) -> Result:
+    """Write all outputs, then the report; only then remove the products of the run.
 
     Parameters
     ----------
-    values : (class,) int64, the label of class i + 1
+    job : LabelJob
+    plan : Plan
+    stages : Stages
+    regions : Regions
+    values : (class,) int64
+        The label of class i + 1.
     """
-    content = _content(job, regions, values, work)
-    with work.timed("write", len(outputs.paths)):
-        results.write_maps(content, outputs, work)
-        work.progress.advance(len(outputs.paths))
-    about = {} if job.values is None else {"values": job.values.path}
-    return results.finish(content, outputs, work, about)
+    with stages.stage("write", len(plan.outputs.paths)):
+        table = _region_table(job, regions, values, stages.tiles)
+        write_maps(table, plan, stages)
+    return finish(table, plan, stages, None, {} if job.values is None else {"values": job.values.path})
 
 
-def _content(job: LabelJob, regions: Regions, values: NDArray[np.int64], work: Work) -> Content:
+def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], tiles: Sequence[int]) -> RegionTable:
     of_class = regions.classes - 1
-    total = results.combined(job, "sums", work.tiles, regions)
+    total = summed_regions(job, ZONAL_SUMS, tiles, regions)
     columns: dict[str, NDArray[Any]] = zonal_stats.columns(total, bands=())
     bands: tuple[int, ...] = ()
-    colours = hashed_colors(values)
+    colors = hashed_colors(values)
     if job.values is not None:
-        of_values = _unknown_as_nan(results.combined(job, "values", work.tiles, regions))
+        of_values = _unknown_as_nan(summed_regions(job, VALUE_SUMS, tiles, regions))
         bands = job.values.bands
-        columns = (
-            zonal_stats.columns(of_values, bands=bands) | columns
-        )  # pixels, area and so on are those of the labels
-        colours = _mean_colours(of_values, of_class, len(values), job.values)
+        columns = zonal_stats.columns(of_values, bands=bands) | columns  # pixels and areas are those of the labels
+        colors = _mean_colors(of_values, of_class, len(values), job.values)
     pixels = np.bincount(of_class, total.pixels, minlength=len(values)).astype(np.int64)
     source = job.source
-    legend = label_legend(values, colours, pixels, palette=source.palette, names=source.names)
+    legend = label_legend(values, colors, pixels, palette=source.palette, names=source.names)
     columns |= {"region": np.arange(1, len(regions) + 1), "class": values[of_class], "color": _hexes(legend)[of_class]}
     fields = _fields(bands, regions, values, job.config.polygons.attributes)
     layer = Layer("labels", *_titles(job, len(regions), len(values)), source.geobox.crs, fields)
-    return Content(job, work.tiles, regions, legend, layer, columns)
+    return RegionTable(job, list(tiles), regions, legend, layer, columns)
 
 
 def _unknown_as_nan(of_values: Sums) -> Sums:
-    """Say NaN where no pixel of a region has a value."""
+    """Return the sums with NaN for regions in which no pixel has a value."""
     known = of_values.pixels[:, None] > 0
     tables = {name: getattr(of_values, name) for name in ("mean", "scatter", "low", "high")}
     return replace(of_values, **{name: np.where(known, table, np.nan) for name, table in tables.items()})
 
 
-def _mean_colours(sums: Sums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
+def _mean_colors(sums: Sums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
     mean, scatter = (np.nan_to_num(table[:, list(values.red_green_blue)]) for table in (sums.mean, sums.scatter))
     weights = sums.pixels[:, None]
     pixels = np.bincount(of_class, sums.pixels, minlength=n).astype(np.int64)
@@ -88,14 +89,14 @@ def _hexes(legend: Legend) -> NDArray[Any]:
 
 
 def _fields(
-    bands: tuple[int, ...], regions: Regions, values: NDArray[np.int64], wanted: Sequence[str]
+    bands: tuple[int, ...], regions: Regions, values: NDArray[np.int64], attributes: Sequence[str]
 ) -> tuple[Field, ...]:
     small = not len(values) or (values[0] >= -(2**31) and values[-1] < 2**31)
     fields = label_fields(bands=bands, levels=(), n_regions=len(regions), n_classes=len(values))
     label = Field(
         "class", pa.int32() if small else pa.int64(), "Label in the raster", "Value of its pixels in the raster"
     )
-    return select_fields([label if field.name == "class" else field for field in fields], wanted)
+    return select_fields([label if field.name == "class" else field for field in fields], attributes)
 
 
 def _titles(job: LabelJob, n_regions: int, n_labels: int) -> tuple[str, str]:

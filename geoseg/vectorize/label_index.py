@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.segment.grouped import grouped_sum
 from geoseg.vectorize.regions import Pieces
 
 _TABLE = 2**22  # a table of so many numbers is quicker than sorting the pixels of a tile
@@ -109,8 +110,8 @@ def features(
     """
     seen = np.where(known, classes, 0).ravel()
     n = len(values) + 1
-    sums = [np.bincount(seen, band.ravel().astype(np.float64), minlength=n)[1:] for band in pixels]
-    return LabelFeatures(values, np.bincount(seen, minlength=n)[1:], np.stack(sums, axis=1))
+    sums = grouped_sum(pixels.reshape(len(pixels), -1).T, seen, n)[1:]  # (label, band)
+    return LabelFeatures(values, np.bincount(seen, minlength=n)[1:], sums)
 
 
 def gathered(parts: Sequence[LabelFeatures]) -> LabelFeatures:

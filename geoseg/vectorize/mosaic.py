@@ -76,7 +76,7 @@ class Mosaic:
         held = _Held(no_arcs(), nothing, nothing, {}, np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64))
         for row, outlines in _rows(tiles, self.grid):
             last = row + 1 == self.grid.n_rows
-            open_row = None if last else self.grid.tile(row * self.grid.n_cols).core.row_end
+            open_row = None if last else self.grid[row, 0].core.row_end
             held = self._shaped(self._with_row(held, row, outlines), open_row)
             held, found = _finished(held)
             yield found
@@ -87,7 +87,7 @@ class Mosaic:
         rims: dict[int, CoreSides] = {}
         n = len(held.regions) - 1
         for col, found in outlines.items():
-            tile = self.grid.tile(row * self.grid.n_cols + col)
+            tile = self.grid[row, col]
             arcs.append(_moved(found.arcs, n))
             rims[col] = CoreSides(*(np.where(side > 0, side + n, 0) for side in found.rim))
             regions.append(found.regions[1:])
@@ -105,7 +105,7 @@ class Mosaic:
     def _runs(self, row: int, bottoms: Mapping[int, NDArray[np.integer]], rims: Mapping[int, CoreSides]) -> Runs:
         found = [Runs(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64))]
         for col in range(self.grid.n_cols):
-            core = self.grid.tile(row * self.grid.n_cols + col).core
+            core = self.grid[row, col].core
             origin, here, before = (core.col_off, core.row_off), rims.get(col), rims.get(col - 1)
             found.append(runs_along(bottoms.get(col), here and here.top, origin=origin, upright=False))
             found.append(runs_along(before and before.right, here and here.left, origin=origin, upright=True))

@@ -1,4 +1,4 @@
-"""The method as the public scripts do it: one image, float32, and a loop over the superpixels."""
+"""The method as in the public scripts: one image, float32, and a loop over the superpixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def refine(im_target: NDArray[np.int64], superpixels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Give every pixel the most frequent label of its superpixel, as kanezaki's demo.py does; no data stays."""
+    """Give every pixel the most frequent label of its superpixel, as in Kanezaki's demo.py; nodata is kept."""
     im_target = im_target.copy()
     l_inds = [np.where(superpixels == label)[0] for label in np.unique(superpixels) if label >= 0]
     for inds in l_inds:
@@ -36,7 +36,7 @@ def train(
     entropy_weight: float,
     steps: int,
 ) -> tuple[nn.Module, int]:
-    """Return the trained network, and how many steps were done."""
+    """Return the trained network and the number of steps done."""
     model = copy.deepcopy(network)
     kinds = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
     descent = kinds[optimizer](model.parameters(), lr=learning_rate, momentum=momentum)
@@ -59,30 +59,30 @@ def train(
     return model, done
 
 
-def hold(
+def distil(
     network: nn.Module,
     channels: NDArray[np.float32],
     superpixels: NDArray[np.integer],
     *,
     learning_rate: float,
     momentum: float,
-    hold: float,
+    weight: float,
     steps: int,
 ) -> nn.Module:
-    """Return the network after steps on a tile: cross entropy, and divergence from the network it started as."""
+    """Return the network fine-tuned on a tile: cross entropy and divergence from the initial network."""
     scene, model = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
     descent = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=momentum)
     data = torch.from_numpy(np.flatnonzero(superpixels.ravel() >= 0))
     for step in range(steps):
         descent.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + np.cos(np.pi * step / steps))
         descent.zero_grad()
-        said = scene(torch.from_numpy(channels)[None])[0].flatten(1).T.detach()  # (pixel, code)
+        expected = scene(torch.from_numpy(channels)[None])[0].flatten(1).T.detach()  # (pixel, code)
         output = model(torch.from_numpy(channels)[None])[0].flatten(1).T
         target = torch.from_numpy(refine(output.argmax(dim=1).numpy(), superpixels.ravel()))
-        apart = nn.functional.kl_div(
-            output[data].log_softmax(dim=1), said[data].log_softmax(dim=1), log_target=True, reduction="batchmean"
+        divergence = nn.functional.kl_div(
+            output[data].log_softmax(dim=1), expected[data].log_softmax(dim=1), log_target=True, reduction="batchmean"
         )
-        loss = (1 - hold) * nn.functional.cross_entropy(output[data], target[data]) + hold * apart
+        loss = (1 - weight) * nn.functional.cross_entropy(output[data], target[data]) + weight * divergence
         loss.backward()  # type: ignore[no-untyped-call] # torch has no hints for it
         descent.step()
     return model

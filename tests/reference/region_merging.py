@@ -1,4 +1,4 @@
-"""Merging of superpixels that touch, as scikit-image does it."""
+"""Hierarchical merging of adjacent superpixels by scikit-image."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from skimage.graph import RAG, merge_hierarchical
 
 
-def merge_alike(
+def merge_similar(
     totals: NDArray[np.float64], pixels: NDArray[np.int64], pairs: NDArray[np.int64], *, threshold: float
 ) -> NDArray[np.int64]:
-    """Return the region of each row, in any numbers, joined by mean colour until `threshold` is reached."""
+    """Return the region of each row, in any numbering, merged by mean colour up to `threshold`."""
     graph = RAG()
     for row, (total, count) in enumerate(zip(totals, pixels, strict=True)):
         graph.add_node(row, labels=[row], total=total.copy(), pixels=int(count))

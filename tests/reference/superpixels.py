@@ -1,4 +1,4 @@
-"""Felzenszwalb and Huttenlocher's segmentation with sets of pixels, joined one edge after the other."""
+"""The segmentation of Felzenszwalb and Huttenlocher with sets of pixels, joined one edge at a time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ LEVEL = 1 / 4096  # edges that differ by less count as equal
 
 
 def felzenszwalb(bands: NDArray[np.float32], valid: NDArray[np.bool_], *, k: float, min_size: int) -> NDArray[np.int64]:
-    """Return the superpixels of a picture, numbered by their first pixels in reading order; -1 = no data."""
+    """Return the superpixels of an image, numbered by their first pixels in reading order; -1 = nodata."""
     edges = sorted(edges_of(bands, valid), key=lambda edge: int(edge[0] / LEVEL))  # stable: ties in reading order
-    patches = {(y, x): frozenset([(y, x)]) for y, x in np.argwhere(valid).tolist()}
-    most = {patch: np.float32(k) for patch in patches.values()}  # Int(C) + k / |C|; a single pixel has Int 0
+    segments = {(y, x): frozenset([(y, x)]) for y, x in np.argwhere(valid).tolist()}
+    threshold = {segment: np.float32(k) for segment in segments.values()}  # Int(C) + k / |C|; a single pixel has Int 0
     for weight, p, q in edges:
-        a, b = patches[p], patches[q]
-        if a != b and weight <= min(most[a], most[b]):
-            joined = join(patches, a, b)
-            most[joined] = np.float32(weight + k / len(joined))
+        a, b = segments[p], segments[q]
+        if a != b and weight <= min(threshold[a], threshold[b]):
+            joined = join(segments, a, b)
+            threshold[joined] = np.float32(weight + k / len(joined))
     for _, p, q in edges:
-        a, b = patches[p], patches[q]
+        a, b = segments[p], segments[q]
         if a != b and min(len(a), len(b)) < min_size:
-            join(patches, a, b)
-    return drawn(patches, valid.shape)
+            join(segments, a, b)
+    return label_image(segments, valid.shape)
 
 
 def edges_of(
@@ -41,21 +41,23 @@ def edges_of(
 
 
 def join(
-    patches: dict[tuple[int, int], frozenset[tuple[int, int]]],
+    segments: dict[tuple[int, int], frozenset[tuple[int, int]]],
     a: frozenset[tuple[int, int]],
     b: frozenset[tuple[int, int]],
 ) -> frozenset[tuple[int, int]]:
-    """Let all pixels of two patches know that they are one now."""
+    """Join two segments."""
     joined = a | b
     for pixel in joined:
-        patches[pixel] = joined
+        segments[pixel] = joined
     return joined
 
 
-def drawn(patches: dict[tuple[int, int], frozenset[tuple[int, int]]], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the map of the patches."""
+def label_image(
+    segments: dict[tuple[int, int], frozenset[tuple[int, int]]], shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return the segments as (y, x) labels."""
     numbers: dict[frozenset[tuple[int, int]], int] = {}
     labels = np.full(shape, -1, np.int64)
-    for pixel in sorted(patches):
-        labels[pixel] = numbers.setdefault(patches[pixel], len(numbers))
+    for pixel in sorted(segments):
+        labels[pixel] = numbers.setdefault(segments[pixel], len(numbers))
     return labels

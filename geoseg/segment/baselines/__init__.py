@@ -1,1 +1,1 @@
-"""Classes without learning: k-means and region merging."""
+"""Baseline methods without a network: k-means and region merging."""

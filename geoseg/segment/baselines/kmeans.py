@@ -1,7 +1,4 @@
-"""One codebook of colours for the whole scene: classes without anything being learned.
-
-Superpixels are compared by brightness and colour alone, and k-means finds the colours that stand for the classes.
-"""
+"""Baseline: k-means of the mean colours of superpixels, with one codebook for the whole scene."""
 
 from __future__ import annotations
 
@@ -14,62 +11,76 @@ from threadpoolctl import threadpool_limits
 
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import Borders, grow_tree
+from geoseg.segment.grouped import grouped_mean, grouped_sum
+from geoseg.segment.predictors import ColorPredictor
 from geoseg.segment.votes import SuperpixelTable
 
-_RESTARTS = 5  # of k-means, the best counts
-_BATCH = 4096  # superpixels in one step of k-means
+_RESTARTS = 5  # of k-means; the best result is used
+_BATCH = 4096  # superpixels per step of k-means
 
 
 def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: int, seed: int) -> ClassModel:
-    """Find the colours that stand for the classes, from blocks that are spread over the scene.
+    """Return a class model whose classes are clusters of colours, one cluster per class.
 
     Parameters
     ----------
-    sample : at least one with a superpixel
-    n_classes : at most
-    n_bands : how many of the looks are bands; the other does not count
+    sample : sequence of SuperpixelTable
+        Blocks spread over the scene, at least one of them with a superpixel.
+    n_classes : int
+        Maximum number of classes.
+    n_bands : int
+        Number of the moments that are band means; the other moments are not used.
+    seed : int
+
+    Returns
+    -------
+    ClassModel
 
     Notes
     -----
-    Mini-batch k-means (Sculley 2010) with each superpixel weighted by its pixels, so that the codebook is that of the
-    picture's pixels.
+    Mini-batch k-means (Sculley 2010) in luma and chroma (`luma_chroma`). Superpixels are weighted by their pixels.
     """
-    from sklearn.cluster import MiniBatchKMeans  # only here: it takes most of a second, and few steps need it
+    from sklearn.cluster import MiniBatchKMeans  # imported here because it takes most of a second
     from sklearn.metrics import pairwise_distances_argmin
 
-    filled = [superpixel_table for superpixel_table in sample if len(superpixel_table.numbers)]
-    moments = np.concatenate([superpixel_table.moments for superpixel_table in filled])
-    pixels = np.concatenate([superpixel_table.pixels for superpixel_table in filled]).astype(float)
+    filled = [table for table in sample if len(table.numbers)]
+    moments = np.concatenate([table.moments for table in filled])
+    pixels = np.concatenate([table.pixels for table in filled]).astype(float)
     mix = np.zeros((n_bands, moments.shape[1]))
     mix[:, :n_bands] = luma_chroma(n_bands)
     colours = moments @ mix.T  # (superpixel, luma or chroma)
-    with threadpool_limits(1):  # the order in which threads add up would change the last digits
+    with threadpool_limits(1):  # floating point sums depend on the number of threads
         n_centres = min(n_classes, len(np.unique(colours, axis=0)))
         means = MiniBatchKMeans(n_centres, n_init=_RESTARTS, batch_size=_BATCH, random_state=seed)
         centres = means.fit(colours, sample_weight=pixels).cluster_centers_
         centres = centres[np.unique(pairwise_distances_argmin(colours, centres))]
         clusters = pairwise_distances_argmin(colours, centres)
-    weights = np.bincount(clusters, pixels).astype(float)
-    sums = np.stack([np.bincount(clusters, pixels * moment) for moment in moments.T], axis=1)
+    weights = grouped_sum(pixels, clusters, len(centres))
     tree = grow_tree(centres, weights, Borders.none(len(centres)), adjacency_weight=0.0)
     return ClassModel(
-        centres=centres,
-        code_class=np.zeros(0, np.int64),
+        predictor=ColorPredictor(centres, mix),
         tree=tree,
-        moments=sums / weights[:, None],
+        moments=grouped_mean(moments, clusters, len(centres), weights=pixels),
         weights=weights,
         n_bands=n_bands,
-        n_classes=tree.natural,
-        mix=mix,
+        auto_n_classes=tree.auto_n_classes,
     )
 
 
 def luma_chroma(n_bands: int) -> NDArray[np.float64]:
-    """Return what turns bands into brightness and differences of colour, as (luma or chroma, band) float64.
+    """Return the matrix that maps bands to luma and chroma.
 
-    Three bands are red, green and blue: luma and the two differences are those of ITU-R BT.601 (YPbPr). Of any other
-    number, luma is the mean, and each further channel half the difference between a band and the mean of those before
-    it (Helmert contrasts): like Pb and Pr it goes from -0.5 to 0.5.
+    Three bands are taken as red, green and blue and mapped to YPbPr (ITU-R BT.601). For other numbers of bands, luma is
+    the mean and each chroma channel half the difference between a band and the mean of those before it (Helmert
+    contrasts), which like Pb and Pr is between -0.5 and 0.5 for bands from 0 to 1.
+
+    Parameters
+    ----------
+    n_bands : int
+
+    Returns
+    -------
+    (luma or chroma, band) float64
 
     Examples
     --------

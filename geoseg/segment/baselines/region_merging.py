@@ -1,10 +1,10 @@
-"""The region adjacency graph: superpixels that touch and look alike become one.
+"""Baseline: hierarchical merging of a region adjacency graph.
 
-Nothing is learned here: the two neighbours with the nearest mean colours are joined, again and again, until no two
-neighbours are nearer than a threshold. Regions have no end at a block line, and a scene's graph would not fit the
-memory; so superpixels are joined in windows of two by two blocks, one around each corner where blocks meet, and each
-superpixel takes on the looks of what it is joined with in the windows around it, blended by where it lies. Next to a
-block line both sides hear the same windows. Classes are then made from these looks, for the whole scene at once.
+The two adjacent regions whose mean colours differ least are merged until no two adjacent regions differ by less than a
+threshold. The graph of a whole scene does not fit into memory. So superpixels are merged in windows of 2 × 2 blocks,
+one around each corner where blocks meet, and the moments of a superpixel are the means of its regions in the windows
+around it, weighted by its position. On both sides of a border between blocks the same windows are used, so that no seam
+appears. The classes are then found from these moments for the whole scene.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.grid import TileGrid
+from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.union_find import find
 from geoseg.segment.votes import FIXED, SuperpixelTable
 
-_GRAIN = 1 / (256 * FIXED)  # to which blended looks are rounded: the same from all windows, they stay the same
+_PRECISION = 1 / (256 * FIXED)  # blended moments are rounded to it, so that equal ones from all windows stay equal
 
 
 def merge_table(
@@ -34,91 +35,117 @@ def merge_table(
     n_bands: int,
     threshold: float,
 ) -> SuperpixelTable:
-    """Return the ground of a block, each superpixel with the mean looks of what it is joined with.
+    """Return the superpixel table of a block with the mean moments of the regions that superpixels are merged into.
 
     Parameters
     ----------
-    own : of the block
-    windows : as of `corner_windows`: the grounds of a window's blocks, the block itself among them, and how much the
-        window counts for each superpixel of the block
-    n_bands : how many of the looks are bands; these alone decide what is joined
-    threshold : of `merge_alike`
+    own : SuperpixelTable
+        Of the block.
+    windows : iterable of (sequence of SuperpixelTable, (n,) float64)
+        For each of the `corner_windows` the tables of its blocks, including `own`, and the weights of the superpixels.
+    n_bands : int
+        Number of the moments that are band means; merging depends on these alone.
+    threshold : float
+        As in `merge_similar`.
+
+    Returns
+    -------
+    SuperpixelTable
 
     Notes
     -----
-    A window is half a block wider than where it counts. SuperpixelTable that goes on further can be joined otherwise in one
-    window than in the next: its looks then change slowly from the one to the other, and where that passes from one
-    class to another, a border of classes can cross it that is none on the ground. It can lie anywhere.
+    A region that extends beyond a window may be merged differently in the next one. Its moments then change gradually
+    between the two windows, and a class border may appear where the change crosses from one class to another.
     """
     if not len(own.numbers):
         return own
     moments = sum(
-        weight[:, None] * _merged_moments(own.numbers, superpixel_tables, n_bands, threshold)
-        for superpixel_tables, weight in windows
+        weight[:, None] * _merged_moments(own.numbers, tables, n_bands, threshold) for tables, weight in windows
     )
-    return replace(own, moments=np.rint(moments / _GRAIN) * _GRAIN)
+    return replace(own, moments=np.rint(moments / _PRECISION) * _PRECISION)
 
 
 def corner_windows(
-    grid: TileGrid, block: int, middles: NDArray[np.float64]
+    grid: TileGrid, block: int, centroids: NDArray[np.float64]
 ) -> list[tuple[list[int], NDArray[np.float64]]]:
-    """Return the windows of two by two blocks around a block's corners, and how much each counts at each place.
+    """Return the windows of 2 × 2 blocks around the corners of a block, and their weights at given positions.
 
     Parameters
     ----------
-    grid : of the blocks
-    middles : (n, 2) float64, row and column in the scene
+    grid : TileGrid
+        Of the blocks.
+    block : int
+        Number of the block.
+    centroids : (n, 2) float64
+        Row and column in the scene.
 
     Returns
     -------
-    For each window the numbers of its blocks, ascending, and (n,) weights, which add up to 1 over the windows: in a
-    straight line from 1 at the window's corner to 0 one block away. At the rim of the scene, where a window would
-    have blocks on one side only, the one further in counts instead.
+    list of (list of int, (n,) float64)
+        For each window the numbers of its blocks, ascending, and its weights. The weights of all windows add up to 1:
+        they decrease linearly from 1 at the corner to 0 one block away. At the border of the scene, where a window
+        would have blocks on one side only, the adjacent window further inside is used instead.
     """
     row, col = divmod(block, grid.n_cols)
     core = grid.tile(block).core
-    down = np.clip((middles[:, 0] - core.row_off) / core.shape[0], 0, 1)
-    right = np.clip((middles[:, 1] - core.col_off) / core.shape[1], 0, 1)
+    down = np.clip((centroids[:, 0] - core.row_off) / core.shape[0], 0, 1)
+    right = np.clip((centroids[:, 1] - core.col_off) / core.shape[1], 0, 1)
     return [
         ([r * grid.n_cols + c for r in rows for c in cols], by_row * by_col)
-        for rows, by_row in _couples(row, grid.n_rows, down)
-        for cols, by_col in _couples(col, grid.n_cols, right)
+        for rows, by_row in _block_pairs(row, grid.n_rows, down)
+        for cols, by_col in _block_pairs(col, grid.n_cols, right)
     ]
 
 
-def middles(made: BlockSuperpixels, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the row and column in the scene of the middles of a block's superpixels, (n, 2) float64."""
-    if not len(numbers):
-        return np.zeros((0, 2))
-    inside = ndimage.center_of_mass(np.ones(made.labels.shape, np.float32), made.numbers, numbers)
-    return np.asarray(inside) + np.array([made.block.read.row_off, made.block.read.col_off])
-
-
-def merge_alike(
-    totals: NDArray[np.float64], pixels: NDArray[np.int64], pairs: NDArray[np.int64], *, threshold: float
-) -> NDArray[np.int64]:
-    """Join the two neighbours whose means differ least, until no neighbours differ by less than `threshold`.
+def centroids(superpixels: BlockSuperpixels, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the centroids of superpixels of a block.
 
     Parameters
     ----------
-    totals : (n, band) float64, sums over the pixels
-    pixels : (n,) int64, above 0
-    pairs : (m, 2) int64, rows that touch
-    threshold : root mean square over the bands of the difference of two means
+    superpixels : BlockSuperpixels
+    numbers : (n,) int64
+        Some of them.
 
     Returns
     -------
-    (n,) int64, the lowest row that each row has been joined with
+    (n, 2) float64
+        Row and column in the scene.
+    """
+    if not len(numbers):
+        return np.zeros((0, 2))
+    in_block = ndimage.center_of_mass(np.ones(superpixels.labels.shape, np.float32), superpixels.numbers, numbers)
+    return np.asarray(in_block) + np.array([superpixels.block.read.row_off, superpixels.block.read.col_off])
+
+
+def merge_similar(
+    totals: NDArray[np.float64], pixels: NDArray[np.int64], pairs: NDArray[np.int64], *, threshold: float
+) -> NDArray[np.int64]:
+    """Return the regions after merging the most similar neighbours until none differ by less than `threshold`.
+
+    Parameters
+    ----------
+    totals : (n, band) float64
+        Sums over the pixels of each row.
+    pixels : (n,) int64
+        Above 0.
+    pairs : (m, 2) int64
+        Adjacent rows.
+    threshold : float
+        Difference of two means, the root mean square over the bands.
+
+    Returns
+    -------
+    (n,) int64
+        Lowest row of the region that each row is merged into.
 
     Notes
     -----
-    What ``skimage.graph.merge_hierarchical`` does with mean colours, in a hundredth of its time. Only the nearest
-    neighbour of each region waits in the heap; one that is out of date when its turn comes looks again. Ties go to the
-    lowest rows.
+    Equal to ``skimage.graph.merge_hierarchical`` with mean colours, in a hundredth of its time. The heap holds the
+    nearest neighbour of each region alone; an outdated entry is replaced when it is popped. Ties go to the lowest rows.
 
     Examples
     --------
-    >>> merge_alike(np.array([[0.1], [0.12], [0.5]]), np.ones(3, int), np.array([[0, 1], [1, 2]]), threshold=0.1)
+    >>> merge_similar(np.array([[0.1], [0.12], [0.5]]), np.ones(3, int), np.array([[0, 1], [1, 2]]), threshold=0.1)
     array([0, 0, 2])
     """
     n = len(pixels)
@@ -144,45 +171,44 @@ def merge_alike(
     return region
 
 
-def _couples(index: int, count: int, share: NDArray[np.float64]) -> list[tuple[range, NDArray[np.float64]]]:
-    """Return the two rows of blocks that meet before row `index` and the two behind, and how much they count."""
+def _block_pairs(index: int, count: int, share: NDArray[np.float64]) -> list[tuple[range, NDArray[np.float64]]]:
+    """Return the pairs of adjacent rows of blocks before and after the centre of row `index`, and their weights."""
     if count == 1:
         return [(range(1), np.ones_like(share))]
-    if index in (0, count - 1):  # the rim of the scene
+    if index in (0, count - 1):  # at the border of the scene
         first = min(index, count - 2)
         return [(range(first, first + 2), np.ones_like(share))]
     return [(range(index - 1, index + 1), 1 - share), (range(index, index + 2), share)]
 
 
 def _merged_moments(
-    wanted: NDArray[np.int64], superpixel_tables: Sequence[SuperpixelTable], n_bands: int, threshold: float
+    wanted: NDArray[np.int64], tables: Sequence[SuperpixelTable], n_bands: int, threshold: float
 ) -> NDArray[np.float64]:
-    """Return the mean looks of what the superpixels `wanted` are joined with in a window, (n, look) float64."""
-    filled = [superpixel_table for superpixel_table in superpixel_tables if len(superpixel_table.numbers)]
+    """Return the mean moments of the regions of the superpixels `wanted` in a window, (n, moment) float64."""
+    filled = [table for table in tables if len(table.numbers)]
     numbers, pixels, moments, pairs = (
-        np.concatenate([vars(superpixel_table)[name] for superpixel_table in filled])
-        for name in ("numbers", "pixels", "moments", "pairs")
-    )  # ascending, as the blocks are
+        np.concatenate([vars(table)[name] for table in filled]) for name in ("numbers", "pixels", "moments", "pairs")
+    )  # ascending, as the blocks are sorted
     ends = np.minimum(np.searchsorted(numbers, pairs), len(numbers) - 1)
-    inside = (numbers[ends] == pairs).all(axis=1)  # the other end may lie in a block beyond the window
-    totals = np.rint(moments * pixels[:, None] * FIXED)  # whole numbers: their sums do not depend on the order
-    region = merge_alike(totals[:, :n_bands] / FIXED, pixels, ends[inside], threshold=threshold)
-    sums = np.stack([np.bincount(region, column) for column in totals.T], axis=1)
+    inside = (numbers[ends] == pairs).all(axis=1)  # the second superpixel may lie outside the window
+    totals = np.rint(moments * pixels[:, None] * FIXED)  # integers: exact sums in any order
+    region = merge_similar(totals[:, :n_bands] / FIXED, pixels, ends[inside], threshold=threshold)
+    sums = grouped_sum(totals, region, len(region))
     of_wanted = region[np.searchsorted(numbers, wanted)]
-    return sums[of_wanted] / (FIXED * np.bincount(region, pixels)[of_wanted, None])
+    return sums[of_wanted] / (FIXED * grouped_sum(pixels, region, len(region))[of_wanted, None])
 
 
-_END = -1  # of a list of neighbours
+_END = -1  # of a linked list of neighbours
 
 
 class _Graph(NamedTuple):
-    """Regions under way; `first`, `following` and `last` chain the places in `other` with a region's neighbours."""
+    """Mutable graph of regions. `first`, `following` and `last` link the entries of `other`, a region's neighbours."""
 
     totals: NDArray[np.float64]
     pixels: NDArray[np.float64]
     parent: NDArray[np.int64]
-    version: NDArray[np.int64]  # goes up whenever a region changes
-    seen: NDArray[np.int64]  # by which search
+    version: NDArray[np.int64]  # incremented when a region changes
+    seen: NDArray[np.int64]  # number of the last search that visited the region
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     following: NDArray[np.int64]
@@ -202,7 +228,7 @@ def _merge(graph, threshold):  # type: ignore[no-untyped-def]
         _, a, b, x, version_a, version_b = heapq.heappop(heap)
         version = version_a if x == a else version_b
         if graph.parent[x] != x or graph.version[x] != version:
-            continue  # it is part of another, or has changed and searched since then
+            continue  # outdated: merged or changed since the search
         if graph.version[a] == version_a and graph.version[b] == version_b:
             _join(graph, a, b)
             x = a
@@ -213,12 +239,12 @@ def _merge(graph, threshold):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _nearest(graph, x, search):  # type: ignore[no-untyped-def]
-    """Return (difference, lower row, higher row, x, versions of both) for the neighbour that x differs least from."""
+    """Return (difference, lower row, higher row, x, versions of both) for the most similar neighbour of x."""
     least, nearest = np.inf, x
     before, place = _END, graph.first[x]
     while place != _END:
         y = find(graph.parent, graph.other[place])
-        if y == x or graph.seen[y] == search:  # what has become one: this place is not needed any more
+        if y == x or graph.seen[y] == search:  # already merged or visited: remove the entry
             if before == _END:
                 graph.first[x] = graph.following[place]
             else:

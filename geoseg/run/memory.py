@@ -1,0 +1,57 @@
+"""Storage of products in the memory of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from geoseg.errors import RunError
+
+
+@dataclass(frozen=True)
+class MemoryFolder:
+    """A `Folder` in memory, for arrays and previews: nothing is written and nothing survives the process."""
+
+    arrays: dict[str, dict[int | str, dict[str, NDArray[Any]]]] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
+
+    def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store arrays."""
+        self.arrays.setdefault(step, {})[key] = dict(arrays)
+
+    def get(self, step: str, key: int | str) -> dict[str, NDArray[Any]]:
+        """Return stored arrays; RunError where they are absent."""
+        try:
+            return self.arrays[step][key]
+        except KeyError as err:
+            raise RunError(f"step {step!r} of tile {key} is not finished; run its stage first.") from err
+
+    def has(self, step: str, key: int | str, *, verify: bool = False) -> bool:  # noqa: ARG002 # memory is not damaged
+        """Return whether arrays are stored."""
+        return key in self.arrays.get(step, {})
+
+    def finished(self, step: str) -> set[int | str]:
+        """Return the keys of stored arrays."""
+        return set(self.arrays.get(step, {}))
+
+    def remove_steps(self, *steps: str) -> None:
+        """Remove the arrays of all keys."""
+        for step in steps:
+            self.arrays.pop(step, None)
+
+    def put_json(self, name: str, document: object) -> None:
+        """Store a document."""
+        self.documents[name] = document
+
+    def get_json(self, name: str) -> Any:
+        """Return a stored document; RunError where it is absent."""
+        if name not in self.documents:
+            raise RunError(f"{name} is not finished; run its stage first.")
+        return self.documents[name]
+
+    def has_json(self, name: str) -> bool:
+        """Return whether a document is stored."""
+        return name in self.documents

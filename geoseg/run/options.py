@@ -1,0 +1,109 @@
+"""Options of the Python functions by name: which of them belong to the outputs, the run, the workers, the config."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from geoseg.config import Config, load_config
+from geoseg.errors import ConfigError
+from geoseg.output.paths import Outputs
+from geoseg.run.executors import ClusterOptions
+from geoseg.run.plan import RunOptions
+
+_OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model"}
+_PATHS = ("aoi", "model", "run_dir", "class_raster", "region_raster", "save_model")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the keyword arguments of a function mean.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    run : RunOptions
+    cluster : ClusterOptions
+    config_changes : dict
+        Changes of the config, as `load_config` takes them.
+    """
+
+    outputs: Outputs
+    run: RunOptions
+    cluster: ClusterOptions
+    config_changes: dict[str, Any]
+
+
+def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
+    """Sort options by what they belong to.
+
+    Parameters
+    ----------
+    out : str, Path or Outputs
+        The polygon file, or all outputs.
+    options : dict
+        Names of fields of `RunOptions` and `ClusterOptions`; ``class_raster``, ``region_raster``, ``save_model`` and
+        ``class_layer``; names of config values such as ``seed`` or ``simplify``, or with their section as in
+        ``polygons__simplify``. None = not given.
+
+    Raises
+    ------
+    ConfigError
+        If an option has none of these names; the message names the nearest one.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= {name: _path(name, given[name]) for name in _PATHS if name in given}
+    if "scheduler_file" in given:
+        given["scheduler_file"] = str(given["scheduler_file"])
+    run, cluster = ({f.name for f in fields(kind)} for kind in (RunOptions, ClusterOptions))
+    config_names = _config_names()
+    known = {*run, *cluster, *_OUTPUTS, "class_layer", *config_names}
+    for name in given:
+        if name not in known and "__" not in name:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"there is no option {name!r}; the nearest one is {nearest!r}.")
+    changes = {
+        config_names.get(name, name): value for name, value in given.items() if name in config_names or "__" in name
+    }
+    return Settings(
+        _outputs(out, given),
+        RunOptions(**{name: value for name, value in given.items() if name in run}),
+        ClusterOptions(**{name: value for name, value in given.items() if name in cluster}),
+        changes,
+    )
+
+
+def config_of(config: Any, changes: Mapping[str, Any], model: Path | None = None) -> Config:
+    """Return a config with changes; without a config that of the model, or else the defaults."""
+    if config is None and model is not None:
+        from geoseg.output.model import load_model  # here, because a run without a model does not need it
+
+        config = load_model(model).config.to_dict()
+    return load_config(config, **changes)
+
+
+def _outputs(out: str | Path | Outputs, given: Mapping[str, Any]) -> Outputs:
+    extra = {field: given[name] for name, field in _OUTPUTS.items() if name in given}
+    if isinstance(out, Outputs):
+        if extra or "class_layer" in given:
+            raise ConfigError("out is an Outputs already; give class_raster, region_raster and the like in it.")
+        return out
+    return Outputs(_path("out", out), class_layer=bool(given.get("class_layer", False)), **extra)
+
+
+def _path(name: str, value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise ConfigError(f"{name} is {value!r}; expected a path, as str or Path.")
+    return Path(value)
+
+
+def _config_names() -> dict[str, str]:
+    """Return the path of each config value by its own name, where no other section has the same name."""
+    names: dict[str, list[str]] = {}
+    for section, values in Config().to_dict().items():
+        for name in values if isinstance(values, dict) else [section]:
+            names.setdefault(name, []).append(f"{section}__{name}" if isinstance(values, dict) else section)
+    return {name: paths[0] for name, paths in names.items() if len(paths) == 1}

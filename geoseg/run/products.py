@@ -1,0 +1,197 @@
+"""Products of a run: what each stage stores, with the type of its content, and what it is computed from.
+
+Everything that must be removed or computed again when a stage is repeated follows from this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from numpy.typing import NDArray
+
+from geoseg.run.contents import (
+    CodeAssignments,
+    LabelMeans,
+    NetworkWeights,
+    SuperpixelLabels,
+    SurveyDocument,
+    TilePieces,
+    TileRegions,
+    TileSuperpixels,
+    VertexCounts,
+    pack,
+    unpack,
+)
+from geoseg.segment.class_model import ClassModel
+from geoseg.segment.votes import SuperpixelTable, Votes
+from geoseg.vectorize.label_index import LabelFeatures
+from geoseg.vectorize.outline import CoreOutlines
+from geoseg.vectorize.zonal_stats import Sums
+
+Content = TypeVar("Content")
+Stage = Literal["survey", "learn", "superpixels", "segment", "classify", "label", "merge", "outline", "write"]
+
+SCENE = "scene"  # the key of a product that a scene has once
+
+
+@dataclass(frozen=True)
+class Product(Generic[Content]):
+    """Something that a stage stores once for the scene, for each block, or for each tile.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage that computes it.
+    name : str
+    content : type
+        A dataclass of arrays, see `contents.pack`.
+    depends_on : tuple of Product
+        The products that it is computed from.
+    """
+
+    stage: Stage
+    name: str
+    content: type[Content]
+    depends_on: tuple[Product[Any], ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder with its files."""
+        return f"{self.stage}.{self.name}"
+
+
+SURVEY = Product("survey", "survey", SurveyDocument)
+NETWORK = Product("learn", "network", NetworkWeights, (SURVEY,))
+SUPERPIXELS = Product("superpixels", "labels", SuperpixelLabels, (SURVEY,))
+TILE_SUPERPIXELS = Product("segment", "superpixels", TileSuperpixels, (SUPERPIXELS,))
+VOTES = Product("segment", "votes", Votes, (SUPERPIXELS, NETWORK))
+CODE_ASSIGNMENTS = Product("classify", "code_assignments", CodeAssignments, (VOTES,))
+SUPERPIXEL_TABLE = Product("classify", "superpixel_table", SuperpixelTable, (VOTES, CODE_ASSIGNMENTS))
+MERGED_TABLE = Product("classify", "merged_table", SuperpixelTable, (SUPERPIXEL_TABLE, SUPERPIXELS))
+CLASS_MODEL = Product("classify", "class_model", ClassModel, (SUPERPIXEL_TABLE, MERGED_TABLE))
+# Only for a raster of labels:
+LABEL_FEATURES = Product("label", "features", LabelFeatures)
+LABEL_MEANS = Product("label", "means", LabelMeans, (LABEL_FEATURES,))
+PIECES = Product("label", "pieces", TilePieces, (TILE_SUPERPIXELS, CLASS_MODEL, LABEL_MEANS))
+REGIONS = Product("merge", "regions", TileRegions, (PIECES,))
+ZONAL_SUMS = Product("outline", "zonal_sums", Sums, (REGIONS,))
+VALUE_SUMS = Product("outline", "value_sums", Sums, (REGIONS,))
+VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (REGIONS,))
+OUTLINES = Product("outline", "outlines", CoreOutlines, (REGIONS,))
+
+PRODUCTS: tuple[Product[Any], ...] = (
+    SURVEY,
+    NETWORK,
+    SUPERPIXELS,
+    TILE_SUPERPIXELS,
+    VOTES,
+    CODE_ASSIGNMENTS,
+    SUPERPIXEL_TABLE,
+    MERGED_TABLE,
+    CLASS_MODEL,
+    LABEL_FEATURES,
+    LABEL_MEANS,
+    PIECES,
+    REGIONS,
+    ZONAL_SUMS,
+    VALUE_SUMS,
+    VERTEX_COUNTS,
+    OUTLINES,
+)
+
+
+def dependents(product: Product[Any]) -> list[Product[Any]]:
+    """Return the products that are computed from `product`, directly or not, in the order of the stages.
+
+    Examples
+    --------
+    >>> [found.name for found in dependents(REGIONS)]
+    ['zonal_sums', 'value_sums', 'vertex_counts', 'outlines']
+    """
+    stale = {product}
+    for later in PRODUCTS:  # each product comes after those that it depends on
+        if stale & set(later.depends_on):
+            stale.add(later)
+    return [found for found in PRODUCTS if found in stale and found is not product]
+
+
+class Folder(Protocol):
+    """Storage of arrays and small documents by name and key: a `RunFolder` on disk or a `MemoryFolder`."""
+
+    def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store arrays, complete or not at all."""
+
+    def get(self, step: str, key: int | str) -> dict[str, NDArray[Any]]:
+        """Return stored arrays; RunError where they are absent or damaged."""
+
+    def has(self, step: str, key: int | str, *, verify: bool = False) -> bool:
+        """Return whether arrays are stored; with `verify`, whether they are also undamaged."""
+
+    def finished(self, step: str) -> set[int | str]:
+        """Return the keys of undamaged arrays; remove the damaged ones."""
+
+    def remove_steps(self, *steps: str) -> None:
+        """Remove the arrays of all keys."""
+
+    def put_json(self, name: str, document: object) -> None:
+        """Store a document."""
+
+    def get_json(self, name: str) -> Any:
+        """Return a stored document; RunError where it is absent or damaged."""
+
+    def has_json(self, name: str) -> bool:
+        """Return whether a document is stored."""
+
+
+@dataclass(frozen=True)
+class ProductStore:
+    """The stored products of a run.
+
+    Parameters
+    ----------
+    folder : Folder
+        Where they are stored. Small enough to be sent to a worker.
+    """
+
+    folder: Folder
+
+    def put(self, product: Product[Content], content: Content, key: int | str = SCENE) -> None:
+        """Store the content of a product, complete or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        self.folder.put(product.folder, key, pack(content))
+
+    def get(self, product: Product[Content], key: int | str = SCENE) -> Content:
+        """Return the content of a product.
+
+        Raises
+        ------
+        RunError
+            If it is absent or damaged.
+        """
+        return unpack(product.content, self.folder.get(product.folder, key))
+
+    def has(self, product: Product[Any], key: int | str = SCENE, *, verify: bool = False) -> bool:
+        """Return whether a product is stored; with `verify`, whether it is also undamaged."""
+        return self.folder.has(product.folder, key, verify=verify)
+
+    def finished(self, products: Iterable[Product[Any]]) -> set[int | str]:
+        """Return the keys for which all of `products` are stored and undamaged."""
+        return set.intersection(*(self.folder.finished(product.folder) for product in products))
+
+    def settle(self, product: Product[Any], keys: Sequence[int]) -> None:
+        """Record for which keys a product was computed; remove its dependents if an earlier run recorded others.
+
+        A tile that failed in the earlier run may have succeeded now, or the other way round. What was computed from all
+        tiles together is then stale.
+        """
+        document = f"{product.folder}.keys"
+        if not self.folder.has_json(document) or self.folder.get_json(document) != list(keys):
+            self.folder.remove_steps(*(stale.folder for stale in dependents(product)))
+            self.folder.put_json(document, list(keys))

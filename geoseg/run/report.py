@@ -1,0 +1,122 @@
+"""Result of a run, and its report in the run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.output.paths import Outputs
+from geoseg.progress import Note, ProgressCallback
+from geoseg.run.folder import read_report, write_report
+from geoseg.run.job import tile_grid
+from geoseg.run.plan import Plan
+from geoseg.run.provenance import versions
+from geoseg.run.stages import Stages
+from geoseg.segment.class_tree import ClassTree
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Result:
+    """Result of a run.
+
+    Parameters
+    ----------
+    outputs : Outputs
+        The files.
+    n_regions, n_classes : int
+        Number of regions and of classes in them.
+    failed : dict of int to str
+        Tile number → error; these tiles have no polygons.
+    seconds : dict of str to float
+        Wall time of each stage.
+    color_distance : float or None
+        CIELAB distance of the two most similar class colours; None where there are fewer than two.
+    tree : ClassTree or None
+        How clusters merge into classes; None for outlined labels.
+    """
+
+    outputs: Outputs
+    n_regions: int
+    n_classes: int
+    failed: dict[int, str]
+    seconds: dict[str, float]
+    color_distance: float | None = None
+    tree: ClassTree | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} tiles failed" if self.failed else ""
+        return f"<Result: {self.n_regions} regions of {self.n_classes} classes in {self.outputs.polygons}{failed}>"
+
+    def polygons(self) -> geopandas.GeoDataFrame:
+        """Return the polygons of all regions, one row per region, as they are in the output file."""
+        import geopandas  # here, because it takes most of a second to import
+
+        path = self.outputs.polygons
+        if path.suffix.lower() == ".parquet":
+            return geopandas.read_parquet(path)
+        return geopandas.read_file(path, layer="labels" if path.suffix.lower() == ".gpkg" else None)
+
+    def classes(self) -> pd.DataFrame:
+        """Return one row per class: its colour, number of regions, pixels, area (m²), and band means where known."""
+        import pandas as pd  # here, because it takes a third of a second to import
+
+        if self.outputs.classes is not None:
+            document = json.loads(self.outputs.classes.read_text(encoding="utf-8"))
+            return pd.DataFrame(document["classes"]).set_index("class")
+        columns = {"color": ("color", "first"), "pixels": ("pixels", "sum"), "area": ("area", "sum")}
+        return self.polygons().groupby("class").agg(**columns, regions=("region", "nunique"))
+
+
+def report_result(plan: Plan, stages: Stages, result: Result, about: dict[str, Any]) -> Result:
+    """Write the report of a run, with the entries `about`, and remove the products that are no longer needed."""
+    write_report(plan.folder, _report(plan, stages, result) | about)
+    if not plan.options.keep and not result.failed:  # after a failure, --resume continues with the products
+        plan.folder.clean()
+    return result
+
+
+def finished_result(plan: Plan, progress: ProgressCallback) -> Result:
+    """Return the result of an earlier run of the same scene with the same config."""
+    progress(Note(f"the run in {plan.folder.path} is finished: nothing is left to do"))
+    report = read_report(plan.folder)
+    tree = report.get("tree")
+    return Result(
+        plan.outputs,
+        report["n_regions"],
+        report["n_classes"],
+        {int(number): text for number, text in report["failed"].items()},
+        report["seconds"],
+        report["color_distance"],
+        None if tree is None else ClassTree(tree["n_clusters"], _merges(tree["merges"]), np.array(tree["costs"])),
+    )
+
+
+def _merges(merges: list[list[int]]) -> Any:
+    return np.array(merges, np.int64).reshape(-1, 2)
+
+
+def _report(plan: Plan, stages: Stages, result: Result) -> dict[str, Any]:
+    grid, processed = tile_grid(plan.scene.geobox.shape, plan.config), set(stages.tiles)
+    states = ["done" if i in processed else "failed" if i in result.failed else "outside" for i in range(len(grid))]
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "scene": plan.scene.path,
+        **plan.identity,
+        "tiles": {"n_rows": grid.n_rows, "n_cols": grid.n_cols, "states": states},
+        "failed": {str(number): text for number, text in result.failed.items()},
+        "outputs": [str(path) for path in result.outputs.paths],
+        "n_regions": result.n_regions,
+        "n_classes": result.n_classes,
+        "class_layer": result.outputs.class_layer,
+        "color_distance": result.color_distance,
+        "seconds": result.seconds,
+    }

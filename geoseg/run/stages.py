@@ -1,0 +1,117 @@
+"""Driver of the stages: applies functions to tiles and blocks, reports progress, records failures and times."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from geoseg.errors import TileError
+from geoseg.progress import ProgressCallback, StageReporter, ignore
+from geoseg.run.executors import Executor, Serial
+from geoseg.run.products import Product, ProductStore, Stage
+
+log = logging.getLogger(__name__)
+
+TileFunction = Callable[[Any, int], object]
+
+
+class Stages:
+    """Stages of one run.
+
+    Parameters
+    ----------
+    store : ProductStore
+    tiles, blocks : sequence of int
+        Numbers of the tiles and of the blocks to process, ascending.
+    n_pixels : int
+        Pixels of the scene, for the speed that is displayed.
+    executor : Executor
+        Where the functions run; by default in this process.
+    progress : ProgressCallback
+
+    Attributes
+    ----------
+    tiles : list of int
+        The tiles that have not failed, ascending.
+    failed : dict of int to str
+        Tile number → one line with the error.
+    seconds : dict of str to float
+        Stage → wall time.
+    """
+
+    def __init__(
+        self,
+        store: ProductStore,
+        tiles: Sequence[int],
+        blocks: Sequence[int] = (),
+        *,
+        n_pixels: int,
+        executor: Executor | None = None,
+        progress: ProgressCallback = ignore,
+    ) -> None:
+        self.tiles, self.blocks = list(tiles), list(blocks)
+        self.failed: dict[int, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.reporter = StageReporter(progress)
+        self._store, self._executor, self._n_pixels = store, executor or Serial(), n_pixels
+        self._done = 0
+
+    @contextmanager
+    def stage(self, name: Stage, total: int) -> Iterator[None]:
+        """Report a stage of `total` parts and record its time."""
+        start, self._done = time.monotonic(), 0
+        self.reporter.begin(name, total, pixels=self._n_pixels)
+        yield
+        self.reporter.finish()
+        self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 3)
+
+    def advance(self, n: int = 1) -> None:
+        """Report that `n` more parts of the stage are finished."""
+        self._done += n
+        self.reporter.advance(self._done)
+
+    def each_block(self, function: TileFunction, job: Any, *, makes: Sequence[Product[Any]]) -> None:
+        """Apply a function to every block for which one of the products `makes` is missing.
+
+        The tiles of a block that fails will fail in a later stage and are listed then.
+        """
+        failed = dict(self._apply(function, job, self.blocks, makes))
+        for number, error in failed.items():
+            self.reporter.note(f"block {number} of superpixels: {error}")
+        self._settle(makes, [number for number in self.blocks if number not in failed])
+
+    def each_tile(self, function: TileFunction, job: Any, *, makes: Sequence[Product[Any]]) -> None:
+        """Apply a function to every tile for which one of the products `makes` is missing.
+
+        Raises
+        ------
+        TileError
+            If no tile is left that has not failed.
+        """
+        for number, error in self._apply(function, job, self.tiles, makes):
+            self.failed[number] = error
+            self.reporter.note(f"tile {number} failed: {error}")
+        self.tiles = [number for number in self.tiles if number not in self.failed]
+        if not self.tiles:
+            raise TileError(f"every tile failed; the first error: {next(iter(self.failed.values()))}")
+        self._settle(makes, self.tiles)
+
+    def _apply(
+        self, function: TileFunction, job: Any, keys: Sequence[int], makes: Sequence[Product[Any]]
+    ) -> Iterator[tuple[int, str]]:
+        """Yield the key and the error of each failure."""
+        finished = self._store.finished(makes)
+        todo = [key for key in keys if key not in finished]
+        self.advance(len(keys) - len(todo))
+        for outcome in self._executor.run(function, job, todo):
+            self.advance()
+            if outcome.error is not None:
+                log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
+                yield outcome.key, outcome.error
+
+    def _settle(self, products: Sequence[Product[Any]], keys: Sequence[int]) -> None:
+        for product in products:
+            self._store.settle(product, keys)

@@ -1,0 +1,210 @@
+"""Predictors: rules that assign superpixels to clusters, and the confidence of their classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from geoseg.segment.clustering import nearest
+from geoseg.segment.features import moment_features
+from geoseg.segment.votes import SuperpixelTable
+
+_VOTE_WEIGHT = 0.25  # of the square roots of votes relative to the features of the moments
+
+
+class Predictor(Protocol):
+    """A rule that assigns superpixels to clusters."""
+
+    def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
+        """Return the cluster, from 0, of each superpixel, (n,) int64."""
+
+    def confidence(self, table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the share of its own class among all classes of each superpixel, (n,) float64 from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class CodePredictor:
+    """Assign each superpixel to the cluster of its most frequent code.
+
+    Parameters
+    ----------
+    cluster_of_code : (code,) int64
+        Cluster, from 0, of each code of the scene.
+    """
+
+    cluster_of_code: NDArray[np.int64]
+
+    def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
+        """Return the cluster, from 0, of each superpixel, (n,) int64."""
+        return self.cluster_of_code[table.votes.argmax(axis=1)]
+
+    def confidence(self, table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the share of the votes for codes of the own class, (n,) float64."""
+        class_of_code = class_of_cluster[self.cluster_of_code]
+        own = class_of_code[table.votes.argmax(axis=1)]
+        return np.asarray((table.votes * (class_of_code == own[:, None])).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class CentroidPredictor:
+    """Assign each superpixel to the cluster with the nearest centroid by votes and moments.
+
+    Parameters
+    ----------
+    centroids : (cluster, feature) float64
+        In the space of `vote_features`.
+    n_bands : int
+        Number of moments that are bands.
+    """
+
+    centroids: NDArray[np.float64]
+    n_bands: int
+
+    def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
+        """Return the cluster, from 0, of each superpixel, (n,) int64."""
+        return nearest(vote_features(table, self.n_bands), self.centroids)
+
+    def confidence(self, table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the fuzzy membership in the own class, (n,) float64; see `fuzzy_membership`."""
+        return fuzzy_membership(vote_features(table, self.n_bands), self.centroids, class_of_cluster)
+
+
+@dataclass(frozen=True)
+class ColorPredictor:
+    """Assign each superpixel to the cluster with the nearest centroid by a linear mix of its moments.
+
+    Parameters
+    ----------
+    centroids : (cluster, feature) float64
+    mix : (feature, moment) float64
+        Matrix that gives the features.
+    """
+
+    centroids: NDArray[np.float64]
+    mix: NDArray[np.float64]
+
+    def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
+        """Return the cluster, from 0, of each superpixel, (n,) int64."""
+        return nearest(table.moments @ self.mix.T, self.centroids)
+
+    def confidence(self, table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the fuzzy membership in the own class, (n,) float64; see `fuzzy_membership`."""
+        return fuzzy_membership(table.moments @ self.mix.T, self.centroids, class_of_cluster)
+
+
+def vote_features(table: SuperpixelTable, n_bands: int, *, vote_weight: float = _VOTE_WEIGHT) -> NDArray[np.float64]:
+    """Return the features of superpixels that include their votes.
+
+    Parameters
+    ----------
+    table : SuperpixelTable
+    n_bands : int
+        Number of moments that are bands.
+    vote_weight : float
+        Weight of the square roots of the votes relative to the features of the moments.
+
+    Returns
+    -------
+    (n, code + feature) float64
+        Weighted square roots of the votes, whose Euclidean distance is the Hellinger distance up to a factor; then
+        `moment_features`.
+
+    Examples
+    --------
+    >>> none = np.zeros(0, np.int64)
+    >>> table = SuperpixelTable(none, np.array([[0.64, 0.36]]), none, np.array([[0.5, 0.25]]), none, none)
+    >>> vote_features(table, 1).round(2)
+    array([[0.2 , 0.15, 0.62, 0.  ]])
+    """
+    votes = vote_weight * np.sqrt(table.votes)
+    return np.concatenate([votes, moment_features(table.moments, n_bands)], axis=1)
+
+
+def fuzzy_membership(
+    features: NDArray[np.float64], centroids: NDArray[np.float64], class_of_cluster: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the membership of each point in the class of its nearest centroid.
+
+    Parameters
+    ----------
+    features : (n, feature) float64
+    centroids : (cluster, feature) float64
+    class_of_cluster : (cluster,) int64
+        From 1, every class up to the highest in use.
+
+    Returns
+    -------
+    (n,) float64
+        From 1 / number of classes to 1.
+
+    Notes
+    -----
+    The membership in class k is (1 / d_k²) / Σ_j (1 / d_j²) with the distance d_k to the nearest centroid of class k:
+    fuzzy c-means (Bezdek 1981) with m = 2. For labelled pixels of two scenes, the membership of a correctly classified
+    pixel exceeds that of a misclassified one with probability 0.79 and 0.72 (area under the ROC curve); with the
+    share of the most frequent code instead it is 0.62 and 0.64.
+
+    Examples
+    --------
+    >>> fuzzy_membership(np.array([[0.0], [1.0]]), np.array([[0.0], [3.0]]), np.array([1, 2]))
+    array([1. , 0.8])
+    """
+    classes = np.arange(1, int(class_of_cluster.max(initial=0)) + 1)
+    squared = cdist(features, centroids, "sqeuclidean")
+    by_class = np.stack([squared[:, class_of_cluster == one].min(axis=1) for one in classes], axis=1)  # (n, class)
+    smallest = by_class.min(axis=1, keepdims=True)
+    ratios = np.divide(smallest, by_class, out=np.ones_like(by_class), where=by_class > 0)
+    return np.asarray(1 / ratios.sum(axis=1))
+
+
+def predictor_to_arrays(predictor: Predictor) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a predictor by name; "predictor" is the number of its type.
+
+    Raises
+    ------
+    ValueError
+        If the predictor is of another type than those of this module.
+
+    Examples
+    --------
+    >>> predictor_to_arrays(CodePredictor(np.array([0, 1])))
+    {'predictor': array(0), 'cluster_of_code': array([0, 1])}
+    """
+    match predictor:
+        case CodePredictor(cluster_of_code):
+            return {"predictor": np.array(0), "cluster_of_code": cluster_of_code}
+        case CentroidPredictor(centroids):  # the number of bands is stored with the class model
+            return {"predictor": np.array(1), "centroids": centroids}
+        case ColorPredictor(centroids, mix):
+            return {"predictor": np.array(2), "centroids": centroids, "mix": mix}
+    raise ValueError(f"cannot store a {type(predictor).__name__}; store one of the predictors of geoseg.segment.")
+
+
+def predictor_from_arrays(arrays: dict[str, NDArray[Any]], n_bands: int) -> Predictor:
+    """Return the predictor of the arrays of `predictor_to_arrays`.
+
+    Raises
+    ------
+    KeyError
+        If an array is missing.
+    ValueError
+        If the number of the type is unknown.
+
+    Examples
+    --------
+    >>> predictor_from_arrays({"predictor": np.array(0), "cluster_of_code": np.array([0, 1])}, n_bands=3)
+    CodePredictor(cluster_of_code=array([0, 1]))
+    """
+    match int(arrays["predictor"]):
+        case 0:
+            return CodePredictor(arrays["cluster_of_code"])
+        case 1:
+            return CentroidPredictor(arrays["centroids"], n_bands)
+        case 2:
+            return ColorPredictor(arrays["centroids"], arrays["mix"])
+        case number:
+            raise ValueError(f"the predictor has type {number}, expected 0, 1 or 2; was it written by a newer version?")

@@ -1,0 +1,83 @@
+"""Classify stage: superpixel tables of all blocks, and the classes of the scene with their tree."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.output.model import Model
+from geoseg.run.job import Job
+from geoseg.run.products import CLASS_MODEL, CODE_ASSIGNMENTS, MERGED_TABLE, SUPERPIXEL_TABLE, VOTES
+from geoseg.run.stages import Stages
+from geoseg.segment import votes
+from geoseg.segment.baselines import kmeans, region_merging
+from geoseg.segment.class_model import ClassModel, fit_class_model
+from geoseg.segment.class_tree import AUTO_CLASSES
+from geoseg.segment.votes import SuperpixelTable, Votes
+from geoseg.steps.align_codes import align_tiles
+from geoseg.steps.segment import block_superpixels
+
+_MAX_BLOCKS = 256  # from which classes are found; spread over the scene, so that memory does not grow with it
+
+
+def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -> None:
+    """Combine the votes of all tiles, and find the classes of the scene or take those of a model."""
+    merges = job.config.method == "rag"
+    with stages.stage("classify", len(stages.blocks) * (2 if merges else 1) + 1):
+        align_tiles(job, stages.tiles)
+        stages.each_block(gather_block, job, makes=[SUPERPIXEL_TABLE])
+        if merges:
+            stages.each_block(merge_block, job, makes=[MERGED_TABLE])
+        if model is not None:
+            job.store.put(CLASS_MODEL, model.class_model)
+        elif not job.store.has(CLASS_MODEL, verify=True):
+            n = len(stages.blocks)
+            chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
+            job.store.put(CLASS_MODEL, find_classes(job, [table_of(job, stages.blocks[i]) for i in chosen]))
+        stages.advance()
+
+
+def gather_block(job: Job, number: int) -> None:
+    """Combine the votes of all tiles on the superpixels of a block, and store their table."""
+    reading = job.tiles.reading(job.blocks.tile(number).read)
+    tables = (_votes_and_weights(job, tile) for tile in reading if job.store.has(VOTES, tile))
+    job.store.put(SUPERPIXEL_TABLE, votes.gather(number, tables), number)
+
+
+def merge_block(job: Job, number: int) -> None:
+    """Merge similar superpixels of a block with those of the blocks around it, and store the merged table."""
+
+    @functools.cache
+    def load(block: int) -> SuperpixelTable:
+        return job.store.get(SUPERPIXEL_TABLE, block)
+
+    own = load(number)
+    centroids = region_merging.centroids(block_superpixels(job, number), own.numbers)
+    windows = [
+        ([load(block) for block in blocks if job.store.has(SUPERPIXEL_TABLE, block)], weight)
+        for blocks, weight in region_merging.corner_windows(job.blocks, number, centroids)
+    ]
+    merged = region_merging.merge_table(own, windows, n_bands=len(job.scene.bands), threshold=job.config.rag.threshold)
+    job.store.put(MERGED_TABLE, merged, number)
+
+
+def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
+    """Return the classes of a sample of blocks, by the configured method."""
+    options, n_bands = job.config.classify, len(job.scene.bands)
+    if job.config.method == "backprop":
+        return fit_class_model(list(sample), options, n_bands=n_bands)
+    n_colors = AUTO_CLASSES[1] if options.classes == "auto" else options.classes
+    return kmeans.fit_kmeans(sample, n_classes=n_colors, n_bands=n_bands, seed=job.config.seed)
+
+
+def table_of(job: Job, number: int) -> SuperpixelTable:
+    """Return the stored superpixel table of a block, as the classes are found from it."""
+    return job.store.get(MERGED_TABLE if job.config.method == "rag" else SUPERPIXEL_TABLE, number)
+
+
+def _votes_and_weights(job: Job, tile: int) -> tuple[Votes, NDArray[np.float64] | None]:
+    has_codes = job.store.has(CODE_ASSIGNMENTS, tile)
+    return job.store.get(VOTES, tile), job.store.get(CODE_ASSIGNMENTS, tile).weights if has_codes else None

@@ -1,0 +1,146 @@
+"""Tables of regions: what the writers and the GeoDataFrames need to know of them, and their polygons in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.output.class_document import Classes, class_levels
+from geoseg.output.columns import Layer, label_fields, select_fields
+from geoseg.output.style import Legend, separate_colors
+from geoseg.raster.scene import Scene
+from geoseg.run.job import Job, MapJob
+from geoseg.run.products import CLASS_MODEL, PIECES, ZONAL_SUMS, Product
+from geoseg.segment.class_model import class_moments
+from geoseg.steps.vectorize import index_names, polygons_of_run
+from geoseg.vectorize import zonal_stats
+from geoseg.vectorize.regions import Regions
+from geoseg.vectorize.split_large import Parts
+from geoseg.vectorize.zonal_stats import Sums
+
+_ROWS, _BYTES = 20_000, 2**26  # polygons of a batch, at most
+
+
+@dataclass(frozen=True)
+class RegionTable:
+    """The regions of a run with their columns.
+
+    Parameters
+    ----------
+    job : MapJob
+    tiles : list of int
+        Numbers of the tiles that have not failed, ascending.
+    regions : Regions
+    legend : Legend
+        Names and colours of the classes.
+    layer : Layer
+        Fields, titles and CRS.
+    columns : dict of str to (region,) array
+    """
+
+    job: MapJob
+    tiles: list[int]
+    regions: Regions
+    legend: Legend
+    layer: Layer
+    columns: dict[str, NDArray[Any]]
+
+
+def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[RegionTable, Classes]:
+    """Return the table of the regions of a segmented scene, and the statistics of its classes."""
+    class_model = job.store.get(CLASS_MODEL)
+    class_of_cluster = class_model.class_of_cluster(job.config.classify.classes)
+    n_classes = int(class_of_cluster.max())
+    tree = class_model.tree.above(n_classes)
+    levels = class_levels(tree)
+    pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
+    legend = Legend.of_classes(class_colors(job.scene, class_moments(class_model, class_of_cluster)[1:]), pixels)
+    total = summed_regions(job, ZONAL_SUMS, tiles, regions)
+    hexes, indices = np.array([*legend.hexes]), index_names(job.scene)
+    columns: dict[str, NDArray[Any]] = {
+        "region": np.arange(1, len(regions) + 1),
+        "class": regions.classes,
+        "color": hexes[regions.classes - 1],
+        **zonal_stats.columns(total, bands=job.scene.bands, indices=indices),
+        **{f"class_{n}": coarser[regions.classes - 1] for n, coarser in levels.items()},
+    }
+    fields = label_fields(
+        bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes, indices=indices
+    )
+    fields = select_fields(fields, job.config.polygons.attributes)
+    layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
+    classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
+    return RegionTable(job, list(tiles), regions, legend, layer, columns), classes
+
+
+def class_colors(scene: Scene, moments: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return display colours of classes, (class, 3) uint8: mean colours in the scene's stretch, made distinguishable.
+
+    Parameters
+    ----------
+    scene : Scene
+    moments : (class, moment) float64
+    """
+    shown = moments[:, list(scene.red_green_blue)]
+    return separate_colors(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
+
+
+def summed_regions(job: MapJob, product: Product[Sums], tiles: Sequence[int], regions: Regions) -> Sums:
+    """Return the sums of regions, from those of the pieces of all tiles."""
+    tables = ((job.store.get(product, tile), regions.of_tile(tile)[1:]) for tile in tiles)
+    return zonal_stats.combine(tables, len(regions))
+
+
+def cores(table: RegionTable, lookup: NDArray[Any]) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """Yield the core of each tile with the value of `lookup` for the region of each pixel.
+
+    Parameters
+    ----------
+    table : RegionTable
+    lookup : (region + 1,) array
+        Row 0 is nodata.
+    """
+    for tile in table.tiles:
+        index = table.job.store.get(PIECES, tile).index
+        yield table.job.tiles.tile(tile).core, lookup[table.regions.of_tile(tile)[index]]
+
+
+def batches(table: RegionTable, parts: Parts) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the polygon layer, with geometries in the CRS of the scene."""
+    waiting: list[tuple[pa.Array, NDArray[np.int64]]] = []
+    transform = table.job.scene.geobox.transform
+    for polygons in polygons_of_run(table.job, table.tiles, table.regions, parts):
+        for some in polygons.split(_ROWS, _BYTES):
+            waiting.append((some._replace(coords=to_crs(some.coords, transform)).to_wkb(), some.owners))
+            if sum(len(rows) for _, rows in waiting) >= _ROWS or sum(wkb.nbytes for wkb, _ in waiting) >= _BYTES:
+                yield _batch(table, waiting)
+                waiting = []
+    yield _batch(table, waiting)
+
+
+def to_crs(coords: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:
+    """Return the CRS coordinates (n, 2) of pixel corners (col, row); equal corners stay equal to the last bit."""
+    a, b, c, d, e, f = list(transform)[:6]
+    x, y = coords.T
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+
+def _batch(table: RegionTable, waiting: list[tuple[pa.Array, NDArray[np.int64]]]) -> pa.RecordBatch:
+    wkb = pa.concat_arrays([pa.array([], pa.binary()), *(wkb for wkb, _ in waiting)])
+    rows = np.concatenate([np.zeros(0, np.int64), *(numbers for _, numbers in waiting)]) - 1
+    return table.layer.batch({name: column[rows] for name, column in table.columns.items()}, wkb)
+
+
+def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
+    name = Path(job.scene.path).name
+    return f"Segmentation of {name}", (
+        f"{n_regions} regions of {n_classes} classes of similar appearance in {name}, segmented by geoseg without "
+        f"training data. Areas and lengths in metres; mean_n, std_n, min_n and max_n in the units of band n."
+    )
