@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,12 @@ def run_command(*arguments):
         sys.argv = argv
         logging.getLogger("geoseg").setLevel(level)
     return Ended(ended.value.code, stderr.getvalue())
+
+
+def output_of(code):
+    """Return what a new Python process prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout
 
 
 def write_raster(path, pixels, *, mask=None, colours=None, names=None, **profile):

@@ -1,4 +1,4 @@
-"""What the results hold, against the rasters that come with them."""
+"""Attributes of the polygons, against the rasters of the same run."""
 
 import json
 
@@ -14,6 +14,7 @@ from geoseg.output.paths import Outputs
 from geoseg.raster.pixel_size import pixel_size
 from geoseg.raster.scene import open_scene
 from geoseg.run.folder import RunFolder
+from geoseg.run.products import PIECES, TILE_SUPERPIXELS, ProductStore
 
 from .conftest import fields
 from .reference.zonal_stats import direct_attributes
@@ -58,18 +59,15 @@ def test_every_attribute_is_what_a_direct_computation_on_the_whole_scene_gives(l
 
 
 def test_confidence_is_the_mean_share_of_the_superpixels_and_0_for_pixels_of_another_class(landscape, finished_run):
-    run, regions, classes = (
-        RunFolder(finished_run / "labels.run"),
-        band(finished_run / "regions.tif"),
-        band(finished_run / "classes.tif"),
-    )
+    store = ProductStore(RunFolder(finished_run / "labels.run"))
+    regions, classes = band(finished_run / "regions.tif"), band(finished_run / "classes.tif")
     share = np.zeros(SHAPE)
     moved = np.zeros(SHAPE, bool)
     for tile in TileGrid(SHAPE, TILE, 16):
         at = tile.core.within(open_scene(landscape).geobox.window)
-        index, pieces = run.get("map", tile.number)["index"], run.get("pieces", tile.number)
-        moved[at] = pieces["own_classes"][index] != classes[at]
-        share[at] = np.where(moved[at], 0, pieces["own_shares"][index])
+        index, pieces = store.get(TILE_SUPERPIXELS, tile.number).index, store.get(PIECES, tile.number)
+        moved[at] = pieces.classes[index] != classes[at]
+        share[at] = np.where(moved[at], 0, pieces.confidence[index])
 
     found = layer_of(finished_run / "labels.gpkg").set_index("region")["confidence"]
 
@@ -97,7 +95,7 @@ def test_layer_of_the_classes_is_the_class_raster_dissolved(finished_run):
     assert classes["area"].sum() == pytest.approx(labels["area"].sum())
 
 
-def test_colour_distance_is_told_in_the_report_and_with_the_classes(finished_run):
+def test_color_distance_is_in_the_report_and_in_the_class_document(finished_run):
     report, document = (
         json.loads((finished_run / name).read_text()) for name in ("labels.run/run.json", "labels.classes.json")
     )
@@ -105,7 +103,7 @@ def test_colour_distance_is_told_in_the_report_and_with_the_classes(finished_run
     assert report["color_distance"] == document["color_distance"] >= 10
 
 
-def test_only_the_attributes_that_are_wanted_are_in_the_layer(geoseg_tile, make_raster, tmp_path):
+def test_only_the_requested_attributes_are_in_the_layer(geoseg_tile, make_raster, tmp_path):
     ended = geoseg_tile(make_raster(fields()), "--attributes", "basic, mean_*,max_2", "--out", tmp_path / "a.parquet")
 
     assert ended.code == 0, ended.text
@@ -125,7 +123,9 @@ def test_only_the_attributes_that_are_wanted_are_in_the_layer(geoseg_tile, make_
         (("--class-layer", "--out", "labels.fgb"), "leave out --class-layer"),
     ],
 )
-def test_what_the_layer_cannot_have_is_told_before_the_work(geoseg_tile, make_raster, tmp_path, options, message):
+def test_attributes_that_the_layer_cannot_have_are_refused_before_the_run(
+    geoseg_tile, make_raster, tmp_path, options, message
+):
     scene = make_raster(fields())
 
     ended = geoseg_tile(scene, *(tmp_path / one if one == "labels.fgb" else one for one in options))
@@ -145,9 +145,7 @@ def test_red_and_nir_from_the_command_line_give_ndvi(geoseg_tile, make_raster, t
     np.testing.assert_allclose(layer["ndvi_mean"], of_means, atol=0.02)  # the fields are even
 
 
-def test_run_that_was_finished_without_the_class_layer_does_not_pass_for_one_with_it(
-    geoseg_tile, make_raster, tmp_path
-):
+def test_run_finished_without_the_class_layer_does_not_count_as_one_with_it(geoseg_tile, make_raster, tmp_path):
     scene = make_raster(fields())
     assert geoseg_tile(scene).code == 0
 
