@@ -2,14 +2,14 @@
 
 import ast
 import graphlib
-import subprocess
-import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 import geoseg
+
+from .conftest import output_of
 
 PACKAGE = Path(geoseg.__file__).parent
 MODULES = {
@@ -263,9 +263,8 @@ def run_command(*arguments):
 def test_start_imports_nothing_heavy(start):
     code = f"{start}\nimport sys; print('LOADED', *sorted({{name.partition('.')[0] for name in sys.modules}}))"
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    loaded = set(output_of(code).partition("LOADED")[2].split())
 
-    loaded = set(done.stdout.partition("LOADED")[2].split())
     assert "geoseg" in loaded
     assert not loaded & {
         *("torch", "dask", "distributed", "numba", "rasterio", "numpy", "scipy", "skimage", "sklearn", "pandas"),
