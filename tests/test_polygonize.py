@@ -9,6 +9,7 @@ import rasterio.features
 import shapely
 import shapely.geometry
 from affine import Affine
+from geoseg.run.run import RunOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,7 +19,6 @@ import geoseg
 from geoseg.errors import ConfigError, GeosegError, RasterError
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
 from geoseg.vectorize.polygonize import polygonize
 
 from .conftest import TRANSFORM, write_raster
