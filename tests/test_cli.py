@@ -87,7 +87,7 @@ def test_run_ends_with_0_and_tells_how_far_it_was_in_plain_lines(finished):
     assert ended.code == 0
     assert all(line.startswith("geoseg: ") for line in ended.lines)
     assert "\x1b" not in ended.text
-    assert f"segment tiles              {N_TILES}/{N_TILES}" in ended.text
+    assert f"segment tiles               {N_TILES}/{N_TILES}" in ended.text
     assert re.search(r"\d+ regions of \d class(es)? in \d+ s: ", ended.lines[-1])
     assert str(folder / "labels.gpkg") in ended.lines[-1]
 
@@ -247,7 +247,7 @@ def test_number_of_classes_that_is_none_is_misspelt(geoseg_tile, scene, text):
     ended = geoseg_tile(scene, "--classes", text)
 
     assert ended.code == 2
-    assert "is no number of classes; write one such as 12, or auto" in ended.text
+    assert "is not a number of classes; write one such as 12, or auto" in ended.text
 
 
 def test_result_that_exists_is_replaced_when_the_user_says_so(tmp_path, geoseg_tile, scene, finished):
