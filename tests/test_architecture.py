@@ -45,7 +45,7 @@ FILE_LIBRARIES = {
     *("fiona", "fsspec", "geopandas", "glob", "io", "mmap", "os", "osgeo", "pathlib", "pyogrio", "rasterio", "shutil"),
     *("sqlite3", "tempfile", "yaml", "zipfile"),
 }
-RETURNS_FRAMES = {"geoseg.vectorize.polygonize"}  # imports geopandas for the GeoDataFrame that it returns, not for files
+RETURNS_FRAMES = {"geoseg.vectorize.polygonize"}  # geopandas for the GeoDataFrame that it returns
 FILE_FUNCTIONS = {"open", "fromfile", "loadtxt", "memmap", "savez", "tofile"}
 COMPUTATION = ("geoseg.segment*", "geoseg.vectorize*", "geoseg.evaluate*")
 READS_OR_WRITES = {  # modules of evaluate/ that do touch files
