@@ -192,3 +192,19 @@ def test_auto_display_shows_bars_in_a_notebook_and_plain_lines_elsewhere(is_note
 
     assert "segment tiles" in stream.getvalue()
     assert ("━" in stream.getvalue()) == is_notebook
+
+
+def test_seed_is_refused_with_a_model(tmp_path, small_scene, quick_config):
+    model = tmp_path / "scene.geoseg"
+    out = ("--out", tmp_path / "a.gpkg", "--config", quick_config, "--save-model", model)
+    assert run_command("tile", small_scene, *out, "-j", 0, "--device", "cpu").code == 0
+
+    ended = run_command("tile", small_scene, "--out", tmp_path / "b.gpkg", "--model", model, "--seed", 3)
+
+    assert ended.code == 2
+    assert "--seed has no effect with --model" in " ".join(ended.text.split())
+
+    ended = run_command("info", small_scene, "--model", model, "-j", 0, "--device", "cpu")
+
+    assert ended.code == 0
+    assert "train the network" not in ended.text

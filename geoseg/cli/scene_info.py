@@ -26,7 +26,7 @@ from geoseg.run.plan import blocks_of, disk_needed, tiles_of
 from geoseg.run.products import ProductStore
 from geoseg.run.stages import Stages
 from geoseg.segment.survey import Survey
-from geoseg.steps.survey import survey_scene
+from geoseg.steps.survey import survey_scene, survey_windows
 
 _SAMPLE_LEARN = 6  # training steps and windows of the sample; training time is proportional to them
 _ONCE = ("survey", "learn")  # stages whose time does not grow with the scene
@@ -170,6 +170,8 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
     rows, cols = scene.geobox.shape
     stages = Stages(task.store, (), n_pixels=rows * cols, progress=progress)
     survey = survey_scene(task, stages).survey
+    if task.model is not None:  # the windows of its survey are those of another scene
+        survey = replace(survey, windows=survey_windows(scene, config).windows)
     n_workers = (os.cpu_count() or 1) if workers is None else workers
     return SceneInfo(
         scene.path,
