@@ -627,4 +627,4 @@ def test_training_per_tile_saves_no_model(tmp_path, other_scene, quick_config):
 
 
 def test_restretch_without_a_model_is_refused(tmp_path, other_scene):
-    assert "give --model too" in only_line(tile(tmp_path, other_scene, "--restretch"))
+    assert "Give --model too" in only_line(tile(tmp_path, other_scene, "--restretch"))
