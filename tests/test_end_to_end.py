@@ -14,9 +14,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import load_config
 from geoseg.output.paths import Outputs
-from geoseg.pipeline import segment_scene
+from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
+from geoseg.run.plan import RunOptions
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
@@ -56,8 +56,8 @@ def segment(tmp_path, quick_config):
 
     def run(scene, options=None, **changes):
         outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
-        result = segment_scene(
-            scene,
+        result = run_scene(
+            str(scene),
             outputs,
             load_config(quick_config, **changes),
             options=options or RunOptions(device="cpu"),
@@ -208,7 +208,7 @@ def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscap
 
     document, _ = check_classes(tmp_path)
     report = json.loads((tmp_path / "labels.run" / "run.json").read_text())
-    assert document["asked"] == report["config"]["harmonize"]["classes"] == "auto"
+    assert document["asked"] == report["config"]["classify"]["classes"] == "auto"
     assert 4 <= document["n_classes"] == report["tree"]["auto"] <= 16
     first = (tmp_path / "classes.tif").read_bytes()
     options = RunOptions(device="cpu", overwrite=True)
@@ -303,14 +303,14 @@ def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_regio
 
 
 def test_giant_region_is_told_of_where_it_is_not_cut(landscape, tmp_path, quick_config, monkeypatch):
-    monkeypatch.setattr("geoseg.steps.coverage._GIANT", 100)
+    monkeypatch.setattr("geoseg.steps.vectorize._LARGE", 100)
     options = ("--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", 0, "--device", "cpu")
 
     told = run_command("tile", landscape, *options).text
     not_told = run_command("tile", landscape, *options, "--max-vertices", 5000, "--overwrite").text
 
-    assert "--max-vertices 100 would cut it" in told
-    assert "would cut it" not in not_told
+    assert "--max-vertices 100 would split it" in told
+    assert "would split it" not in not_told
 
 
 # --- scenes of all kinds --------------------------------------------------------------------------------------------
@@ -409,7 +409,7 @@ def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_worked(se
     rows, cols = np.indices((300, 300)) + 0.5
     check(layer, classes, shapely.contains_xy(area, *(to_map @ (cols, rows))))
     assert not result.failed
-    assert len(list((tmp_path / "labels.run" / "steps" / "votes").rglob("*.arrays"))) == 1  # of 9 tiles
+    assert len(list((tmp_path / "labels.run" / "stages" / "segment.votes").rglob("*.arrays"))) == 1  # of 9 tiles
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
@@ -497,7 +497,7 @@ def test_backprop_tells_noise_from_the_same_values_in_order(tmp_path):
     config = load_config(classify__classes=2, learn__windows=32, learn__steps=48)
 
     outputs = Outputs(tmp_path / "pair.gpkg", class_raster=tmp_path / "classes.tif")
-    segment_scene(scene, outputs, config, cluster=ClusterOptions(workers=0))
+    run_scene(str(scene), outputs, config, cluster=ClusterOptions(workers=0))
 
     with rasterio.open(outputs.class_raster) as raster:
         classes = raster.read(1)

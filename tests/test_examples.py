@@ -1,12 +1,10 @@
-"""The examples do what they say: script, README, and the batch job with `srun` and `sbatch` played by this machine."""
+"""The examples work: the script, and the batch job with stand-ins for `srun` and `sbatch`."""
 
-import doctest
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import geopandas
 import pytest
@@ -79,21 +77,6 @@ def test_script_replaces_what_an_earlier_one_made_and_says_how_many_hectares_eac
     assert names.split() == ["regions", "hectares", "color", "class_2"]
     assert sum(int(row.split()[1]) for row in rows) == len(frame)
     assert sum(float(row.split()[2]) for row in rows) == pytest.approx(256 * 256 * 0.25 / 10_000, abs=0.05)
-
-
-@pytest.mark.slow
-def test_lines_in_the_readme_run_on_what_make_demo_has_made(tmp_path, monkeypatch):
-    lines = doctest.DocTestParser().get_examples((ROOT / "README.md").read_text(encoding="utf-8"))
-    monkeypatch.chdir(tmp_path)
-    Path("demo").mkdir()
-    write_scene("demo/scene.tif", SceneOptions(shape=(128, 128)))
-    names: dict[str, Any] = {}
-
-    for line in lines[:-1]:
-        exec(line.source, names)
-    shown = str(eval(lines[-1].source, names)).splitlines()
-
-    assert [row.split() for row in shown[:2]] == [row.split() for row in lines[-1].want.splitlines()[:2]]
 
 
 @pytest.mark.slow

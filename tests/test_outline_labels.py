@@ -11,14 +11,12 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
-from geoseg.run.run import RunOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
 
 import geoseg
 from geoseg.raster.label_raster import LabelInput
-from geoseg.run.executors import ClusterOptions
 from geoseg.steps import label_raster, vectorize
 from tests.reference.outline import outline_by_gdal
 from tests.reference.regions import whole_regions
@@ -117,13 +115,13 @@ def test_polygons_are_a_coverage_and_the_tile_size_has_no_say_in_the_exact_ones(
     raster = write_raster(tmp_path / "labels.tif", labels[None].astype(np.uint8), nodata=3)
     found = []
     for size in sizes:
-        config = geoseg.load_config(tiles__size=size, polygons__simplify=simplify, polygons__min_pixels=0)
         geoseg.outline_labels(
             raster,
             tmp_path / "out.gpkg",
-            config,
-            options=RunOptions(overwrite=True),
-            cluster=ClusterOptions(workers=0),
+            workers=0,
+            overwrite=True,
+            tiles__size=size,
+            simplify=simplify,
         )
         found.append(polygons(tmp_path / "out.gpkg"))
 
@@ -577,10 +575,10 @@ def test_tile_whose_values_cannot_be_read_is_a_hole_and_its_neighbours_are_whole
     ("module", "step"),
     [
         (label_raster, "measure_tile"),
-        (label_raster, "share_features"),
-        (label_raster, "find_pieces"),
-        (vectorize, "join_pieces"),
-        (label_raster, "outline_piece_tile"),
+        (label_raster, "share_means"),
+        (label_raster, "label_tile"),
+        (vectorize, "merge_pieces"),
+        (label_raster, "outline_tile"),
     ],
 )
 def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, outline, make_raster, monkeypatch, module, step):
@@ -593,7 +591,7 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, outline, m
 
     def broken(*arguments):
         calls.append(arguments)
-        if len(calls) == 2 or step in ("share_features", "join_pieces"):
+        if len(calls) == 2 or step in ("share_means", "merge_pieces"):
             raise KeyboardInterrupt
         return whole(*arguments)
 
@@ -638,7 +636,7 @@ def test_tile_that_failed_and_comes_out_later_has_its_say_in_what_looks_alike(
 def test_run_does_not_go_on_with_other_labels_or_another_no_data(outline, make_raster, monkeypatch):
     raster = make_raster(patches()[None].astype(np.uint8))
     with monkeypatch.context() as patch:
-        patch.setattr(label_raster, "outline_piece_tile", _interrupt)
+        patch.setattr(label_raster, "outline_tile", _interrupt)
         assert outline(raster).code == 130
 
     assert "labels.nodata" in only_line(outline(raster, "--resume", "--nodata", 0))
@@ -659,7 +657,7 @@ def test_finished_run_leaves_a_report_and_nothing_else(tmp_path, outline, make_r
     assert report["scene"] == str(raster)
     assert (report["n_regions"], report["n_classes"]) == (len(layer), 6)
     assert set(report["tiles"]["states"]) == {"done"}
-    assert set(report["seconds"]) == {"label", "join", "outline", "write"}
+    assert set(report["seconds"]) == {"label", "merge", "outline", "write"}
     assert "is finished" in outline(raster, "--values", tmp_path / "values.tif", "--resume").text
 
 
@@ -667,7 +665,7 @@ def test_labels_and_values_can_be_given_from_python(tmp_path, make_raster):
     raster = make_raster(patches()[None].astype(np.uint8))
     source = LabelInput(str(raster), values=str(raster), nodata=0)
 
-    result = geoseg.outline_labels(source, tmp_path / "out.gpkg", cluster=ClusterOptions(workers=0))
+    result = geoseg.outline_labels(source, tmp_path / "out.gpkg", workers=0)
 
     layer = polygons(tmp_path / "out.gpkg")
     assert (result.n_regions, result.n_classes, result.failed) == (len(layer), 5, {})

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from geoseg.config import Config, load_config
 from geoseg.output.paths import Outputs
-from geoseg.pipeline import segment_scene
+from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
+from geoseg.run.job import Job
+from geoseg.run.report import Result
 from geoseg.segment import superpixels
 from geoseg.steps import segment as segment_step
-from geoseg.steps.segment import Job
-from geoseg.steps.write import Result
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 SIZE = 400  # px, of the scene
@@ -67,7 +67,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def classes(scene: Path, config: Config, stem: Path) -> tuple[NDArray[np.uint8], Result]:
     outputs = Outputs(stem.with_suffix(".gpkg"), stem.with_suffix(".tif"))
-    result = segment_scene(scene, outputs, config, cluster=ClusterOptions(workers=0))
+    result = run_scene(str(scene), outputs, config, cluster=ClusterOptions(workers=0))
     with rasterio.open(outputs.class_raster) as file:
         return file.read(1), result
 
@@ -169,7 +169,7 @@ class TestFailedTile:
 
 
 def all_but(failing: int) -> Callable[[Job, int], None]:
-    real = segment.segment_tile
+    real = segment_step.segment_tile
 
     def segment_tile(job: Job, number: int) -> None:
         if number == failing:
