@@ -1,6 +1,7 @@
 """The whole way, from a raster to polygons, on small scenes."""
 
 import json
+from collections import Counter
 
 import geopandas
 import numpy as np
@@ -15,8 +16,12 @@ from sklearn.metrics import adjusted_rand_score
 from geoseg.config import load_config
 from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
+from geoseg.progress import StageAdvanced, ignore
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.plan import RunOptions
+from geoseg.segment import superpixels
+from geoseg.steps import classify, learn, survey, vectorize
+from geoseg.steps import segment as segment_step
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
@@ -54,7 +59,7 @@ def command(folder, scene, config, *options):
 def segment(tmp_path, quick_config):
     """Segment a scene from Python: segment(scene, **changes of the configuration) → (Result, polygons, classes)."""
 
-    def run(scene, options=None, **changes):
+    def run(scene, options=None, progress=ignore, **changes):
         outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
         result = run_scene(
             str(scene),
@@ -62,6 +67,7 @@ def segment(tmp_path, quick_config):
             load_config(quick_config, **changes),
             options=options or RunOptions(device="cpu"),
             cluster=ClusterOptions(workers=0),
+            progress=progress,
         )
         return result, labels(tmp_path), band(tmp_path / "classes.tif")
 
@@ -311,6 +317,139 @@ def test_giant_region_is_told_of_where_it_is_not_cut(landscape, tmp_path, quick_
 
     assert "--max-vertices 100 would split it" in told
     assert "would split it" not in not_told
+
+
+# --- resuming -------------------------------------------------------------------------------------------------------
+
+STEPS = {  # function → how often it is called for four tiles and four blocks
+    (survey, "survey_windows"): 1,
+    (learn, "train_network"): 1,
+    (segment_step, "segment_block"): 4,
+    (segment_step, "segment_tile"): 4,
+    (classify, "gather_block"): 4,
+    (classify, "find_classes"): 1,
+    (vectorize, "label_tile"): 4,
+    (vectorize, "merge_pieces"): 1,
+    (vectorize, "outline_tile"): 4,
+}
+STEP_IDS = [name for _, name in STEPS]
+
+
+class Calls:
+    """Counts the calls of all steps; one of them can fail.
+
+    `started` and `done` have the number of calls by function name, `keys` those of the last arguments, the tiles.
+    """
+
+    def __init__(self, monkeypatch):
+        self.started, self.done, self.keys = Counter(), Counter(), {}
+        self.fail = None  # (function name, which call, error)
+        for module, name in STEPS:
+            monkeypatch.setattr(module, name, self._counted(name, getattr(module, name)))
+
+    def _counted(self, name, function):
+        def counted(*arguments):
+            self.started[name] += 1
+            if self.fail is not None and self.fail[:2] == (name, self.started[name]):
+                raise self.fail[2]
+            result = function(*arguments)
+            self.done[name] += 1
+            self.keys.setdefault(name, []).append(arguments[-1])
+            return result
+
+        return counted
+
+    def restart(self):
+        """Forget all calls, and let no further call fail."""
+        done = self.done
+        self.started, self.done, self.keys, self.fail = Counter(), Counter(), {}, None
+        return done
+
+
+@pytest.fixture
+def four_tiles(monkeypatch, make_raster):
+    """A scene of four tiles and four blocks of superpixels."""
+    monkeypatch.setattr(superpixels, "BLOCK", 96)
+    monkeypatch.setattr(superpixels, "BLOCK_MARGIN", 32)
+    return make_raster(fields((180, 180)))
+
+
+@pytest.fixture
+def whole(tmp_path, four_tiles, segment):
+    """The classes and the polygons of a run that was not interrupted; its files are removed."""
+    _, layer, _ = segment(four_tiles, RunOptions(device="cpu", run_dir=tmp_path / "whole"))
+    classes = (tmp_path / "classes.tif").read_bytes()
+    for path in tmp_path.glob("*.*"):
+        if path != four_tiles and path.is_file():
+            path.unlink()
+    return classes, layer
+
+
+def assert_same(tmp_path, whole):
+    assert (tmp_path / "classes.tif").read_bytes() == whole[0]
+    assert labels(tmp_path).equals(whole[1])
+
+
+def test_uninterrupted_run_calls_each_step_once_for_each_tile_or_block(four_tiles, segment, monkeypatch):
+    calls = Calls(monkeypatch)
+
+    segment(four_tiles)
+
+    assert calls.started == calls.done == {name: n for (_, name), n in STEPS.items()}
+
+
+@pytest.mark.parametrize("step", STEP_IDS)
+def test_resumed_run_repeats_nothing_that_was_finished(tmp_path, four_tiles, segment, whole, monkeypatch, step):
+    total = {name: n for (_, name), n in STEPS.items()}
+    calls = Calls(monkeypatch)
+    calls.fail = (step, min(2, total[step]), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        segment(four_tiles)
+    assert not (tmp_path / "labels.gpkg").exists()
+    before = calls.restart()
+    events = []
+
+    segment(four_tiles, RunOptions(device="cpu", resume=True), progress=events.append)
+
+    total["merge_pieces"] += before["merge_pieces"]  # the regions of the scene are in memory only
+    assert before + calls.started == total
+    assert_same(tmp_path, whole)
+    first = {}
+    for event in events:
+        if isinstance(event, StageAdvanced):
+            first.setdefault(event.stage, event.done)
+    tile_stages = {"superpixels": "segment_block", "segment": "segment_tile", "label": "label_tile"}
+    assert {stage: first[stage] for stage in tile_stages} == {
+        stage: before[name] for stage, name in tile_stages.items()
+    }
+
+
+def test_resumed_run_computes_only_the_failed_tile_and_what_depends_on_it(
+    tmp_path, four_tiles, segment, whole, monkeypatch
+):
+    calls = Calls(monkeypatch)
+    calls.fail = ("segment_tile", 3, OSError("disk failure"))
+    result, _, _ = segment(four_tiles)
+    assert list(result.failed) == [2]
+    calls.restart()
+
+    result, _, _ = segment(four_tiles, RunOptions(device="cpu", resume=True))
+
+    assert result.failed == {}
+    assert calls.keys["segment_tile"] == [2]
+    assert calls.started.keys().isdisjoint({"survey_windows", "train_network", "segment_block"})
+    assert calls.done["gather_block"] == calls.done["label_tile"] == 4  # the classes are those of all tiles
+    assert_same(tmp_path, whole)
+
+
+def test_finished_run_that_is_resumed_calls_no_step(tmp_path, four_tiles, segment, whole, monkeypatch):
+    segment(four_tiles)
+    calls = Calls(monkeypatch)
+
+    segment(four_tiles, RunOptions(device="cpu", resume=True))
+
+    assert calls.started == {}
+    assert_same(tmp_path, whole)
 
 
 # --- scenes of all kinds --------------------------------------------------------------------------------------------

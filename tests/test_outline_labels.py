@@ -521,7 +521,7 @@ def test_options_that_have_no_meaning_are_refused(outline, make_raster):
     assert "give --values too" in only_line(outline(raster, "--bands", "1"))
     assert "'x' is no label" in outline(raster, "--nodata", "x").text
     assert outline(raster, "--nodata", "x").code == 2
-    with pytest.raises(geoseg.errors.ConfigError, match="a class raster has no meaning"):
+    with pytest.raises(geoseg.errors.ConfigError, match="a class raster has no effect"):
         geoseg.outline_labels(raster, geoseg.Outputs(raster.with_suffix(".gpkg"), raster.with_name("c.tif")))
 
 

@@ -1,4 +1,4 @@
-"""What the results hold, against the rasters that come with them."""
+"""The polygons and their attributes agree with the rasters of the same run."""
 
 import json
 
@@ -14,6 +14,7 @@ from geoseg.output.paths import Outputs
 from geoseg.raster.pixel_size import pixel_size
 from geoseg.raster.scene import open_scene
 from geoseg.run.folder import RunFolder
+from geoseg.run.products import PIECES, TILE_SUPERPIXELS, ProductStore
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command
@@ -24,7 +25,7 @@ SHAPE, TILE = (230, 250), 96
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, quick_config):
-    """The folder of a run of several tiles over four bands, with all results and the work of the steps."""
+    """The folder of a run of several tiles over four bands, with all outputs and the products of all stages."""
     folder = tmp_path_factory.mktemp("results")
     write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=5, resolution=2.0, nir=True, collar=True))
     ended = run_command(
@@ -44,7 +45,7 @@ def layer_of(path, layer="labels"):
     return pyogrio.read_dataframe(path, layer=layer)
 
 
-def test_every_attribute_is_what_a_direct_computation_on_the_whole_scene_gives(made):
+def test_attributes_equal_a_direct_computation_on_the_whole_scene(made):
     found = layer_of(made / "labels.gpkg").sort_values("region")
     with rasterio.open(made / "scene.tif") as raster:
         pixels = raster.read().astype(np.float32)
@@ -71,15 +72,16 @@ def test_every_attribute_is_what_a_direct_computation_on_the_whole_scene_gives(m
             np.testing.assert_allclose(found[f"{family}_{i + 1}"], table[:, i], rtol=1e-9, atol=1e-9, err_msg=family)
 
 
-def test_confidence_is_the_mean_share_of_the_superpixels_and_0_for_pixels_of_another_class(made):
-    run, regions, classes = RunFolder(made / "labels.run"), band(made / "regions.tif"), band(made / "classes.tif")
+def test_confidence_is_the_mean_membership_of_the_superpixels_and_0_for_pixels_of_another_class(made):
+    store = ProductStore(RunFolder(made / "labels.run"))
+    regions, classes = band(made / "regions.tif"), band(made / "classes.tif")
     share = np.zeros(SHAPE)
     moved = np.zeros(SHAPE, bool)
     for tile in TileGrid(SHAPE, TILE, 16):
         at = tile.core.within(open_scene(made / "scene.tif").geobox.window)
-        index, pieces = run.get("map", tile.number)["index"], run.get("pieces", tile.number)
-        moved[at] = pieces["own_classes"][index] != classes[at]
-        share[at] = np.where(moved[at], 0, pieces["own_shares"][index])
+        index, pieces = store.get(TILE_SUPERPIXELS, tile.number).index, store.get(PIECES, tile.number)
+        moved[at] = pieces.classes[index] != classes[at]
+        share[at] = np.where(moved[at], 0, pieces.confidence[index])
 
     found = layer_of(made / "labels.gpkg").set_index("region")["confidence"]
 
@@ -89,7 +91,7 @@ def test_confidence_is_the_mean_share_of_the_superpixels_and_0_for_pixels_of_ano
     assert 0 < found.min() < found.max() <= 1
 
 
-def test_layer_of_the_classes_is_the_class_raster_dissolved(made):
+def test_class_layer_is_the_class_raster_dissolved(made):
     classes = layer_of(made / "labels.gpkg", "classes")
     labels = layer_of(made / "labels.gpkg")
     counts = np.bincount(band(made / "classes.tif").ravel())
@@ -107,7 +109,7 @@ def test_layer_of_the_classes_is_the_class_raster_dissolved(made):
     assert classes["area"].sum() == pytest.approx(labels["area"].sum())
 
 
-def test_colour_distance_is_told_in_the_report_and_with_the_classes(made):
+def test_colour_distance_is_in_the_report_and_in_the_class_document(made):
     report, document = (
         json.loads((made / name).read_text()) for name in ("labels.run/run.json", "labels.classes.json")
     )
@@ -115,7 +117,7 @@ def test_colour_distance_is_told_in_the_report_and_with_the_classes(made):
     assert report["color_distance"] == document["color_distance"] >= 10
 
 
-def test_only_the_attributes_that_are_wanted_are_in_the_layer(geoseg_tile, make_raster, tmp_path):
+def test_layer_has_only_the_selected_attributes(geoseg_tile, make_raster, tmp_path):
     ended = geoseg_tile(make_raster(fields()), "--attributes", "basic, mean_*,max_2", "--out", tmp_path / "a.parquet")
 
     assert ended.code == 0, ended.text
@@ -135,7 +137,7 @@ def test_only_the_attributes_that_are_wanted_are_in_the_layer(geoseg_tile, make_
         (("--class-layer", "--out", "labels.fgb"), "leave out --class-layer"),
     ],
 )
-def test_what_the_layer_cannot_have_is_told_before_the_work(geoseg_tile, make_raster, tmp_path, options, message):
+def test_impossible_attributes_and_layers_are_refused_before_the_first_tile(geoseg_tile, make_raster, tmp_path, options, message):
     scene = make_raster(fields())
 
     ended = geoseg_tile(scene, *(tmp_path / one if one == "labels.fgb" else one for one in options))
@@ -146,7 +148,7 @@ def test_what_the_layer_cannot_have_is_told_before_the_work(geoseg_tile, make_ra
     assert list(tmp_path.iterdir()) == [scene]
 
 
-def test_red_and_nir_from_the_command_line_give_ndvi(geoseg_tile, make_raster, tmp_path):
+def test_red_and_nir_on_the_command_line_add_ndvi(geoseg_tile, make_raster, tmp_path):
     ended = geoseg_tile(make_raster(fields()), "--red", 3, "--nir", 1, "--attributes", "ndvi_mean,mean")
 
     layer = layer_of(tmp_path / "labels.gpkg")
@@ -155,7 +157,7 @@ def test_red_and_nir_from_the_command_line_give_ndvi(geoseg_tile, make_raster, t
     np.testing.assert_allclose(layer["ndvi_mean"], of_means, atol=0.02)  # the fields are even
 
 
-def test_run_that_was_finished_without_the_class_layer_does_not_pass_for_one_with_it(
+def test_run_finished_without_the_class_layer_is_not_finished_with_it(
     geoseg_tile, make_raster, tmp_path
 ):
     scene = make_raster(fields())
@@ -171,13 +173,13 @@ def test_run_that_was_finished_without_the_class_layer_does_not_pass_for_one_wit
     assert len(layer_of(tmp_path / "labels.gpkg", "classes")) > 1
 
 
-def test_result_named_like_a_style_of_the_polygons_is_refused(tmp_path):
+def test_output_with_the_name_of_a_style_file_is_refused(tmp_path):
     for raster in ("labels.tif", "labels.regions.tif"):
         with pytest.raises(OutputError, match="same name"):
             Outputs(tmp_path / "labels.fgb", class_raster=tmp_path / raster).check([], overwrite=False)
     Outputs(tmp_path / "labels.gpkg", class_raster=tmp_path / "labels.regions.tif").check([], overwrite=False)
 
 
-def test_class_layer_beside_anything_but_a_geopackage_is_refused(tmp_path):
+def test_class_layer_in_a_format_other_than_geopackage_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot store a second layer"):
         Outputs(tmp_path / "labels.parquet", class_layer=True).check([], overwrite=False)
