@@ -1,4 +1,4 @@
-"""The whole way, from a raster to polygons, on small scenes."""
+"""All stages, from a raster to polygons, on small scenes."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ PIXEL_AREA = 4.0  # m², of the landscape
 
 @pytest.fixture(scope="session")
 def landscape(tmp_path_factory):
-    """A painted scene of 300 × 260 pixels with an irregular rim without data."""
+    """A synthetic scene of 300 × 260 pixels with an irregular margin of nodata."""
     folder = tmp_path_factory.mktemp("landscape")
     write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=4, resolution=2.0, collar=True))
     return folder / "scene.tif"
@@ -46,7 +46,7 @@ def serial(tmp_path_factory, landscape, quick_config):
 
 
 def command(folder, scene, config, *options):
-    """Run the command with all three results into `folder`."""
+    """Run the command with all three outputs in `folder`."""
     ended = run_command(
         "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", "--region-raster",
         folder / "regions.tif", "--config", config, "--device", "cpu", "--classes", 12, *options,
@@ -95,10 +95,10 @@ def rasterised(layer, column, like):
         return rasterio.features.rasterize(shapes, raster.shape, transform=raster.transform, dtype="int32")
 
 
-# --- what the results are -----------------------------------------------------------------------------------------
+# --- the outputs ---------------------------------------------------------------------------------------------------
 
 
-def test_every_pixel_with_data_has_a_class_and_no_other(landscape, serial):
+def test_valid_pixels_and_only_these_have_a_class(landscape, serial):
     classes, regions = band(serial / "classes.tif"), band(serial / "regions.tif")
 
     np.testing.assert_array_equal(classes > 0, valid_of(landscape))
@@ -106,14 +106,14 @@ def test_every_pixel_with_data_has_a_class_and_no_other(landscape, serial):
     assert len(np.unique(classes)) > 3
 
 
-def test_polygons_rasterised_are_the_class_raster_and_the_region_raster(serial):
+def test_rasterised_polygons_are_the_class_raster_and_the_region_raster(serial):
     layer = labels(serial)
 
     np.testing.assert_array_equal(rasterised(layer, "class", serial / "classes.tif"), band(serial / "classes.tif"))
     np.testing.assert_array_equal(rasterised(layer, "region", serial / "regions.tif"), band(serial / "regions.tif"))
 
 
-def test_polygons_are_a_coverage_of_the_pixels_with_data(landscape, serial):
+def test_polygons_are_a_coverage_of_the_valid_pixels(landscape, serial):
     layer = labels(serial)
 
     assert shapely.is_valid(layer.geometry).all()
@@ -150,7 +150,7 @@ def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(ser
     assert not (same & (shared > 0)).any()  # two neighbours of one class would be one region, also over a tile line
 
 
-def test_coarser_classes_are_made_of_whole_classes(serial):
+def test_coarser_classes_consist_of_whole_classes(serial):
     layer = labels(serial)
 
     for column, most in (("class_2", 2), ("class_4", 4), ("class_8", 8)):
@@ -165,7 +165,7 @@ def classes_of(folder):
 
 
 def check_classes(folder):
-    """Look whether the document of the classes says what the polygons and the raster say."""
+    """Check that the class document agrees with the polygons and the class raster."""
     document, layer, pixels = classes_of(folder), labels(folder), band(folder / "classes.tif")
     counts = np.bincount(pixels.ravel(), minlength=document["n_classes"] + 1)[1:]
     assert [one["pixels"] for one in document["classes"]] == counts.tolist()
@@ -183,7 +183,7 @@ def check_classes(folder):
     return document, layer
 
 
-def test_classes_are_told_beside_the_polygons_as_these_have_them(landscape, serial):
+def test_class_document_agrees_with_the_polygons_and_their_style(landscape, serial):
     document, _ = check_classes(serial)
 
     assert (document["scene"], document["asked"]) == ("scene.tif", 12)
@@ -198,7 +198,7 @@ def test_classes_are_told_beside_the_polygons_as_these_have_them(landscape, seri
             assert one["mean_2"] == pytest.approx(green[classes == one["class"]].mean(), rel=1e-5)
 
 
-def test_forty_classes_have_all_the_coarser_ones_down_to_two(landscape, segment, tmp_path):
+def test_forty_classes_have_coarser_classes_at_every_power_of_two(landscape, segment, tmp_path):
     segment(landscape, classify__classes=40)
 
     document, layer = check_classes(tmp_path)
@@ -209,7 +209,7 @@ def test_forty_classes_have_all_the_coarser_ones_down_to_two(landscape, segment,
 
 
 @pytest.mark.parametrize("method", ["backprop", "kmeans"])
-def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscape, segment, tmp_path, method):
+def test_auto_chooses_the_number_of_classes_and_a_run_with_that_number_is_equal(landscape, segment, tmp_path, method):
     segment(landscape, classify__classes="auto", method=method)
 
     document, _ = check_classes(tmp_path)
@@ -224,7 +224,7 @@ def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscap
     assert (tmp_path / "classes.tif").read_bytes() == first
 
 
-def test_auto_never_calls_two_kinds_of_ground_one_class(segment, make_raster):
+def test_auto_separates_two_surfaces_of_different_brightness(segment, make_raster):
     pixels = np.full((3, 150, 170), 60, np.uint8)
     pixels[:, :, 80:] = 180
 
@@ -247,16 +247,16 @@ def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, qu
 def test_two_workers_list_the_same_failed_tile_as_one_process(tmp_path, quick_config):
     scene = write_raster(tmp_path / "scene.tif", fields(), tiled=True, blockxsize=32, blockysize=32, compress="deflate")
     damage(scene, 4, 4)
-    told = []
+    failed = []
     for workers in (0, 2):
         ended = run_command(
             "tile", scene, "--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", workers,
             "--device", "cpu", "--overwrite",
         )  # fmt: skip
         assert ended.code == 3
-        told.append(pyogrio.read_dataframe(tmp_path / "labels.gpkg", layer="failed_tiles"))
+        failed.append(pyogrio.read_dataframe(tmp_path / "labels.gpkg", layer="failed_tiles"))
 
-    assert told[0].equals(told[1])
+    assert failed[0].equals(failed[1])
 
 
 def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, serial):
@@ -297,7 +297,7 @@ def test_tile_size_does_not_move_a_vertex(landscape, segment, smooth):
     assert shapely.equals_exact(ours, theirs).all()
 
 
-def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_region(landscape, segment):
+def test_parts_of_a_split_region_have_its_number_and_attributes(landscape, segment):
     result, layer, _ = segment(landscape, polygons__max_vertices=60, classify__classes=12)
 
     parts = layer.groupby("region")
@@ -308,15 +308,15 @@ def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_regio
     np.testing.assert_allclose(areas, parts["pixels"].first() * PIXEL_AREA)
 
 
-def test_giant_region_is_told_of_where_it_is_not_cut(landscape, tmp_path, quick_config, monkeypatch):
+def test_large_region_that_is_not_split_is_noted(landscape, tmp_path, quick_config, monkeypatch):
     monkeypatch.setattr("geoseg.steps.vectorize._LARGE", 100)
     options = ("--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", 0, "--device", "cpu")
 
-    told = run_command("tile", landscape, *options).text
-    not_told = run_command("tile", landscape, *options, "--max-vertices", 5000, "--overwrite").text
+    whole = run_command("tile", landscape, *options).text
+    split = run_command("tile", landscape, *options, "--max-vertices", 5000, "--overwrite").text
 
-    assert "--max-vertices 100 would split it" in told
-    assert "would split it" not in not_told
+    assert "--max-vertices 100 would split it" in whole
+    assert "would split it" not in split
 
 
 # --- resuming -------------------------------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ def test_finished_run_that_is_resumed_calls_no_step(tmp_path, four_tiles, segmen
 
 
 def check(layer, classes, valid, pixel_area=100.0):
-    """Look whether polygons and classes are right where there is data, and nowhere else."""
+    """Check polygons and classes: they cover the valid pixels and no others."""
     np.testing.assert_array_equal(classes > 0, valid)
     assert shapely.is_valid(layer.geometry).all()
     assert shapely.area(layer.geometry).sum() == pytest.approx(valid.sum() * pixel_area, rel=1e-9)
@@ -464,7 +464,7 @@ def check(layer, classes, valid, pixel_area=100.0):
     assert set(layer["class"]) == set(np.unique(classes[valid]))
 
 
-def test_tiles_that_learn_each_alone_give_a_result_too(segment, make_raster):
+def test_networks_of_single_tiles_give_a_coverage(segment, make_raster):
     scene = make_raster(fields())
 
     result, layer, classes = segment(scene, training="tile", tile_steps=6)
@@ -480,7 +480,7 @@ def test_scene_smaller_than_a_tile_is_one_tile(segment, make_raster):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (2, 3), (5, 130)])
-def test_scene_of_a_few_pixels_or_a_line_is_a_scene(segment, make_raster, shape):
+def test_scene_of_a_few_pixels_or_one_line_is_segmented(segment, make_raster, shape):
     _, layer, classes = segment(make_raster(fields(shape, 1, patch=40)))
 
     check(layer, classes, np.ones(shape, bool))
@@ -511,13 +511,13 @@ def test_scene_of_one_value_is_one_class_and_one_region(segment, make_raster):
     assert layer["mean_1"].tolist() == [7.0]
 
 
-def test_scene_of_one_value_is_one_class_also_where_tiles_learn_alone(segment, make_raster):
+def test_scene_of_one_value_is_one_class_also_with_networks_of_single_tiles(segment, make_raster):
     result, _, _ = segment(make_raster(np.full((3, 150, 170), 7, np.uint8)), training="tile", tile_steps=3)
 
     assert (result.n_regions, result.n_classes) == (1, 1)
 
 
-def test_hole_without_data_stays_a_hole(segment, make_raster):
+def test_nodata_hole_stays_a_hole(segment, make_raster):
     pixels = fields()
     pixels[:, 50:110, 70:130] = 0  # over the place where four tiles meet
 
@@ -527,7 +527,7 @@ def test_hole_without_data_stays_a_hole(segment, make_raster):
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
-def test_tile_without_any_data_is_no_trouble(segment, make_raster, training):
+def test_tile_without_valid_pixels_does_not_fail(segment, make_raster, training):
     pixels = fields((200, 300))
     pixels[:, :, 100:200] = 0  # a whole column of tiles
 
@@ -537,7 +537,7 @@ def test_tile_without_any_data_is_no_trouble(segment, make_raster, training):
     check(layer, classes, pixels[0] > 0)
 
 
-def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_worked(segment, make_raster, tmp_path):
+def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_processed(segment, make_raster, tmp_path):
     to_map = Affine(10, 0, 500_000, 0, -10, 5_000_000)
     area = shapely.Polygon([to_map @ at for at in ((10.3, 10.1), (90.2, 21.7), (79.4, 70.6), (19.9, 88.3))])
     geopandas.GeoSeries([area], crs="EPSG:32631").to_crs(4326).to_file(tmp_path / "area.geojson")
@@ -552,7 +552,7 @@ def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_worked(se
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
-def test_one_pixel_with_data_is_one_region(segment, make_raster, training):
+def test_single_valid_pixel_is_one_region(segment, make_raster, training):
     pixels = np.zeros((3, 150, 170), np.uint8)
     pixels[:, 120, 130] = 9
 
@@ -562,7 +562,7 @@ def test_one_pixel_with_data_is_one_region(segment, make_raster, training):
     assert result.n_regions == 1
 
 
-def test_pixels_with_data_that_do_not_touch_are_regions_of_their_own(segment, make_raster):
+def test_valid_pixels_that_touch_only_at_corners_are_separate_regions(segment, make_raster):
     rows, cols = np.indices((60, 60))
     pixels = np.where((rows + cols) % 2, fields((60, 60), patch=20), 0).astype(np.uint8)
 
@@ -582,7 +582,7 @@ def test_pixels_with_data_that_do_not_touch_are_regions_of_their_own(segment, ma
     ],
     ids=["south-up", "mirrored", "turned", "sheared"],
 )
-def test_grid_in_any_direction_gives_the_same_map_in_its_place(segment, make_raster, transform):
+def test_polygons_of_a_grid_in_any_direction_agree_with_the_class_raster(segment, make_raster, transform):
     _, layer, classes = segment(make_raster(fields(), transform=transform))
 
     check(layer, classes, np.ones((150, 170), bool), abs(transform.determinant))
@@ -628,8 +628,8 @@ def test_mosaic_gives_the_same_map_as_one_file(segment, make_raster, tmp_path):
 
 
 @pytest.mark.slow
-def test_backprop_tells_noise_from_the_same_values_in_order(tmp_path):
-    """The articles' texture pair: equal mean and variance, so that colours alone cannot tell the halves apart."""
+def test_backprop_separates_noise_from_the_same_values_sorted(tmp_path):
+    """The articles' texture pair: equal mean and variance, so that the colour alone cannot separate the halves."""
     noise = np.random.default_rng(0).integers(0, 256, (192, 192), np.uint8)
     scene = tmp_path / "pair.tif"
     write_raster(scene, np.concatenate([noise, np.sort(noise, axis=1)], axis=1)[None])

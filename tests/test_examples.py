@@ -13,7 +13,7 @@ from geoseg.synthetic.scene import SceneOptions, write_scene
 
 ROOT = Path(__file__).parents[1]
 
-# Takes a copy of the script, as Slurm does, so that the script cannot rely on where it lies.
+# Takes a copy of the script, as Slurm does, so that the script cannot depend on its own path.
 SBATCH = """#!/usr/bin/env bash
 set -e
 cp "$1" "$SPOOL/slurm_script"
@@ -22,7 +22,7 @@ export SLURM_JOB_ID=17 SLURM_NTASKS=2 SLURM_MEM_PER_CPU=2048
 exec bash "$SPOOL/slurm_script" "$@"
 """
 
-# Starts the command as often as there are tasks, and ends them when it is ended.
+# Starts one command per task, and stops them when it is stopped.
 SRUN = """#!/usr/bin/env bash
 ntasks=1
 while [[ $1 == --* ]]; do
@@ -39,7 +39,7 @@ wait
 
 @pytest.fixture
 def slurm(tmp_path):
-    """Send a batch script off to this machine and give what became of it."""
+    """Submit the batch script on this machine; return the finished process and the started steps."""
     commands, spool = tmp_path / "commands", tmp_path / "spool"
     commands.mkdir()
     spool.mkdir()
@@ -64,9 +64,9 @@ def slurm(tmp_path):
 
 
 @pytest.mark.slow
-def test_script_replaces_what_an_earlier_one_made_and_says_how_many_hectares_each_class_has(tmp_path, capsys):
+def test_script_replaces_earlier_outputs_and_prints_the_area_of_each_class(tmp_path, capsys):
     for name in ("scene.tif", "labels.gpkg"):
-        (tmp_path / name).write_bytes(b"of an earlier run")
+        (tmp_path / name).write_bytes(b"earlier run")
     script = runpy.run_path(str(ROOT / "examples" / "segment.py"))
 
     script["main"](tmp_path, 256)
@@ -80,7 +80,7 @@ def test_script_replaces_what_an_earlier_one_made_and_says_how_many_hectares_eac
 
 
 @pytest.mark.slow
-def test_batch_job_segments_on_as_many_workers_as_it_has_tasks_and_leaves_nothing_behind(tmp_path, slurm):
+def test_batch_job_starts_one_worker_per_task_and_leaves_no_temporary_files(tmp_path, slurm):
     write_scene(tmp_path / "scene.tif", SceneOptions(shape=(256, 384)))
     (tmp_path / "quick.yaml").write_text("tiles: {size: 128, halo: 16}\nlearn: {steps: 4}\n")
     (tmp_path / "results").mkdir()
@@ -95,7 +95,7 @@ def test_batch_job_segments_on_as_many_workers_as_it_has_tasks_and_leaves_nothin
 
 
 @pytest.mark.slow
-def test_batch_job_works_nowhere_but_on_its_tasks_and_gives_on_the_exit_code(tmp_path, slurm):
+def test_batch_job_refuses_other_workers_and_returns_the_exit_code(tmp_path, slurm):
     write_scene(tmp_path / "scene.tif", SceneOptions(shape=(64, 64)))
 
     done, _ = slurm(tmp_path / "scene.tif", tmp_path / "labels.gpkg", "--workers", "2")

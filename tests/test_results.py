@@ -137,7 +137,9 @@ def test_layer_has_only_the_selected_attributes(geoseg_tile, make_raster, tmp_pa
         (("--class-layer", "--out", "labels.fgb"), "leave out --class-layer"),
     ],
 )
-def test_impossible_attributes_and_layers_are_refused_before_the_first_tile(geoseg_tile, make_raster, tmp_path, options, message):
+def test_impossible_attributes_and_layers_are_refused_before_the_first_tile(
+    geoseg_tile, make_raster, tmp_path, options, message
+):
     scene = make_raster(fields())
 
     ended = geoseg_tile(scene, *(tmp_path / one if one == "labels.fgb" else one for one in options))
@@ -157,9 +159,7 @@ def test_red_and_nir_on_the_command_line_add_ndvi(geoseg_tile, make_raster, tmp_
     np.testing.assert_allclose(layer["ndvi_mean"], of_means, atol=0.02)  # the fields are even
 
 
-def test_run_finished_without_the_class_layer_is_not_finished_with_it(
-    geoseg_tile, make_raster, tmp_path
-):
+def test_run_finished_without_the_class_layer_is_not_finished_with_it(geoseg_tile, make_raster, tmp_path):
     scene = make_raster(fields())
     assert geoseg_tile(scene).code == 0
 

@@ -1,4 +1,4 @@
-"""The promises about tiles, on a whole scene: the tile size does not matter, and no tile line is seen."""
+"""The result does not depend on the tile size, and no tile line is visible in it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def segment(scene: Path) -> Segment:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the scene have many blocks of superpixels."""
+    """Use small blocks of superpixels, so that the scene has several."""
     monkeypatch.setattr(superpixels, "BLOCK", 128)
     monkeypatch.setattr(superpixels, "BLOCK_MARGIN", 32)
 
@@ -73,7 +73,7 @@ def classes(scene: Path, config: Config, stem: Path) -> tuple[NDArray[np.uint8],
 
 
 def border_share(class_map: NDArray[np.uint8], lines: list[int]) -> float:
-    """Return on how much of these columns and rows the class changes from the pixel before to this one."""
+    """Return the share of the pixels in these columns and rows whose class differs from the pixel before."""
     down = [class_map[:, line - 1] != class_map[:, line] for line in lines]
     across = [class_map[line - 1] != class_map[line] for line in lines]
     return float(np.mean([*down, *across]))
@@ -119,14 +119,14 @@ class TestStepsOnTiles:
         everywhere = np.mean([border_share(tiled, [line]) for line in range(1, SIZE)])
         assert border_share(tiled, LINES[128]) <= 1.5 * everywhere  # cutting at the line gave 12 to 22 times as many
 
-    def test_steps_that_hold_on_to_the_scene_network_alone_change_nothing(self, segment: Segment) -> None:
-        held = segment(128, tile_steps=4, backprop__distillation_weight=1.0)
+    def test_steps_with_full_distillation_change_nothing(self, segment: Segment) -> None:
+        distilled = segment(128, tile_steps=4, backprop__distillation_weight=1.0)
 
-        assert (held != segment(128, tile_steps=0)).mean() <= 0.005
-        assert (held != segment(128, tile_steps=4)).mean() > 0.005  # which take a part of what the tile says
+        assert (distilled != segment(128, tile_steps=0)).mean() <= 0.005
+        assert (distilled != segment(128, tile_steps=4)).mean() > 0.005  # by default the tile contributes
 
 
-class TestMethodsThatLearnNothing:
+class TestMethodsWithoutTraining:
     @pytest.mark.usefixtures("small_blocks")
     @pytest.mark.parametrize("method", ["kmeans", "rag"])
     @pytest.mark.parametrize("name", ["scene", "collared"])
@@ -143,7 +143,7 @@ class TestMethodsThatLearnNothing:
         np.testing.assert_array_equal(tiled, whole)
 
     @pytest.mark.parametrize("threshold", [0.08, 0.16])
-    def test_regions_that_are_joined_block_by_block_do_not_end_at_block_lines(
+    def test_regions_merged_block_by_block_do_not_end_at_block_lines(
         self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float
     ) -> None:
         monkeypatch.setattr(superpixels, "BLOCK", 128)
@@ -157,7 +157,7 @@ class TestMethodsThatLearnNothing:
 
 
 class TestFailedTile:
-    def test_takes_no_other_tile_with_it(self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_does_not_affect_other_tiles(self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(segment_step, "segment_tile", all_but(8))  # the last one
 
         class_map, result = classes(scene, load_config(tiles__size=150, **QUICK), tmp_path / "holed")
@@ -173,7 +173,7 @@ def all_but(failing: int) -> Callable[[Job, int], None]:
 
     def segment_tile(job: Job, number: int) -> None:
         if number == failing:
-            raise OSError("a disk that broke")
+            raise OSError("disk failure")
         real(job, number)
 
     return segment_tile
