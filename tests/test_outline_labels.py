@@ -516,7 +516,7 @@ def test_band_option_selects_one_of_several_bands(tmp_path, outline, make_raster
 def test_options_without_effect_are_refused(outline, make_raster):
     raster = make_raster(patches()[None].astype(np.uint8))
 
-    assert "give --values too" in only_line(outline(raster, "--bands", "1"))
+    assert "Give --values too" in only_line(outline(raster, "--bands", "1"))
     assert "'x' is no label" in outline(raster, "--nodata", "x").text
     assert outline(raster, "--nodata", "x").code == 2
     with pytest.raises(geoseg.errors.ConfigError, match="a class raster has no effect"):
