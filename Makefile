@@ -1,24 +1,31 @@
-# `make demo` and `make test` set themselves up: a fresh clone needs git, make and Python 3.11, and nothing else.
+# `make demo` and `make test` install what they need: a fresh clone needs git, make and Python 3.11, and nothing else.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help demo test lint picture clean
+# Two processes share the tests; each computes on one thread.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+.PHONY: help demo test test-slow lint picture clean
 
 help:
-	@echo "make demo     make a scene, cut it into polygons, and say what to open"
-	@echo "make test     run the tests"
-	@echo "make lint     look at format, style and types"
-	@echo "make picture  draw docs/picture.png from the demo"
-	@echo "make clean    remove the environment and everything that was made"
+	@echo "make demo       write a synthetic scene and segment it"
+	@echo "make test       run the tests, without the slow ones"
+	@echo "make test-slow  run the slow tests"
+	@echo "make lint       check format, style and types"
+	@echo "make picture    draw docs/picture.png from the demo"
+	@echo "make clean      remove the environment and all generated files"
 
 demo: demo/scene.tif
 	$(BIN)/geoseg tile demo/scene.tif --out demo/labels.gpkg --class-raster demo/classes.tif --overwrite
-	@echo "Open demo/labels.gpkg in QGIS, with demo/scene.tif below it: the layer comes in the colours of its classes."
+	@echo "Open demo/labels.gpkg in QGIS, with demo/scene.tif below it; the layer is styled by class."
 
 test: $(READY)
-	$(BIN)/pytest
+	$(TESTS) -m "not slow"
+
+test-slow: $(READY)
+	$(TESTS) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -32,13 +39,13 @@ clean:
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find geoseg tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# geoseg never replaces a scene, so what is left of one that was broken off goes first.
+# `geoseg synthetic` replaces no file, so the rest of an interrupted one is removed first.
 demo/scene.tif: | $(READY)
 	mkdir -p demo
 	rm -f demo/truth.tif
 	$(BIN)/geoseg synthetic demo/scene.tif --size 2048x2048 --seed 1 --truth demo/truth.tif
 
-# torch first and by itself: which build it is, for CPUs or for CUDA, is settled before anything else asks for it.
+# torch first and alone, so that its build, for CPUs or for CUDA, is chosen before another package requires it.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -c constraints.txt "$$(grep '^torch==' constraints.txt)"

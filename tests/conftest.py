@@ -3,6 +3,9 @@
 import contextlib
 import io
 import logging
+import os
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,10 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from filelock import FileLock
 
 from geoseg.cli import main as cli
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 # The examples are the same in every run: a test that fails here fails everywhere. No deadline, as machines are shared.
 hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
@@ -59,6 +64,12 @@ def run_command(*arguments):
     return Ended(ended.value.code, stderr.getvalue())
 
 
+def output_of(code):
+    """Return what a new Python process prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout
+
+
 def write_raster(path, pixels, *, mask=None, colours=None, names=None, **profile):
     """Write (band, y, x) pixels; on a grid of 10 m in UTM unless the profile says something else."""
     pixels = np.asarray(pixels)
@@ -95,8 +106,51 @@ def make_raster(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def make_once(tmp_path_factory):
+    """Fill a folder once for all processes of pytest-xdist: make_once(name, function of the folder) → the folder."""
+    own = tmp_path_factory.getbasetemp()
+    base = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def make(name, fill):
+        folder = base / name
+        with FileLock(f"{folder}.lock"):
+            if not (folder / ".complete").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                (folder / ".complete").touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def landscape(make_once):
+    """A synthetic scene of 300 × 260 pixels and 4 bands with an irregular border of nodata."""
+    options = SceneOptions(shape=(260, 300), seed=4, resolution=2.0, nir=True, collar=True)
+    return make_once("landscape", lambda folder: write_scene(folder / "scene.tif", options)) / "scene.tif"
+
+
+def run_with_all_outputs(folder, scene, config, *options):
+    """Write the polygons, the class raster and the region raster of a scene into a folder; return the folder."""
+    ended = run_command(
+        "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", "--region-raster",
+        folder / "regions.tif", "--config", config, "--device", "cpu", "--classes", 12, *options,
+    )  # fmt: skip
+    assert ended.code == 0, ended.text
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(make_once, landscape, quick_config):
+    """The folder of a run of several tiles in one process, with all outputs and the work of the steps; read only."""
+    options = ("--workers", 0, "--class-layer", "--keep")
+    return make_once("finished", lambda folder: run_with_all_outputs(folder, landscape, quick_config, *options))
+
+
+@pytest.fixture(scope="session")
 def quick_config(tmp_path_factory):
-    """A configuration whose result is of no use, but soon there."""
+    """A configuration that is quick, and whose classes are of no use."""
     path = tmp_path_factory.mktemp("config") / "quick.yaml"
     path.write_text(QUICK)
     return path

@@ -21,7 +21,7 @@ from geoseg.cli import progress_bars
 from geoseg.config import named_configs
 from geoseg.output.paths import Outputs
 from geoseg.progress import Note, StageAdvanced, StageFinished, StageReporter, StageStarted
-from geoseg.steps import align_codes, segment
+from geoseg.steps import classify, learn, segment, vectorize
 from geoseg.steps.write import Result
 
 from .conftest import fields, run_command, write_raster
@@ -87,7 +87,7 @@ def test_run_ends_with_0_and_tells_how_far_it_was_in_plain_lines(finished):
     assert ended.code == 0
     assert all(line.startswith("geoseg: ") for line in ended.lines)
     assert "\x1b" not in ended.text
-    assert f"segment tiles              {N_TILES}/{N_TILES}" in ended.text
+    assert f"segment tiles               {N_TILES}/{N_TILES}" in ended.text
     assert re.search(r"\d+ regions of \d class(es)? in \d+ s: ", ended.lines[-1])
     assert str(folder / "labels.gpkg") in ended.lines[-1]
 
@@ -113,7 +113,16 @@ def test_report_says_what_was_made_of_what_and_how(finished, scene):
     assert report["tiles"] == {"n_rows": 2, "n_cols": 2, "states": ["done"] * N_TILES}
     assert report["failed"] == {}
     assert report["grid"]["shape"] == list(rasterio.open(scene).shape)
-    assert set(report["seconds"]) >= {"survey", "learn", "superpixels", "segment", "ground", "label", "outline"}
+    assert set(report["seconds"]) >= {
+        "survey",
+        "learn",
+        "superpixels",
+        "segment",
+        "classify",
+        "label",
+        "merge",
+        "outline",
+    }
     assert report["n_regions"] == len(labels(folder / "labels.gpkg"))
     assert report["input"]["scene.tif"]["size"] == scene.stat().st_size
     assert len(report["input"]["scene.tif"]["blake2b"]) == 32
@@ -247,7 +256,7 @@ def test_number_of_classes_that_is_none_is_misspelt(geoseg_tile, scene, text):
     ended = geoseg_tile(scene, "--classes", text)
 
     assert ended.code == 2
-    assert "is no number of classes; write one such as 12, or auto" in ended.text
+    assert "is not a number of classes; write one such as 12, or auto" in ended.text
 
 
 def test_result_that_exists_is_replaced_when_the_user_says_so(tmp_path, geoseg_tile, scene, finished):
@@ -292,7 +301,7 @@ def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene
 
 
 def test_disk_without_room_is_told_before_the_work_starts(geoseg_tile, scene, monkeypatch, tmp_path):
-    monkeypatch.setattr("geoseg.run.run._BYTES_PER_PIXEL", 10**15)
+    monkeypatch.setattr("geoseg.run.plan._BYTES_PER_PIXEL", 10**15)
 
     assert "Make room" in only_line(geoseg_tile(scene, "--run-dir", tmp_path / "far" / "away"))
 
@@ -372,9 +381,21 @@ def failing_at(number, whole):
     return step
 
 
+STEPS = {  # function of a stage → its module
+    "train_network": learn,
+    "segment_block": segment,
+    "segment_tile": segment,
+    "gather_block": classify,
+    "find_classes": classify,
+    "label_tile": vectorize,
+    "merge_pieces": vectorize,
+    "outline_tile": vectorize,
+}
+
+
 @pytest.mark.parametrize("step", ["segment_tile", "label_tile", "outline_tile"])
 def test_tile_that_fails_at_any_step_is_a_hole_of_exactly_its_core(tmp_path, geoseg_tile, scene, monkeypatch, step):
-    monkeypatch.setattr(segment, step, failing_at(1, getattr(segment, step)))
+    monkeypatch.setattr(STEPS[step], step, failing_at(1, getattr(STEPS[step], step)))
 
     ended = geoseg_tile(scene, "--class-raster", tmp_path / "classes.tif")
 
@@ -395,7 +416,7 @@ def test_tile_that_failed_and_works_now_makes_the_result_whole(
     assert geoseg_tile(scene, *options).code == 0
     unbroken = (tmp_path / "classes.tif").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(segment, step, failing_at(2, getattr(segment, step)))
+        patch.setattr(STEPS[step], step, failing_at(2, getattr(STEPS[step], step)))
         assert geoseg_tile(scene, *options, "--overwrite", "--keep").code == 3
 
     assert geoseg_tile(scene, *options, "--resume").code == 0
@@ -403,9 +424,9 @@ def test_tile_that_failed_and_works_now_makes_the_result_whole(
     assert (tmp_path / "classes.tif").read_bytes() == unbroken
 
 
-@pytest.mark.parametrize("step", ["make_superpixels", "gather_block"])
+@pytest.mark.parametrize("step", ["segment_block", "gather_block"])
 def test_block_that_fails_ends_in_one_line_and_not_in_a_traceback(geoseg_tile, scene, monkeypatch, step):
-    monkeypatch.setattr(segment, step, _fail)
+    monkeypatch.setattr(STEPS[step], step, _fail)
 
     ended = geoseg_tile(scene)
 
@@ -415,7 +436,7 @@ def test_block_that_fails_ends_in_one_line_and_not_in_a_traceback(geoseg_tile, s
 
 
 def test_run_of_which_every_tile_fails_ends_with_1(tmp_path, geoseg_tile, scene, monkeypatch):
-    monkeypatch.setattr(segment, "label_tile", _fail)
+    monkeypatch.setattr(vectorize, "label_tile", _fail)
 
     ended = geoseg_tile(scene)
 
@@ -432,36 +453,22 @@ def _fail(*_):
 # --- broken off and gone on with ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("module", "step"),
-    [
-        (align_codes, "learn_network"),
-        (segment, "make_superpixels"),
-        (segment, "segment_tile"),
-        (segment, "gather_block"),
-        (align_codes, "find_classes"),
-        (segment, "label_tile"),
-        (align_codes, "join_regions"),
-        (segment, "outline_tile"),
-    ],
-)
-def test_run_that_was_broken_off_goes_on_to_the_same_result(
-    tmp_path, geoseg_tile, scene, finished, monkeypatch, module, step
-):
+@pytest.mark.parametrize("step", STEPS)
+def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, geoseg_tile, scene, finished, monkeypatch, step):
     out = ("--class-raster", tmp_path / "classes.tif", "--region-raster", tmp_path / "regions.tif")
-    whole, calls = getattr(module, step), []
+    whole, calls = getattr(STEPS[step], step), []
 
     def broken(*arguments, **options):
         calls.append(arguments)
-        if len(calls) == 2 or module is align_codes or step in ("make_superpixels", "gather_block"):
+        if len(calls) == 2 or not step.endswith("_tile"):
             raise KeyboardInterrupt
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(module, step, broken)
+    monkeypatch.setattr(STEPS[step], step, broken)
     ended = geoseg_tile(scene, *out)
     assert (ended.code, "--resume" in ended.lines[-1], "Traceback" in ended.text) == (130, True, False)
     assert not (tmp_path / "labels.gpkg").exists()
-    monkeypatch.setattr(module, step, whole)
+    monkeypatch.setattr(STEPS[step], step, whole)
 
     assert "continue it with --resume" in only_line(geoseg_tile(scene, *out))  # not without being asked
     assert geoseg_tile(scene, *out, "--resume").code == 0
@@ -473,7 +480,7 @@ def test_run_that_was_broken_off_goes_on_to_the_same_result(
 
 
 def test_run_does_not_go_on_with_another_configuration_and_says_what_differs(geoseg_tile, scene, monkeypatch):
-    monkeypatch.setattr(segment, "label_tile", _interrupt)
+    monkeypatch.setattr(vectorize, "label_tile", _interrupt)
     assert geoseg_tile(scene).code == 130
 
     line = only_line(geoseg_tile(scene, "--resume", "--classes", 4))
@@ -484,7 +491,7 @@ def test_run_does_not_go_on_with_another_configuration_and_says_what_differs(geo
 
 def test_run_does_not_go_on_with_a_scene_that_has_changed(make_raster, geoseg_tile, monkeypatch):
     scene = make_raster(fields((100, 100)))
-    monkeypatch.setattr(segment, "label_tile", _interrupt)
+    monkeypatch.setattr(vectorize, "label_tile", _interrupt)
     assert geoseg_tile(scene).code == 130
 
     make_raster(fields((100, 100), seed=1))
@@ -518,7 +525,7 @@ def test_run_whose_work_is_kept_can_write_its_results_again(tmp_path, geoseg_til
 
 def test_result_of_somebody_else_is_left_alone_by_a_run_that_goes_on(tmp_path, geoseg_tile, scene, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(segment, "label_tile", _interrupt)
+        patch.setattr(vectorize, "label_tile", _interrupt)
         assert geoseg_tile(scene).code == 130
     other = tmp_path / "other.tif"
     other.write_text("years of work")
@@ -534,7 +541,10 @@ def test_process_that_was_stopped_from_outside_goes_on_to_the_same_result(
     tmp_path, geoseg_tile, scene, finished, quick_config, way, code
 ):
     out = ("--class-raster", tmp_path / "classes.tif")
-    program = "import time; from geoseg.cli import main as cli; from geoseg.steps import segment; segment.label_tile = lambda *_: time.sleep(60); "
+    program = (
+        "import time; from geoseg.cli import main as cli; from geoseg.steps import vectorize; "
+        "vectorize.label_tile = lambda *_: time.sleep(60); "
+    )
     process = subprocess.Popen(
         [
             sys.executable, "-c", f"{program}cli.main()", "tile", str(scene), "--out", str(tmp_path / "labels.gpkg"),
@@ -544,7 +554,7 @@ def test_process_that_was_stopped_from_outside_goes_on_to_the_same_result(
         text=True,
     )  # fmt: skip
     until = time.monotonic() + 120
-    while not list(tmp_path.glob("labels.run/steps/classes/*/*.arrays")) and time.monotonic() < until:
+    while not list(tmp_path.glob("labels.run/stages/classify.class_model/*/*.arrays")) and time.monotonic() < until:
         time.sleep(0.05)
     time.sleep(0.3)
 

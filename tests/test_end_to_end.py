@@ -1,4 +1,4 @@
-"""The whole way, from a raster to polygons, on small scenes."""
+"""All stages, from a raster to polygons, on small scenes."""
 
 import json
 
@@ -14,40 +14,14 @@ from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import load_config
 from geoseg.output.paths import Outputs
-from geoseg.pipeline import segment_scene
+from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.run import RunOptions
-from geoseg.synthetic.scene import SceneOptions, write_scene
+from geoseg.run.plan import RunOptions
 
-from .conftest import fields, run_command, write_raster
+from .conftest import fields, run_command, run_with_all_outputs, write_raster
 from .test_scene import damage
 
-SHAPE = (260, 300)
 PIXEL_AREA = 4.0  # m², of the landscape
-
-
-@pytest.fixture(scope="session")
-def landscape(tmp_path_factory):
-    """A painted scene of 300 × 260 pixels with an irregular rim without data."""
-    folder = tmp_path_factory.mktemp("landscape")
-    write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=4, resolution=2.0, collar=True))
-    return folder / "scene.tif"
-
-
-@pytest.fixture(scope="session")
-def serial(tmp_path_factory, landscape, quick_config):
-    """The folder with the results of the command in one process, at simplify 0."""
-    return command(tmp_path_factory.mktemp("serial"), landscape, quick_config, "--workers", 0)
-
-
-def command(folder, scene, config, *options):
-    """Run the command with all three results into `folder`."""
-    ended = run_command(
-        "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", "--region-raster",
-        folder / "regions.tif", "--config", config, "--device", "cpu", "--classes", 12, *options,
-    )  # fmt: skip
-    assert ended.code == 0, ended.text
-    return folder
 
 
 @pytest.fixture
@@ -56,8 +30,8 @@ def segment(tmp_path, quick_config):
 
     def run(scene, options=None, **changes):
         outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
-        result = segment_scene(
-            scene,
+        result = run_scene(
+            str(scene),
             outputs,
             load_config(quick_config, **changes),
             options=options or RunOptions(device="cpu"),
@@ -92,23 +66,27 @@ def rasterised(layer, column, like):
 # --- what the results are -----------------------------------------------------------------------------------------
 
 
-def test_every_pixel_with_data_has_a_class_and_no_other(landscape, serial):
-    classes, regions = band(serial / "classes.tif"), band(serial / "regions.tif")
+def test_valid_pixels_have_a_class_and_others_have_none(landscape, finished_run):
+    classes, regions = band(finished_run / "classes.tif"), band(finished_run / "regions.tif")
 
     np.testing.assert_array_equal(classes > 0, valid_of(landscape))
     np.testing.assert_array_equal(regions > 0, valid_of(landscape))
     assert len(np.unique(classes)) > 3
 
 
-def test_polygons_rasterised_are_the_class_raster_and_the_region_raster(serial):
-    layer = labels(serial)
+def test_polygons_rasterised_are_the_class_raster_and_the_region_raster(finished_run):
+    layer = labels(finished_run)
 
-    np.testing.assert_array_equal(rasterised(layer, "class", serial / "classes.tif"), band(serial / "classes.tif"))
-    np.testing.assert_array_equal(rasterised(layer, "region", serial / "regions.tif"), band(serial / "regions.tif"))
+    np.testing.assert_array_equal(
+        rasterised(layer, "class", finished_run / "classes.tif"), band(finished_run / "classes.tif")
+    )
+    np.testing.assert_array_equal(
+        rasterised(layer, "region", finished_run / "regions.tif"), band(finished_run / "regions.tif")
+    )
 
 
-def test_polygons_are_a_coverage_of_the_pixels_with_data(landscape, serial):
-    layer = labels(serial)
+def test_polygons_are_a_coverage_of_the_valid_pixels(landscape, finished_run):
+    layer = labels(finished_run)
 
     assert shapely.is_valid(layer.geometry).all()
     assert shapely.coverage_is_valid(layer.geometry.to_numpy())
@@ -116,14 +94,14 @@ def test_polygons_are_a_coverage_of_the_pixels_with_data(landscape, serial):
     assert layer["area"].to_numpy() == pytest.approx(shapely.area(layer.geometry))
 
 
-def test_attributes_are_those_of_the_pixels_of_the_region(landscape, serial):
-    layer, regions = labels(serial), band(serial / "regions.tif")
+def test_attributes_are_those_of_the_pixels_of_the_region(landscape, finished_run):
+    layer, regions = labels(finished_run), band(finished_run / "regions.tif")
 
     assert sorted(layer["region"]) == list(range(1, len(layer) + 1))
     np.testing.assert_array_equal(
         layer.sort_values("region")["pixels"], np.bincount(regions.ravel(), minlength=len(layer) + 1)[1:]
     )
-    classes, green = band(serial / "classes.tif"), band(landscape, 2)
+    classes, green = band(finished_run / "classes.tif"), band(landscape, 2)
     for _, row in layer.sample(20, random_state=0).iterrows():
         inside = regions == row["region"]
         assert row["mean_2"] == pytest.approx(green[inside].mean(), rel=1e-5)
@@ -131,8 +109,8 @@ def test_attributes_are_those_of_the_pixels_of_the_region(landscape, serial):
         assert (classes[inside] == row["class"]).all()
 
 
-def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(serial):
-    layer = labels(serial)
+def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(finished_run):
+    layer = labels(finished_run)
 
     assert layer["pixels"].min() >= 12
     assert (shapely.get_type_id(layer.geometry) == shapely.GeometryType.POLYGON).all()
@@ -144,8 +122,8 @@ def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(ser
     assert not (same & (shared > 0)).any()  # two neighbours of one class would be one region, also over a tile line
 
 
-def test_coarser_classes_are_made_of_whole_classes(serial):
-    layer = labels(serial)
+def test_coarser_classes_are_made_of_whole_classes(finished_run):
+    layer = labels(finished_run)
 
     for column, most in (("class_2", 2), ("class_4", 4), ("class_8", 8)):
         assert (layer.groupby("class")[column].nunique() == 1).all()
@@ -159,7 +137,7 @@ def classes_of(folder):
 
 
 def check_classes(folder):
-    """Look whether the document of the classes says what the polygons and the raster say."""
+    """Check the class document of a run against its polygons and its class raster."""
     document, layer, pixels = classes_of(folder), labels(folder), band(folder / "classes.tif")
     counts = np.bincount(pixels.ravel(), minlength=document["n_classes"] + 1)[1:]
     assert [one["pixels"] for one in document["classes"]] == counts.tolist()
@@ -177,22 +155,22 @@ def check_classes(folder):
     return document, layer
 
 
-def test_classes_are_told_beside_the_polygons_as_these_have_them(landscape, serial):
-    document, _ = check_classes(serial)
+def test_class_document_agrees_with_polygons_and_class_raster(landscape, finished_run):
+    document, _ = check_classes(finished_run)
 
     assert (document["scene"], document["asked"]) == ("scene.tif", 12)
     assert document["n_classes"] == len(document["classes"]) == 12
     assert len(document["merges"]) == 10
-    qml = pyogrio.read_dataframe(serial / "labels.gpkg", layer="layer_styles")["styleQML"][0]
+    qml = pyogrio.read_dataframe(finished_run / "labels.gpkg", layer="layer_styles")["styleQML"][0]
     assert all(one["name"] in qml for one in document["classes"])
     with rasterio.open(landscape) as raster:
-        green, classes = raster.read(2), band(serial / "classes.tif")
+        green, classes = raster.read(2), band(finished_run / "classes.tif")
     for one in document["classes"]:
         if one["pixels"]:
             assert one["mean_2"] == pytest.approx(green[classes == one["class"]].mean(), rel=1e-5)
 
 
-def test_forty_classes_have_all_the_coarser_ones_down_to_two(landscape, segment, tmp_path):
+def test_forty_classes_have_all_coarser_levels_down_to_two(landscape, segment, tmp_path):
     segment(landscape, classify__classes=40)
 
     document, layer = check_classes(tmp_path)
@@ -203,12 +181,12 @@ def test_forty_classes_have_all_the_coarser_ones_down_to_two(landscape, segment,
 
 
 @pytest.mark.parametrize("method", ["backprop", "kmeans"])
-def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscape, segment, tmp_path, method):
+def test_auto_chooses_a_level_of_the_tree_and_the_same_again(landscape, segment, tmp_path, method):
     segment(landscape, classify__classes="auto", method=method)
 
     document, _ = check_classes(tmp_path)
     report = json.loads((tmp_path / "labels.run" / "run.json").read_text())
-    assert document["asked"] == report["config"]["harmonize"]["classes"] == "auto"
+    assert document["asked"] == report["config"]["classify"]["classes"] == "auto"
     assert 4 <= document["n_classes"] == report["tree"]["auto"] <= 16
     first = (tmp_path / "classes.tif").read_bytes()
     options = RunOptions(device="cpu", overwrite=True)
@@ -218,7 +196,7 @@ def test_auto_gives_as_many_classes_as_suit_the_tree_and_the_same_again(landscap
     assert (tmp_path / "classes.tif").read_bytes() == first
 
 
-def test_auto_never_calls_two_kinds_of_ground_one_class(segment, make_raster):
+def test_auto_finds_at_least_two_classes_where_there_are_two_colours(segment, make_raster):
     pixels = np.full((3, 150, 170), 60, np.uint8)
     pixels[:, :, 80:] = 180
 
@@ -229,35 +207,35 @@ def test_auto_never_calls_two_kinds_of_ground_one_class(segment, make_raster):
 
 
 @pytest.mark.slow
-def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, serial):
-    parallel = command(tmp_path, landscape, quick_config, "--workers", 2)
+def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, finished_run):
+    parallel = run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 2)
 
     for name in ("classes.tif", "regions.tif", "labels.classes.json"):
-        assert (parallel / name).read_bytes() == (serial / name).read_bytes()
-    assert labels(parallel).equals(labels(serial))
+        assert (parallel / name).read_bytes() == (finished_run / name).read_bytes()
+    assert labels(parallel).equals(labels(finished_run))
 
 
 @pytest.mark.slow
 def test_two_workers_list_the_same_failed_tile_as_one_process(tmp_path, quick_config):
     scene = write_raster(tmp_path / "scene.tif", fields(), tiled=True, blockxsize=32, blockysize=32, compress="deflate")
     damage(scene, 4, 4)
-    told = []
+    failed = []
     for workers in (0, 2):
         ended = run_command(
             "tile", scene, "--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", workers,
             "--device", "cpu", "--overwrite",
         )  # fmt: skip
         assert ended.code == 3
-        told.append(pyogrio.read_dataframe(tmp_path / "labels.gpkg", layer="failed_tiles"))
+        failed.append(pyogrio.read_dataframe(tmp_path / "labels.gpkg", layer="failed_tiles"))
 
-    assert told[0].equals(told[1])
+    assert failed[0].equals(failed[1])
 
 
-def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, serial):
-    again = command(tmp_path, landscape, quick_config, "--workers", 0)
+def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, finished_run):
+    again = run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 0)
 
     for name in ("classes.tif", "regions.tif", "labels.classes.json"):
-        assert (again / name).read_bytes() == (serial / name).read_bytes()
+        assert (again / name).read_bytes() == (finished_run / name).read_bytes()
 
 
 def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
@@ -269,7 +247,7 @@ def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
 
 
 def test_smooth_polygons_keep_the_coverage_and_rasterise_to_the_class_raster(landscape, tmp_path, quick_config):
-    command(tmp_path, landscape, quick_config, "--workers", 0, "--smooth", "--simplify", 1)
+    run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 0, "--smooth", "--simplify", 1)
     layer = labels(tmp_path)
 
     on_lattice = shapely.get_coordinates(layer.geometry) % 2 == 0  # of pixels of 2 m
@@ -291,7 +269,7 @@ def test_tile_size_does_not_move_a_vertex(landscape, segment, smooth):
     assert shapely.equals_exact(ours, theirs).all()
 
 
-def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_region(landscape, segment):
+def test_parts_of_a_split_region_have_its_number_and_attributes(landscape, segment):
     result, layer, _ = segment(landscape, polygons__max_vertices=60, classify__classes=12)
 
     parts = layer.groupby("region")
@@ -302,22 +280,22 @@ def test_polygons_that_are_cut_have_the_number_and_the_attributes_of_their_regio
     np.testing.assert_allclose(areas, parts["pixels"].first() * PIXEL_AREA)
 
 
-def test_giant_region_is_told_of_where_it_is_not_cut(landscape, tmp_path, quick_config, monkeypatch):
-    monkeypatch.setattr("geoseg.steps.coverage._GIANT", 100)
+def test_large_region_is_reported_unless_it_is_split(landscape, tmp_path, quick_config, monkeypatch):
+    monkeypatch.setattr("geoseg.steps.vectorize._LARGE", 100)
     options = ("--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", 0, "--device", "cpu")
 
-    told = run_command("tile", landscape, *options).text
-    not_told = run_command("tile", landscape, *options, "--max-vertices", 5000, "--overwrite").text
+    reported = run_command("tile", landscape, *options).text
+    split = run_command("tile", landscape, *options, "--max-vertices", 5000, "--overwrite").text
 
-    assert "--max-vertices 100 would cut it" in told
-    assert "would cut it" not in not_told
+    assert "--max-vertices 100 would split it" in reported
+    assert "would split it" not in split
 
 
 # --- scenes of all kinds --------------------------------------------------------------------------------------------
 
 
 def check(layer, classes, valid, pixel_area=100.0):
-    """Look whether polygons and classes are right where there is data, and nowhere else."""
+    """Check that polygons and classes cover the valid pixels and no others."""
     np.testing.assert_array_equal(classes > 0, valid)
     assert shapely.is_valid(layer.geometry).all()
     assert shapely.area(layer.geometry).sum() == pytest.approx(valid.sum() * pixel_area, rel=1e-9)
@@ -325,7 +303,7 @@ def check(layer, classes, valid, pixel_area=100.0):
     assert set(layer["class"]) == set(np.unique(classes[valid]))
 
 
-def test_tiles_that_learn_each_alone_give_a_result_too(segment, make_raster):
+def test_one_network_per_tile_gives_a_result(segment, make_raster):
     scene = make_raster(fields())
 
     result, layer, classes = segment(scene, training="tile", tile_steps=6)
@@ -372,13 +350,13 @@ def test_scene_of_one_value_is_one_class_and_one_region(segment, make_raster):
     assert layer["mean_1"].tolist() == [7.0]
 
 
-def test_scene_of_one_value_is_one_class_also_where_tiles_learn_alone(segment, make_raster):
+def test_scene_of_one_value_is_one_class_with_one_network_per_tile(segment, make_raster):
     result, _, _ = segment(make_raster(np.full((3, 150, 170), 7, np.uint8)), training="tile", tile_steps=3)
 
     assert (result.n_regions, result.n_classes) == (1, 1)
 
 
-def test_hole_without_data_stays_a_hole(segment, make_raster):
+def test_hole_of_nodata_stays_a_hole(segment, make_raster):
     pixels = fields()
     pixels[:, 50:110, 70:130] = 0  # over the place where four tiles meet
 
@@ -388,7 +366,7 @@ def test_hole_without_data_stays_a_hole(segment, make_raster):
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
-def test_tile_without_any_data_is_no_trouble(segment, make_raster, training):
+def test_tile_of_nodata_does_not_fail(segment, make_raster, training):
     pixels = fields((200, 300))
     pixels[:, :, 100:200] = 0  # a whole column of tiles
 
@@ -398,7 +376,7 @@ def test_tile_without_any_data_is_no_trouble(segment, make_raster, training):
     check(layer, classes, pixels[0] > 0)
 
 
-def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_worked(segment, make_raster, tmp_path):
+def test_only_the_area_of_interest_and_its_tiles_are_segmented(segment, make_raster, tmp_path):
     to_map = Affine(10, 0, 500_000, 0, -10, 5_000_000)
     area = shapely.Polygon([to_map @ at for at in ((10.3, 10.1), (90.2, 21.7), (79.4, 70.6), (19.9, 88.3))])
     geopandas.GeoSeries([area], crs="EPSG:32631").to_crs(4326).to_file(tmp_path / "area.geojson")
@@ -409,11 +387,11 @@ def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_worked(se
     rows, cols = np.indices((300, 300)) + 0.5
     check(layer, classes, shapely.contains_xy(area, *(to_map @ (cols, rows))))
     assert not result.failed
-    assert len(list((tmp_path / "labels.run" / "steps" / "votes").rglob("*.arrays"))) == 1  # of 9 tiles
+    assert len(list((tmp_path / "labels.run" / "stages" / "segment.votes").rglob("*.arrays"))) == 1  # of 9 tiles
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
-def test_one_pixel_with_data_is_one_region(segment, make_raster, training):
+def test_one_valid_pixel_is_one_region(segment, make_raster, training):
     pixels = np.zeros((3, 150, 170), np.uint8)
     pixels[:, 120, 130] = 9
 
@@ -423,7 +401,7 @@ def test_one_pixel_with_data_is_one_region(segment, make_raster, training):
     assert result.n_regions == 1
 
 
-def test_pixels_with_data_that_do_not_touch_are_regions_of_their_own(segment, make_raster):
+def test_valid_pixels_that_do_not_touch_are_separate_regions(segment, make_raster):
     rows, cols = np.indices((60, 60))
     pixels = np.where((rows + cols) % 2, fields((60, 60), patch=20), 0).astype(np.uint8)
 
@@ -443,7 +421,7 @@ def test_pixels_with_data_that_do_not_touch_are_regions_of_their_own(segment, ma
     ],
     ids=["south-up", "mirrored", "turned", "sheared"],
 )
-def test_grid_in_any_direction_gives_the_same_map_in_its_place(segment, make_raster, transform):
+def test_grid_in_any_direction_gives_polygons_in_its_place(segment, make_raster, transform):
     _, layer, classes = segment(make_raster(fields(), transform=transform))
 
     check(layer, classes, np.ones((150, 170), bool), abs(transform.determinant))
@@ -489,15 +467,15 @@ def test_mosaic_gives_the_same_map_as_one_file(segment, make_raster, tmp_path):
 
 
 @pytest.mark.slow
-def test_backprop_tells_noise_from_the_same_values_in_order(tmp_path):
-    """The articles' texture pair: equal mean and variance, so that colours alone cannot tell the halves apart."""
+def test_backprop_separates_noise_from_the_same_values_in_order(tmp_path):
+    """The texture pair of the articles: the halves have equal mean and variance and differ in texture alone."""
     noise = np.random.default_rng(0).integers(0, 256, (192, 192), np.uint8)
     scene = tmp_path / "pair.tif"
     write_raster(scene, np.concatenate([noise, np.sort(noise, axis=1)], axis=1)[None])
     config = load_config(classify__classes=2, learn__windows=32, learn__steps=48)
 
     outputs = Outputs(tmp_path / "pair.gpkg", class_raster=tmp_path / "classes.tif")
-    segment_scene(scene, outputs, config, cluster=ClusterOptions(workers=0))
+    run_scene(str(scene), outputs, config, cluster=ClusterOptions(workers=0))
 
     with rasterio.open(outputs.class_raster) as raster:
         classes = raster.read(1)

@@ -1,12 +1,10 @@
-"""The examples do what they say: script, README, and the batch job with `srun` and `sbatch` played by this machine."""
+"""The example script, and the batch job with scripts in place of `srun` and `sbatch`."""
 
-import doctest
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import geopandas
 import pytest
@@ -15,7 +13,7 @@ from geoseg.synthetic.scene import SceneOptions, write_scene
 
 ROOT = Path(__file__).parents[1]
 
-# Takes a copy of the script, as Slurm does, so that the script cannot rely on where it lies.
+# Runs a copy of the script, as Slurm does, so that the script cannot rely on its own path.
 SBATCH = """#!/usr/bin/env bash
 set -e
 cp "$1" "$SPOOL/slurm_script"
@@ -41,7 +39,7 @@ wait
 
 @pytest.fixture
 def slurm(tmp_path):
-    """Send a batch script off to this machine and give what became of it."""
+    """Run examples/slurm.sh as a batch job: slurm(*arguments) → (CompletedProcess, lines with the job steps)."""
     commands, spool = tmp_path / "commands", tmp_path / "spool"
     commands.mkdir()
     spool.mkdir()
@@ -66,7 +64,7 @@ def slurm(tmp_path):
 
 
 @pytest.mark.slow
-def test_script_replaces_what_an_earlier_one_made_and_says_how_many_hectares_each_class_has(tmp_path, capsys):
+def test_script_replaces_earlier_outputs_and_prints_the_hectares_of_each_class(tmp_path, capsys):
     for name in ("scene.tif", "labels.gpkg"):
         (tmp_path / name).write_bytes(b"of an earlier run")
     script = runpy.run_path(str(ROOT / "examples" / "segment.py"))
@@ -82,22 +80,7 @@ def test_script_replaces_what_an_earlier_one_made_and_says_how_many_hectares_eac
 
 
 @pytest.mark.slow
-def test_lines_in_the_readme_run_on_what_make_demo_has_made(tmp_path, monkeypatch):
-    lines = doctest.DocTestParser().get_examples((ROOT / "README.md").read_text(encoding="utf-8"))
-    monkeypatch.chdir(tmp_path)
-    Path("demo").mkdir()
-    write_scene("demo/scene.tif", SceneOptions(shape=(128, 128)))
-    names: dict[str, Any] = {}
-
-    for line in lines[:-1]:
-        exec(line.source, names)
-    shown = str(eval(lines[-1].source, names)).splitlines()
-
-    assert [row.split() for row in shown[:2]] == [row.split() for row in lines[-1].want.splitlines()[:2]]
-
-
-@pytest.mark.slow
-def test_batch_job_segments_on_as_many_workers_as_it_has_tasks_and_leaves_nothing_behind(tmp_path, slurm):
+def test_batch_job_uses_as_many_workers_as_it_has_tasks_and_removes_its_temporary_files(tmp_path, slurm):
     write_scene(tmp_path / "scene.tif", SceneOptions(shape=(256, 384)))
     (tmp_path / "quick.yaml").write_text("tiles: {size: 128, halo: 16}\nlearn: {steps: 4}\n")
     (tmp_path / "results").mkdir()
@@ -112,7 +95,7 @@ def test_batch_job_segments_on_as_many_workers_as_it_has_tasks_and_leaves_nothin
 
 
 @pytest.mark.slow
-def test_batch_job_works_nowhere_but_on_its_tasks_and_gives_on_the_exit_code(tmp_path, slurm):
+def test_batch_job_refuses_local_workers_and_returns_the_exit_code(tmp_path, slurm):
     write_scene(tmp_path / "scene.tif", SceneOptions(shape=(64, 64)))
 
     done, _ = slurm(tmp_path / "scene.tif", tmp_path / "labels.gpkg", "--workers", "2")

@@ -20,6 +20,8 @@ from geoseg.errors import ConfigError, GeosegError
 from geoseg.run.dask_executor import batch_size, run_batch
 from geoseg.run.executors import ClusterOptions, Outcome, open_executor
 
+pytestmark = pytest.mark.xdist_group("dask")  # clusters compete for the cores: one after the other
+
 # Of other processes, which import this module and the same geoseg.
 PYTHONPATH = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -11,8 +11,7 @@ from geoseg.run.executors import ClusterOptions
 from geoseg.segment import superpixels
 from geoseg.steps import align_codes, segment
 
-from .conftest import fields, run_command
-from .test_architecture import said_by
+from .conftest import fields, output_of, run_command
 
 pytestmark = pytest.mark.parametrize("method", ["kmeans", "rag"])
 
@@ -205,7 +204,7 @@ def test_torch_is_not_imported(make_raster, tmp_path, method):
         "except SystemExit as end: print('ENDED', end.code, 'torch' in sys.modules)"
     )
 
-    assert "ENDED 0 False" in said_by(program)
+    assert "ENDED 0 False" in output_of(program)
 
 
 def test_result_does_not_depend_on_the_options_of_the_network(make_raster, tmp_path, method):

@@ -499,7 +499,9 @@ def test_picture_must_be_a_png_and_an_animation_a_gif(scene, quick, tmp_path):
 def test_command_writes_to_the_current_folder_and_prints_the_path(scene, quick_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    ended = run_command("preview", scene, "--config", quick_config, "--size", 96, "--classes", "2,3", "--device", "cpu")
+    ended = run_command(
+        "preview", scene, "--config", quick_config, "--window-size", 96, "--levels", "2,3", "--device", "cpu"
+    )
 
     assert ended.code == 0
     assert [file.name for file in tmp_path.iterdir()] == ["scene_preview.png"]
@@ -546,10 +548,10 @@ def test_command_shows_only_superpixels(scene, quick_config, tmp_path):
     ("arguments", "code", "message"),
     [
         (("--window", "1,2,3"), 2, "0,0,512,512"),
-        (("--classes", "four"), 2, "4,8,16"),
+        (("--levels", "four"), 2, "4,8,16"),
         (("--classes", "1"), 1, "classes"),
         (("--window", "0,0,2000,2000"), 1, "extends beyond"),
-        (("--size", "3"), 1, "size"),
+        (("--window-size", "3"), 1, "size"),
     ],
 )
 def test_command_refuses_invalid_options_in_one_line(scene, tmp_path, arguments, code, message):

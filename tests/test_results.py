@@ -1,4 +1,4 @@
-"""What the results hold, against the rasters that come with them."""
+"""Attributes of the polygons, against the rasters of the same run."""
 
 import json
 
@@ -14,25 +14,12 @@ from geoseg.output.paths import Outputs
 from geoseg.raster.pixel_size import pixel_size
 from geoseg.raster.scene import open_scene
 from geoseg.run.folder import RunFolder
-from geoseg.synthetic.scene import SceneOptions, write_scene
+from geoseg.run.products import PIECES, TILE_SUPERPIXELS, ProductStore
 
-from .conftest import fields, run_command
+from .conftest import fields
 from .reference.zonal_stats import direct_attributes
 
-SHAPE, TILE = (230, 250), 96
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, quick_config):
-    """The folder of a run of several tiles over four bands, with all results and the work of the steps."""
-    folder = tmp_path_factory.mktemp("results")
-    write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=5, resolution=2.0, nir=True, collar=True))
-    ended = run_command(
-        "tile", folder / "scene.tif", "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif",
-        "--region-raster", folder / "regions.tif", "--config", quick_config, "--workers", 0, "--class-layer", "--keep",
-    )  # fmt: skip
-    assert ended.code == 0, ended.text
-    return folder
+SHAPE, TILE = (260, 300), 96  # of the finished run
 
 
 def band(path):
@@ -44,16 +31,16 @@ def layer_of(path, layer="labels"):
     return pyogrio.read_dataframe(path, layer=layer)
 
 
-def test_every_attribute_is_what_a_direct_computation_on_the_whole_scene_gives(made):
-    found = layer_of(made / "labels.gpkg").sort_values("region")
-    with rasterio.open(made / "scene.tif") as raster:
+def test_every_attribute_is_what_a_direct_computation_on_the_whole_scene_gives(landscape, finished_run):
+    found = layer_of(finished_run / "labels.gpkg").sort_values("region")
+    with rasterio.open(landscape) as raster:
         pixels = raster.read().astype(np.float32)
     red, nir = pixels[0].astype(float), pixels[3].astype(float)
     with np.errstate(invalid="ignore"):
         index = np.where(red + nir > 0, (nir - red) / (nir + red), np.nan)
 
     expected = direct_attributes(
-        band(made / "regions.tif"), pixels, index[None], pixel_size(open_scene(made / "scene.tif").geobox)
+        band(finished_run / "regions.tif"), pixels, index[None], pixel_size(open_scene(landscape).geobox)
     )
 
     assert found["pixels"].tolist() == expected.pixels.tolist()
@@ -71,17 +58,18 @@ def test_every_attribute_is_what_a_direct_computation_on_the_whole_scene_gives(m
             np.testing.assert_allclose(found[f"{family}_{i + 1}"], table[:, i], rtol=1e-9, atol=1e-9, err_msg=family)
 
 
-def test_confidence_is_the_mean_share_of_the_superpixels_and_0_for_pixels_of_another_class(made):
-    run, regions, classes = RunFolder(made / "labels.run"), band(made / "regions.tif"), band(made / "classes.tif")
+def test_confidence_is_the_mean_share_of_the_superpixels_and_0_for_pixels_of_another_class(landscape, finished_run):
+    store = ProductStore(RunFolder(finished_run / "labels.run"))
+    regions, classes = band(finished_run / "regions.tif"), band(finished_run / "classes.tif")
     share = np.zeros(SHAPE)
     moved = np.zeros(SHAPE, bool)
     for tile in TileGrid(SHAPE, TILE, 16):
-        at = tile.core.within(open_scene(made / "scene.tif").geobox.window)
-        index, pieces = run.get("map", tile.number)["index"], run.get("pieces", tile.number)
-        moved[at] = pieces["own_classes"][index] != classes[at]
-        share[at] = np.where(moved[at], 0, pieces["own_shares"][index])
+        at = tile.core.within(open_scene(landscape).geobox.window)
+        index, pieces = store.get(TILE_SUPERPIXELS, tile.number).index, store.get(PIECES, tile.number)
+        moved[at] = pieces.classes[index] != classes[at]
+        share[at] = np.where(moved[at], 0, pieces.confidence[index])
 
-    found = layer_of(made / "labels.gpkg").set_index("region")["confidence"]
+    found = layer_of(finished_run / "labels.gpkg").set_index("region")["confidence"]
 
     assert moved.any()  # some regions were too small
     means = np.bincount(regions.ravel(), share.ravel()) / np.bincount(regions.ravel())
@@ -89,12 +77,12 @@ def test_confidence_is_the_mean_share_of_the_superpixels_and_0_for_pixels_of_ano
     assert 0 < found.min() < found.max() <= 1
 
 
-def test_layer_of_the_classes_is_the_class_raster_dissolved(made):
-    classes = layer_of(made / "labels.gpkg", "classes")
-    labels = layer_of(made / "labels.gpkg")
-    counts = np.bincount(band(made / "classes.tif").ravel())
+def test_layer_of_the_classes_is_the_class_raster_dissolved(finished_run):
+    classes = layer_of(finished_run / "labels.gpkg", "classes")
+    labels = layer_of(finished_run / "labels.gpkg")
+    counts = np.bincount(band(finished_run / "classes.tif").ravel())
 
-    document = json.loads((made / "labels.classes.json").read_text())["classes"]
+    document = json.loads((finished_run / "labels.classes.json").read_text())["classes"]
     for _, row in classes.iterrows():
         own = labels[labels["class"] == row["class"]]
         assert row["pixels"] == counts[row["class"]] == own["pixels"].sum()
@@ -107,15 +95,15 @@ def test_layer_of_the_classes_is_the_class_raster_dissolved(made):
     assert classes["area"].sum() == pytest.approx(labels["area"].sum())
 
 
-def test_colour_distance_is_told_in_the_report_and_with_the_classes(made):
+def test_color_distance_is_in_the_report_and_in_the_class_document(finished_run):
     report, document = (
-        json.loads((made / name).read_text()) for name in ("labels.run/run.json", "labels.classes.json")
+        json.loads((finished_run / name).read_text()) for name in ("labels.run/run.json", "labels.classes.json")
     )
 
     assert report["color_distance"] == document["color_distance"] >= 10
 
 
-def test_only_the_attributes_that_are_wanted_are_in_the_layer(geoseg_tile, make_raster, tmp_path):
+def test_only_the_requested_attributes_are_in_the_layer(geoseg_tile, make_raster, tmp_path):
     ended = geoseg_tile(make_raster(fields()), "--attributes", "basic, mean_*,max_2", "--out", tmp_path / "a.parquet")
 
     assert ended.code == 0, ended.text
@@ -135,7 +123,9 @@ def test_only_the_attributes_that_are_wanted_are_in_the_layer(geoseg_tile, make_
         (("--class-layer", "--out", "labels.fgb"), "leave out --class-layer"),
     ],
 )
-def test_what_the_layer_cannot_have_is_told_before_the_work(geoseg_tile, make_raster, tmp_path, options, message):
+def test_attributes_that_the_layer_cannot_have_are_refused_before_the_run(
+    geoseg_tile, make_raster, tmp_path, options, message
+):
     scene = make_raster(fields())
 
     ended = geoseg_tile(scene, *(tmp_path / one if one == "labels.fgb" else one for one in options))
@@ -155,9 +145,7 @@ def test_red_and_nir_from_the_command_line_give_ndvi(geoseg_tile, make_raster, t
     np.testing.assert_allclose(layer["ndvi_mean"], of_means, atol=0.02)  # the fields are even
 
 
-def test_run_that_was_finished_without_the_class_layer_does_not_pass_for_one_with_it(
-    geoseg_tile, make_raster, tmp_path
-):
+def test_run_finished_without_the_class_layer_does_not_count_as_one_with_it(geoseg_tile, make_raster, tmp_path):
     scene = make_raster(fields())
     assert geoseg_tile(scene).code == 0
 

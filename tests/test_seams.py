@@ -1,4 +1,4 @@
-"""The promises about tiles, on a whole scene: the tile size does not matter, and no tile line is seen."""
+"""Tiles on a whole scene: the tile size does not change the classes, and tile lines do not show."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from geoseg.config import Config, load_config
 from geoseg.output.paths import Outputs
-from geoseg.pipeline import segment_scene
+from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
+from geoseg.run.job import Job
+from geoseg.run.report import Result
 from geoseg.segment import superpixels
 from geoseg.steps import segment as segment_step
-from geoseg.steps.segment import Job
-from geoseg.steps.write import Result
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 SIZE = 400  # px, of the scene
 LINES = {128: [128, 256], 256: [256]}  # between tiles of each size; a thin last one is joined to the one before
 QUICK: dict[str, Any] = {"learn__steps": 16, "learn__windows": 12, "learn__crop": 64}
+
+pytestmark = pytest.mark.xdist_group("seams")  # they share class rasters
 
 Segment = Callable[..., NDArray[np.uint8]]
 
@@ -67,7 +69,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def classes(scene: Path, config: Config, stem: Path) -> tuple[NDArray[np.uint8], Result]:
     outputs = Outputs(stem.with_suffix(".gpkg"), stem.with_suffix(".tif"))
-    result = segment_scene(scene, outputs, config, cluster=ClusterOptions(workers=0))
+    result = run_scene(str(scene), outputs, config, cluster=ClusterOptions(workers=0))
     with rasterio.open(outputs.class_raster) as file:
         return file.read(1), result
 
@@ -109,24 +111,25 @@ class TestSceneNetwork:
         assert (tiled != whole).mean() <= 0.005
 
 
+@pytest.mark.slow
 class TestStepsOnTiles:
     @pytest.mark.parametrize(
         "options", [{"tile_steps": 4}, {"training": "tile", "tile_steps": 8}], ids=["scene", "tile"]
     )
-    def test_borders_do_not_gather_on_tile_lines(self, segment: Segment, options: dict[str, Any]) -> None:
+    def test_borders_are_not_more_frequent_on_tile_lines(self, segment: Segment, options: dict[str, Any]) -> None:
         tiled = segment(128, **options)
 
         everywhere = np.mean([border_share(tiled, [line]) for line in range(1, SIZE)])
         assert border_share(tiled, LINES[128]) <= 1.5 * everywhere  # cutting at the line gave 12 to 22 times as many
 
-    def test_steps_that_hold_on_to_the_scene_network_alone_change_nothing(self, segment: Segment) -> None:
+    def test_full_distillation_keeps_the_classes_of_the_scene_network(self, segment: Segment) -> None:
         held = segment(128, tile_steps=4, backprop__distillation_weight=1.0)
 
         assert (held != segment(128, tile_steps=0)).mean() <= 0.005
-        assert (held != segment(128, tile_steps=4)).mean() > 0.005  # which take a part of what the tile says
+        assert (held != segment(128, tile_steps=4)).mean() > 0.005  # at a lower weight they follow the tile
 
 
-class TestMethodsThatLearnNothing:
+class TestMethodsWithoutNetwork:
     @pytest.mark.usefixtures("small_blocks")
     @pytest.mark.parametrize("method", ["kmeans", "rag"])
     @pytest.mark.parametrize("name", ["scene", "collared"])
@@ -143,7 +146,7 @@ class TestMethodsThatLearnNothing:
         np.testing.assert_array_equal(tiled, whole)
 
     @pytest.mark.parametrize("threshold", [0.08, 0.16])
-    def test_regions_that_are_joined_block_by_block_do_not_end_at_block_lines(
+    def test_regions_merged_by_block_do_not_end_at_block_lines(
         self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float
     ) -> None:
         monkeypatch.setattr(superpixels, "BLOCK", 128)
@@ -157,7 +160,9 @@ class TestMethodsThatLearnNothing:
 
 
 class TestFailedTile:
-    def test_takes_no_other_tile_with_it(self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_leaves_the_other_tiles_unchanged(
+        self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(segment_step, "segment_tile", all_but(8))  # the last one
 
         class_map, result = classes(scene, load_config(tiles__size=150, **QUICK), tmp_path / "holed")
@@ -169,11 +174,11 @@ class TestFailedTile:
 
 
 def all_but(failing: int) -> Callable[[Job, int], None]:
-    real = segment.segment_tile
+    real = segment_step.segment_tile
 
     def segment_tile(job: Job, number: int) -> None:
         if number == failing:
-            raise OSError("a disk that broke")
+            raise OSError("the disk failed")
         real(job, number)
 
     return segment_tile

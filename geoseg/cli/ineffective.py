@@ -1,49 +1,70 @@
-"""Refusal of command-line options that would have no effect."""
+"""Refusal of command-line options that have no effect.
+
+Each command has a table of rules. Options that the Python functions refuse too, such as ``restretch`` without a model,
+are checked there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from geoseg.config import Config
 
-def check_cluster(options: Mapping[str, Any]) -> None:
-    """Check that --workers and --dashboard have an effect together with the other options of the cluster."""
-    scheduler = options["scheduler"] or options["scheduler_file"]
-    if options["dashboard"] and scheduler:
-        raise click.UsageError(
-            "--dashboard has no effect with --scheduler: the scheduler serves its own dashboard. Leave out --dashboard."
-        )
-    if options["dashboard"] and options["workers"] == 0:
-        raise click.UsageError(
-            "--dashboard has no effect with --workers 0: without worker processes there is no Dask scheduler. "
-            "Leave out --dashboard, or use --workers 1 or more."
-        )
+Options = Mapping[str, Any]
 
 
-def check_animation(options: Mapping[str, Any]) -> None:
-    """Check that --steps has an animation to limit."""
-    if options["steps"] is not None and options["animation"] is None:
-        raise click.UsageError(
-            "--steps has no effect without --animation; add --animation FILE.gif, or leave out --steps."
-        )
-
-
-def check_halo(options: Mapping[str, Any], *, steps: int) -> None:
-    """Check that --halo has an effect: only training on each tile reads a halo.
+@dataclass(frozen=True)
+class Rule:
+    """A case in which an option has no effect.
 
     Parameters
     ----------
-    options : mapping of str to object
-        The options of the command.
-    steps : int
-        Training steps on each tile in the resulting configuration.
+    option : str
+        Name of the option, such as "--halo".
+    when : callable
+        Takes the options of the command and the resulting configuration; returns whether the option has no effect.
+    because : str
+        Follows "has no effect" in the message.
+    remedy : str
+        What to do instead of omitting the option; "" = only omitting helps.
     """
-    if options["halo"] is not None and steps == 0:
-        raise click.UsageError(
-            "--halo has no effect without training on each tile; add --tile-steps N, or leave out --halo."
-        )
+
+    option: str
+    when: Callable[[Options, Config], bool]
+    because: str
+    remedy: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the parameter."""
+        return self.option.removeprefix("--").replace("-", "_")
+
+
+def refuse_ineffective(rules: Iterable[Rule], options: Options, config: Config | None = None) -> None:
+    """Check that every option on the command line has an effect.
+
+    Parameters
+    ----------
+    rules : iterable of Rule
+        The rules of the command.
+    options : mapping of str to object
+        The options of the command, by parameter name.
+    config : Config or None
+        The configuration that results; None = the defaults.
+
+    Raises
+    ------
+    click.UsageError
+        If an option was given and has no effect.
+    """
+    for rule in rules:
+        if _is_given(rule.name) and rule.when(options, config or Config()):
+            remedy = f"{rule.remedy}, or leave out" if rule.remedy else "leave out"
+            raise click.UsageError(f"{rule.option} has no effect {rule.because}; {remedy} {rule.option}.")
 
 
 def refuse_prior(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
@@ -51,3 +72,91 @@ def refuse_prior(_context: click.Context, _option: click.Parameter, value: str |
     if value is not None:
         new = "tile" if value == "none" else "scene"
         raise click.UsageError(f"--prior is now --training scene|tile; write --training {new} for --prior {value}.")
+
+
+def _is_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+
+
+def _trains_no_tile(_options: Options, config: Config) -> bool:
+    return config.method != "backprop" or config.steps == 0
+
+
+def _has_no_ndvi(_options: Options, config: Config) -> bool:
+    from geoseg.output.columns import Field, select_fields  # here, because pyarrow takes a while to import
+
+    return not select_fields([Field("ndvi_mean", None, "")], config.polygons.attributes)
+
+
+def _shows_no_classes(options: Options, _config: Config) -> bool:
+    return options["stage"] in ("scene", "superpixels")
+
+
+def _uses_no_network(options: Options, config: Config) -> bool:
+    return _shows_no_classes(options, config) and options["animation"] is None
+
+
+def _draws_no_random_numbers(options: Options, config: Config) -> bool:
+    return options["window"] is not None and _uses_no_network(options, config)
+
+
+_NO_TILE_TRAINING = Rule("--halo", _trains_no_tile, "without training on each tile", "add --tile-steps N")
+_DASHBOARD = (
+    Rule(
+        "--dashboard",
+        lambda options, _: bool(options["scheduler"] or options["scheduler_file"]),
+        "with --scheduler, which serves its own dashboard",
+    ),
+    Rule(
+        "--dashboard",
+        lambda options, _: options["workers"] == 0,
+        "with --workers 0, which starts no Dask scheduler",
+        "use --workers 1 or more",
+    ),
+)
+TILE_RULES = (
+    _NO_TILE_TRAINING,
+    *_DASHBOARD,
+    *(
+        Rule(name, _has_no_ndvi, "because --attributes selects no ndvi_mean", "add ndvi_mean to --attributes")
+        for name in ("--red", "--nir")
+    ),
+    Rule("--seed", lambda options, _: options["model"] is not None, "with --model, which leaves nothing to draw"),
+    Rule("--json", lambda options, _: not options["dry_run"], "without --dry-run", "add --dry-run"),
+)
+OUTLINE_RULES = _DASHBOARD
+_ONLY_SUPERPIXELS = "with --stage scene or superpixels"
+PREVIEW_RULES = (
+    Rule("--steps", lambda options, _: options["animation"] is None, "without --animation", "add --animation FILE.gif"),
+    Rule("--window-size", lambda options, _: options["window"] is not None, "with --window"),
+    Rule("--classes", lambda options, _: options["levels"] is not None, "with --levels"),
+    *(
+        Rule(name, _shows_no_classes, _ONLY_SUPERPIXELS, "use --stage classes")
+        for name in ("--classes", "--levels", "--min-pixels", "--training", "--tile-steps", "--halo")
+    ),
+    Rule("--method", _uses_no_network, f"{_ONLY_SUPERPIXELS} and without --animation", "use --stage classes"),
+    Rule(
+        "--device",
+        lambda options, config: options["device"] == "cuda" and _uses_no_network(options, config),
+        f"{_ONLY_SUPERPIXELS} and without --animation",
+        "use --stage classes",
+    ),
+    Rule(
+        "--superpixels",
+        lambda options, _: options["stage"] == "scene" and options["animation"] is None,
+        "with --stage scene and without --animation",
+    ),
+    Rule("--seed", _draws_no_random_numbers, f"{_ONLY_SUPERPIXELS}, with --window and without --animation"),
+    _NO_TILE_TRAINING,
+    Rule(
+        "--tile-size",
+        lambda options, config: (
+            options["window"] is not None and (_shows_no_classes(options, config) or _trains_no_tile(options, config))
+        ),
+        "with --window and without training on each tile",
+    ),
+)
+EVALUATE_RULES = (
+    Rule("--overwrite", lambda options, _: options["report"] in (None, "-"), "without --json FILE", "add --json FILE"),
+)

@@ -1,111 +1,147 @@
-"""The options that several commands share."""
+"""Options that several commands share. An option has the same meaning in every command that has it.
+
+Defaults in the help texts are read from `Config`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import click
+from cloup import option, option_group
 
 from geoseg.cli.ineffective import refuse_prior
+from geoseg.config import Config
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-
-def _grouped(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+_CONFIG = Config()
+PATH = click.Path(path_type=Path)
 
 
-def _classes(text: str) -> int | str:
+def default_of(key: str) -> str:
+    """Return the default of a configuration key as it is shown in a help text, such as ``[default: 512]``."""
+    value = attrgetter(key)(_CONFIG)
+    return f"[default: {','.join(map(str, value)) if isinstance(value, tuple) else value}]"
+
+
+def _classes(text: str) -> int | Literal["auto"]:
     if text == "auto":
-        return text
+        return "auto"
     if not text.strip().removeprefix("-").isdecimal():
-        raise click.BadParameter(f"{text!r} is no number of classes; write one such as 12, or auto.")
+        raise click.BadParameter(f"{text!r} is not a number of classes; write one such as 12, or auto.")
     return int(text)
 
 
-MODEL_OPTIONS = _grouped(
-    click.option(
-        "--model", type=click.Path(path_type=Path), help="Take a kept network and its classes; nothing is learned."
-    ),
-    click.option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of taking the model's."),
+# Output
+OUT = option("--out", required=True, type=PATH, help="Write the polygons to this .gpkg, .fgb or .parquet file.")
+REGION_RASTER = option("--region-raster", type=PATH, help="Also write the region numbers to this COG, a .tif file.")
+OVERWRITE = option("--overwrite", is_flag=True, help="Replace existing output files.")
+
+# Segmentation
+CONFIG = option(
+    "--config",
+    metavar="NAME|FILE",
+    help="Use a named configuration (see geoseg config) or a YAML file; other options take precedence over it.",
 )
-METHOD_OPTIONS = _grouped(
-    click.option("--config", metavar="NAME|FILE", help="A named configuration or a YAML file; options go over it."),
-    click.option("--bands", metavar="N,N,…", help="Numbers of the bands to use, from 1.  [default: all but alpha]"),
-    click.option(
-        "--aoi", type=click.Path(path_type=Path), help="Vector file; pixels outside its polygons are no data."
-    ),
-    click.option("--tile-size", type=int, help="Pixels of a tile's side.  [default: 512]"),
-    click.option(
-        "--halo", type=int, help="Pixels on each side on which neighbours vote too, with --tile-steps.  [default: 32]"
-    ),
-    click.option(
-        "--method",
-        type=click.Choice(["backprop", "kmeans", "rag"]),
-        help="Learn, or classes from colours alone, of superpixels or of merged regions.  [default: backprop]",
-    ),
-    click.option(
-        "--training", type=click.Choice(["scene", "tile"]), help="One network for all tiles, or each from nothing."
-    ),
-    click.option("--prior", hidden=True, expose_value=False, callback=refuse_prior),
-    click.option("--tile-steps", type=int, help="Steps of backprop on each tile.  [default: 0 with --training scene]"),
-    click.option("--superpixels", type=click.Choice(["felzenszwalb", "slic"]), help="[default: felzenszwalb]"),
-    click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
-    click.option("--min-pixels", type=int, help="Smaller regions go to a neighbour.  [default: 64]"),
+BANDS = option("--bands", metavar="N,N,…", help="Use these bands, numbered from 1.  [default: all except alpha]")
+AOI = option("--aoi", type=PATH, help="Treat pixels outside the polygons of this vector file as nodata.")
+METHOD = option(
+    "--method",
+    type=click.Choice(["backprop", "kmeans", "rag"]),
+    help="Train a network (backprop), or cluster the colours of superpixels (kmeans) or of merged superpixels (rag).  "
+    + default_of("method"),
 )
-SMOOTH_OPTION = click.option(
-    "--smooth", is_flag=True, default=None, help="Round off the staircase of pixels along borders."
+TRAINING = option(
+    "--training",
+    type=click.Choice(["scene", "tile"]),
+    help="Train one network for the scene, or one per tile as published.  " + default_of("training"),
 )
-MAX_VERTICES_OPTION = click.option(
-    "--max-vertices", type=int, help="Cut larger polygons along tile lines.  [default: none is cut]"
+FORMER_PRIOR = click.option("--prior", hidden=True, expose_value=False, callback=refuse_prior)
+TILE_STEPS = option(
+    "--tile-steps",
+    type=int,
+    metavar="N",
+    help=f"Train N steps on each tile.  [default: {_CONFIG.steps}; {_CONFIG.backprop.max_steps} with --training tile]",
 )
-ATTRIBUTES_OPTION = click.option(
+SUPERPIXELS = option(
+    "--superpixels",
+    type=click.Choice(["felzenszwalb", "slic"]),
+    help="Compute superpixels with this algorithm.  " + default_of("superpixels.method"),
+)
+SEED = option("--seed", type=int, help="Seed the random numbers.  " + default_of("seed"))
+CLASSES = option(
+    "--classes",
+    metavar="N|auto",
+    type=_classes,
+    help="Find at most N classes; auto chooses from 4 to 16.  " + default_of("classify.classes"),
+)
+MODEL = option("--model", type=PATH, help="Use the network and classes of this .geoseg file; nothing is trained.")
+
+# Polygons
+ATTRIBUTES = option(
     "--attributes",
     metavar="NAME,NAME,…",
-    help="Columns beside region, class and color: all, basic, mean, levels, names, patterns.  [default: all]",
+    help="Write these columns besides region, class and color: names, patterns such as mean_*, or the groups all, "
+    "basic, mean, std, min, max, levels.  " + default_of("polygons.attributes"),
 )
-POLYGON_OPTIONS = _grouped(
-    click.option(
-        "--classes",
-        metavar="N|auto",
-        type=_classes,
-        help="At most this many classes; auto = from 4 to 16, as many as tell the ground apart.  [default: 16]",
-    ),
-    ATTRIBUTES_OPTION,
-    click.option("--red", type=int, help="Number of the red band, for ndvi_mean.  [default: as the scene says]"),
-    click.option("--nir", type=int, help="Number of the near infrared band.  [default: as the scene says]"),
-    click.option("--simplify", type=float, help="Tolerance of the borders in pixels, 0 = none.  [default: 1]"),
-    SMOOTH_OPTION,
-    MAX_VERTICES_OPTION,
+SMOOTH = option("--smooth", is_flag=True, default=None, help="Smooth the pixel steps of the borders.")
+MAX_VERTICES = option(
+    "--max-vertices",
+    type=int,
+    metavar="N",
+    help="Split polygons with more than N vertices along tile lines.  [default: no limit]",
 )
-DEVICE_OPTION = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-WORK_OPTIONS = _grouped(
-    click.option("-j", "--workers", type=int, help="Processes; 0 = all in this one.  [default: one per core]"),
-    click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs already."),
-    click.option("--scheduler-file", type=click.Path(), help="The file that such a scheduler has written."),
-    click.option("--dashboard", is_flag=True, help="Show Dask's dashboard on this machine."),
-    click.option(
-        "--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: OUT with the ending .run]"
-    ),
-    click.option("--resume", is_flag=True, help="Go on with what the run folder holds."),
-    click.option("--overwrite", is_flag=True, help="Replace earlier results."),
-    click.option("--keep", is_flag=True, help="Leave the work of all steps in the run folder."),
+MIN_PIXELS_HELP = "Merge regions with fewer than N pixels into a neighbour.  "
+SIMPLIFY_HELP = "Simplify the borders with this tolerance in pixels; 0 keeps every pixel edge.  "
+MIN_PIXELS = option("--min-pixels", type=int, metavar="N", help=MIN_PIXELS_HELP + default_of("polygons.min_pixels"))
+SIMPLIFY = option("--simplify", type=float, help=SIMPLIFY_HELP + default_of("polygons.simplify"))
+
+# Tiling and run
+TILE_SIZE = option("--tile-size", type=int, help="Set the side of a tile in pixels.  " + default_of("tiles.size"))
+HALO = option(
+    "--halo",
+    type=int,
+    help="Blend neighbouring tiles over this many pixels on each side, with --tile-steps.  " + default_of("tiles.halo"),
 )
-DISPLAY_OPTIONS = _grouped(
-    click.option(
+RUN_OPTIONS: tuple[Decorator, ...] = (
+    option("--run-dir", type=PATH, help="Use this run folder.  [default: OUT with the suffix .run]"),
+    option("--resume", is_flag=True, help="Continue the run in the run folder."),
+    OVERWRITE,
+    option("--keep", is_flag=True, help="Keep the products of all stages in the run folder."),
+)
+
+# Where to compute
+WORKERS = option(
+    "-j", "--workers", type=int, metavar="N", help="Start N processes; 0 computes in this one.  [default: one per core]"
+)
+DEVICE = option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Run the network on this device; auto uses a GPU if there is one.",
+)
+CLUSTER_OPTIONS: tuple[Decorator, ...] = (
+    WORKERS,
+    option("--scheduler", metavar="ADDRESS", help="Connect to a running Dask scheduler."),
+    option("--scheduler-file", type=click.Path(), help="Connect to the Dask scheduler that wrote this file."),
+    option("--dashboard", is_flag=True, help="Serve Dask's dashboard on this machine."),
+)
+
+DISPLAY = option_group(
+    "Display",
+    option(
         "--progress",
         type=click.Choice(["auto", "bar", "plain", "json", "none"]),
         default="auto",
         show_default=True,
-        help="Show progress as bars, plain lines or JSON lines on stderr; auto = bars on a terminal, else plain lines.",
+        help="Show progress as bars, plain lines or JSON lines on stderr; auto shows bars on a terminal, else plain "
+        "lines.",
     ),
-    click.option("-v", "--verbose", is_flag=True, help="Say more, with the cause of every failure."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    option("-v", "--verbose", is_flag=True, help="Log details, with the cause of every failure."),
+    option("-q", "--quiet", is_flag=True, help="Show nothing but errors."),
 )

@@ -21,24 +21,20 @@ if TYPE_CHECKING:
 MODES = ("auto", "bar", "plain", "json", "none")
 STAGE_TITLES = {
     "survey": "survey the scene",
-    "learn": "learn the network",
-    "animate": "train for animation",
-    "superpixels": "make superpixels",
+    "learn": "train the network",
+    "superpixels": "compute superpixels",
     "segment": "segment tiles",
-    "ground": "gather votes",
-    "merged": "join superpixels",
     "classify": "find classes",
-    "merge": "merge regions",
-    "look": "read labels",
     "label": "label tiles",
-    "join": "join regions",
-    "outline": "draw outlines",
+    "merge": "merge regions",
+    "outline": "outline regions",
     "write": "write results",
+    "animate": "train for animation",
 }
 
 _LINE_INTERVAL = 60.0  # seconds between two plain lines of one stage
 _MAX_LISTED = 20  # failed tiles; run.json lists all of them
-_NO_SPEED = ("learn", "animate", "write")  # their parts are not pixels
+_NO_SPEED = ("learn", "animate", "write", "survey")  # their parts are not pixels
 
 
 class TextDisplay:
@@ -119,7 +115,7 @@ class TextDisplay:
         self._printed = time.monotonic()
         parts = f"{self._done}/{self._total}" if self._total > 1 else ""
         seconds = self._printed - self._begin
-        self._print(f"{self._title():<18} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
+        self._print(f"{self._title():<19} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
 
     def _speed(self) -> str:
         seconds = time.monotonic() - self._begin
@@ -181,7 +177,7 @@ def _count(n: int, what: str) -> str:
 
 
 @contextmanager
-def show(mode: str = "auto") -> Iterator[TextDisplay | JsonDisplay]:
+def progress_display(mode: str = "auto") -> Iterator[TextDisplay | JsonDisplay]:
     """Return a display that is active while the context lasts.
 
     Parameters
@@ -198,7 +194,7 @@ def show(mode: str = "auto") -> Iterator[TextDisplay | JsonDisplay]:
         yield TextDisplay(console, None)
         return
     columns = (
-        TextColumn("{task.description:<18}"),
+        TextColumn("{task.description:<19}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),

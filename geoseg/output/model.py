@@ -192,8 +192,10 @@ def _to_document(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         "superpixels": survey["superpixels"],
         "origin": asdict(model.origin),
     }
-    arrays = {f"{_NETWORK}{name}": np.asarray(array) for name, array in model.network.items()}
-    arrays |= {f"{_CLASS_MODEL}{name}": np.asarray(array) for name, array in model.class_model.to_arrays().items()}
+    arrays = {f"{_NETWORK}{name}": np.asarray(array, order="C") for name, array in model.network.items()}
+    arrays |= {
+        f"{_CLASS_MODEL}{name}": np.asarray(array, order="C") for name, array in model.class_model.to_arrays().items()
+    }
     return json.loads(json.dumps(document)), arrays
 
 

@@ -15,6 +15,7 @@ from geoseg.run.executors import ClusterOptions
 from geoseg.run.plan import RunOptions
 
 _OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model"}
+_COMMAND_NAMES = {"tile_size": "tiles__size", "superpixels": "superpixels__method"}
 _PATHS = ("aoi", "model", "run_dir", "class_raster", "region_raster", "save_model")
 
 
@@ -76,6 +77,22 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
     )
 
 
+def array_settings(options: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the config changes and the device among the options of a function that takes an array.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unknown, or concerns files or workers.
+    """
+    given = settings(Path("array.gpkg"), options)
+    allowed = {*_config_names(), "device"}
+    for name, value in options.items():
+        if value is not None and name not in allowed and "__" not in name:
+            raise ConfigError(f"option {name!r} concerns files or workers and has no effect on an array; omit it.")
+    return given.config_changes, given.run.device
+
+
 def config_of(config: Any, changes: Mapping[str, Any], model: Path | None = None) -> Config:
     """Return a config with changes; without a config that of the model, or else the defaults."""
     if config is None and model is not None:
@@ -101,9 +118,14 @@ def _path(name: str, value: Any) -> Path:
 
 
 def _config_names() -> dict[str, str]:
-    """Return the path of each config value by its own name, where no other section has the same name."""
-    names: dict[str, list[str]] = {}
+    """Return the path of each config value by its own name, if only one section has it, and by the command's name."""
+    top: dict[str, str] = {}
+    sections: dict[str, list[str]] = {}
     for section, values in Config().to_dict().items():
-        for name in values if isinstance(values, dict) else [section]:
-            names.setdefault(name, []).append(f"{section}__{name}" if isinstance(values, dict) else section)
-    return {name: paths[0] for name, paths in names.items() if len(paths) == 1}
+        if isinstance(values, dict):
+            for name in values:
+                sections.setdefault(name, []).append(f"{section}__{name}")
+        else:
+            top[section] = section
+    unique = {name: paths[0] for name, paths in sections.items() if len(paths) == 1}
+    return unique | top | _COMMAND_NAMES

@@ -118,18 +118,11 @@ def batches(table: RegionTable, parts: Parts) -> Iterator[pa.RecordBatch]:
     transform = table.job.scene.geobox.transform
     for polygons in polygons_of_run(table.job, table.tiles, table.regions, parts):
         for some in polygons.split(_ROWS, _BYTES):
-            waiting.append((some._replace(coords=to_crs(some.coords, transform)).to_wkb(), some.owners))
+            waiting.append((some.transformed(transform).to_wkb(), some.owners))
             if sum(len(rows) for _, rows in waiting) >= _ROWS or sum(wkb.nbytes for wkb, _ in waiting) >= _BYTES:
                 yield _batch(table, waiting)
                 waiting = []
     yield _batch(table, waiting)
-
-
-def to_crs(coords: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:
-    """Return the CRS coordinates (n, 2) of pixel corners (col, row); equal corners stay equal to the last bit."""
-    a, b, c, d, e, f = list(transform)[:6]
-    x, y = coords.T
-    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
 def _batch(table: RegionTable, waiting: list[tuple[pa.Array, NDArray[np.int64]]]) -> pa.RecordBatch:

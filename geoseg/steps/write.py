@@ -26,9 +26,10 @@ from geoseg.run.products import CLASS_MODEL, NETWORK
 from geoseg.run.report import Result, report_result
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
-from geoseg.steps.tables import RegionTable, batches, cores, region_table, to_crs
+from geoseg.steps.tables import RegionTable, batches, cores, region_table
 from geoseg.steps.vectorize import parts_of_run
 from geoseg.vectorize.regions import Regions
+from geoseg.vectorize.rings import transform_corners
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def _write_polygons(table: RegionTable, plan: Plan, stages: Stages, dissolved: D
     geobox = plan.scene.geobox
     borders = border_scale(resolution(geobox))
     failed = [
-        FailedTile(number, text, shapely.polygons(to_crs(_corners(table.job, number), geobox.transform)))
+        FailedTile(number, text, shapely.polygons(transform_corners(_corners(table.job, number), geobox.transform)))
         for number, text in sorted(stages.failed.items())
     ]
     parts, note = parts_of_run(table.job, table.tiles)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
     bands: tuple[int, ...] = ()
     colors = hashed_colors(values)
     if job.values is not None:
-        of_values = _unknown_as_nan(summed_regions(job, VALUE_SUMS, tiles, regions))
+        of_values = summed_regions(job, VALUE_SUMS, tiles, regions).empty_as_nan()
         bands = job.values.bands
         columns = zonal_stats.columns(of_values, bands=bands) | columns  # pixels and areas are those of the labels
         colors = _mean_colors(of_values, of_class, len(values), job.values)
@@ -63,13 +62,6 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
     fields = _fields(bands, regions, values, job.config.polygons.attributes)
     layer = Layer("labels", *_titles(job, len(regions), len(values)), source.geobox.crs, fields)
     return RegionTable(job, list(tiles), regions, legend, layer, columns)
-
-
-def _unknown_as_nan(of_values: Sums) -> Sums:
-    """Return the sums with NaN for regions in which no pixel has a value."""
-    known = of_values.pixels[:, None] > 0
-    tables = {name: getattr(of_values, name) for name in ("mean", "scatter", "low", "high")}
-    return replace(of_values, **{name: np.where(known, table, np.nan) for name, table in tables.items()})
 
 
 def _mean_colors(sums: Sums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:

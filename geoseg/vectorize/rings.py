@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import shapely
+from affine import Affine
 from numba import njit
 from numpy.typing import NDArray
 
@@ -39,6 +40,10 @@ class Polygons(NamedTuple):
         polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, self.coords, offsets)
         return np.asarray(polygons, object)
 
+    def transformed(self, transform: Affine) -> Polygons:
+        """Return them in CRS coordinates; `transform` maps pixel corners (col, row) to (x, y)."""
+        return self._replace(coords=transform_corners(self.coords, transform))
+
     def to_wkb(self) -> pa.Array:
         """Return them as well-known binary."""
         return polygons_to_wkb(self.coords, self.rings, self.parts)
@@ -56,6 +61,25 @@ class Polygons(NamedTuple):
             coords = self.coords[rings[0] : rings[-1]]
             yield Polygons(coords, rings - rings[0], parts - parts[0], self.owners[first:last])
             first = last
+
+
+def transform_corners(corners: NDArray[np.float64], transform: Affine) -> NDArray[np.float64]:
+    """Return pixel corners in CRS coordinates; equal corners stay equal to the last bit.
+
+    Parameters
+    ----------
+    corners : (vertex, 2) float64
+        (col, row).
+    transform : Affine
+
+    Returns
+    -------
+    (vertex, 2) float64
+        (x, y).
+    """
+    a, b, c, d, e, f = list(transform)[:6]
+    x, y = corners.T
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
 def polygons_of(arcs: Arcs, wanted: NDArray[np.bool_]) -> Polygons:

@@ -7,7 +7,7 @@ index is a number from −1 to 1 that is computed pixel by pixel, such as NDVI.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numba import njit
@@ -60,6 +60,12 @@ class Sums:
             counted=np.zeros(indices, np.int64),
             total=np.zeros(indices, np.int64),
         )
+
+    def empty_as_nan(self) -> Sums:
+        """Return the sums with NaN instead of statistics in rows without pixels."""
+        known = self.pixels[:, None] > 0
+        names = ("mean", "scatter", "low", "high")
+        return replace(self, **{name: np.where(known, getattr(self, name), np.nan) for name in names})
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Sums:

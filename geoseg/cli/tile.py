@@ -1,0 +1,116 @@
+"""The command ``geoseg tile``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cloup import argument, command, option, option_group
+
+from geoseg.cli import options as shared
+from geoseg.cli.ineffective import TILE_RULES, refuse_ineffective
+from geoseg.cli.parsing import (
+    EXIT_DONE,
+    EXIT_TILES_FAILED,
+    cluster_options,
+    config_from,
+    display_mode,
+    run_options,
+    start_log,
+)
+
+if TYPE_CHECKING:
+    from geoseg.config import Config
+    from geoseg.output.paths import Outputs
+    from geoseg.progress import ProgressCallback
+    from geoseg.run.report import Result
+
+
+@command()
+@argument("scene", help="GeoTIFF or another raster that GDAL reads.")
+@option_group(
+    "Output",
+    shared.OUT,
+    option("--class-raster", type=shared.PATH, help="Also write the classes to this COG, a .tif file."),
+    shared.REGION_RASTER,
+    option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg."),
+    option("--save-model", type=shared.PATH, help="Also write the network and its classes to this .geoseg file."),
+)
+@option_group(
+    "Segmentation",
+    shared.CONFIG,
+    shared.CLASSES,
+    shared.BANDS,
+    shared.AOI,
+    shared.METHOD,
+    shared.TRAINING,
+    shared.TILE_STEPS,
+    shared.SUPERPIXELS,
+    shared.SEED,
+    shared.MODEL,
+    option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of using that of --model."),
+)
+@option_group(
+    "Polygons",
+    shared.MIN_PIXELS,
+    shared.SIMPLIFY,
+    shared.SMOOTH,
+    shared.MAX_VERTICES,
+    shared.ATTRIBUTES,
+    option("--red", type=int, metavar="N", help="Compute ndvi_mean with this red band.  [default: from the metadata]"),
+    option(
+        "--nir",
+        type=int,
+        metavar="N",
+        help="Compute ndvi_mean with this near-infrared band.  [default: from the metadata]",
+    ),
+)
+@option_group(
+    "Tiling and run",
+    shared.TILE_SIZE,
+    shared.HALO,
+    *shared.RUN_OPTIONS,
+)
+@option_group("Where to compute", *shared.CLUSTER_OPTIONS, shared.DEVICE)
+@shared.DISPLAY
+@shared.FORMER_PRIOR
+def tile(scene: str, **options: Any) -> int:
+    """Segment SCENE, a raster of any size, and write a styled layer of polygons.
+
+    Exit codes: 0 done; 1 an error that you can fix, described in one line; 2 wrong usage; 3 done, but some tiles
+    failed.
+    """
+    from geoseg.cli.progress_bars import progress_display
+
+    with progress_display(display_mode(options)) as progress:
+        start_log(options)
+        config = config_from(options)
+        refuse_ineffective(TILE_RULES, options, config)
+        result = _run(scene, _outputs(options), config, options, progress)
+        progress.summary(result)
+    return EXIT_TILES_FAILED if result.failed else EXIT_DONE
+
+
+def _run(scene: str, outputs: Outputs, config: Config, options: dict[str, Any], progress: ProgressCallback) -> Result:
+    """Call the Python function behind the command."""
+    from geoseg.pipeline import run_scene
+
+    return run_scene(
+        scene,
+        outputs,
+        config,
+        options=run_options(options),
+        cluster=cluster_options(options),
+        progress=progress,
+    )
+
+
+def _outputs(options: dict[str, Any]) -> Outputs:
+    from geoseg.output.paths import Outputs
+
+    return Outputs(
+        options["out"],
+        options["class_raster"],
+        options["region_raster"],
+        options["save_model"],
+        options["class_layer"],
+    )
