@@ -152,6 +152,10 @@ class RunFolder:
         """Return whether a document exists."""
         return self._document(name).exists()
 
+    def remove(self, step: str, key: int | str) -> None:
+        """Remove the result of a step for one tile, if there is one."""
+        _remove(self._file(step, key))
+
     def remove_steps(self, *steps: str) -> None:
         """Remove the results of steps for all tiles."""
         for step in steps:

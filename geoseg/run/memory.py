@@ -37,6 +37,10 @@ class MemoryFolder:
         """Return the keys of stored arrays."""
         return set(self.arrays.get(step, {}))
 
+    def remove(self, step: str, key: int | str) -> None:
+        """Remove the arrays of one key, if there are any."""
+        self.arrays.get(step, {}).pop(key, None)
+
     def remove_steps(self, *steps: str) -> None:
         """Remove the arrays of all keys."""
         for step in steps:

@@ -74,12 +74,17 @@ CLASS_MODEL = Product("classify", "class_model", ClassModel, (SUPERPIXEL_TABLE, 
 # Only for a raster of labels:
 LABEL_FEATURES = Product("label", "features", LabelFeatures)
 LABEL_MEANS = Product("label", "means", LabelMeans, (LABEL_FEATURES,))
-PIECES = Product("label", "pieces", TilePieces, (TILE_SUPERPIXELS, CLASS_MODEL, LABEL_MEANS))
-REGIONS = Product("merge", "regions", TileRegions, (PIECES,))
-ZONAL_SUMS = Product("outline", "zonal_sums", Sums, (REGIONS,))
-VALUE_SUMS = Product("outline", "value_sums", Sums, (REGIONS,))
-VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (REGIONS,))
-OUTLINES = Product("outline", "outlines", CoreOutlines, (REGIONS,))
+PIECES = Product(
+    "label",
+    "pieces",
+    TilePieces,
+    (TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, MERGED_TABLE, CLASS_MODEL, LABEL_MEANS),
+)
+REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES, PIECES))
+ZONAL_SUMS = Product("outline", "zonal_sums", Sums, (TILE_SUPERPIXELS, PIECES, REGIONS))
+VALUE_SUMS = Product("outline", "value_sums", Sums, (PIECES, REGIONS))
+VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIONS))
+OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
 
 PRODUCTS: tuple[Product[Any], ...] = (
     SURVEY,
@@ -131,6 +136,9 @@ class Folder(Protocol):
 
     def finished(self, step: str) -> set[int | str]:
         """Return the keys of undamaged arrays; remove the damaged ones."""
+
+    def remove(self, step: str, key: int | str) -> None:
+        """Remove the arrays of one key, if there are any."""
 
     def remove_steps(self, *steps: str) -> None:
         """Remove the arrays of all keys."""
@@ -184,6 +192,11 @@ class ProductStore:
     def finished(self, products: Iterable[Product[Any]]) -> set[int | str]:
         """Return the keys for which all of `products` are stored and undamaged."""
         return set.intersection(*(self.folder.finished(product.folder) for product in products))
+
+    def remove(self, products: Iterable[Product[Any]], key: int | str) -> None:
+        """Remove `products` of one key, where they are stored."""
+        for product in products:
+            self.folder.remove(product.folder, key)
 
     def settle(self, product: Product[Any], keys: Sequence[int]) -> None:
         """Record for which keys a product was computed; remove its dependents if an earlier run recorded others.

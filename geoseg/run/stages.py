@@ -77,10 +77,17 @@ class Stages:
         """Apply a function to every block for which one of the products `makes` is missing.
 
         The tiles of a block that fails will fail in a later stage and are listed then.
+
+        Raises
+        ------
+        TileError
+            If every block failed.
         """
         failed = dict(self._apply(function, job, self.blocks, makes))
         for number, error in failed.items():
-            self.reporter.note(f"block {number} of superpixels: {error}")
+            self.reporter.note(f"block {number} of superpixels failed: {error}")
+        if failed and len(failed) == len(self.blocks):
+            raise TileError(f"every block of superpixels failed; the first error: {next(iter(failed.values()))}")
         self._settle(makes, [number for number in self.blocks if number not in failed])
 
     def each_tile(self, function: TileFunction, job: Any, *, makes: Sequence[Product[Any]]) -> None:
@@ -102,7 +109,7 @@ class Stages:
     def _apply(
         self, function: TileFunction, job: Any, keys: Sequence[int], makes: Sequence[Product[Any]]
     ) -> Iterator[tuple[int, str]]:
-        """Yield the key and the error of each failure."""
+        """Yield the key and the error of each failure; what is stored for that key is removed."""
         finished = self._store.finished(makes)
         todo = [key for key in keys if key not in finished]
         self.advance(len(keys) - len(todo))
@@ -110,6 +117,7 @@ class Stages:
             self.advance()
             if outcome.error is not None:
                 log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
+                self._store.remove(makes, outcome.key)  # some of them may be stored, and later stages would use them
                 yield outcome.key, outcome.error
 
     def _settle(self, products: Sequence[Product[Any]], keys: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.output.model import Model
 from geoseg.run.job import Job
-from geoseg.run.products import CLASS_MODEL, CODE_ASSIGNMENTS, MERGED_TABLE, SUPERPIXEL_TABLE, VOTES
+from geoseg.run.products import CLASS_MODEL, CODE_ASSIGNMENTS, MERGED_TABLE, SUPERPIXEL_TABLE, VOTES, Product
 from geoseg.run.stages import Stages
 from geoseg.segment import votes
 from geoseg.segment.baselines import kmeans, region_merging
@@ -34,9 +34,10 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
         if model is not None:
             job.store.put(CLASS_MODEL, model.class_model)
         elif not job.store.has(CLASS_MODEL, verify=True):
-            n = len(stages.blocks)
+            blocks = [block for block in stages.blocks if job.store.has(_table_product(job), block)]
+            n = len(blocks)  # those that have not failed
             chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
-            job.store.put(CLASS_MODEL, find_classes(job, [table_of(job, stages.blocks[i]) for i in chosen]))
+            job.store.put(CLASS_MODEL, find_classes(job, [table_of(job, blocks[i]) for i in chosen]))
         stages.advance()
 
 
@@ -75,7 +76,11 @@ def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
 
 def table_of(job: Job, number: int) -> SuperpixelTable:
     """Return the stored superpixel table of a block, as the classes are found from it."""
-    return job.store.get(MERGED_TABLE if job.config.method == "rag" else SUPERPIXEL_TABLE, number)
+    return job.store.get(_table_product(job), number)
+
+
+def _table_product(job: Job) -> Product[SuperpixelTable]:
+    return MERGED_TABLE if job.config.method == "rag" else SUPERPIXEL_TABLE
 
 
 def _votes_and_weights(job: Job, tile: int) -> tuple[Votes, NDArray[np.float64] | None]:

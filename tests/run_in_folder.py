@@ -1,0 +1,75 @@
+"""Runs of all stages but the last in a given folder, for the tests of the products and of the stages."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from geoseg import pipeline
+from geoseg.config import load_config
+from geoseg.raster.label_raster import LabelInput, open_label_raster
+from geoseg.raster.scene import open_scene
+from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
+from geoseg.run.products import PIECES, ProductStore
+from geoseg.run.stages import Stages
+from geoseg.steps import label_raster
+
+from .conftest import fields, write_raster
+
+SHAPE = (64, 256)  # four tiles and four blocks in a row, where BLOCK is 64
+
+MODES = {
+    "scene": {},
+    "tile": {"training": "tile", "tile_steps": 2},
+    "rag": {"method": "rag"},
+    "labels": {},
+}
+
+_TINY = {
+    "tiles": {"size": 64, "halo": 16},
+    "superpixels": {"min_size": 8},
+    "network": {"kernels": [3, 1], "channels": [8, 8]},
+    "learn": {"windows": 4, "crop": 32, "batch": 2, "steps": 4},
+    "classify": {"classes": 4, "clusters": 8},
+    "polygons": {"min_pixels": 12, "simplify": 0},
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """Both rasters of a run, the tiles that failed, and the driver of its stages."""
+
+    classes: np.ndarray
+    regions: np.ndarray
+    failed: dict[int, str]
+    stages: Stages = field(repr=False)
+
+
+def write_inputs(folder):
+    """Write the scene and the labels of the runs into a folder."""
+    pixels = fields(SHAPE, patch=24, noise=12)
+    write_raster(folder / "scene.tif", pixels)
+    write_raster(folder / "cover.tif", (pixels[:1] // 60).astype(np.uint8))
+
+
+def run_in(folder, inputs, mode, **stage_options):
+    """Run all stages but the last: run_in(RunFolder or MemoryFolder, folder of the inputs, name in MODES) → Made."""
+    config = load_config(_TINY, **MODES[mode])
+    store = ProductStore(folder)
+    scene = open_scene(inputs / "scene.tif", bands=())
+    n_pixels = SHAPE[0] * SHAPE[1]
+    tiles = range(len(tile_grid(SHAPE, config)))
+    if mode == "labels":
+        job = LabelJob(store, config, open_label_raster(LabelInput(str(inputs / "cover.tif"))), scene)
+        stages = Stages(store, tiles, n_pixels=n_pixels, **stage_options)
+        means = label_raster.label_tiles(job, stages)
+        regions, _ = label_raster.merge_labels(job, stages, means)
+        label_raster.outline_tiles(job, stages)
+    else:
+        stages = Stages(store, tiles, range(len(block_grid(SHAPE))), n_pixels=n_pixels, **stage_options)
+        job, regions = pipeline.run_stages(Task(store, scene, config), stages)
+    numbers = np.zeros(SHAPE, np.int64)
+    for tile in stages.tiles:
+        core = job.tiles.tile(tile).core
+        index = store.get(PIECES, tile).index
+        numbers[core.row_off : core.row_end, core.col_off : core.col_end] = regions.of_tile(tile)[index]
+    return Made(np.concatenate([[0], regions.classes])[numbers], numbers, dict(stages.failed), stages)
