@@ -20,7 +20,7 @@ from geoseg.output.columns import LEVELS
 from geoseg.output.files import check_output, staged, writing
 from geoseg.output.style import Legend, min_color_distance
 from geoseg.segment.class_tree import ClassTree
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 CLASSES_SUFFIXES = (".json",)
 
@@ -59,7 +59,7 @@ class Classes:
 
     @classmethod
     def of_regions(
-        cls, legend: Legend, tree: ClassTree, classes: NDArray[np.integer], sums: Sums, bands: Sequence[int]
+        cls, legend: Legend, tree: ClassTree, classes: NDArray[np.integer], sums: ZonalSums, bands: Sequence[int]
     ) -> Classes:
         """Sum the statistics of regions by class.
 
@@ -69,7 +69,7 @@ class Classes:
         tree : ClassTree
         classes : (region,) int64
             Class of each region, from 1.
-        sums : Sums
+        sums : ZonalSums
             Statistics of the regions.
         bands : sequence of int
         """
@@ -143,7 +143,7 @@ def class_document(classes: Classes, about: Mapping[str, Any]) -> dict[str, Any]
                 "pixels": int(classes.pixels[i]),
                 "area": float(classes.area[i]),
                 "regions": int(classes.regions[i]),
-                **{f"mean_{band}": _number(mean) for band, mean in zip(classes.bands, classes.means[i], strict=True)},
+                **{f"mean_{band}": _number_roots(mean) for band, mean in zip(classes.bands, classes.means[i], strict=True)},
                 **{level: of_class[i] for level, of_class in parents.items()},
             }
             for i, (name, color) in enumerate(zip(classes.legend.names, classes.legend.hexes, strict=True))
@@ -201,5 +201,5 @@ def _nested(classes: Classes) -> dict[str, Any]:
     return {"name": "scene", "pixels": int(classes.pixels.sum()), "children": list(nodes.values())}
 
 
-def _number(value: float) -> float | None:
+def _number_roots(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None

@@ -11,17 +11,17 @@ from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.outline import CoreOutlines
 from geoseg.vectorize.regions import Regions
 from geoseg.vectorize.rings import Polygons
-from geoseg.vectorize.split_large import Parts, parts_of
+from geoseg.vectorize.split_large import RegionCuts, cut_large_regions
 
 _GIANT = 1_000_000  # vertices; such a polygon takes a GIS seconds to draw, and some hundred MB to make
 
 
-def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[Parts, str | None]:
+def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[RegionCuts, str | None]:
     """Say how giant regions are cut; and what a user should know who has not asked for it, None = nothing."""
     tables = (job.run.get("vertices", tile) for tile in tiles)
     counts = ((tile, table["regions"], table["vertices"]) for tile, table in zip(tiles, tables, strict=True))
     most = job.config.polygons.max_vertices
-    parts, largest = parts_of(counts, job.tiles, most)
+    parts, largest = cut_large_regions(counts, job.tiles, most)
     if most is not None or largest <= _GIANT:
         return parts, None
     return parts, (
@@ -30,7 +30,7 @@ def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[Parts, str | None]:
     )
 
 
-def polygons_of_run(job: MapJob, tiles: Sequence[int], regions: Regions, parts: Parts) -> Iterator[Polygons]:
+def polygons_of_run(job: MapJob, tiles: Sequence[int], regions: Regions, parts: RegionCuts) -> Iterator[Polygons]:
     """Yield the polygons of all regions; `owners` are region numbers.
 
     No more is held than what touches the row of tiles that is read, and the regions that go on below it.

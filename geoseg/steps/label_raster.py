@@ -58,14 +58,14 @@ class LabelJob:
 def measure_tile(job: LabelJob, number: int) -> None:
     """Add up the values of each label of a tile."""
     core = job.tiles.tile(number).core
-    classes, values = label_index.numbered(*read_labels(job.source, core))
+    classes, values = label_index.number_labels(*read_labels(job.source, core))
     job.run.put("sights", number, label_index.features(classes, values, *_read_values(job, core)).to_arrays())
 
 
 def find_pieces(job: LabelJob, number: int) -> None:
     """Find the connected pieces of each label of a tile."""
     tile = job.tiles.tile(number)
-    classes, values = label_index.numbered(*read_labels(job.source, tile.core))
+    classes, values = label_index.number_labels(*read_labels(job.source, tile.core))
     features = job.run.get("looks", number)["features"] if job.uses_features else np.zeros((len(values) + 1, 0))
     found, table = regions.pieces(
         classes,
@@ -84,12 +84,12 @@ def outline_piece_tile(job: LabelJob, number: int) -> None:
     core, found, n_pieces = job.tiles.tile(number).core, framed.found, framed.n_pieces
     size = pixel_size(job.scene.geobox.cropped(core), job.scene.geobox)
     nothing = np.zeros((0, *found.shape), np.float32)
-    sums = zonal_stats.sums(found, nothing, regions=framed.regions, size=size, n_pieces=n_pieces)
+    sums = zonal_stats.zonal_sums(found, nothing, regions=framed.regions, size=size, n_pieces=n_pieces)
     job.run.put("sums", number, sums.to_arrays())
     if job.values is not None:
         pixels, known = _read_values(job, core)
         seen = np.where(known, found, np.int32(0))  # a label may lie where there is no value
-        of_values = zonal_stats.sums(seen, pixels, regions=framed.regions, size=size, n_pieces=n_pieces)
+        of_values = zonal_stats.zonal_sums(seen, pixels, regions=framed.regions, size=size, n_pieces=n_pieces)
         job.run.put("values", number, of_values.to_arrays())
     draw_outlines(job, number, framed)
 
@@ -104,7 +104,7 @@ def forget_later_steps(job: LabelJob, tiles: Sequence[int]) -> None:
 def share_features(job: LabelJob, tiles: Sequence[int]) -> LabelFeatures:
     """Add up what the labels look like in the whole scene, and tell each tile about those that it has."""
     parts = [LabelFeatures(**job.run.get("sights", tile)) for tile in tiles]
-    total = label_index.gathered(parts)
+    total = label_index.combine(parts)
     finished = job.run.finished("looks")
     for tile, part in zip(tiles, parts, strict=True):
         if tile not in finished:
@@ -126,7 +126,7 @@ def join_labels(
     regions : their classes are numbers of labels
     values : (class,) int64, ascending; the label of class i + 1
     """
-    tables, values = label_index.renumbered(tables_of(job, tiles))
+    tables, values = label_index.renumber_tables(tables_of(job, tiles))
     features = np.zeros((len(values) + 1, 0)) if total is None else total.of(values)
     return join_pieces(job, tiles, tables, features), values
 

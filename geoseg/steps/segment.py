@@ -153,7 +153,7 @@ def outline_tile(job: Job, number: int) -> None:
     layers = [_confidence(job, number, framed.pieces, framed.around["classes"])]  # in the order of `index_names`
     if job.scene.vegetation is not None:
         layers.append(ndvi(pixels, job.scene.vegetation))
-    sums = zonal_stats.sums(
+    sums = zonal_stats.zonal_sums(
         found, pixels, regions=framed.regions, size=size, n_pieces=framed.n_pieces, indices=np.stack(layers)
     )
     job.run.put("sums", number, sums.to_arrays())

@@ -57,9 +57,9 @@ def join_pieces(job: MapJob, tiles: Sequence[int], tables: Sequence[Pieces], fea
     Parameters
     ----------
     tables : of every tile of the scene
-    looks : (class + 1, look) float64, as `regions.join` takes them
+    looks : (class + 1, look) float64, as `regions.merge` takes them
     """
-    joined = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, features=features)
+    joined = regions.merge(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, features=features)
     if job.run.has_json("labelled") and job.run.get_json("labelled") != list(tiles):
         job.run.remove_steps("regions", "sums", "values", "vertices", "outlines")
     job.run.put_json("labelled", list(tiles))

@@ -41,8 +41,8 @@ from geoseg.steps.vectorize import MapJob
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
 from geoseg.vectorize.rings import Polygons
-from geoseg.vectorize.split_large import Parts
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.split_large import RegionCuts
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 if TYPE_CHECKING:
     from geoseg.run.run import Work  # it imports this module
@@ -223,7 +223,7 @@ def _dissolved(content: Content, classes: Classes) -> Dissolved:
     return Dissolved(layer, classes.columns(), style)
 
 
-def _batches(content: Content, parts: Parts) -> Iterator[pa.RecordBatch]:
+def _batches(content: Content, parts: RegionCuts) -> Iterator[pa.RecordBatch]:
     waiting: list[tuple[pa.Array, NDArray[np.int64]]] = []
     for polygons in coverage.polygons_of_run(content.job, content.tiles, content.regions, parts):
         for some in polygons.split(_ROWS, _BYTES):
@@ -256,9 +256,9 @@ def _corners(job: MapJob, tile: int) -> NDArray[np.float64]:
     return shapely.get_coordinates(shapely.box(core.col_off, core.row_off, core.col_end, core.row_end))
 
 
-def combined(job: MapJob, product: str, tiles: Sequence[int], regions: Regions) -> Sums:
+def combined(job: MapJob, product: str, tiles: Sequence[int], regions: Regions) -> ZonalSums:
     """Add up what the tiles found of their pieces to what is known of the regions."""
-    tables = ((Sums.from_arrays(job.run.get(product, tile)), regions.of_tile(tile)[1:]) for tile in tiles)
+    tables = ((ZonalSums.from_arrays(job.run.get(product, tile)), regions.of_tile(tile)[1:]) for tile in tiles)
     return zonal_stats.combine(tables, len(regions))
 
 

@@ -20,7 +20,7 @@ from geoseg.steps.label_raster import LabelJob
 from geoseg.steps.write import Content, Result
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 if TYPE_CHECKING:
     from geoseg.run.run import Work  # it imports results
@@ -63,7 +63,7 @@ def _content(job: LabelJob, regions: Regions, values: NDArray[np.int64], work: W
     return Content(job, work.tiles, regions, legend, layer, columns)
 
 
-def _mean_colours(sums: Sums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
+def _mean_colours(sums: ZonalSums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
     mean, scatter = (np.nan_to_num(table[:, list(values.red_green_blue)]) for table in (sums.mean, sums.scatter))
     weights = sums.pixels[:, None]
     pixels = np.bincount(of_class, sums.pixels, minlength=n).astype(np.int64)
