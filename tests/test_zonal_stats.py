@@ -161,7 +161,7 @@ def test_combining_the_same_tiles_twice_gives_the_same_bytes():
     assert all(once[name].tobytes() == again[name].tobytes() for name in once)
 
 
-def test_perimeter_counts_each_pixel_edge_to_another_region_to_no_data_and_to_the_rim():
+def test_perimeter_counts_each_pixel_edge_to_another_region_to_nodata_and_to_the_outside_of_the_scene():
     regions = np.array([[1, 1, 2], [1, 0, 2]])
     geobox = GeoBox((2, 3), Affine(3, 0, 0, 0, -5, 0), CRS(32631).to_wkt())
 

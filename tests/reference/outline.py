@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def outline_by_gdal(regions: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Outline every 4-connected piece of equal region number above 0; no rim, no nodes on straight borders.
+    """Outline every 4-connected piece of equal region number above 0 of a whole scene, without nodes on straight lines.
 
     Parameters
     ----------
