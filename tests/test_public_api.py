@@ -40,6 +40,8 @@ def entries(section):
     """Return {name: (type, description)} of a section of numpydoc; several names may share one entry."""
     found = {}
     for entry in re.split(r"^(?=\S)", section.strip(), flags=re.MULTILINE):
+        if not entry:
+            continue
         head, _, description = entry.partition("\n")
         names, _, kind = head.partition(" : ")
         found |= {
@@ -58,7 +60,8 @@ def raised_by(value):
     """Return the names of the exceptions in the raise statements of a function itself."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(value)))
     calls = (node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc is not None)
-    return {getattr(call.func if isinstance(call, ast.Call) else call, "id", None) for call in calls} - {None}
+    names = {getattr(call.func if isinstance(call, ast.Call) else call, "id", "") for call in calls}
+    return {name for name in names if name[:1].isupper()}  # not the functions that return an error
 
 
 def test_public_names_exist_and_are_in_dir():
@@ -90,7 +93,6 @@ def test_docstring_has_only_sections_of_numpydoc_in_their_order(name):
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_every_parameter_is_documented_with_its_type(name):
     documented = entries(sections(DOCUMENTED[name].__doc__).get("Parameters", ""))
-    documented.pop("", None)
 
     assert set(documented) == set(parameters_of(DOCUMENTED[name]))
     assert not {parameter for parameter, (kind, text) in documented.items() if not kind and not text}
