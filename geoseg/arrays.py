@@ -38,6 +38,15 @@ if TYPE_CHECKING:
 class Segmentation:
     """Classes, regions and polygons of an array.
 
+    Parameters
+    ----------
+    job : Job
+        The surveyed image with the products of all stages.
+    region_list : Regions
+        The regions of the image.
+    crs : object
+        CRS of the polygons, or None.
+
     Attributes
     ----------
     classes : (y, x) uint8 or uint16
@@ -50,6 +59,14 @@ class Segmentation:
         How clusters merge into classes.
     model : SceneModel
         Segments other images into the same classes.
+
+    Examples
+    --------
+    >>> image = np.zeros((1, 70, 80), np.float32)
+    >>> image[:, 30:] = 1
+    >>> segmentation = segment_array(image, classes=2, method="kmeans")
+    >>> segmentation.classes.shape, sorted(np.unique(segmentation.classes).tolist())
+    ((70, 80), [1, 2])
     """
 
     job: Job
@@ -162,6 +179,16 @@ class SceneModel:
     Parameters
     ----------
     model : Model
+        Network, stretch and classes.
+
+    Examples
+    --------
+    >>> image = np.zeros((1, 70, 80), np.float32)
+    >>> image[:, 30:] = 1
+    >>> quick = {"learn": {"windows": 4, "crop": 32, "steps": 4}}
+    >>> model = segment_array(image, classes=2, config=quick, device="cpu").model
+    >>> model.predict(image, device="cpu")
+    <Segmentation of 70 x 80 pixels: 2 regions of 2 classes>
     """
 
     model: Model

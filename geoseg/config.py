@@ -57,7 +57,7 @@ _RENAMED = {  # former names of options and sections → today's paths
     "hold": "backprop.distillation_weight",
     "lead": "learn.warmup_fraction",
 }
-_RENAMED_WORDS = {("training", "none"): "tile", ("classify.evidence", "votes+looks"): "votes+features"}
+_RENAMED_VALUES = {("training", "none"): "tile", ("classify.evidence", "votes+looks"): "votes+features"}
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,11 @@ class Config:
     ------
     ConfigError
         If a value has the wrong type or is out of range, or two options conflict.
+
+    Examples
+    --------
+    >>> Config(seed=3).classify.classes
+    16
     """
 
     bands: tuple[int, ...] = ()
@@ -241,11 +246,14 @@ def load_config(source: str | Path | Mapping[str, Any] | Config | None = None, *
     Parameters
     ----------
     source : str, Path, dict, Config or None
-        Name of a configuration of geoseg, a YAML file, values as `Config.to_dict` returns them, or a configuration
-        to change. None = the defaults.
+        Named configuration, YAML file, values as of `Config.to_dict`, or a configuration. None = the defaults.
     **changes
-        Values that differ, by field name (``seed=1``) or by path with a double underscore
-        (``classify__classes=8``). None leaves a value as it is.
+        Values that differ, such as ``seed=1`` or ``classify__classes=8``; None = not changed.
+
+    Returns
+    -------
+    Config
+        The values of `source` with the changes, and the defaults for all others.
 
     Raises
     ------
@@ -264,7 +272,7 @@ def load_config(source: str | Path | Mapping[str, Any] | Config | None = None, *
             raise unknown_option(Config, path, _RENAMED)
         if value is not None:
             _change(values, path, to_plain(value))
-    _check_renamed_words(values)
+    _check_renamed_values(values)
     _follow_classes(values)
     _check_learning(values.get("method"), {name: changes.get(name) for name in ("training", "tile_steps")})
     config: Config = build(Config, values, _RENAMED)
@@ -321,13 +329,13 @@ def _change(values: dict[str, Any], path: str, value: object) -> None:
         values[section][name] = value
 
 
-def _check_renamed_words(values: dict[str, Any]) -> None:
+def _check_renamed_values(values: dict[str, Any]) -> None:
     section = values.get("classify")
-    words = {"training": values.get("training")}
-    words["classify.evidence"] = section.get("evidence") if isinstance(section, dict) else None
-    for path, word in words.items():
-        if isinstance(word, str) and (new := _RENAMED_WORDS.get((path, word))) is not None:
-            raise ConfigError(f"{path} {word} was renamed to {path} {new}; give that instead.")
+    given = {"training": values.get("training")}
+    given["classify.evidence"] = section.get("evidence") if isinstance(section, dict) else None
+    for path, value in given.items():
+        if isinstance(value, str) and (new := _RENAMED_VALUES.get((path, value))) is not None:
+            raise ConfigError(f"{path} {value} was renamed to {path} {new}; give that instead.")
 
 
 def _follow_classes(values: dict[str, Any]) -> None:

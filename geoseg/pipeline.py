@@ -22,7 +22,7 @@ from geoseg.config import Config, load_config
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
-from geoseg.run.executors import ClusterOptions, open_executor
+from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.options import config_of, settings
 from geoseg.run.plan import Plan, RunOptions, choose_workers, open_label_plan, open_plan
@@ -80,8 +80,8 @@ def segment_scene(
     Raises
     ------
     GeosegError
-        If an input is wrong or an output cannot be written; the message says what to do. Files that existed before are
-        unchanged.
+        If an input is wrong or an output cannot be written; the message states what to do. Existing files are not
+        changed.
 
     Examples
     --------
@@ -168,10 +168,12 @@ def run_scene(
     progress: ProgressCallback = ignore,
 ) -> Result:
     """Segment a scene, with all options sorted; see `segment_scene`."""
+    cluster = cluster or ClusterOptions()
+    check_workers(cluster)
     with open_plan(scene, outputs, config, options or RunOptions()) as (plan, task):
         if plan.is_finished:
             return finished_result(plan, progress)
-        with open_executor(choose_workers(cluster or ClusterOptions(), task.device)) as executor:
+        with open_executor(choose_workers(cluster, task.device)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
             job, regions = run_stages(task, stages)
             return write.write_results(job, plan, stages, regions)
@@ -200,11 +202,13 @@ def run_labels(
     progress: ProgressCallback = ignore,
 ) -> Result:
     """Outline a raster of labels, with all options sorted; see `outline_labels`."""
+    cluster = cluster or ClusterOptions()
+    check_workers(cluster)
     outputs = replace(outputs, class_file=False)  # labels have no class tree to document
     with open_label_plan(labels, outputs, config, options or RunOptions()) as (plan, job):
         if plan.is_finished:
             return finished_result(plan, progress)
-        with open_executor(cluster or ClusterOptions()) as executor:
+        with open_executor(cluster) as executor:
             stages = _stages(plan, (), executor, progress)
             means = label_raster.label_tiles(job, stages)
             regions, values = label_raster.merge_labels(job, stages, means)

@@ -20,6 +20,11 @@ class StageStarted:
         Number of parts, such as tiles, blocks or training steps.
     pixels : int
         Number of pixels of the scene that the parts cover together.
+
+    Examples
+    --------
+    >>> StageStarted("segment", total=4, pixels=250_000).stage
+    'segment'
     """
 
     stage: str
@@ -32,6 +37,21 @@ class StageAdvanced:
     """`done` of the `total` parts of a stage are finished.
 
     The first event of a stage may count parts that an earlier run has finished (``resume``).
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    done : int
+        Number of finished parts.
+    total : int
+        Number of all parts.
+
+    Examples
+    --------
+    >>> event = StageAdvanced("segment", done=3, total=4)
+    >>> event.done / event.total
+    0.75
     """
 
     stage: str
@@ -41,7 +61,20 @@ class StageAdvanced:
 
 @dataclass(frozen=True)
 class StageFinished:
-    """A stage is finished after `seconds` of wall time."""
+    """A stage is finished.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    seconds : float
+        Wall time.
+
+    Examples
+    --------
+    >>> StageFinished("segment", seconds=1.5)
+    StageFinished(stage='segment', seconds=1.5)
+    """
 
     stage: str
     seconds: float
@@ -49,7 +82,18 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class Note:
-    """A message of one line for the user, such as a failed tile and its error."""
+    """A message for the user, such as a failed tile and its error.
+
+    Parameters
+    ----------
+    text : str
+        One line.
+
+    Examples
+    --------
+    >>> Note("tile 7 failed: OSError: read error").text
+    'tile 7 failed: OSError: read error'
+    """
 
     text: str
 

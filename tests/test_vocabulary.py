@@ -50,7 +50,12 @@ IDENTIFIER_FILES = re.compile(r"geoseg/(segment|steps|output/model|config\.py)|c
 # (file name, word): why the word is needed there.
 ALLOWED = {
     ("config.py", word): "names an option of earlier versions, so that the error can give its new name"
-    for word in ("prior", "harmonize", "interleaving", "hold", "lead")
+    for word in ("prior", "harmonize", "interleaving", "hold", "lead", "fine classes", "looks")
+} | {
+    **{(f"{name}.py", "prior"): "names a former option" for name in ("options", "ineffective", "preview", "tile")},
+    **{(name, "ground"): "ground control points" for name in ("dataset.py", "running.md")},
+    ("label_raster.py", "no data"): "the words of the type Nodata",
+    ("scene.py", "interleave"): "a creation option of GDAL",
 }
 
 

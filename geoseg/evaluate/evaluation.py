@@ -62,6 +62,17 @@ class Evaluation:
         Agreement of the boundaries, and seams.
     notes : tuple of str
         Remarks on the reference, one sentence each.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from geoseg.evaluate.evaluate import evaluate_classes
+    >>> from geoseg.synthetic.scene import SceneOptions, write_scene
+    >>> folder = Path(mkdtemp())
+    >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128)), truth=folder / "cover.tif")
+    >>> evaluate_classes(folder / "cover.tif", folder / "cover.tif").agreement.oa
+    1.0
     """
 
     classes: str

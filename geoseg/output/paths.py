@@ -34,6 +34,12 @@ class Outputs:
         Whether the .gpkg gets a second layer, the polygons dissolved by class.
     class_file : bool
         Whether the class document is written, see `classes`.
+
+    Examples
+    --------
+    >>> outputs = Outputs(Path("labels.gpkg"), class_raster=Path("classes.tif"))
+    >>> [path.name for path in outputs.paths]
+    ['labels.gpkg', 'classes.tif', 'labels.classes.json']
     """
 
     polygons: Path

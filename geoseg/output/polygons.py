@@ -137,7 +137,7 @@ def sidecars(path: Path, styles: Iterable[str] = (CLASS_STYLE,)) -> list[Path]:
     """
     if path.suffix.lower() == ".gpkg":
         return []
-    _, *others = styles  # QGIS looks for the default style under the name of the file alone
+    _, *others = styles  # QGIS expects the default style under the name of the file alone
     return [path.with_suffix(".qml"), *(path.with_suffix(f".{name}.qml") for name in others), _failed_path(path)]
 
 

@@ -51,6 +51,11 @@ class Preview:
         Pixels of the scene that they show.
     seconds : float
         Duration.
+
+    Examples
+    --------
+    >>> Preview((Path("scene_preview.png"),), Window(0, 0, 512, 512), seconds=9.5)
+    <Preview of window 0,0,512,512 in 9.5 s: scene_preview.png>
     """
 
     paths: tuple[Path, ...]

@@ -19,7 +19,7 @@ from geoseg.raster.aoi import inside, read_aoi
 from geoseg.raster.dataset import geobox_of, opened, reading
 from geoseg.raster.scene import Scene
 
-NoData = int | Literal["file", "none"]
+Nodata = int | Literal["file", "none"]
 Colour = tuple[int, int, int]
 
 _MAX_LABEL = 2**63 - 1  # an attribute of a polygon layer is int64
@@ -44,12 +44,17 @@ class LabelInput:
     nodata : int, "file" or "none"
         Value of pixels that are not valid. "file" = by the nodata value, mask or alpha of the file. "none" = every
         value is a label and every pixel is valid.
+
+    Examples
+    --------
+    >>> LabelInput("classes.tif", nodata=0).nodata
+    0
     """
 
     labels: str
     values: str | None = None
     band: int | None = None
-    nodata: NoData = "file"
+    nodata: Nodata = "file"
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class LabelRaster:
     geobox: GeoBox
     band: int
     dtype: str
-    nodata: NoData
+    nodata: Nodata
     aoi: bytes | None
     files: tuple[str, ...]
     palette: dict[int, Colour] = field(default_factory=dict)
@@ -181,7 +186,7 @@ def _size(geobox: GeoBox) -> str:
     return f"{geobox.shape[1]} x {geobox.shape[0]}"
 
 
-def _check_nodata(nodata: NoData) -> None:
+def _check_nodata(nodata: Nodata) -> None:
     if nodata not in ("file", "none") and not (isinstance(nodata, int) and -(2**63) <= nodata <= _MAX_LABEL):
         raise ConfigError(f"nodata is {nodata!r}; give an integer, or none if every value is a label.")
 

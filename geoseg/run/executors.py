@@ -41,6 +41,18 @@ class Serial:
         return (attempt(function, context, key) for key in keys)
 
 
+def check_workers(options: ClusterOptions) -> None:
+    """Check, before anything is written, that local workers can import the main script.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot, see `geoseg.run.main_guard`.
+    """
+    if options.is_local and options.workers != 0:
+        check_main_module()
+
+
 @contextmanager
 def open_executor(options: ClusterOptions) -> Iterator[Executor]:
     """Return a context manager with the executor of the given options; its local workers end with the context.
@@ -56,8 +68,7 @@ def open_executor(options: ClusterOptions) -> Iterator[Executor]:
     if options.workers == 0:
         yield Serial()
         return
-    if options.is_local:
-        check_main_module()
+    check_workers(options)
     from geoseg.run.dask_executor import open_dask_executor  # takes a second to import
 
     with open_dask_executor(options) as executor:

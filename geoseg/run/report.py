@@ -41,6 +41,12 @@ class Result:
         CIELAB distance of the two most similar class colours; None where there are fewer than two.
     tree : ClassTree or None
         How clusters merge into classes; None for outlined labels.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Result(Outputs(Path("labels.gpkg")), n_regions=120, n_classes=8, failed={}, seconds={"write": 0.4})
+    <Result: 120 regions of 8 classes in labels.gpkg>
     """
 
     outputs: Outputs
