@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/million.py FOLDER [SIDE]
 
-SIDE² squares of 8 × 8 pixels in 16 classes (1000² by default), with all columns of a scene of three bands. Tells the
+SIDE² squares of 8 × 8 pixels in 16 classes (1000² by default), with all columns of a scene of three bands. Prints the
 seconds, the largest memory and the size of each file, and how long QGIS takes to open and to draw the GeoPackage.
 """
 
@@ -35,19 +35,19 @@ def write(path: Path, side: int) -> None:
     fields = label_fields(
         bands=[1, 2, 3], levels=[2, 4, 8], n_regions=side * side, n_classes=16, indices=["confidence"]
     )
-    layer = Layer("labels", "A million squares", "made by benchmarks/million.py", CRS(32631).to_wkt(), fields)
-    ground, hexes = PIXELS * RESOLUTION, np.array(legend.hexes)
+    layer = Layer("labels", "A million squares", "Written by benchmarks/million.py", CRS(32631).to_wkt(), fields)
+    size, hexes = PIXELS * RESOLUTION, np.array(legend.hexes)
 
     def batches() -> Iterator[Any]:
         for first in range(0, side, ROWS):
             number = np.arange(first * side, min(first + ROWS, side) * side)
             y, x = np.divmod(number, side)
-            left, top = 5e5 + x * ground, 5e6 - y * ground
+            left, top = 5e5 + x * size, 5e6 - y * size
             columns: dict[str, Any] = {field.name: number / 7 for field in fields}
             columns |= {"region": number + 1, "class": classes[number], "color": hexes[classes[number] - 1]}
             columns |= {"pixels": np.full(len(number), PIXELS**2)}
             columns |= {f"class_{n}": classes[number] % n + 1 for n in (2, 4, 8)}
-            yield layer.batch(columns, shapely.box(left, top - ground, left + ground, top))
+            yield layer.batch(columns, shapely.box(left, top - size, left + size, top))
 
     borders = border_scale(RESOLUTION)
     begin = time.monotonic()
@@ -72,8 +72,8 @@ def draw(path: str) -> None:
 
     application = QgsApplication([], False)
     application.initQgis()
-    said = []
-    application.messageLog().messageReceived.connect(lambda *message: said.append(message))
+    messages = []
+    application.messageLog().messageReceived.connect(lambda *message: messages.append(message))
     begin = time.monotonic()
     layer = QgsVectorLayer(f"{path}|layername=labels", "labels", "ogr")
     opened = time.monotonic()
@@ -89,15 +89,15 @@ def draw(path: str) -> None:
     drawn = time.monotonic()
     print(
         f"QGIS: {layer.featureCount()} polygons open in {opened - begin:.2f} s, "
-        f"drawn whole in {drawn - opened:.1f} s, {len(said)} messages"
+        f"drawn whole in {drawn - opened:.1f} s, {len(messages)} messages"
     )
     sys.stdout.flush()
-    os._exit(0)  # QGIS 3.22 without a screen crashes in its own clearing up
+    os._exit(0)  # QGIS 3.22 without a screen crashes at exit
 
 
 def main() -> None:
     folder, side = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else SIDE
-    for suffix in (".gpkg", ".fgb", ".parquet"):  # each in a process of its own, for its memory
+    for suffix in (".gpkg", ".fgb", ".parquet"):  # one process each, to measure its memory
         subprocess.run([sys.executable, __file__, "--write", str(folder / f"million{suffix}"), str(side)], check=True)
     if subprocess.run([PYTHON, "-c", "import qgis.core"], capture_output=True, check=False).returncode == 0:
         screen = os.environ | {"QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": ""}

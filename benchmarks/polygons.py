@@ -8,8 +8,8 @@ against `geoseg.vectorize.outline`.
 Outline: a raster of labels, smooth noise in five steps, to a layer on disk: `gdal_polygonize.py` (plain polygons and
 their label) against `geoseg outline --simplify 1 --values` (simplified, with statistics and style). CPU seconds, user
 and system, are those of the process and its children, so that other work on the machine counts as little as can be;
-memory is that of the largest process. What geoseg wrote is then looked at: every polygon valid, together a coverage,
-their area that of the pixels. Where there is no gdal_polygonize.py, geoseg is measured alone.
+memory is that of the largest process. The output of geoseg is then checked: every polygon valid, all a coverage,
+their area that of the pixels. Without gdal_polygonize.py, only geoseg is measured.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PROFILE = {
     "compress": "deflate",
     "dtype": "uint8",
 }
-# Runs one command and says what it took: in a process of its own, so that children of others do not count.
+# Runs one command and prints its time and memory; in its own process, so that no other children count.
 METER = """
 import json, resource, subprocess, sys
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
@@ -59,7 +59,7 @@ print(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20]))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=8192, help="pixels of the raster for the second table")
-    parser.add_argument("--folder", type=Path, help="where the files go; a temporary one where it is not given")
+    parser.add_argument("--folder", type=Path, help="folder of the files; default: a temporary one")
     parser.add_argument("--skip", choices=["trace", "outline"])
     args = parser.parse_args()
     if args.skip != "trace":
@@ -101,7 +101,7 @@ def compare(folder: Path, side: int) -> None:
         theirs = measure(gdal, "-q", labels, "-f", "GPKG", folder / "gdal.gpkg")
         print(f"  gdal_polygonize.py   {theirs[0]:7.1f}  {theirs[1]:8.2f}")
         print(f"  ratio                {ours[0] / theirs[0]:7.2f}  {ours[1] / theirs[1]:8.2f}")
-    print("  " + json.dumps(looked_at(folder / "ours.gpkg", side)))
+    print("  " + json.dumps(checks(folder / "ours.gpkg", side)))
 
 
 def smooth_noise(side: int, sigma: float, *, steps: int) -> np.ndarray:
@@ -132,7 +132,7 @@ def measure(*command: object) -> tuple[float, float]:
     return seconds, largest
 
 
-def looked_at(path: Path, side: int) -> dict[str, object]:
+def checks(path: Path, side: int) -> dict[str, object]:
     _, _, wkb, columns = pyogrio.raw.read(path, layer="labels", columns=["pixels"])
     polygons = shapely.from_wkb(wkb)
     return {
@@ -150,7 +150,7 @@ def cpu_of(work: Callable[[], object]) -> float:
     begin = time.process_time()
     made = work()
     seconds = time.process_time() - begin
-    del made  # what it takes to forget is not counted
+    del made  # the time to free it is not counted
     return seconds
 
 

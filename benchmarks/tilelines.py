@@ -1,8 +1,8 @@
-"""Tell whether tile lines can be seen in the outlines of polygons.
+"""Measure whether tile lines are visible in the outlines of polygons.
 
     python benchmarks/tilelines.py POLYGONS SCENE [POLYGONS SCENE ...] [--tile 512]
 
-Two figures, each on the tile lines over the same on the lines 7 px beside them on either side; 1 = not to be seen:
+Two figures, each on the tile lines over the same on the lines 7 px beside them on either side; 1 = not visible:
 straight is the length of border that lies exactly on a line as a share of the border within 3 px of it, vertices the
 number of vertices on a line for each pixel of that border. The last row is that of all files together.
 """
@@ -17,7 +17,7 @@ import rasterio
 import shapely
 
 BESIDE, NEAR = 7, 3
-THIN = 64  # px; a last tile that is thinner is joined to the one before
+THIN = 64  # px; a thinner last tile is merged with the one before
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def counts(polygons: str, scene: str, tile: int) -> np.ndarray:
 
 
 def borders(shapes: np.ndarray, to_pixels: rasterio.Affine) -> np.ndarray:
-    """Return every piece of border between two vertices once, in pixels."""
+    """Return each border segment between two vertices once, in pixels."""
     rings = shapely.get_rings(shapes)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     xy = np.round(np.stack(to_pixels @ (xy[:, 0], xy[:, 1]), axis=1), 5)

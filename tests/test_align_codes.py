@@ -78,7 +78,7 @@ class TestTables:
 
 
 def plain_strip(n_tiles: int, moments_of: NDArray[np.float64], code_of: NDArray[np.int64]) -> Codes:
-    """Return tiles in a row; `moments_of` is (tile, cover, moment), and cover g has code ``code_of[t, g]`` in tile t."""
+    """Return tiles in a row; `moments_of` is (tile, cover, moment), cover g has code ``code_of[t, g]`` in tile t."""
     n = code_of.shape[1]
     moments = np.empty((n_tiles * n, moments_of.shape[2]))
     for t in range(n_tiles):

@@ -14,7 +14,7 @@ from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.array_scene import BandChoice, scene_of_array
 from geoseg.raster.scene import open_scene, read, read_tolerant, touches
-from geoseg.steps.survey import survey
+from geoseg.steps.survey import survey_windows
 
 from .conftest import TRANSFORM, fields, write_raster
 
@@ -96,7 +96,7 @@ def test_survey_of_an_array_equals_that_of_a_file(make_raster):
     image = fields((150, 170))
     in_file = open_scene(make_raster(image))
 
-    assert survey(scene_of_array(image, in_file.geobox), Config()) == survey(in_file, Config())
+    assert survey_windows(scene_of_array(image, in_file.geobox), Config()) == survey_windows(in_file, Config())
 
 
 def test_bands_for_ndvi_are_those_chosen(make_raster):

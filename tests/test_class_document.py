@@ -14,7 +14,7 @@ from geoseg.output.class_document import Classes, class_document, class_levels, 
 from geoseg.output.columns import class_fields
 from geoseg.output.style import Legend
 from geoseg.segment.class_tree import Borders, ClassTree, grow_tree
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 BANDS = (4, 2)
 OF_REGIONS = np.array([1, 3, 1, 5, 2])  # class 4 has no region
@@ -28,7 +28,7 @@ def a_tree(n, seed=0):
 def some_classes():
     """Return five classes of five regions; the tree joins 2 and 5, then 1 and 3, then those with 2."""
     tree = ClassTree(5, np.array([[1, 4], [0, 2], [0, 1]]), np.array([0.01, 0.2, 0.3]))
-    sums = Sums(
+    sums = ZonalSums(
         pixels=np.array([10, 4, 30, 0, 6]),
         area=np.array([90.0, 36.0, 270.0, 0.0, 54.0]),
         perimeter=np.zeros(5),
@@ -116,8 +116,8 @@ def test_nested_tree_agrees_with_the_merges():
 
     assert [leaf["class"] for leaf in leaves(tree)] == [1, 3, 2, 5, 4]
     assert tree["pixels"] == 50
-    joined, alone = tree["children"]
-    assert (joined["left"], joined["cost"], joined["pixels"]) == (2, 0.3, 50)
+    concatenate_arcs, alone = tree["children"]
+    assert (concatenate_arcs["left"], concatenate_arcs["cost"], concatenate_arcs["pixels"]) == (2, 0.3, 50)
     assert alone["name"] == "class 4 (0.0 %)"
 
 

@@ -281,7 +281,7 @@ def test_area_of_interest_is_never_overwritten_by_a_result(tmp_path, geoseg_tile
     geopandas.GeoSeries([box(500_000, 4_999_000, 501_000, 5_000_000)], crs="EPSG:32631").to_file(area)
     before = area.read_bytes()
 
-    assert "area of interest itself" in only_line(geoseg_tile(scene, "--aoi", area, "--out", area, "--overwrite"))
+    assert "is the area of interest" in only_line(geoseg_tile(scene, "--aoi", area, "--out", area, "--overwrite"))
     assert area.read_bytes() == before
 
 
@@ -303,7 +303,7 @@ def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene
 def test_disk_without_room_is_told_before_the_work_starts(geoseg_tile, scene, monkeypatch, tmp_path):
     monkeypatch.setattr("geoseg.run.plan._BYTES_PER_PIXEL", 10**15)
 
-    assert "Make room" in only_line(geoseg_tile(scene, "--run-dir", tmp_path / "far" / "away"))
+    assert "Free some space" in only_line(geoseg_tile(scene, "--run-dir", tmp_path / "far" / "away"))
 
 
 def test_gpu_that_is_not_there_is_told(geoseg_tile, scene, monkeypatch):

@@ -1,6 +1,7 @@
 """All stages, from a raster to polygons, on small scenes."""
 
 import json
+from collections import Counter
 
 import geopandas
 import numpy as np
@@ -15,20 +16,50 @@ from sklearn.metrics import adjusted_rand_score
 from geoseg.config import load_config
 from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
+from geoseg.progress import StageAdvanced, ignore
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.plan import RunOptions
+from geoseg.segment import superpixels
+from geoseg.steps import classify, learn, survey, vectorize
+from geoseg.steps import segment as segment_step
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
-from .conftest import fields, run_command, run_with_all_outputs, write_raster
+from .conftest import fields, run_command, write_raster
 from .test_scene import damage
 
+SHAPE = (260, 300)
 PIXEL_AREA = 4.0  # m², of the landscape
+
+
+@pytest.fixture(scope="session")
+def landscape(tmp_path_factory):
+    """A synthetic scene of 300 × 260 pixels with an irregular margin of nodata."""
+    folder = tmp_path_factory.mktemp("landscape")
+    write_scene(folder / "scene.tif", SceneOptions(shape=SHAPE, seed=4, resolution=2.0, collar=True))
+    return folder / "scene.tif"
+
+
+@pytest.fixture(scope="session")
+def serial(tmp_path_factory, landscape, quick_config):
+    """The folder with the results of the command in one process, at simplify 0."""
+    return command(tmp_path_factory.mktemp("serial"), landscape, quick_config, "--workers", 0)
+
+
+def command(folder, scene, config, *options):
+    """Run the command with all three outputs in `folder`."""
+    ended = run_command(
+        "tile", scene, "--out", folder / "labels.gpkg", "--class-raster", folder / "classes.tif", "--region-raster",
+        folder / "regions.tif", "--config", config, "--device", "cpu", "--classes", 12, *options,
+    )  # fmt: skip
+    assert ended.code == 0, ended.text
+    return folder
 
 
 @pytest.fixture
 def segment(tmp_path, quick_config):
     """Segment a scene from Python: segment(scene, **changes of the configuration) → (Result, polygons, classes)."""
 
-    def run(scene, options=None, **changes):
+    def run(scene, options=None, progress=ignore, **changes):
         outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
         result = run_scene(
             str(scene),
@@ -36,6 +67,7 @@ def segment(tmp_path, quick_config):
             load_config(quick_config, **changes),
             options=options or RunOptions(device="cpu"),
             cluster=ClusterOptions(workers=0),
+            progress=progress,
         )
         return result, labels(tmp_path), band(tmp_path / "classes.tif")
 
@@ -63,30 +95,26 @@ def rasterised(layer, column, like):
         return rasterio.features.rasterize(shapes, raster.shape, transform=raster.transform, dtype="int32")
 
 
-# --- what the results are -----------------------------------------------------------------------------------------
+# --- the outputs ---------------------------------------------------------------------------------------------------
 
 
-def test_valid_pixels_have_a_class_and_others_have_none(landscape, finished_run):
-    classes, regions = band(finished_run / "classes.tif"), band(finished_run / "regions.tif")
+def test_valid_pixels_and_only_these_have_a_class(landscape, serial):
+    classes, regions = band(serial / "classes.tif"), band(serial / "regions.tif")
 
     np.testing.assert_array_equal(classes > 0, valid_of(landscape))
     np.testing.assert_array_equal(regions > 0, valid_of(landscape))
     assert len(np.unique(classes)) > 3
 
 
-def test_polygons_rasterised_are_the_class_raster_and_the_region_raster(finished_run):
-    layer = labels(finished_run)
+def test_rasterised_polygons_are_the_class_raster_and_the_region_raster(serial):
+    layer = labels(serial)
 
-    np.testing.assert_array_equal(
-        rasterised(layer, "class", finished_run / "classes.tif"), band(finished_run / "classes.tif")
-    )
-    np.testing.assert_array_equal(
-        rasterised(layer, "region", finished_run / "regions.tif"), band(finished_run / "regions.tif")
-    )
+    np.testing.assert_array_equal(rasterised(layer, "class", serial / "classes.tif"), band(serial / "classes.tif"))
+    np.testing.assert_array_equal(rasterised(layer, "region", serial / "regions.tif"), band(serial / "regions.tif"))
 
 
-def test_polygons_are_a_coverage_of_the_valid_pixels(landscape, finished_run):
-    layer = labels(finished_run)
+def test_polygons_are_a_coverage_of_the_valid_pixels(landscape, serial):
+    layer = labels(serial)
 
     assert shapely.is_valid(layer.geometry).all()
     assert shapely.coverage_is_valid(layer.geometry.to_numpy())
@@ -94,14 +122,14 @@ def test_polygons_are_a_coverage_of_the_valid_pixels(landscape, finished_run):
     assert layer["area"].to_numpy() == pytest.approx(shapely.area(layer.geometry))
 
 
-def test_attributes_are_those_of_the_pixels_of_the_region(landscape, finished_run):
-    layer, regions = labels(finished_run), band(finished_run / "regions.tif")
+def test_attributes_are_those_of_the_pixels_of_the_region(landscape, serial):
+    layer, regions = labels(serial), band(serial / "regions.tif")
 
     assert sorted(layer["region"]) == list(range(1, len(layer) + 1))
     np.testing.assert_array_equal(
         layer.sort_values("region")["pixels"], np.bincount(regions.ravel(), minlength=len(layer) + 1)[1:]
     )
-    classes, green = band(finished_run / "classes.tif"), band(landscape, 2)
+    classes, green = band(serial / "classes.tif"), band(landscape, 2)
     for _, row in layer.sample(20, random_state=0).iterrows():
         inside = regions == row["region"]
         assert row["mean_2"] == pytest.approx(green[inside].mean(), rel=1e-5)
@@ -109,8 +137,8 @@ def test_attributes_are_those_of_the_pixels_of_the_region(landscape, finished_ru
         assert (classes[inside] == row["class"]).all()
 
 
-def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(finished_run):
-    layer = labels(finished_run)
+def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(serial):
+    layer = labels(serial)
 
     assert layer["pixels"].min() >= 12
     assert (shapely.get_type_id(layer.geometry) == shapely.GeometryType.POLYGON).all()
@@ -122,8 +150,8 @@ def test_regions_are_connected_pieces_of_one_class_and_not_below_the_minimum(fin
     assert not (same & (shared > 0)).any()  # two neighbours of one class would be one region, also over a tile line
 
 
-def test_coarser_classes_are_made_of_whole_classes(finished_run):
-    layer = labels(finished_run)
+def test_coarser_classes_consist_of_whole_classes(serial):
+    layer = labels(serial)
 
     for column, most in (("class_2", 2), ("class_4", 4), ("class_8", 8)):
         assert (layer.groupby("class")[column].nunique() == 1).all()
@@ -137,7 +165,7 @@ def classes_of(folder):
 
 
 def check_classes(folder):
-    """Check the class document of a run against its polygons and its class raster."""
+    """Check that the class document agrees with the polygons and the class raster."""
     document, layer, pixels = classes_of(folder), labels(folder), band(folder / "classes.tif")
     counts = np.bincount(pixels.ravel(), minlength=document["n_classes"] + 1)[1:]
     assert [one["pixels"] for one in document["classes"]] == counts.tolist()
@@ -155,22 +183,22 @@ def check_classes(folder):
     return document, layer
 
 
-def test_class_document_agrees_with_polygons_and_class_raster(landscape, finished_run):
-    document, _ = check_classes(finished_run)
+def test_class_document_agrees_with_the_polygons_and_their_style(landscape, serial):
+    document, _ = check_classes(serial)
 
     assert (document["scene"], document["asked"]) == ("scene.tif", 12)
     assert document["n_classes"] == len(document["classes"]) == 12
     assert len(document["merges"]) == 10
-    qml = pyogrio.read_dataframe(finished_run / "labels.gpkg", layer="layer_styles")["styleQML"][0]
+    qml = pyogrio.read_dataframe(serial / "labels.gpkg", layer="layer_styles")["styleQML"][0]
     assert all(one["name"] in qml for one in document["classes"])
     with rasterio.open(landscape) as raster:
-        green, classes = raster.read(2), band(finished_run / "classes.tif")
+        green, classes = raster.read(2), band(serial / "classes.tif")
     for one in document["classes"]:
         if one["pixels"]:
             assert one["mean_2"] == pytest.approx(green[classes == one["class"]].mean(), rel=1e-5)
 
 
-def test_forty_classes_have_all_coarser_levels_down_to_two(landscape, segment, tmp_path):
+def test_forty_classes_have_coarser_classes_at_every_power_of_two(landscape, segment, tmp_path):
     segment(landscape, classify__classes=40)
 
     document, layer = check_classes(tmp_path)
@@ -181,7 +209,7 @@ def test_forty_classes_have_all_coarser_levels_down_to_two(landscape, segment, t
 
 
 @pytest.mark.parametrize("method", ["backprop", "kmeans"])
-def test_auto_chooses_a_level_of_the_tree_and_the_same_again(landscape, segment, tmp_path, method):
+def test_auto_chooses_the_number_of_classes_and_a_run_with_that_number_is_equal(landscape, segment, tmp_path, method):
     segment(landscape, classify__classes="auto", method=method)
 
     document, _ = check_classes(tmp_path)
@@ -196,7 +224,7 @@ def test_auto_chooses_a_level_of_the_tree_and_the_same_again(landscape, segment,
     assert (tmp_path / "classes.tif").read_bytes() == first
 
 
-def test_auto_finds_at_least_two_classes_where_there_are_two_colours(segment, make_raster):
+def test_auto_separates_two_surfaces_of_different_brightness(segment, make_raster):
     pixels = np.full((3, 150, 170), 60, np.uint8)
     pixels[:, :, 80:] = 180
 
@@ -207,12 +235,12 @@ def test_auto_finds_at_least_two_classes_where_there_are_two_colours(segment, ma
 
 
 @pytest.mark.slow
-def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, finished_run):
-    parallel = run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 2)
+def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, landscape, quick_config, serial):
+    parallel = command(tmp_path, landscape, quick_config, "--workers", 2)
 
     for name in ("classes.tif", "regions.tif", "labels.classes.json"):
-        assert (parallel / name).read_bytes() == (finished_run / name).read_bytes()
-    assert labels(parallel).equals(labels(finished_run))
+        assert (parallel / name).read_bytes() == (serial / name).read_bytes()
+    assert labels(parallel).equals(labels(serial))
 
 
 @pytest.mark.slow
@@ -231,11 +259,11 @@ def test_two_workers_list_the_same_failed_tile_as_one_process(tmp_path, quick_co
     assert failed[0].equals(failed[1])
 
 
-def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, finished_run):
-    again = run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 0)
+def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, serial):
+    again = command(tmp_path, landscape, quick_config, "--workers", 0)
 
     for name in ("classes.tif", "regions.tif", "labels.classes.json"):
-        assert (again / name).read_bytes() == (finished_run / name).read_bytes()
+        assert (again / name).read_bytes() == (serial / name).read_bytes()
 
 
 def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
@@ -247,7 +275,7 @@ def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
 
 
 def test_smooth_polygons_keep_the_coverage_and_rasterise_to_the_class_raster(landscape, tmp_path, quick_config):
-    run_with_all_outputs(tmp_path, landscape, quick_config, "--workers", 0, "--smooth", "--simplify", 1)
+    command(tmp_path, landscape, quick_config, "--workers", 0, "--smooth", "--simplify", 1)
     layer = labels(tmp_path)
 
     on_lattice = shapely.get_coordinates(layer.geometry) % 2 == 0  # of pixels of 2 m
@@ -280,22 +308,155 @@ def test_parts_of_a_split_region_have_its_number_and_attributes(landscape, segme
     np.testing.assert_allclose(areas, parts["pixels"].first() * PIXEL_AREA)
 
 
-def test_large_region_is_reported_unless_it_is_split(landscape, tmp_path, quick_config, monkeypatch):
+def test_large_region_that_is_not_split_is_noted(landscape, tmp_path, quick_config, monkeypatch):
     monkeypatch.setattr("geoseg.steps.vectorize._LARGE", 100)
     options = ("--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", 0, "--device", "cpu")
 
-    reported = run_command("tile", landscape, *options).text
+    whole = run_command("tile", landscape, *options).text
     split = run_command("tile", landscape, *options, "--max-vertices", 5000, "--overwrite").text
 
-    assert "--max-vertices 100 would split it" in reported
+    assert "--max-vertices 100 would split it" in whole
     assert "would split it" not in split
+
+
+# --- resuming -------------------------------------------------------------------------------------------------------
+
+STEPS = {  # function → how often it is called for four tiles and four blocks
+    (survey, "survey_windows"): 1,
+    (learn, "train_network"): 1,
+    (segment_step, "segment_block"): 4,
+    (segment_step, "segment_tile"): 4,
+    (classify, "gather_block"): 4,
+    (classify, "find_classes"): 1,
+    (vectorize, "label_tile"): 4,
+    (vectorize, "merge_pieces"): 1,
+    (vectorize, "outline_tile"): 4,
+}
+STEP_IDS = [name for _, name in STEPS]
+
+
+class Calls:
+    """Counts the calls of all steps; one of them can fail.
+
+    `started` and `done` have the number of calls by function name, `keys` those of the last arguments, the tiles.
+    """
+
+    def __init__(self, monkeypatch):
+        self.started, self.done, self.keys = Counter(), Counter(), {}
+        self.fail = None  # (function name, which call, error)
+        for module, name in STEPS:
+            monkeypatch.setattr(module, name, self._counted(name, getattr(module, name)))
+
+    def _counted(self, name, function):
+        def counted(*arguments):
+            self.started[name] += 1
+            if self.fail is not None and self.fail[:2] == (name, self.started[name]):
+                raise self.fail[2]
+            result = function(*arguments)
+            self.done[name] += 1
+            self.keys.setdefault(name, []).append(arguments[-1])
+            return result
+
+        return counted
+
+    def restart(self):
+        """Forget all calls, and let no further call fail."""
+        done = self.done
+        self.started, self.done, self.keys, self.fail = Counter(), Counter(), {}, None
+        return done
+
+
+@pytest.fixture
+def four_tiles(monkeypatch, make_raster):
+    """A scene of four tiles and four blocks of superpixels."""
+    monkeypatch.setattr(superpixels, "BLOCK", 96)
+    monkeypatch.setattr(superpixels, "BLOCK_MARGIN", 32)
+    return make_raster(fields((180, 180)))
+
+
+@pytest.fixture
+def whole(tmp_path, four_tiles, segment):
+    """The classes and the polygons of a run that was not interrupted; its files are removed."""
+    _, layer, _ = segment(four_tiles, RunOptions(device="cpu", run_dir=tmp_path / "whole"))
+    classes = (tmp_path / "classes.tif").read_bytes()
+    for path in tmp_path.glob("*.*"):
+        if path != four_tiles and path.is_file():
+            path.unlink()
+    return classes, layer
+
+
+def assert_same(tmp_path, whole):
+    assert (tmp_path / "classes.tif").read_bytes() == whole[0]
+    assert labels(tmp_path).equals(whole[1])
+
+
+def test_uninterrupted_run_calls_each_step_once_for_each_tile_or_block(four_tiles, segment, monkeypatch):
+    calls = Calls(monkeypatch)
+
+    segment(four_tiles)
+
+    assert calls.started == calls.done == {name: n for (_, name), n in STEPS.items()}
+
+
+@pytest.mark.parametrize("step", STEP_IDS)
+def test_resumed_run_repeats_nothing_that_was_finished(tmp_path, four_tiles, segment, whole, monkeypatch, step):
+    total = {name: n for (_, name), n in STEPS.items()}
+    calls = Calls(monkeypatch)
+    calls.fail = (step, min(2, total[step]), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        segment(four_tiles)
+    assert not (tmp_path / "labels.gpkg").exists()
+    before = calls.restart()
+    events = []
+
+    segment(four_tiles, RunOptions(device="cpu", resume=True), progress=events.append)
+
+    total["merge_pieces"] += before["merge_pieces"]  # the regions of the scene are in memory only
+    assert before + calls.started == total
+    assert_same(tmp_path, whole)
+    first = {}
+    for event in events:
+        if isinstance(event, StageAdvanced):
+            first.setdefault(event.stage, event.done)
+    tile_stages = {"superpixels": "segment_block", "segment": "segment_tile", "label": "label_tile"}
+    assert {stage: first[stage] for stage in tile_stages} == {
+        stage: before[name] for stage, name in tile_stages.items()
+    }
+
+
+def test_resumed_run_computes_only_the_failed_tile_and_what_depends_on_it(
+    tmp_path, four_tiles, segment, whole, monkeypatch
+):
+    calls = Calls(monkeypatch)
+    calls.fail = ("segment_tile", 3, OSError("disk failure"))
+    result, _, _ = segment(four_tiles)
+    assert list(result.failed) == [2]
+    calls.restart()
+
+    result, _, _ = segment(four_tiles, RunOptions(device="cpu", resume=True))
+
+    assert result.failed == {}
+    assert calls.keys["segment_tile"] == [2]
+    assert calls.started.keys().isdisjoint({"survey_windows", "train_network", "segment_block"})
+    assert calls.done["gather_block"] == calls.done["label_tile"] == 4  # the classes are those of all tiles
+    assert_same(tmp_path, whole)
+
+
+def test_finished_run_that_is_resumed_calls_no_step(tmp_path, four_tiles, segment, whole, monkeypatch):
+    segment(four_tiles)
+    calls = Calls(monkeypatch)
+
+    segment(four_tiles, RunOptions(device="cpu", resume=True))
+
+    assert calls.started == {}
+    assert_same(tmp_path, whole)
 
 
 # --- scenes of all kinds --------------------------------------------------------------------------------------------
 
 
 def check(layer, classes, valid, pixel_area=100.0):
-    """Check that polygons and classes cover the valid pixels and no others."""
+    """Check polygons and classes: they cover the valid pixels and no others."""
     np.testing.assert_array_equal(classes > 0, valid)
     assert shapely.is_valid(layer.geometry).all()
     assert shapely.area(layer.geometry).sum() == pytest.approx(valid.sum() * pixel_area, rel=1e-9)
@@ -303,7 +464,7 @@ def check(layer, classes, valid, pixel_area=100.0):
     assert set(layer["class"]) == set(np.unique(classes[valid]))
 
 
-def test_one_network_per_tile_gives_a_result(segment, make_raster):
+def test_networks_of_single_tiles_give_a_coverage(segment, make_raster):
     scene = make_raster(fields())
 
     result, layer, classes = segment(scene, training="tile", tile_steps=6)
@@ -319,7 +480,7 @@ def test_scene_smaller_than_a_tile_is_one_tile(segment, make_raster):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (2, 3), (5, 130)])
-def test_scene_of_a_few_pixels_or_a_line_is_a_scene(segment, make_raster, shape):
+def test_scene_of_a_few_pixels_or_one_line_is_segmented(segment, make_raster, shape):
     _, layer, classes = segment(make_raster(fields(shape, 1, patch=40)))
 
     check(layer, classes, np.ones(shape, bool))
@@ -350,13 +511,13 @@ def test_scene_of_one_value_is_one_class_and_one_region(segment, make_raster):
     assert layer["mean_1"].tolist() == [7.0]
 
 
-def test_scene_of_one_value_is_one_class_with_one_network_per_tile(segment, make_raster):
+def test_scene_of_one_value_is_one_class_also_with_networks_of_single_tiles(segment, make_raster):
     result, _, _ = segment(make_raster(np.full((3, 150, 170), 7, np.uint8)), training="tile", tile_steps=3)
 
     assert (result.n_regions, result.n_classes) == (1, 1)
 
 
-def test_hole_of_nodata_stays_a_hole(segment, make_raster):
+def test_nodata_hole_stays_a_hole(segment, make_raster):
     pixels = fields()
     pixels[:, 50:110, 70:130] = 0  # over the place where four tiles meet
 
@@ -366,7 +527,7 @@ def test_hole_of_nodata_stays_a_hole(segment, make_raster):
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
-def test_tile_of_nodata_does_not_fail(segment, make_raster, training):
+def test_tile_without_valid_pixels_does_not_fail(segment, make_raster, training):
     pixels = fields((200, 300))
     pixels[:, :, 100:200] = 0  # a whole column of tiles
 
@@ -376,7 +537,7 @@ def test_tile_of_nodata_does_not_fail(segment, make_raster, training):
     check(layer, classes, pixels[0] > 0)
 
 
-def test_only_the_area_of_interest_and_its_tiles_are_segmented(segment, make_raster, tmp_path):
+def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_processed(segment, make_raster, tmp_path):
     to_map = Affine(10, 0, 500_000, 0, -10, 5_000_000)
     area = shapely.Polygon([to_map @ at for at in ((10.3, 10.1), (90.2, 21.7), (79.4, 70.6), (19.9, 88.3))])
     geopandas.GeoSeries([area], crs="EPSG:32631").to_crs(4326).to_file(tmp_path / "area.geojson")
@@ -391,7 +552,7 @@ def test_only_the_area_of_interest_and_its_tiles_are_segmented(segment, make_ras
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
-def test_one_valid_pixel_is_one_region(segment, make_raster, training):
+def test_single_valid_pixel_is_one_region(segment, make_raster, training):
     pixels = np.zeros((3, 150, 170), np.uint8)
     pixels[:, 120, 130] = 9
 
@@ -401,7 +562,7 @@ def test_one_valid_pixel_is_one_region(segment, make_raster, training):
     assert result.n_regions == 1
 
 
-def test_valid_pixels_that_do_not_touch_are_separate_regions(segment, make_raster):
+def test_valid_pixels_that_touch_only_at_corners_are_separate_regions(segment, make_raster):
     rows, cols = np.indices((60, 60))
     pixels = np.where((rows + cols) % 2, fields((60, 60), patch=20), 0).astype(np.uint8)
 
@@ -421,7 +582,7 @@ def test_valid_pixels_that_do_not_touch_are_separate_regions(segment, make_raste
     ],
     ids=["south-up", "mirrored", "turned", "sheared"],
 )
-def test_grid_in_any_direction_gives_polygons_in_its_place(segment, make_raster, transform):
+def test_polygons_of_a_grid_in_any_direction_agree_with_the_class_raster(segment, make_raster, transform):
     _, layer, classes = segment(make_raster(fields(), transform=transform))
 
     check(layer, classes, np.ones((150, 170), bool), abs(transform.determinant))
@@ -467,8 +628,8 @@ def test_mosaic_gives_the_same_map_as_one_file(segment, make_raster, tmp_path):
 
 
 @pytest.mark.slow
-def test_backprop_separates_noise_from_the_same_values_in_order(tmp_path):
-    """The texture pair of the articles: the halves have equal mean and variance and differ in texture alone."""
+def test_backprop_separates_noise_from_the_same_values_sorted(tmp_path):
+    """The articles' texture pair: equal mean and variance, so that the colour alone cannot separate the halves."""
     noise = np.random.default_rng(0).integers(0, 256, (192, 192), np.uint8)
     scene = tmp_path / "pair.tif"
     write_raster(scene, np.concatenate([noise, np.sort(noise, axis=1)], axis=1)[None])

@@ -62,7 +62,9 @@ WRITERS = {  # file name → writer of that file
     "preview.gif": lambda path: write_gif(path, [picture(), picture()]),
     "run.json": lambda path: write_report(RunFolder(path.parent), {"failed": {}}),
     "documents/survey.json": lambda path: RunFolder(path.parents[1]).put_json("survey", {"bands": [1]}),
-    "steps/label/000000/7.arrays": lambda path: RunFolder(path.parents[3]).put("label", 7, {"labels": np.arange(3)}),
+    "stages/label.pieces/000000/7.arrays": lambda path: RunFolder(path.parents[3]).put(
+        "label.pieces", 7, {"labels": np.arange(3)}
+    ),
     "scene.tif": lambda path: write_scene(path, SceneOptions(shape=(8, 8)), truth=path.with_name("truth.tif")),
 }
 

@@ -298,7 +298,7 @@ def test_absent_or_empty_folder_starts_a_new_run(tmp_path, resume):
 def test_resuming_keeps_results_and_removes_partial_files(tmp_path):
     with open_new(tmp_path) as folder:
         folder.put("segment", 1, {"labels": LABELS})
-    partial = tmp_path / "steps" / "segment" / "000000" / ".2.arrays.99.abcd.geoseg-part"
+    partial = tmp_path / "stages" / "segment" / "000000" / ".2.arrays.99.abcd.geoseg-part"
     partial.write_bytes(b"half")
 
     with open_new(tmp_path, resume=True) as folder:

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from geoseg.grid import TileGrid, Window
 from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
-from geoseg.vectorize.label_index import features, gathered, numbered, renumbered
+from geoseg.vectorize.label_index import combine, features, number_labels, renumber_tables
 from geoseg.vectorize.regions import pieces
 
 SIDES = st.tuples(st.integers(1, 8), st.integers(1, 8))
@@ -22,7 +22,7 @@ MAPS = SIDES.flatmap(
 def test_numbers_stand_for_the_labels_in_their_order(drawn):
     labels, valid = drawn
 
-    classes, values = numbered(labels, valid)
+    classes, values = number_labels(labels, valid)
 
     assert values.tolist() == sorted(set(labels[valid].tolist()))
     np.testing.assert_array_equal(classes > 0, valid)
@@ -34,7 +34,7 @@ def test_labels_from_end_to_end_of_a_type_are_numbered(dtype):
     ends = np.iinfo(dtype)
     labels = np.array([[ends.max, ends.min, 1]], dtype)
 
-    classes, values = numbered(labels, np.ones((1, 3), bool))
+    classes, values = number_labels(labels, np.ones((1, 3), bool))
 
     assert values[classes[0] - 1].tolist() == [ends.max, ends.min, 1]
 
@@ -45,19 +45,19 @@ def test_labels_of_all_tiles_are_numbered_as_those_of_the_whole(drawn, size):
     tables = []
     for tile in TileGrid(labels.shape, size, 0):
         own = tile.core.within(Window(0, 0, labels.shape[1], labels.shape[0]))
-        classes, values = numbered(labels[own], valid[own])
+        classes, values = number_labels(labels[own], valid[own])
         none = np.zeros((len(values) + 1, 0))
         _, table = pieces(classes, window=tile.core, scene_shape=labels.shape, min_pixels=0, features=none)
         tables.append(table.__class__(**{**vars(table), "classes": values[table.classes - 1]}))
 
-    found, values = renumbered(tables)
+    found, values = renumber_tables(tables)
 
     assert values.tolist() == sorted(set(labels[valid].tolist()))
     for before, after in zip(tables, found, strict=True):
         np.testing.assert_array_equal(values[after.classes - 1], before.classes)
 
 
-def test_looks_are_the_mean_values_of_the_label_in_all_tiles_in_any_order():
+def test_features_are_the_mean_values_of_the_label_in_all_tiles_in_any_order():
     draw = np.random.default_rng(0)
     labels, known = draw.integers(-2, 5, (20, 30)) * 2**40, draw.random((20, 30)) > 0.2
     pixels = draw.integers(0, 60_000, (2, 20, 30)).astype(np.float32)
@@ -65,11 +65,11 @@ def test_looks_are_the_mean_values_of_the_label_in_all_tiles_in_any_order():
     parts = []
     for tile in TileGrid((20, 30), 7, 0):
         own = tile.core.within(Window(0, 0, 30, 20))
-        parts.append(features(*numbered(labels[own], known[own] | True), pixels[:, *own], known[own]))
+        parts.append(features(*number_labels(labels[own], known[own] | True), pixels[:, *own], known[own]))
 
-    found = gathered(parts)
+    found = combine(parts)
 
-    np.testing.assert_array_equal(found.means, gathered(parts[::-1]).means)
+    np.testing.assert_array_equal(found.means, combine(parts[::-1]).means)
     for value, mean in zip(found.values.tolist(), found.means, strict=True):
         inside = (labels == value) & known
         expected = pixels[:, inside].mean(axis=1, dtype=float) if inside.any() else [np.nan, np.nan]

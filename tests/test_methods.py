@@ -6,10 +6,10 @@ import rasterio
 
 from geoseg.config import load_config
 from geoseg.output.paths import Outputs
-from geoseg.pipeline import segment_scene
+from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
 from geoseg.segment import superpixels
-from geoseg.steps import align_codes, segment
+from geoseg.steps import classify, segment, vectorize
 
 from .conftest import fields, output_of, run_command
 
@@ -123,23 +123,35 @@ def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, make_raster, 
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("step", ["segment_tile", "gather_block", "merge_block", "find_classes", "label_tile"])
-def test_interrupted_run_resumes_to_the_same_result(make_raster, command, classes_of, monkeypatch, method, step):
-    if (method, step) == ("kmeans", "merge_block"):
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (segment, "segment_block"),
+        (segment, "segment_tile"),
+        (classify, "gather_block"),
+        (classify, "merge_block"),
+        (classify, "find_classes"),
+        (vectorize, "label_tile"),
+        (vectorize, "outline_tile"),
+    ],
+)
+def test_interrupted_run_resumes_to_the_same_result(
+    make_raster, command, classes_of, monkeypatch, method, module, function
+):
+    if (method, function) == ("kmeans", "merge_block"):
         pytest.skip("kmeans merges nothing")
-    module = align_codes if step == "find_classes" else segment
     scene = make_raster(fields(SHAPE))
     uninterrupted = classes_of(scene, method)
-    whole, calls = getattr(module, step), []
+    whole, calls = getattr(module, function), []
 
     def interrupted(*arguments):
         calls.append(arguments)
-        if len(calls) == 2 or module is align_codes:
+        if len(calls) == 2 or function == "find_classes":  # which is called once
             raise KeyboardInterrupt
         return whole(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, step, interrupted)
+        patch.setattr(module, function, interrupted)
         assert command(scene, method, "--overwrite").code == 130
 
     np.testing.assert_array_equal(classes_of(scene, method, "--resume"), uninterrupted)
@@ -212,7 +224,7 @@ def test_result_does_not_depend_on_the_options_of_the_network(make_raster, tmp_p
     found = []
     for name, learn in (("few", {"learn__steps": 1}), ("many", {"learn__steps": 999, "network__inputs": "bands"})):
         outputs = Outputs(tmp_path / f"{name}.gpkg", tmp_path / f"{name}.tif")
-        segment_scene(scene, outputs, load_config(method=method, **learn), cluster=ClusterOptions(workers=0))
+        run_scene(str(scene), outputs, load_config(method=method, **learn), cluster=ClusterOptions(workers=0))
         found.append(outputs.class_raster.read_bytes())
 
     assert found[0] == found[1]

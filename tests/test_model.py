@@ -9,23 +9,23 @@ import rasterio
 import safetensors
 import safetensors.numpy
 from affine import Affine
-from geoseg.run.run import RunOptions
 
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, ModelError, OutputError
 from geoseg.output.model import Model, Origin, checksum, load_model, save_model
 from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
-from geoseg.pipeline import segment_scene
+from geoseg.pipeline import run_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
+from geoseg.run.plan import RunOptions
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.features import Standardizer, Stretch
 from geoseg.segment.predictors import CentroidPredictor
 from geoseg.segment.superpixels import SuperpixelParameters
 from geoseg.segment.survey import Survey
-from geoseg.steps import segment
+from geoseg.steps import segment, vectorize
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
@@ -460,8 +460,8 @@ def test_two_workers_and_none_write_the_same_bytes_with_a_model(tmp_path, traine
 def test_model_is_used_and_saved_from_python(tmp_path, trained, other_scene):
     again = tmp_path / "again.geoseg"
 
-    result = segment_scene(
-        other_scene,
+    result = run_scene(
+        str(other_scene),
         Outputs(tmp_path / "labels.gpkg", model=again),
         options=RunOptions(model=trained / "city.geoseg", device="cpu"),
         cluster=ClusterOptions(workers=0),
@@ -519,13 +519,15 @@ def test_damaged_tile_is_nodata_in_a_run_with_a_model(tmp_path, trained, make_ra
     assert (classes(tmp_path / "classes.tif")[96:, 96:] == 0).all()
 
 
-@pytest.mark.parametrize("step", ["segment_tile", "label_tile"])
-def test_failed_tile_gets_the_classes_of_the_model_on_resume(tmp_path, trained, other_scene, monkeypatch, step):
+@pytest.mark.parametrize(("module", "function"), [(segment, "segment_tile"), (vectorize, "label_tile")])
+def test_failed_tile_gets_the_classes_of_the_model_on_resume(
+    tmp_path, trained, other_scene, monkeypatch, module, function
+):
     model = ("--model", trained / "city.geoseg")
     assert tile(tmp_path, other_scene, *model).code == 0
     uninterrupted = (tmp_path / "classes.tif").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(segment, step, failing_at(2, getattr(segment, step)))
+        patch.setattr(module, function, failing_at(2, getattr(module, function)))
         assert tile(tmp_path, other_scene, *model, "--overwrite").code == 3
 
     assert tile(tmp_path, other_scene, *model, "--resume").code == 0
@@ -541,7 +543,7 @@ def test_run_is_not_resumed_with_another_model(tmp_path, trained, other_scene, m
     model = load_model(trained / "city.geoseg")
     save_model(second, replace(model, class_model=replace(model.class_model, weights=model.class_model.weights + 1)))
     with monkeypatch.context() as patch:
-        patch.setattr(segment, "label_tile", interrupt)
+        patch.setattr(vectorize, "label_tile", interrupt)
         assert tile(tmp_path, other_scene, "--model", trained / "city.geoseg").code == 130
 
     line = only_line(tile(tmp_path, other_scene, "--model", second, "--resume"))
@@ -625,4 +627,4 @@ def test_training_per_tile_saves_no_model(tmp_path, other_scene, quick_config):
 
 
 def test_restretch_without_a_model_is_refused(tmp_path, other_scene):
-    assert "give --model too" in only_line(tile(tmp_path, other_scene, "--restretch"))
+    assert "Give --model too" in only_line(tile(tmp_path, other_scene, "--restretch"))

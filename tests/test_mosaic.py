@@ -12,7 +12,7 @@ from geoseg.grid import TileGrid
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.outline import outline
 from geoseg.vectorize.simplify import Shaping
-from geoseg.vectorize.split_large import Parts, parts_of
+from geoseg.vectorize.split_large import RegionCuts, cut_large_regions
 from tests.tilings import SCENES, SHAPINGS, SIZES, assert_coverage, assert_equal, drawn, regions_of, winding
 
 
@@ -162,14 +162,14 @@ def test_only_regions_with_too_many_vertices_are_cut() -> None:
 def test_halves_of_a_region_are_cut_across_its_longer_side() -> None:
     tables = [(number, np.array([7]), np.array([10])) for number in range(8)]
 
-    parts, largest = parts_of(tables, TileGrid((20, 40), 10, 0), 45)
+    parts, largest = cut_large_regions(tables, TileGrid((20, 40), 10, 0), 45)
 
     assert largest == 80
     assert parts.blocks.tolist() == [1, 1, 2, 2, 1, 1, 2, 2]
 
 
 def test_nothing_is_cut_without_a_number_of_vertices() -> None:
-    parts, largest = parts_of([(0, np.array([1, 1, 2]), np.array([5, 6, 9]))], TileGrid((4, 4), 2, 0), None)
+    parts, largest = cut_large_regions([(0, np.array([1, 1, 2]), np.array([5, 6, 9]))], TileGrid((4, 4), 2, 0), None)
 
     assert parts.blocks.size == 0
     assert largest == 11
@@ -179,4 +179,4 @@ def test_scene_without_data_has_no_polygons() -> None:
     polygons, numbers = drawn(np.zeros((7, 9), np.int64), 3, Shaping(1.0))
 
     assert len(polygons) == len(numbers) == 0
-    assert Parts().of(np.array([3]), TileGrid((7, 9), 3, 0).tile(0), TileGrid((7, 9), 3, 0)).tolist() == [0]
+    assert RegionCuts().of(np.array([3]), TileGrid((7, 9), 3, 0).tile(0), TileGrid((7, 9), 3, 0)).tolist() == [0]

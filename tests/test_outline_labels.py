@@ -11,15 +11,13 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
-from geoseg.run.run import RunOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
 
 import geoseg
 from geoseg.raster.label_raster import LabelInput
-from geoseg.run.executors import ClusterOptions
-from geoseg.steps import label_raster, vectorize
+from geoseg.steps import label_raster
 from tests.reference.outline import outline_by_gdal
 from tests.reference.regions import whole_regions
 
@@ -42,7 +40,7 @@ def patches(shape=SHAPE, n_labels=6, *, seed=0, grain=7):
 
 @pytest.fixture
 def outline(tmp_path):
-    """Run `geoseg outline` in one process: outline(labels, *options) → Ended; polygons go to out.gpkg unless told."""
+    """Run `geoseg outline` in one process: outline(labels, *options) → Ended; polygons go to out.gpkg by default."""
 
     def run(labels, *options):
         out = () if "--out" in options else ("--out", tmp_path / "out.gpkg")
@@ -58,20 +56,20 @@ def polygons(path, layer="labels"):
 
 
 def outlined(tmp_path, outline, labels, *options):
-    """Return the layer of a run that must end well."""
+    """Return the layer of a run, which must succeed."""
     ended = outline(labels, "--overwrite", "-q", *options)
     assert (ended.code, ended.text) == (0, "")
     return polygons(tmp_path / "out.gpkg")
 
 
 def as_set(values, shapes):
-    """Return pairs of a value and its outline, however the ring begins and whatever lies on straight lines."""
+    """Return pairs of a value and its outline, independent of the first vertex and of vertices on straight lines."""
     corners = shapely.normalize(shapely.simplify(np.asarray(shapes), 0))
     return {(int(value), shape.wkt) for value, shape in zip(values, corners, strict=True)}
 
 
 def by_gdal(labels, valid=None):
-    """Return what GDAL's polygonizer finds, on the map."""
+    """Return the polygons of GDAL's polygonizer in map coordinates."""
     valid = np.ones(labels.shape, bool) if valid is None else valid
     kinds, order = np.unique(labels, return_inverse=True)
     shapes, numbers = outline_by_gdal(np.where(valid, order.reshape(labels.shape) + 1, 0))
@@ -89,7 +87,7 @@ def only_line(ended, code=1):
 
 
 @pytest.mark.parametrize("dtype", WHOLE)
-def test_polygons_are_those_that_gdal_finds_whatever_the_type(tmp_path, outline, make_raster, dtype):
+def test_polygons_of_any_integer_type_equal_those_of_gdal(tmp_path, outline, make_raster, dtype):
     labels = patches().astype(np.int64)
     if dtype in ("int8", "int16", "int32", "int64", "float32", "float64"):
         labels = labels * 7 - 20
@@ -112,18 +110,18 @@ def test_polygons_are_those_that_gdal_finds_whatever_the_type(tmp_path, outline,
     sizes=st.lists(st.integers(64, 170), min_size=2, max_size=2),
     simplify=st.sampled_from([0, 0, 1.5]),
 )
-def test_polygons_are_a_coverage_and_the_tile_size_has_no_say_in_the_exact_ones(tmp_path, seed, grain, sizes, simplify):
+def test_polygons_are_a_coverage_and_exact_ones_do_not_depend_on_the_tile_size(tmp_path, seed, grain, sizes, simplify):
     labels = patches((100, 130), 4, seed=seed, grain=grain)
     raster = write_raster(tmp_path / "labels.tif", labels[None].astype(np.uint8), nodata=3)
     found = []
     for size in sizes:
-        config = geoseg.load_config(tiles__size=size, polygons__simplify=simplify, polygons__min_pixels=0)
         geoseg.outline_labels(
             raster,
             tmp_path / "out.gpkg",
-            config,
-            options=RunOptions(overwrite=True),
-            cluster=ClusterOptions(workers=0),
+            workers=0,
+            overwrite=True,
+            tiles__size=size,
+            simplify=simplify,
         )
         found.append(polygons(tmp_path / "out.gpkg"))
 
@@ -148,7 +146,7 @@ def test_every_pixel_may_have_a_label_of_its_own(tmp_path, outline, make_raster)
     assert layer["color"].nunique() > 10_000
 
 
-def test_region_raster_holds_the_polygons(tmp_path, outline, make_raster):
+def test_region_raster_equals_the_rasterised_polygons(tmp_path, outline, make_raster):
     labels = patches()
 
     layer = outlined(
@@ -165,7 +163,7 @@ def test_region_raster_holds_the_polygons(tmp_path, outline, make_raster):
 
 
 @pytest.mark.parametrize("ending", [".fgb", ".parquet"])
-def test_other_formats_hold_the_same(tmp_path, outline, make_raster, ending):
+def test_other_formats_have_the_same_polygons(tmp_path, outline, make_raster, ending):
     labels = patches()
     path = tmp_path / f"out{ending}"
 
@@ -203,7 +201,7 @@ def test_classes_of_a_segmented_scene_give_the_same_polygons_again(tmp_path, geo
     np.testing.assert_allclose(one[same[4:]], other[same[4:]], rtol=1e-9)
 
 
-# --- what is no data ----------------------------------------------------------------------------------------------
+# --- nodata -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,7 +215,7 @@ def test_classes_of_a_segmented_scene_give_the_same_polygons_again(tmp_path, geo
         (None, ("--nodata", 5), 5),
     ],
 )
-def test_no_data_is_what_the_file_or_the_user_says(tmp_path, outline, make_raster, nodata, options, left_out):
+def test_nodata_is_that_of_the_file_or_the_option(tmp_path, outline, make_raster, nodata, options, left_out):
     labels = patches()
 
     layer = outlined(tmp_path, outline, make_raster(labels[None].astype(np.uint8), nodata=nodata), *options)
@@ -275,9 +273,7 @@ def test_labels_outside_the_area_of_interest_are_left_out(tmp_path, outline, mak
 # --- the minimum size ---------------------------------------------------------------------------------------------
 
 
-def test_small_regions_go_where_the_rule_says_and_the_lower_label_is_taken_where_nothing_else_decides(
-    tmp_path, outline, make_raster
-):
+def test_small_regions_merge_by_border_length_and_ties_go_to_the_lower_label(tmp_path, outline, make_raster):
     labels = patches(STRIP, 4, grain=3) * 11 - 5
 
     layers = [
@@ -286,14 +282,14 @@ def test_small_regions_go_where_the_rule_says_and_the_lower_label_is_taken_where
     ]
 
     kinds, order = np.unique(labels, return_inverse=True)
-    alike = np.zeros((len(kinds) + 1, 1))
-    _, classes = whole_regions(order.reshape(labels.shape) + 1, min_pixels=9, features=alike)
+    equal = np.zeros((len(kinds) + 1, 1))
+    _, classes = whole_regions(order.reshape(labels.shape) + 1, min_pixels=9, features=equal)
     for layer in layers:
         assert as_set(layer["class"], layer.geometry) == by_gdal(kinds[classes - 1])
         assert layer["pixels"].min() >= 9
 
 
-def test_small_regions_go_to_the_more_alike_where_two_borders_are_equally_long(tmp_path, outline, make_raster):
+def test_small_regions_merge_with_the_more_similar_of_two_equally_long_borders(tmp_path, outline, make_raster):
     labels = patches(STRIP, 5, grain=3, seed=3) * 11 - 5
     kinds, order = np.unique(labels, return_inverse=True)
     values = np.array([30, 200, 90, 190, 100])[order.reshape(labels.shape)][None]
@@ -314,7 +310,7 @@ def test_small_regions_go_to_the_more_alike_where_two_borders_are_equally_long(t
     assert as_set(without["class"], without.geometry) != by_gdal(kinds[classes - 1])
 
 
-def test_likeness_decides_also_for_a_region_over_the_tile_line(tmp_path, outline, make_raster):
+def test_similarity_also_decides_for_a_region_across_a_tile_line(tmp_path, outline, make_raster):
     labels = np.repeat([3, 9, 5], [60, 8, 72])[None]
     values = np.repeat([10, 90, 100], [60, 8, 72])[None]
     raster = make_raster(labels[None].astype(np.uint8))
@@ -355,7 +351,7 @@ def test_statistics_are_those_of_the_values_in_the_region(tmp_path, outline, mak
     assert layer["mean_2"].isna().any()
 
 
-def test_smooth_outlines_of_labels_are_a_coverage_also_where_large_regions_are_cut(tmp_path, outline, make_raster):
+def test_smooth_outlines_of_labels_are_a_coverage_also_where_large_regions_are_split(tmp_path, outline, make_raster):
     labels = make_raster(patches()[None].astype(np.uint8))
     whole = outlined(tmp_path, outline, labels, "--simplify", 1)
 
@@ -403,7 +399,7 @@ def test_values_on_another_grid_are_refused_with_what_differs(outline, make_rast
     assert not (tmp_path / "out.run").exists()
 
 
-def test_columns_are_those_asked_for(tmp_path, outline, make_raster):
+def test_layer_has_only_the_selected_columns(tmp_path, outline, make_raster):
     labels = make_raster(patches()[None].astype(np.uint8))
 
     layer = outlined(tmp_path, outline, labels, "--attributes", "area,pix*")
@@ -412,7 +408,7 @@ def test_columns_are_those_asked_for(tmp_path, outline, make_raster):
 
 
 @pytest.mark.parametrize(("asked", "nearest"), [("aera", "area"), ("confidence", "one is"), ("mean_1", "one is")])
-def test_column_that_cannot_be_is_refused_with_the_nearest_one(outline, make_raster, tmp_path, asked, nearest):
+def test_unknown_column_is_refused_with_the_nearest_name(outline, make_raster, tmp_path, asked, nearest):
     line = only_line(outline(make_raster(patches()[None].astype(np.uint8)), "--attributes", asked))
 
     assert f"no attribute '{asked}'" in line
@@ -420,7 +416,7 @@ def test_column_that_cannot_be_is_refused_with_the_nearest_one(outline, make_ras
     assert not (tmp_path / "out.gpkg").exists()
 
 
-# --- how it looks -------------------------------------------------------------------------------------------------
+# --- style --------------------------------------------------------------------------------------------------------
 
 
 def style_of(path):
@@ -472,7 +468,7 @@ def test_labels_have_the_colours_of_the_values(tmp_path, outline, make_raster):
         assert red_green_blue[channel] - sorted(red_green_blue)[1] > 100
 
 
-def test_more_than_256_labels_take_their_colour_from_the_column(tmp_path, outline, make_raster):
+def test_style_of_more_than_256_labels_uses_the_colour_column(tmp_path, outline, make_raster):
     labels = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) // 60
 
     layer = outlined(tmp_path, outline, make_raster(labels[None].astype(np.int32)))
@@ -484,7 +480,7 @@ def test_more_than_256_labels_take_their_colour_from_the_column(tmp_path, outlin
     assert layer["color"].nunique() > 400
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------
+# --- refused inputs -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -501,13 +497,13 @@ def test_more_than_256_labels_take_their_colour_from_the_column(tmp_path, outlin
     ids=["fraction", "infinity", "too-large", "bands", "complex", "no-crs", "no-place"],
 )
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_raster_that_holds_no_labels_is_refused_in_one_line(outline, make_raster, pixels, profile, text):
+def test_raster_without_integer_labels_is_refused_in_one_line(outline, make_raster, pixels, profile, text):
     ended = outline(make_raster(pixels, **profile), "-q")
 
     assert text in only_line(ended)
 
 
-def test_one_band_of_several_can_be_taken(tmp_path, outline, make_raster):
+def test_band_option_selects_one_of_several_bands(tmp_path, outline, make_raster):
     labels = patches()
     raster = make_raster(np.stack([0 * labels, labels]).astype(np.uint8))
 
@@ -517,17 +513,17 @@ def test_one_band_of_several_can_be_taken(tmp_path, outline, make_raster):
     assert "bands 1 to 2; there is no band 3" in only_line(outline(raster, "--band", 3, "--overwrite"))
 
 
-def test_options_that_have_no_meaning_are_refused(outline, make_raster):
+def test_options_without_effect_are_refused(outline, make_raster):
     raster = make_raster(patches()[None].astype(np.uint8))
 
-    assert "give --values too" in only_line(outline(raster, "--bands", "1"))
+    assert "Give --values too" in only_line(outline(raster, "--bands", "1"))
     assert "'x' is no label" in outline(raster, "--nodata", "x").text
     assert outline(raster, "--nodata", "x").code == 2
-    with pytest.raises(geoseg.errors.ConfigError, match="a class raster has no meaning"):
+    with pytest.raises(geoseg.errors.ConfigError, match="a class raster has no effect"):
         geoseg.outline_labels(raster, geoseg.Outputs(raster.with_suffix(".gpkg"), raster.with_name("c.tif")))
 
 
-def test_result_may_not_be_one_of_the_inputs(outline, make_raster):
+def test_output_with_the_path_of_an_input_is_refused(outline, make_raster):
     raster = make_raster(patches()[None].astype(np.uint8))
     values = make_raster(patches()[None].astype(np.uint8), "values.tif")
 
@@ -536,7 +532,7 @@ def test_result_may_not_be_one_of_the_inputs(outline, make_raster):
         assert "give the output file another name" in only_line(ended)
 
 
-# --- what goes wrong on the way -----------------------------------------------------------------------------------
+# --- failures and interruptions -----------------------------------------------------------------------------------
 
 
 def damaged(make_raster, pixels, name):
@@ -574,44 +570,53 @@ def test_tile_whose_values_cannot_be_read_is_a_hole_and_its_neighbours_are_whole
 
 
 @pytest.mark.parametrize(
-    ("module", "step"),
+    ("step", "n_calls"),
     [
-        (label_raster, "measure_tile"),
-        (label_raster, "share_features"),
-        (label_raster, "find_pieces"),
-        (vectorize, "join_pieces"),
-        (label_raster, "outline_piece_tile"),
+        ("measure_tile", [8, 9, 9]),
+        ("share_means", [0, 9, 9]),
+        ("label_tile", [0, 8, 9]),
+        ("merge_pieces", [0, 0, 9]),
+        ("outline_tile", [0, 0, 8]),
     ],
 )
-def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, outline, make_raster, monkeypatch, module, step):
+def test_interrupted_run_resumes_without_repeating_steps(tmp_path, outline, make_raster, monkeypatch, step, n_calls):
+    """Of the nine tiles one is finished before the interruption; `n_calls` on resume: measure, label, outline."""
     raster = make_raster(patches()[None].astype(np.uint8))
     values = make_raster(fields(), "values.tif")
     options = ("--values", values, "--min-pixels", 5, "--simplify", 1)
     expected = outlined(tmp_path, outline, raster, *options)
     (tmp_path / "out.gpkg").unlink()
-    whole, calls = getattr(module, step), []
-
-    def broken(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2 or step in ("share_features", "join_pieces"):
-            raise KeyboardInterrupt
-        return whole(*arguments)
-
-    for home in (module, label_raster):
-        monkeypatch.setattr(home, step, broken)
-    assert outline(raster, *options, "--overwrite").code == 130
+    interrupted = counted(step, label_raster, fail_at=1 if step in ("share_means", "merge_pieces") else 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(label_raster, step, interrupted)
+        assert outline(raster, *options, "--overwrite").code == 130
     assert not (tmp_path / "out.gpkg").exists()
-    for home in (module, label_raster):
-        monkeypatch.setattr(home, step, whole)
+    counters = {name: counted(name, label_raster) for name in ("measure_tile", "label_tile", "outline_tile")}
+    for name, counter in counters.items():
+        monkeypatch.setattr(label_raster, name, counter)
 
     assert "continue it with --resume" in only_line(outline(raster, *options))
     assert outline(raster, *options, "--resume").code == 0
+
+    assert [len(counter.calls) for counter in counters.values()] == n_calls
     assert polygons(tmp_path / "out.gpkg").equals(expected)
 
 
-def test_tile_that_failed_and_comes_out_later_has_its_say_in_what_looks_alike(
-    tmp_path, outline, make_raster, monkeypatch
-):
+def counted(name, module, fail_at=None):
+    """Return a function of a module that keeps its calls; the call `fail_at`, from 1, is interrupted."""
+    function = getattr(module, name)
+
+    def counter(*arguments):
+        counter.calls.append(arguments)
+        if len(counter.calls) == fail_at:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    counter.calls = []
+    return counter
+
+
+def test_tile_that_succeeds_on_resume_changes_the_means_of_its_labels(tmp_path, outline, make_raster, monkeypatch):
     labels = np.repeat([3, 9, 5, 9], [30, 8, 27, 75])[None]  # the first tile line is at 64
     values = np.repeat([10, 90, 100, 0], [30, 8, 27, 75])[None]
     raster = make_raster(labels[None].astype(np.uint8))
@@ -635,10 +640,10 @@ def test_tile_that_failed_and_comes_out_later_has_its_say_in_what_looks_alike(
     assert dict(zip(layer["class"], layer["pixels"], strict=True)) == {3: 38, 5: 27, 9: 75}
 
 
-def test_run_does_not_go_on_with_other_labels_or_another_no_data(outline, make_raster, monkeypatch):
+def test_run_is_not_resumed_with_other_labels_or_another_nodata_value(outline, make_raster, monkeypatch):
     raster = make_raster(patches()[None].astype(np.uint8))
     with monkeypatch.context() as patch:
-        patch.setattr(label_raster, "outline_piece_tile", _interrupt)
+        patch.setattr(label_raster, "outline_tile", _interrupt)
         assert outline(raster).code == 130
 
     assert "labels.nodata" in only_line(outline(raster, "--resume", "--nodata", 0))
@@ -650,7 +655,7 @@ def _interrupt(*_):
     raise KeyboardInterrupt
 
 
-def test_finished_run_leaves_a_report_and_nothing_else(tmp_path, outline, make_raster):
+def test_finished_run_keeps_only_its_report(tmp_path, outline, make_raster):
     raster = make_raster(patches()[None].astype(np.uint8))
     layer = outlined(tmp_path, outline, raster, "--values", make_raster(fields(), "values.tif"))
 
@@ -659,15 +664,15 @@ def test_finished_run_leaves_a_report_and_nothing_else(tmp_path, outline, make_r
     assert report["scene"] == str(raster)
     assert (report["n_regions"], report["n_classes"]) == (len(layer), 6)
     assert set(report["tiles"]["states"]) == {"done"}
-    assert set(report["seconds"]) == {"label", "join", "outline", "write"}
+    assert set(report["seconds"]) == {"label", "merge", "outline", "write"}
     assert "is finished" in outline(raster, "--values", tmp_path / "values.tif", "--resume").text
 
 
-def test_labels_and_values_can_be_given_from_python(tmp_path, make_raster):
+def test_python_function_takes_labels_and_values(tmp_path, make_raster):
     raster = make_raster(patches()[None].astype(np.uint8))
     source = LabelInput(str(raster), values=str(raster), nodata=0)
 
-    result = geoseg.outline_labels(source, tmp_path / "out.gpkg", cluster=ClusterOptions(workers=0))
+    result = geoseg.outline_labels(source, tmp_path / "out.gpkg", workers=0)
 
     layer = polygons(tmp_path / "out.gpkg")
     assert (result.n_regions, result.n_classes, result.failed) == (len(layer), 5, {})

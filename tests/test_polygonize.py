@@ -9,7 +9,6 @@ import rasterio.features
 import shapely
 import shapely.geometry
 from affine import Affine
-from geoseg.run.run import RunOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,7 +17,6 @@ from pyproj import CRS
 import geoseg
 from geoseg.errors import ConfigError, GeosegError, RasterError
 from geoseg.raster.label_raster import LabelInput
-from geoseg.run.executors import ClusterOptions
 from geoseg.vectorize.polygonize import polygonize
 
 from .conftest import TRANSFORM, write_raster
@@ -246,15 +244,15 @@ def test_frame_is_the_layer_that_outline_writes_for_the_same_raster(tmp_path, se
     values = np.random.default_rng(seed).integers(1, 255, (2, *labels.shape)).astype(np.uint8)
     files = [write_raster(tmp_path / "labels.tif", labels[None], nodata=2), write_raster(tmp_path / "v.tif", values)]
     simplify, smooth = shaping
-    config = geoseg.load_config(
-        polygons__simplify=simplify, polygons__smooth=smooth, polygons__min_pixels=min_pixels, tiles__size=128
-    )
     geoseg.outline_labels(
         LabelInput(*map(str, files)),
         tmp_path / "out.gpkg",
-        config,
-        options=RunOptions(overwrite=True),
-        cluster=ClusterOptions(workers=0),
+        simplify=simplify,
+        smooth=smooth,
+        min_pixels=min_pixels,
+        tile_size=128,
+        overwrite=True,
+        workers=0,
     )
 
     frame = polygonize(

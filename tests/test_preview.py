@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geoseg.run.run import RunOptions
 from PIL import Image, ImageSequence
 from shapely.geometry import box
 
@@ -12,17 +11,18 @@ from geoseg.config import load_config
 from geoseg.errors import ConfigError, OutputError, RasterError
 from geoseg.grid import TileGrid, Window
 from geoseg.output.paths import Outputs
-from geoseg.pipeline import segment_scene
+from geoseg.pipeline import run_scene
 from geoseg.preview import panels
 from geoseg.preview.choose_window import most_varied
 from geoseg.preview.panels import Panel
 from geoseg.preview.preview import preview_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
+from geoseg.run.plan import RunOptions
 from geoseg.segment import backprop
 from geoseg.segment.backprop import Patch
 from geoseg.segment.network import new_network, to_arrays
-from geoseg.steps.survey import survey
+from geoseg.steps.survey import survey_windows
 
 from .conftest import fields, run_command, write_raster
 
@@ -99,7 +99,7 @@ def test_all_panels_are_side_by_side_in_one_picture(drawn):
 def test_scene_panel_has_the_stretch_of_the_whole_scene(drawn, scene, quick):
     picture = panels_of(drawn.paths[0], 1)[0][2::5, 2::5].astype(float)
     opened = open_scene(scene)
-    stretch = survey(opened, quick).stretch
+    stretch = survey_windows(opened, quick).stretch
     pixels = fields()[:, 32:128, 64:160].astype(float)
     low, high = (np.array(end)[:, None, None] for end in (stretch.low, stretch.high))
 
@@ -137,7 +137,7 @@ def test_classes_of_a_whole_scene_equal_those_of_geoseg_tile(make_raster, quick,
     small = replace(quick.polygons, min_pixels=150)  # a field has 100
     config = replace(quick, classify=replace(quick.classify, classes=4), polygons=small)
     outputs = Outputs(tmp_path / "labels.gpkg", tmp_path / "classes.tif")
-    segment_scene(scene, outputs, config, options=RunOptions(device="cpu"), cluster=ClusterOptions(workers=0))
+    run_scene(str(scene), outputs, config, options=RunOptions(device="cpu"), cluster=ClusterOptions(workers=0))
     options = {"classes": (4,), "stage": "classes", "device": "cpu"}
     preview_scene(scene, tmp_path / "preview.png", config, **options)
 
@@ -251,7 +251,7 @@ def test_varied_land_is_preferred_to_uniform_land(make_raster, quick, left):
     scene = open_scene(half_varied(make_raster, left=left))
     grid = TileGrid(scene.geobox.shape, 96, 16)
 
-    window = most_varied(scene, survey(scene, quick), grid, size=64, seed=0)
+    window = most_varied(scene, survey_windows(scene, quick), grid, size=64, seed=0)
 
     assert (window.col_end <= 192) if left else (window.col_off >= 192)
 
@@ -261,14 +261,14 @@ def test_valid_pixels_are_preferred_to_varied_ones(make_raster, quick):
     pixels[:, :, :192:3] = 0
     scene = open_scene(make_raster(pixels, nodata=0))
 
-    window = most_varied(scene, survey(scene, quick), TileGrid(scene.geobox.shape, 96, 16), size=64, seed=0)
+    window = most_varied(scene, survey_windows(scene, quick), TileGrid(scene.geobox.shape, 96, 16), size=64, seed=0)
 
     assert window.col_off >= 192
 
 
 def test_most_varied_window_is_within_one_tile_if_it_fits(make_raster, quick):
     scene = open_scene(make_raster(fields((300, 300))))
-    found = survey(scene, quick)
+    found = survey_windows(scene, quick)
     grid = TileGrid(scene.geobox.shape, 96, 16)
 
     sizes = {size: most_varied(scene, found, grid, size=size, seed=0) for size in (64, 96, 128)}

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, RunError
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.vectorize.regions import Pieces, Regions, join, no_pieces, pieces
-from tests.reference.regions import numbered, whole_regions
+from geoseg.vectorize.regions import Pieces, Regions, merge, no_pieces, pieces
+from tests.reference.regions import number_labels, whole_regions
 
-LOOKS = np.array([[np.nan], [0.0], [5.0], [2.0], [2.0], [9.0], [np.nan]])  # 3 and 4 look alike, 6 like nothing
+FEATURES = np.array([[np.nan], [0.0], [5.0], [2.0], [2.0], [9.0], [np.nan]])  # 3 and 4 look alike, 6 like nothing
 
 shapes = st.tuples(st.integers(1, 16), st.integers(1, 16))
 class_maps = st.builds(
@@ -50,7 +50,7 @@ def tables_of(
             window=tile.core,
             scene_shape=classes.shape,
             min_pixels=min_pixels,
-            features=LOOKS,
+            features=FEATURES,
         )
         for tile in grid
     ]
@@ -60,7 +60,7 @@ def tables_of(
 def tiled(classes: NDArray[np.integer], size: int, min_pixels: int) -> tuple[NDArray[np.int64], Regions]:
     """Return the region map of the scene put together from tiles, and the regions."""
     maps, tables, grid = tables_of(classes, size, min_pixels)
-    regions = join(iter(tables), grid, min_pixels=min_pixels, features=LOOKS)
+    regions = merge(iter(tables), grid, min_pixels=min_pixels, features=FEATURES)
     region_map = np.full(classes.shape, -1, dtype=np.int64)
     for tile, piece_map in zip(grid, maps, strict=True):
         region_map[place(tile, classes)] = regions.of_tile(tile.number)[piece_map]
@@ -82,7 +82,7 @@ def drawn(*rows: str) -> NDArray[np.uint8]:
 @settings(max_examples=120, deadline=None)
 @given(st.one_of(class_maps, small_maps), sizes, minima)
 def test_tiles_give_the_regions_of_the_whole_scene(classes, size, min_pixels):
-    expected, expected_classes = whole_regions(classes, min_pixels=min_pixels, features=LOOKS)
+    expected, expected_classes = whole_regions(classes, min_pixels=min_pixels, features=FEATURES)
 
     region_map, regions = tiled(classes, size, min_pixels)
 
@@ -97,7 +97,7 @@ def test_tiles_give_the_regions_of_the_whole_scene(classes, size, min_pixels):
 @settings(max_examples=40, deadline=None)
 @given(class_maps, minima)
 def test_one_tile_gives_the_regions_of_the_whole_scene(classes, min_pixels):
-    expected, _ = whole_regions(classes, min_pixels=min_pixels, features=LOOKS)
+    expected, _ = whole_regions(classes, min_pixels=min_pixels, features=FEATURES)
 
     region_map, _ = tiled(classes, 16, min_pixels)
 
@@ -107,9 +107,9 @@ def test_one_tile_gives_the_regions_of_the_whole_scene(classes, min_pixels):
 @settings(max_examples=40, deadline=None)
 @given(class_maps, st.integers(2, 12), st.integers(0, 2**32 - 1))
 def test_any_order_in_which_local_minima_move_ends_in_the_same_map(classes, min_pixels, seed):
-    in_order = whole_regions(classes, min_pixels=min_pixels, features=LOOKS)
+    in_order = whole_regions(classes, min_pixels=min_pixels, features=FEATURES)
 
-    shuffled = whole_regions(classes, min_pixels=min_pixels, features=LOOKS, shuffle=np.random.default_rng(seed))
+    shuffled = whole_regions(classes, min_pixels=min_pixels, features=FEATURES, shuffle=np.random.default_rng(seed))
 
     np.testing.assert_array_equal(shuffled[1], in_order[1])
 
@@ -147,7 +147,7 @@ def test_minimum_of_one_pixel_or_none_changes_no_class(classes, size, min_pixels
     region_map, regions = tiled(classes, size, min_pixels)
 
     np.testing.assert_array_equal(class_map_of(region_map, regions), classes)
-    np.testing.assert_array_equal(region_map, numbered(classes))
+    np.testing.assert_array_equal(region_map, number_labels(classes))
 
 
 @pytest.mark.parametrize("turned", [np.fliplr, np.flipud, np.transpose])
@@ -201,7 +201,7 @@ def test_small_island_in_no_data_stays():
     ("left", "own", "right", "taken"),
     [(2, 1, 3, 3), (3, 1, 2, 3), (4, 2, 3, 3), (3, 2, 4, 3), (5, 1, 6, 5), (6, 1, 5, 5), (4, 6, 3, 3)],
 )
-def test_equal_borders_go_to_the_nearer_looks_and_then_to_the_lower_number(left, own, right, taken):
+def test_of_equal_borders_the_class_with_nearer_features_is_taken_then_the_lower_number(left, own, right, taken):
     classes = np.repeat([[left, own, right]] * 2, [6, 2, 6], axis=1)
 
     region_map, regions = tiled(classes, 5, 12)
@@ -238,12 +238,12 @@ def test_table_describes_the_piece_map(classes, size, min_pixels):
     for tile, piece_map, table in zip(grid, maps, tables, strict=True):
         assert piece_map.dtype == np.int32
         np.testing.assert_array_equal(np.bincount(piece_map.ravel(), minlength=1)[1:], table.pixels)
-        np.testing.assert_array_equal(numbered(np.append(0, table.classes)[piece_map]), piece_map)
+        np.testing.assert_array_equal(number_labels(np.append(0, table.classes)[piece_map]), piece_map)
         rows, cols = np.divmod(table.first, classes.shape[1])
         np.testing.assert_array_equal(
             piece_map[rows - tile.core.row_off, cols - tile.core.col_off], np.arange(len(table)) + 1
         )
-        np.testing.assert_array_equal(table.rim.left, piece_map[:, 0])
+        np.testing.assert_array_equal(table.sides.left, piece_map[:, 0])
         assert (table.pixels[table.pairs - 1].min(axis=1) < min_pixels).all()
         assert (table.pairs[:, 0] < table.pairs[:, 1]).all()
 
@@ -269,7 +269,8 @@ def test_tables_survive_the_way_through_plain_arrays(tmp_path):
             np.testing.assert_array_equal(column, other.to_arrays()[name])
             assert column.dtype == other.to_arrays()[name].dtype
     np.testing.assert_array_equal(
-        join(back, grid, min_pixels=5, features=LOOKS).numbers, join(tables, grid, min_pixels=5, features=LOOKS).numbers
+        merge(back, grid, min_pixels=5, features=FEATURES).numbers,
+        merge(tables, grid, min_pixels=5, features=FEATURES).numbers,
     )
 
 
@@ -281,9 +282,9 @@ def test_tile_that_failed_counts_as_no_data():
     without[place(failed, classes)] = 0
 
     tables[4] = no_pieces(failed.core)
-    regions = join(tables, grid, min_pixels=9, features=LOOKS)
+    regions = merge(tables, grid, min_pixels=9, features=FEATURES)
 
-    expected, _ = whole_regions(without, min_pixels=9, features=LOOKS)
+    expected, _ = whole_regions(without, min_pixels=9, features=FEATURES)
     np.testing.assert_array_equal(regions.pixels, np.bincount(expected.ravel())[1:])
     np.testing.assert_array_equal(regions.of_tile(4), [0])
 
@@ -299,18 +300,18 @@ def test_too_few_or_too_many_tables_are_refused():
     _, tables, grid = tables_of(np.ones((6, 6), dtype=np.uint8), 3, 0)
 
     with pytest.raises(RunError, match="4 tiles"):
-        join(tables[:-1], grid, min_pixels=0, features=LOOKS)
+        merge(tables[:-1], grid, min_pixels=0, features=FEATURES)
     with pytest.raises(RunError, match="4 tiles"):
-        join([*tables, tables[0]], grid, min_pixels=0, features=LOOKS)
+        merge([*tables, tables[0]], grid, min_pixels=0, features=FEATURES)
 
 
 def test_table_of_another_tile_is_refused():
     _, tables, grid = tables_of(np.ones((6, 5), dtype=np.uint8), 3, 0)
 
     with pytest.raises(RunError, match=r"tile 0 .* \(3, 2\) pixels"):
-        join([tables[1], tables[0], *tables[2:]], grid, min_pixels=0, features=LOOKS)
+        merge([tables[1], tables[0], *tables[2:]], grid, min_pixels=0, features=FEATURES)
 
 
-def test_class_without_looks_is_refused():
-    with pytest.raises(ConfigError, match="looks has 7 rows, but the classes go from 1 to 7"):
+def test_class_without_features_is_refused():
+    with pytest.raises(ConfigError, match="features has 7 rows, but the classes go from 1 to 7"):
         tiled(drawn("17"), 2, 0)

@@ -10,7 +10,7 @@ from geoseg.grid import Window
 from geoseg.raster.scene import open_scene, read
 from geoseg.segment.features import REACH, Stretch
 from geoseg.segment.survey import Survey
-from geoseg.steps.survey import read_crop, survey
+from geoseg.steps.survey import read_crop, survey_windows
 
 from .conftest import fields, write_raster
 from .test_scene import area_file, damage, on_map
@@ -20,7 +20,7 @@ CONFIG = Config(learn=Learn(windows=9, crop=32))
 
 def survey_of(path, config=CONFIG, **options):
     scene = open_scene(path, **options)
-    return scene, survey(scene, config)
+    return scene, survey_windows(scene, config)
 
 
 def test_stretch_ranges_from_the_1st_to_the_99th_percentile_of_the_scene(make_raster):
@@ -117,7 +117,7 @@ def test_scattered_valid_pixels_are_sampled_in_many_windows(make_raster):
 
 
 def test_scene_without_valid_pixels_is_refused(make_raster):
-    with pytest.raises(RasterError, match="no data in the bands"):
+    with pytest.raises(RasterError, match="no valid pixels in the bands"):
         survey_of(make_raster(np.zeros((1, 50, 50), np.uint8), nodata=0))
 
 

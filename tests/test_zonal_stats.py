@@ -11,7 +11,7 @@ from scipy import ndimage
 from geoseg.errors import RunError, TileError
 from geoseg.grid import GeoBox, TileGrid, Window
 from geoseg.raster.pixel_size import pixel_size
-from geoseg.vectorize.zonal_stats import Sums, columns, combine, sums
+from geoseg.vectorize.zonal_stats import ZonalSums, columns, combine, zonal_sums
 
 from .reference.zonal_stats import direct_attributes
 
@@ -41,7 +41,7 @@ def _indices(seed, shape=(40, 50)):
 
 
 def _of_tile(regions, pixels, geobox, window, indices=None):
-    """Sums of one tile, and the region of each piece."""
+    """ZonalSums of one tile, and the region of each piece."""
     inside = np.pad(regions, 1)[window.row_off : window.row_end + 2, window.col_off : window.col_end + 2]
     core = inside[1:-1, 1:-1]
     pieces, numbers = np.zeros(core.shape, np.int32), []
@@ -51,7 +51,7 @@ def _of_tile(regions, pixels, geobox, window, indices=None):
         numbers += [region] * n_parts
     rows, cols = window.within(geobox.window)
     size = pixel_size(geobox.cropped(window), geobox)
-    table = sums(
+    table = zonal_sums(
         pieces,
         pixels[:, rows, cols],
         regions=inside,
@@ -195,14 +195,14 @@ def test_saved_arrays_give_the_sums_back(tmp_path):
     np.savez(tmp_path / "sums.npz", **table.to_arrays())
 
     with np.load(tmp_path / "sums.npz") as arrays:
-        back = Sums.from_arrays(arrays)
+        back = ZonalSums.from_arrays(arrays)
 
     for name, values in table.to_arrays().items():
         np.testing.assert_array_equal(back.to_arrays()[name], values)
 
 
 def test_columns_are_named_for_the_bands_of_the_raster():
-    table = Sums.zeros(1, 2, 1)
+    table = ZonalSums.zeros(1, 2, 1)
 
     assert list(columns(table, bands=[4, 2], indices=["ndvi_mean"])) == [
         "pixels", "area", "perimeter", "compactness", "ndvi_mean",
@@ -211,19 +211,19 @@ def test_columns_are_named_for_the_bands_of_the_raster():
 
 
 def test_piece_with_an_impossible_region_is_refused():
-    with pytest.raises(RunError, match="2 pieces and 2 region numbers, which must lie in 0 to 5"):
-        combine([(Sums.zeros(2, 1), np.array([1, 6]))], 5)
+    with pytest.raises(RunError, match="2 pieces and 2 region numbers, which must be in 0 to 5"):
+        combine([(ZonalSums.zeros(2, 1), np.array([1, 6]))], 5)
 
 
-@pytest.mark.parametrize(("n_pieces", "rim"), [(1, 1), (2, 0)])
-def test_arrays_that_do_not_fit_are_refused_before_anything_is_counted(n_pieces, rim):
+@pytest.mark.parametrize(("n_pieces", "margin"), [(1, 1), (2, 0)])
+def test_arrays_that_do_not_fit_are_refused_before_anything_is_counted(n_pieces, margin):
     pieces, geobox = np.array([[1, 2]], np.int32), UTM.cropped(Window(0, 0, 2, 1))
 
     with pytest.raises(TileError, match=f"do not fit {n_pieces} pieces"):
-        sums(
+        zonal_sums(
             pieces,
             np.zeros((1, 1, 2), np.float32),
-            regions=np.pad(pieces, rim),
+            regions=np.pad(pieces, margin),
             size=pixel_size(geobox),
             n_pieces=n_pieces,
         )

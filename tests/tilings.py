@@ -16,7 +16,7 @@ from geoseg.grid import TileGrid
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.outline import CoreOutlines, outline
 from geoseg.vectorize.simplify import Shaping
-from geoseg.vectorize.split_large import parts_of
+from geoseg.vectorize.split_large import cut_large_regions
 
 WHOLE = 10_000  # a tile size that no scene of a test reaches
 
@@ -73,7 +73,9 @@ def drawn(
         offset = (core.col_off, core.row_off)
         found = outline(framed, pixels=pixels[framed[1:-1, 1:-1]], shaping=shaping, offset=offset)
         tiles.append((tile.number, CoreOutlines.from_arrays(found.to_arrays())))
-    parts, _ = parts_of(((number, found.regions[1:], found.vertices[1:]) for number, found in tiles), grid, most)
+    parts, _ = cut_large_regions(
+        ((number, found.regions[1:], found.vertices[1:]) for number, found in tiles), grid, most
+    )
     groups = [found.polygons for _, found in tiles] + list(Mosaic(grid, pixels, shaping, parts).polygons(tiles))
     polygons = np.concatenate([group.shapes() for group in groups])
     numbers = np.concatenate([group.owners for group in groups])

@@ -13,6 +13,7 @@ import cloup
 from geoseg import __version__
 from geoseg.cli.config import config
 from geoseg.cli.evaluate import evaluate
+from geoseg.cli.info import info
 from geoseg.cli.outline import outline
 from geoseg.cli.parsing import EXIT_FIXABLE
 from geoseg.cli.preview import preview
@@ -45,5 +46,5 @@ def commands() -> None:
     """Segment rasters larger than memory into seamless polygons, without training data."""
 
 
-for _command in (tile, outline, preview, evaluate, config, synthetic, scene):
+for _command in (tile, outline, preview, info, evaluate, config, synthetic, scene):
     commands.add_command(_command)

@@ -177,19 +177,31 @@ def _count(n: int, what: str) -> str:
 
 
 @contextmanager
-def progress_display(mode: str = "auto") -> Iterator[TextDisplay | JsonDisplay]:
-    """Return a display that is active while the context lasts.
+def progress_display(mode: str = "auto", *, console: Console | None = None) -> Iterator[TextDisplay | JsonDisplay]:
+    """Return a context manager with a progress callback that displays a run, in a terminal, script or notebook.
 
     Parameters
     ----------
     mode : str
         One of `MODES`; auto = bar on a terminal or in a notebook, plain elsewhere; none = failed tiles only.
+    console : Console or None
+        Where to print; None = standard error, or the output of the notebook cell. Not used by json.
+
+    Examples
+    --------
+    >>> from geoseg.progress import StageFinished, StageStarted
+    >>> with progress_display("none") as progress:  # pass it as the argument `progress` of geoseg.segment_scene
+    ...     progress(StageStarted("survey", 1, 100))
+    ...     progress(StageFinished("survey", 0.1))
     """
     if mode == "json":
         yield JsonDisplay(sys.stderr)
         return
     forced = True if mode == "bar" else None
-    console = Console(file=sys.stderr, quiet=mode == "none", force_terminal=forced)
+    if console is None:
+        in_notebook = Console().is_jupyter  # a console with a file never is
+        file = None if in_notebook else sys.stderr
+        console = Console(file=file, quiet=mode == "none", force_terminal=forced)
     if mode in ("plain", "none") or not (console.is_terminal or console.is_jupyter):
         yield TextDisplay(console, None)
         return

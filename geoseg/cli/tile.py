@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
 from cloup import argument, command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.ineffective import TILE_RULES, refuse_ineffective
+from geoseg.cli.info import to_json, to_text
 from geoseg.cli.parsing import (
     EXIT_DONE,
     EXIT_TILES_FAILED,
@@ -19,6 +21,7 @@ from geoseg.cli.parsing import (
 )
 
 if TYPE_CHECKING:
+    from geoseg.cli.scene_info import SceneInfo
     from geoseg.config import Config
     from geoseg.output.paths import Outputs
     from geoseg.progress import ProgressCallback
@@ -69,6 +72,8 @@ if TYPE_CHECKING:
     shared.TILE_SIZE,
     shared.HALO,
     *shared.RUN_OPTIONS,
+    option("--dry-run", is_flag=True, help="Check what the run checks, show what geoseg info shows, and stop."),
+    option("--json", "json", is_flag=True, help="Print JSON instead of text, with --dry-run."),
 )
 @option_group("Where to compute", *shared.CLUSTER_OPTIONS, shared.DEVICE)
 @shared.DISPLAY
@@ -85,6 +90,10 @@ def tile(scene: str, **options: Any) -> int:
         start_log(options)
         config = config_from(options)
         refuse_ineffective(TILE_RULES, options, config)
+        if options["dry_run"]:
+            facts = _check(scene, _outputs(options), config, options, progress)
+            click.echo(to_json(facts) if options["json"] else to_text(facts))
+            return EXIT_DONE
         result = _run(scene, _outputs(options), config, options, progress)
         progress.summary(result)
     return EXIT_TILES_FAILED if result.failed else EXIT_DONE
@@ -102,6 +111,18 @@ def _run(scene: str, outputs: Outputs, config: Config, options: dict[str, Any], 
         cluster=cluster_options(options),
         progress=progress,
     )
+
+
+def _check(
+    scene: str, outputs: Outputs, config: Config, options: dict[str, Any], progress: ProgressCallback
+) -> SceneInfo:
+    """Call the Python functions behind --dry-run."""
+    from geoseg.cli.scene_info import scene_info
+    from geoseg.run.plan import check_scene, choose_workers
+
+    task = check_scene(scene, outputs, config, run_options(options))
+    cluster = choose_workers(cluster_options(options), task.device)
+    return scene_info(task, workers=cluster.workers, progress=progress)
 
 
 def _outputs(options: dict[str, Any]) -> Outputs:

@@ -21,7 +21,7 @@ from geoseg.output.files import check_output, staged, writing
 from geoseg.output.style import Legend, min_color_distance
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.grouped import grouped_sum
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 CLASSES_SUFFIXES = (".json",)
 
@@ -60,7 +60,7 @@ class Classes:
 
     @classmethod
     def of_regions(
-        cls, legend: Legend, tree: ClassTree, classes: NDArray[np.integer], sums: Sums, bands: Sequence[int]
+        cls, legend: Legend, tree: ClassTree, classes: NDArray[np.integer], sums: ZonalSums, bands: Sequence[int]
     ) -> Classes:
         """Sum the statistics of regions by class.
 
@@ -70,7 +70,7 @@ class Classes:
         tree : ClassTree
         classes : (region,) int64
             Class of each region, from 1.
-        sums : Sums
+        sums : ZonalSums
             Statistics of the regions.
         bands : sequence of int
         """

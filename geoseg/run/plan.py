@@ -22,6 +22,7 @@ from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.folder import RunFolder, open_run, read_report
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
+from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import ProductStore
 from geoseg.run.provenance import fingerprint
 
@@ -127,6 +128,31 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
     GeosegError
         If a check fails; nothing has been changed then.
     """
+    task = check_scene(path, outputs, config, options)
+    scene, config, model = task.scene, task.config, task.model
+    identity = _identity(scene, config, options)
+    if model is not None:
+        identity["model"] = {
+            "scene": model.origin.scene,
+            "digest": model.digest,
+            "restretch": options.restretch,
+        }
+    tiles = tiles_of(scene, config)
+    with _run_folder(outputs, options, identity) as (folder, is_finished):
+        plan = Plan(folder, identity, scene, config, outputs, options, tiles, is_finished)
+        yield plan, replace(task, store=plan.store)
+
+
+def check_scene(path: str, outputs: Outputs, config: Config | None, options: RunOptions) -> Task:
+    """Check everything that can be known before the run folder is opened, and return the task; nothing is written.
+
+    The parameters are those of `open_plan`; the store of the task is in memory.
+
+    Raises
+    ------
+    GeosegError
+        If a check fails.
+    """
     model = _load_model(options)
     config = config or (Config() if model is None else model.config)
     if model is not None:
@@ -137,18 +163,8 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
         check_fits(model, scene)
     _check_model_output(outputs, config, options)
     _check_outputs(scene, outputs, options)
-    tiles = tiles_of(scene, config)
     device = pick_device(options.device, config)
-    identity = _identity(scene, config, options)
-    if model is not None:
-        identity["model"] = {
-            "scene": model.origin.scene,
-            "digest": model.digest,
-            "restretch": options.restretch,
-        }
-    with _run_folder(outputs, options, identity) as (folder, is_finished):
-        plan = Plan(folder, identity, scene, config, outputs, options, tiles, is_finished)
-        yield plan, Task(plan.store, scene, config, device, model, options.restretch)
+    return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch)
 
 
 @contextmanager

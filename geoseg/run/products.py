@@ -28,7 +28,7 @@ from geoseg.segment.class_model import ClassModel
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
 from geoseg.vectorize.outline import CoreOutlines
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 Content = TypeVar("Content")
 Stage = Literal["survey", "learn", "superpixels", "segment", "classify", "label", "merge", "outline", "write"]
@@ -81,8 +81,8 @@ PIECES = Product(
     (TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, MERGED_TABLE, CLASS_MODEL, LABEL_MEANS),
 )
 REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES, PIECES))
-ZONAL_SUMS = Product("outline", "zonal_sums", Sums, (TILE_SUPERPIXELS, PIECES, REGIONS))
-VALUE_SUMS = Product("outline", "value_sums", Sums, (PIECES, REGIONS))
+ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
+VALUE_SUMS = Product("outline", "value_sums", ZonalSums, (PIECES, REGIONS))
 VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIONS))
 OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
 

@@ -71,7 +71,7 @@ def merge_labels(
         Labels, ascending; the label of class i + 1.
     """
     with stages.stage("merge", len(stages.tiles)):
-        tables, values = label_index.renumbered(tables_of(job, stages.tiles))
+        tables, values = label_index.renumber_tables(tables_of(job, stages.tiles))
         features = np.zeros((len(values) + 1, 0)) if total is None else total.of(values)
         return merge_pieces(job, stages, tables, features), values
 
@@ -86,14 +86,14 @@ def outline_tiles(job: LabelJob, stages: Stages) -> None:
 def measure_tile(job: LabelJob, number: int) -> None:
     """Store the sums of the values of each label of a tile."""
     core = job.tiles.tile(number).core
-    classes, values = label_index.numbered(*read_labels(job.source, core))
+    classes, values = label_index.number_labels(*read_labels(job.source, core))
     job.store.put(LABEL_FEATURES, label_index.features(classes, values, *_read_values(job, core)), number)
 
 
 def share_means(job: LabelJob, stages: Stages) -> LabelFeatures:
     """Combine the values of the labels of all tiles; store for each tile the means of the labels that it has."""
     parts = [job.store.get(LABEL_FEATURES, tile) for tile in stages.tiles]
-    total = label_index.gathered(parts)
+    total = label_index.combine(parts)
     finished = job.store.finished([LABEL_MEANS])
     for tile, part in zip(stages.tiles, parts, strict=True):
         if tile not in finished:
@@ -105,7 +105,7 @@ def share_means(job: LabelJob, stages: Stages) -> LabelFeatures:
 def label_tile(job: LabelJob, number: int) -> None:
     """Store the connected pieces of each label of a tile."""
     tile = job.tiles.tile(number)
-    classes, values = label_index.numbered(*read_labels(job.source, tile.core))
+    classes, values = label_index.number_labels(*read_labels(job.source, tile.core))
     features = job.store.get(LABEL_MEANS, number).features if job.uses_features else np.zeros((len(values) + 1, 0))
     found, table = regions.pieces(
         classes,
@@ -123,12 +123,12 @@ def outline_tile(job: LabelJob, number: int) -> None:
     core, index, n_pieces = job.tiles.tile(number).core, framed.index, framed.n_pieces
     size = pixel_size(job.scene.geobox.cropped(core), job.scene.geobox)
     no_bands = np.zeros((0, *index.shape), np.float32)
-    sums = zonal_stats.sums(index, no_bands, regions=framed.regions, size=size, n_pieces=n_pieces)
+    sums = zonal_stats.zonal_sums(index, no_bands, regions=framed.regions, size=size, n_pieces=n_pieces)
     job.store.put(ZONAL_SUMS, sums, number)
     if job.values is not None:
         pixels, valid = _read_values(job, core)
         seen = np.where(valid, index, np.int32(0))  # a label may lie where there is no value
-        of_values = zonal_stats.sums(seen, pixels, regions=framed.regions, size=size, n_pieces=n_pieces)
+        of_values = zonal_stats.zonal_sums(seen, pixels, regions=framed.regions, size=size, n_pieces=n_pieces)
         job.store.put(VALUE_SUMS, of_values, number)
     store_outlines(job, number, framed)
 

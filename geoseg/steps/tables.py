@@ -22,8 +22,8 @@ from geoseg.segment.class_model import class_moments
 from geoseg.steps.vectorize import index_names, polygons_of_run
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
-from geoseg.vectorize.split_large import Parts
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.split_large import RegionCuts
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 _ROWS, _BYTES = 20_000, 2**26  # polygons of a batch, at most
 
@@ -92,7 +92,7 @@ def class_colors(scene: Scene, moments: NDArray[np.float64]) -> NDArray[np.uint8
     return separate_colors(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
 
 
-def summed_regions(job: MapJob, product: Product[Sums], tiles: Sequence[int], regions: Regions) -> Sums:
+def summed_regions(job: MapJob, product: Product[ZonalSums], tiles: Sequence[int], regions: Regions) -> ZonalSums:
     """Return the sums of regions, from those of the pieces of all tiles."""
     tables = ((job.store.get(product, tile), regions.of_tile(tile)[1:]) for tile in tiles)
     return zonal_stats.combine(tables, len(regions))
@@ -112,7 +112,7 @@ def cores(table: RegionTable, lookup: NDArray[Any]) -> Iterator[tuple[Window, ND
         yield table.job.tiles.tile(tile).core, lookup[table.regions.of_tile(tile)[index]]
 
 
-def batches(table: RegionTable, parts: Parts) -> Iterator[pa.RecordBatch]:
+def batches(table: RegionTable, parts: RegionCuts) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the polygon layer, with geometries in the CRS of the scene."""
     waiting: list[tuple[pa.Array, NDArray[np.int64]]] = []
     transform = table.job.scene.geobox.transform

@@ -34,7 +34,7 @@ from geoseg.vectorize.outline import CoreOutlines
 from geoseg.vectorize.regions import Pieces, Regions
 from geoseg.vectorize.rings import Polygons
 from geoseg.vectorize.simplify import Shaping
-from geoseg.vectorize.split_large import Parts, parts_of
+from geoseg.vectorize.split_large import RegionCuts, cut_large_regions
 
 _LARGE = 1_000_000  # vertices; a polygon of this size takes a GIS seconds to draw and some hundred MB to make
 
@@ -91,7 +91,7 @@ def outline_tile(job: Job, number: int) -> None:
     indices = [_confidence(job, number, framed)]  # in the order of `index_names`
     if job.scene.vegetation is not None:
         indices.append(ndvi(pixels, job.scene.vegetation))
-    sums = zonal_stats.sums(
+    sums = zonal_stats.zonal_sums(
         framed.index, pixels, regions=framed.regions, size=size, n_pieces=framed.n_pieces, indices=np.stack(indices)
     )
     job.store.put(ZONAL_SUMS, sums, number)
@@ -122,9 +122,9 @@ def merge_pieces(job: MapJob, stages: Stages, tables: Sequence[Pieces], features
     tables : sequence of Pieces
         Of every tile of the scene.
     features : (class + 1, feature) float64
-        By which a small region chooses among its neighbours, see `regions.join`.
+        By which a small region chooses among its neighbours, see `regions.merge`.
     """
-    merged = regions.join(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, features=features)
+    merged = regions.merge(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, features=features)
     finished = job.store.finished([REGIONS])
     for tile in stages.tiles:
         if tile not in finished:
@@ -192,12 +192,12 @@ def shaping_of(config: Config) -> Shaping:
     return Shaping(options.simplify, options.smooth, options.min_pixels)
 
 
-def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[Parts, str | None]:
+def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[RegionCuts, str | None]:
     """Return how large regions are split along tile lines, and a note for the user or None."""
     tables = (job.store.get(VERTEX_COUNTS, tile) for tile in tiles)
     counts = ((tile, table.regions, table.vertices) for tile, table in zip(tiles, tables, strict=True))
     most = job.config.polygons.max_vertices
-    parts, largest = parts_of(counts, job.tiles, most)
+    parts, largest = cut_large_regions(counts, job.tiles, most)
     if most is not None or largest <= _LARGE:
         return parts, None
     return parts, (
@@ -205,7 +205,7 @@ def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[Parts, str | None]:
     )
 
 
-def polygons_of_run(job: MapJob, tiles: Sequence[int], merged: Regions, parts: Parts) -> Iterator[Polygons]:
+def polygons_of_run(job: MapJob, tiles: Sequence[int], merged: Regions, parts: RegionCuts) -> Iterator[Polygons]:
     """Yield the polygons of all regions; `owners` are region numbers.
 
     Held in memory: what touches the current row of tiles, and the regions that continue below it.

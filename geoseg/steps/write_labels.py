@@ -23,7 +23,7 @@ from geoseg.steps.tables import RegionTable, summed_regions
 from geoseg.steps.write import finish, write_maps
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
-from geoseg.vectorize.zonal_stats import Sums
+from geoseg.vectorize.zonal_stats import ZonalSums
 
 
 def write_results(job: LabelJob, plan: Plan, stages: Stages, regions: Regions, values: NDArray[np.int64]) -> Result:
@@ -64,7 +64,7 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
     return RegionTable(job, list(tiles), regions, legend, layer, columns)
 
 
-def _mean_colors(sums: Sums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
+def _mean_colors(sums: ZonalSums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
     mean, scatter = (np.nan_to_num(table[:, list(values.red_green_blue)]) for table in (sums.mean, sums.scatter))
     weights = sums.pixels[:, None]
     pixels = np.bincount(of_class, sums.pixels, minlength=n).astype(np.int64)

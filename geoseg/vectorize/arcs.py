@@ -1,8 +1,8 @@
-"""The borders between regions, each once: arcs from node to node, found in the core of a tile.
+"""The borders between regions, each once, as arcs in the core of a tile.
 
-A node is a lattice point (pixel corner) at which three borders or more meet. An arc runs along pixel edges from node to
-node, or around a ring without one, between the same two regions all the way; no data counts as a region. Both sides are
-later made of the same arc, so whatever is done to it, they stay flush.
+A node is a lattice point (pixel corner) at which three or more borders meet. An arc follows pixel edges from node to
+node, or is a ring without nodes, between the same two regions; nodata counts as a region. The polygons on both sides
+are built from the same arc, so they share its vertices however it is simplified.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from numpy.typing import NDArray
 
 
 class Arcs(NamedTuple):
-    """Arcs, or parts of arcs. The region with the lower number is on the left hand, no data (0) before all others.
+    """Arcs, or parts of arcs. The region with the lower number is on the left; nodata (0) is the lowest.
 
     Parameters
     ----------
-    xy : (vertex, 2) float64, (col, row) in pixels; where an arc turns and where it ends. A ring ends where it begins
-    offsets : (arc + 1,) int64, where the vertices of each arc begin in `xy`
-    left, right : (arc,) int64, the piece on either hand, looking along the arc with rows going down; 0 = no data
-    ways : (arc, 2) int8, direction of its first and last pixel edge: 0 right, 1 down, 2 left, 3 up
-    ring : (arc,) bool, it has no node
-    whole : (arc,) bool, it does not go on in another tile
+    xy : (vertex, 2) float64
+        (col, row) in pixels where an arc turns and where it ends. A ring ends where it begins.
+    offsets : (arc + 1,) int64
+        Where the vertices of each arc begin in `xy`.
+    left, right : (arc,) int64
+        Pieces on both sides in the direction of the arc, with rows increasing downwards; 0 = nodata.
+    ways : (arc, 2) int8
+        Directions of the first and the last pixel edge: 0 right, 1 down, 2 left, 3 up.
+    ring : (arc,) bool
+        True = has no node.
+    whole : (arc,) bool
+        True = does not continue in another tile.
     """
 
     xy: NDArray[np.float64]
@@ -53,7 +59,7 @@ class Arcs(NamedTuple):
         return Arcs(xy, starts_of(sizes[chosen]), *columns)  # type: ignore[arg-type]
 
     def edges(self) -> NDArray[np.int64]:
-        """Return the number of pixel edges that each arc runs along; only before it is simplified or smoothed."""
+        """Return the number of pixel edges of each arc; valid only before it is simplified or smoothed."""
         steps = np.abs(np.diff(self.xy, axis=0)).sum(axis=1)
         total = np.concatenate([[0.0], np.cumsum(steps)])
         last = np.maximum(self.offsets[1:] - 1, 0)
@@ -61,12 +67,12 @@ class Arcs(NamedTuple):
 
 
 def no_arcs() -> Arcs:
-    """Return arcs of which there are none."""
-    return joined([])
+    """Return an empty set of arcs."""
+    return concatenate_arcs([])
 
 
-def joined(parts: list[Arcs]) -> Arcs:
-    """Put arcs behind each other."""
+def concatenate_arcs(parts: list[Arcs]) -> Arcs:
+    """Return several sets of arcs as one."""
     nothing = np.zeros(0, np.int64)
     empty = Arcs(
         np.zeros((0, 2)),
@@ -83,23 +89,30 @@ def joined(parts: list[Arcs]) -> Arcs:
 
 
 def starts_of(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return where each of some rows of things begins when they are put behind each other, and the end."""
+    """Return the offsets of consecutive groups of the given sizes, (group + 1,) int64."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 def trace(regions: NDArray[np.int64], pieces: NDArray[np.int32], *, offset: tuple[int, int] = (0, 0)) -> Arcs:
-    """Find the arcs in a tile's core, and the parts of arcs that go on in another tile.
+    """Return the arcs in the core of a tile, and the parts of arcs that continue in another tile.
 
     Parameters
     ----------
-    regions : (y + 2, x + 2) int64, the core and one pixel of its neighbours on each side; 0 = no data or no scene
-    pieces : (y + 2, x + 2) int32, the piece of each pixel of the core, 0 where there is no data and around the core
-    offset : (col, row) of the core's first pixel in the scene
+    regions : (y + 2, x + 2) int64
+        Region of each pixel of the core and of one pixel around it; 0 = nodata or outside the scene.
+    pieces : (y + 2, x + 2) int32
+        Piece of each pixel of the core; 0 = nodata or around the core.
+    offset : (int, int)
+        (col, row) of the first pixel of the core in the scene.
+
+    Returns
+    -------
+    Arcs
 
     Notes
     -----
-    Pixel edges on a tile line between two pixels with data are left out: both tiles see them, `mosaic` puts them in.
-    An arc whose end lies on a tile line, and is no node, goes on in another tile, or in such an edge.
+    Pixel edges on a tile line between two valid pixels are left out, since both tiles contain them; `mosaic` adds them.
+    An arc that ends on a tile line at a point that is no node continues in another tile or in such an edge.
 
     Examples
     --------
@@ -115,7 +128,7 @@ def trace(regions: NDArray[np.int64], pieces: NDArray[np.int32], *, offset: tupl
     n_vertices, n_arcs = columns[-2:]
     xy, ends, left, right, ways, ring, whole = columns[:-2]
     return Arcs(
-        xy[:n_vertices],  # what lies behind was never written to, and takes no memory
+        xy[:n_vertices],  # the rest was never written, so it takes no memory
         np.concatenate([np.zeros(1, np.int64), ends[:n_arcs]]),
         left[:n_arcs].copy(),
         right[:n_arcs].copy(),
@@ -125,9 +138,9 @@ def trace(regions: NDArray[np.int64], pieces: NDArray[np.int32], *, offset: tupl
     )
 
 
-# What is known of a lattice point: its kind, and behind that a bit for each way in which a border leaves it.
+# Bits of a lattice point: its kind, then one bit for each direction in which a border leaves it.
 _PASSED, _OPEN, _NODE = 1, 2, 3  # kinds of lattice points on a border; 0 = not on one
-_KIND, _WAYS = 3, 2  # the bits of the kind, and their number
+_KIND, _WAYS = 3, 2  # mask of the kind, and its number of bits
 
 
 @njit(cache=True, nogil=True)
@@ -143,8 +156,8 @@ def _sides(y, x, way):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _is_ours(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
-    """Tell whether the edge that leaves a lattice point is a border that this tile traces."""
+def _is_traced(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
+    """Return whether the edge that leaves a lattice point is a border that this tile traces."""
     height, width = regions.shape
     if (
         (way == 0 and x == width - 2)
@@ -161,7 +174,7 @@ def _is_ours(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
-    """Say of every lattice point what it is, and return how many edges there are."""
+    """Write the bits of every lattice point, and return the number of edges."""
     n_edges = 0
     height, width = stops.shape
     for y in range(height):
@@ -175,7 +188,7 @@ def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
             if y == 0 or x == 0 or y == height - 1 or x == width - 1:
                 ours, ways = 0, 0
                 for way in range(4):
-                    if _is_ours(regions, pieces, y, x, way):
+                    if _is_traced(regions, pieces, y, x, way):
                         ours, ways = ours + 1, ways + (1 << way)
             n_edges += ours
             if ours:
@@ -185,7 +198,7 @@ def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _trace(regions, pieces, stops, n_edges, offset):  # type: ignore[no-untyped-def]
-    """Return the columns of the arcs, the number of vertices and that of arcs; `stops` is used up."""
+    """Return the columns of the arcs, the number of vertices and that of arcs; changes `stops`."""
     xy = np.empty((2 * n_edges, 2), np.float64)
     ends = np.empty(n_edges, np.int64)
     left = np.empty(n_edges, np.int64)
@@ -194,7 +207,7 @@ def _trace(regions, pieces, stops, n_edges, offset):  # type: ignore[no-untyped-
     ring = np.zeros(n_edges, np.bool_)
     whole = np.zeros(n_edges, np.bool_)
     n_vertices, n_arcs = 0, 0
-    for rings in (False, True):  # first what has a node or leaves the tile; what is passed only then are rings
+    for rings in (False, True):  # first from nodes and tile lines; what then remains are rings
         for y in range(stops.shape[0]):
             for x in range(stops.shape[1]):
                 stop = stops[y, x]
@@ -222,7 +235,7 @@ def _trace(regions, pieces, stops, n_edges, offset):  # type: ignore[no-untyped-
 def _walk(stops, start, offset, xy, n):  # type: ignore[no-untyped-def]
     """Follow an arc to its end; return the number of vertices, the end, and the last direction.
 
-    Points that are passed belong to this arc alone, and are taken out of `stops`.
+    Points between its ends belong to this arc alone, and are set to 0 in `stops`.
     """
     y, x, way = start
     left, top = offset
@@ -237,7 +250,7 @@ def _walk(stops, start, offset, xy, n):  # type: ignore[no-untyped-def]
         if (stop & _KIND) != _PASSED or (y == start[0] and x == start[1]):
             xy[n, 0], xy[n, 1] = x + left, y + top
             return n + 1, y, x, way
-        on = (stop >> _WAYS) & ~(1 << (way + 2) % 4)  # the way that does not lead back
+        on = (stop >> _WAYS) & ~(1 << (way + 2) % 4)  # the direction that does not lead back
         following = 0 if on == 1 else 1 if on == 2 else 2 if on == 4 else 3
         if following != way:
             xy[n, 0], xy[n, 1] = x + left, y + top

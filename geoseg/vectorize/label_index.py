@@ -1,4 +1,4 @@
-"""Labels of any size as the classes of a map: numbered from 1 without gaps, and back."""
+"""Arbitrary integer labels as classes, numbered from 1 without gaps, and back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from geoseg.segment.grouped import grouped_sum
 from geoseg.vectorize.regions import Pieces
 
-_TABLE = 2**22  # a table of so many numbers is quicker than sorting the pixels of a tile
+_TABLE = 2**22  # up to this range a lookup table is faster than sorting the pixels of a tile
 
 
-def numbered(labels: NDArray[np.integer[Any]], valid: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Give the labels of a tile numbers in their order, from 1.
+def number_labels(
+    labels: NDArray[np.integer[Any]], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the labels of a tile as classes, numbered from 1 in ascending order.
 
     Parameters
     ----------
@@ -25,12 +27,14 @@ def numbered(labels: NDArray[np.integer[Any]], valid: NDArray[np.bool_]) -> tupl
 
     Returns
     -------
-    classes : (y, x) int32, 0 where not valid
-    values : (class,) int64, ascending; the label of class i + 1
+    classes : (y, x) int32
+        0 where not valid.
+    values : (class,) int64
+        Label of class i + 1, ascending.
 
     Examples
     --------
-    >>> numbered(np.array([[70, -1, 70]]), np.array([[True, True, False]]))
+    >>> number_labels(np.array([[70, -1, 70]]), np.array([[True, True, False]]))
     (array([[2, 1, 0]], dtype=int32), array([-1, 70]))
     """
     if not valid.any():
@@ -49,17 +53,20 @@ def numbered(labels: NDArray[np.integer[Any]], valid: NDArray[np.bool_]) -> tupl
     return classes, values
 
 
-def renumbered(tables: Sequence[Pieces]) -> tuple[list[Pieces], NDArray[np.int64]]:
-    """Give the labels of all tiles numbers in their order, from 1, so that they are the classes of one map.
+def renumber_tables(tables: Sequence[Pieces]) -> tuple[list[Pieces], NDArray[np.int64]]:
+    """Replace labels by classes of the whole scene, numbered from 1 in ascending order.
 
     Parameters
     ----------
-    tables : of all tiles, with labels in the place of classes
+    tables : sequence of Pieces
+        One per tile, with labels as `classes`.
 
     Returns
     -------
-    tables : the same with classes
-    values : (class,) int64, ascending; the label of class i + 1
+    tables : list of Pieces
+        The same with classes.
+    values : (class,) int64
+        Label of class i + 1, ascending.
     """
     values = np.unique(np.concatenate([np.unique(table.classes) for table in tables])).astype(np.int64)
     return [
@@ -69,13 +76,16 @@ def renumbered(tables: Sequence[Pieces]) -> tuple[list[Pieces], NDArray[np.int64
 
 @dataclass(frozen=True)
 class LabelFeatures:
-    """What the labels of a part of the scene look like in a second raster: row i belongs to `values[i]`.
+    """Features of the labels in a part of the scene, from a second raster; row i describes label `values[i]`.
 
     Parameters
     ----------
-    values : (label,) int64, ascending
-    pixels : (label,) int64, those with a value
-    sums : (label, band) float64, of these pixels; exact for whole numbers, so that no order of adding up changes them
+    values : (label,) int64
+        Ascending.
+    pixels : (label,) int64
+        Number of pixels with a value.
+    sums : (label, band) float64
+        Sums over these pixels; exact for integers, so that they do not depend on the order of summation.
     """
 
     values: NDArray[np.int64]
@@ -84,7 +94,7 @@ class LabelFeatures:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """(label, band) float64; NaN where no pixel has a value."""
+        """Mean of each label and band, (label, band) float64; NaN where no pixel has a value."""
         return self.sums / np.where(self.pixels > 0, self.pixels, np.nan)[:, None]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -92,7 +102,7 @@ class LabelFeatures:
         return {"values": self.values, "pixels": self.pixels, "sums": self.sums}
 
     def of(self, values: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the looks of classes that stand for some of the labels, (class + 1, band); row 0 is not used."""
+        """Return the features of the classes of some labels, (class + 1, band) float64; row 0 is not used."""
         means = self.means[np.searchsorted(self.values, values)]
         return np.concatenate([np.zeros((1, means.shape[1])), means])
 
@@ -100,13 +110,16 @@ class LabelFeatures:
 def features(
     classes: NDArray[np.int32], values: NDArray[np.int64], pixels: NDArray[np.float32], known: NDArray[np.bool_]
 ) -> LabelFeatures:
-    """Add up the values of each label of a tile.
+    """Return the sums of the values of each label of a tile.
 
     Parameters
     ----------
-    classes, values : as `numbered` gives them
+    classes : (y, x) int32
+    values : (class,) int64
+        Both from `number_labels`.
     pixels : (band, y, x) float32
-    known : (y, x) bool, where `pixels` holds values
+    known : (y, x) bool
+        Where `pixels` contains values.
     """
     seen = np.where(known, classes, 0).ravel()
     n = len(values) + 1
@@ -114,8 +127,8 @@ def features(
     return LabelFeatures(values, np.bincount(seen, minlength=n)[1:], sums)
 
 
-def gathered(parts: Sequence[LabelFeatures]) -> LabelFeatures:
-    """Add up the looks of tiles to those of the scene."""
+def combine(parts: Sequence[LabelFeatures]) -> LabelFeatures:
+    """Return the features of the labels of the scene, from those of its tiles."""
     values = np.unique(np.concatenate([part.values for part in parts]))
     total = LabelFeatures(values, np.zeros(len(values), np.int64), np.zeros((len(values), parts[0].sums.shape[1])))
     for part in parts:

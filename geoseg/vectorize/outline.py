@@ -1,4 +1,4 @@
-"""From region numbers to the outlines of a tile's core: polygons where they are whole, arcs where they go on."""
+"""Outlines of the regions in a tile's core: polygons of regions inside it, arcs of regions that cross tile lines."""
 
 from __future__ import annotations
 
@@ -11,48 +11,55 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
+from geoseg.segment.union_find import find, union
 from geoseg.vectorize.arcs import Arcs, trace
 from geoseg.vectorize.regions import CoreSides
 from geoseg.vectorize.rings import Polygons, polygons_of
-from geoseg.vectorize.simplify import Shaping, no_points, points_of, room_of, shaped
+from geoseg.vectorize.simplify import Shaping, area_allowances, lattice_points, no_points, shape_arcs
 
 
 @dataclass(frozen=True)
 class CoreOutlines:
-    """What a tile knows of outlines.
+    """Outlines of the regions in the core of one tile.
 
     Parameters
     ----------
-    polygons : of the regions that do not come to a tile line; `owners` are region numbers
-    arcs : around the other regions; shaped where they are whole, as traced where they go on beyond the tile line
-    regions : (piece + 1,) int64, the region of each piece that `arcs` and `rim` name; 0 = none of them
-    vertices : (piece + 1,) int64, how many each has before its border is simplified, not counting the tile line
-    rim : the pieces along the sides of the core, where there is data on the other side of the tile line; otherwise 0
-    points : (point, 2) int64, col and row; where whole arcs near the others turn or meet
+    polygons : Polygons
+        Of the regions that do not touch a tile line; `owners` are region numbers.
+    arcs : Arcs
+        Borders of the other regions: shaped if whole, as traced if they continue beyond the tile line.
+    regions : (piece + 1,) int64
+        Region of each piece in `arcs` and `sides`; 0 = none.
+    vertices : (piece + 1,) int64
+        Vertices of each piece before its border is simplified, without those of the tile line.
+    sides : CoreSides
+        Pieces along the sides of the core; 0 = nodata in the core or on the other side of the line.
+    points : (point, 2) int64
+        (col, row) at which whole arcs near the others turn or meet.
     """
 
     polygons: Polygons
     arcs: Arcs
     regions: NDArray[np.int64]
     vertices: NDArray[np.int64]
-    rim: CoreSides
+    sides: CoreSides
     points: NDArray[np.int64]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all of it as plain arrays by name."""
+        """Return all arrays by name, to be saved."""
         named: dict[str, NDArray[Any]] = {}
         named |= {f"polygon_{name}": array for name, array in self.polygons._asdict().items()}
         named |= {f"arc_{name}": array for name, array in self.arcs._asdict().items()}
-        named |= {f"rim_{name}": array for name, array in self.rim._asdict().items()}
+        named |= {f"side_{name}": array for name, array in self.sides._asdict().items()}
         return named | {"regions": self.regions, "vertices": self.vertices, "points": self.points}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CoreOutlines:
-        """Return the outlines that `to_arrays` took apart."""
+        """Return the outlines from the arrays of `to_arrays`."""
         polygons = Polygons(*(arrays[f"polygon_{name}"] for name in Polygons._fields))
         arcs = Arcs(*(arrays[f"arc_{name}"] for name in Arcs._fields))
-        rim = CoreSides(*(arrays[f"rim_{name}"] for name in CoreSides._fields))
-        return cls(polygons, arcs, arrays["regions"], arrays["vertices"], rim, arrays["points"])
+        sides = CoreSides(*(arrays[f"side_{name}"] for name in CoreSides._fields))
+        return cls(polygons, arcs, arrays["regions"], arrays["vertices"], sides, arrays["points"])
 
 
 def outline(
@@ -62,20 +69,27 @@ def outline(
     shaping: Shaping | None = None,
     offset: tuple[int, int] = (0, 0),
 ) -> CoreOutlines:
-    """Outline the 4-connected pieces of equal region number in a tile's core, and shape the borders that are whole.
+    """Return the outlines of the 4-connected pieces of equal region number in a tile's core.
 
     Parameters
     ----------
-    regions : (y + 2, x + 2) int64, the core and one pixel of its neighbours on each side; 0 = no data or no scene
-    pixels : (y, x) int64, how many pixels the region of each pixel has in the whole scene; None = no region goes on
-        outside of the core, nor has several pieces in it
-    shaping : what is done to the borders; None = nothing
-    offset : (col, row) of the core's first pixel in the scene
+    regions : (y + 2, x + 2) int64
+        Region of each pixel of the core and of one pixel around it; 0 = nodata or outside the scene.
+    pixels : (y, x) int64, optional
+        Size in the whole scene of the region of each pixel. None = every region is one piece of the core.
+    shaping : Shaping, optional
+        How whole borders are smoothed and simplified. None = not at all.
+    offset : (int, int)
+        (col, row) of the first pixel of the core in the scene.
+
+    Returns
+    -------
+    CoreOutlines
 
     Notes
     -----
-    Arcs have a vertex where they turn and where they end. So every lattice point at which three regions meet is a
-    vertex of all of them, also where the border of one goes straight on.
+    Arcs have a vertex where they turn and where they end. Every lattice point at which three regions meet is therefore
+    a vertex of all of them, also of a region whose border is straight there.
 
     Examples
     --------
@@ -89,19 +103,21 @@ def outline(
     traced = trace(regions, pieces, offset=offset)
     arcs = traced
     if shaping.changes:
-        room = room_of(traced, _sizes(pieces, n_pieces, pixels), shaping.min_pixels)
-        on_rim = _rim_points(regions, offset, nodes_only=False)
-        arcs = shaped(traced, room, shaping, points_of(traced, others=on_rim) if shaping.neighbours else no_points())
+        allowances = area_allowances(traced, _region_sizes(pieces, n_pieces, pixels), shaping.min_pixels)
+        on_sides = _points_on_sides(regions, offset, nodes_only=False)
+        arcs = shape_arcs(
+            traced, allowances, shaping, lattice_points(traced, others=on_sides) if shaping.neighbours else no_points()
+        )
 
-    rim = _open_rim(regions, pieces)
+    sides = _sides_with_data_beyond(regions, pieces)
     goes_on = np.zeros(n_pieces + 1, np.bool_)
-    goes_on[np.concatenate(rim)] = True
+    goes_on[np.concatenate(sides)] = True
     goes_on[0] = False
     inside = ~goes_on
     inside[0] = False
     numbers = _regions_of(pieces, regions, n_pieces)
     polygons = polygons_of(arcs, inside)
-    number = np.where(goes_on, np.cumsum(goes_on), 0)  # pieces that do not go on are no longer told from no data
+    number = np.where(goes_on, np.cumsum(goes_on), 0)  # other pieces become 0, as nodata
     lengths = traced.edges() if shaping.smooth else traced.sizes - 1
     vertices = np.bincount(traced.left, lengths, n_pieces + 1) + np.bincount(traced.right, lengths, n_pieces + 1)
     kept = np.concatenate([[0], np.flatnonzero(goes_on)])
@@ -111,23 +127,23 @@ def outline(
         others.take((others.left > 0) | (others.right > 0)),
         numbers[kept],
         np.where(kept > 0, vertices[kept], 0).astype(np.int64),
-        CoreSides(*(number[side] for side in rim)),
-        _points_for_others(traced, regions, offset, shaping),
+        CoreSides(*(number[side] for side in sides)),
+        _points_near_open_arcs(traced, regions, offset, shaping),
     )
 
 
-def _sizes(pieces: NDArray[np.int32], n_pieces: int, pixels: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Return how many pixels the region of each piece has, (piece + 1,) int64."""
+def _region_sizes(pieces: NDArray[np.int32], n_pieces: int, pixels: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the size in pixels of the region of each piece, (piece + 1,) int64."""
     if pixels is None:
         return np.maximum(np.bincount(pieces.ravel(), minlength=n_pieces + 1), 1)
     sizes = np.ones(n_pieces + 1, np.int64)
     sizes[pieces[1:-1, 1:-1]] = pixels
-    sizes[0] = 1  # of no data, which keeps its border anyway
+    sizes[0] = 1  # nodata; its border never moves
     return sizes
 
 
-def _open_rim(regions: NDArray[np.int64], pieces: NDArray[np.int32]) -> CoreSides:
-    """Return the pieces along the sides of the core, 0 where there is no data beyond."""
+def _sides_with_data_beyond(regions: NDArray[np.int64], pieces: NDArray[np.int32]) -> CoreSides:
+    """Return the pieces along the sides of the core, 0 where the pixel beyond is nodata."""
     return CoreSides(
         np.where(regions[0, 1:-1] > 0, pieces[1, 1:-1], 0),
         np.where(regions[-1, 1:-1] > 0, pieces[-2, 1:-1], 0),
@@ -136,12 +152,12 @@ def _open_rim(regions: NDArray[np.int64], pieces: NDArray[np.int32]) -> CoreSide
     )
 
 
-def _rim_points(regions: NDArray[np.int64], offset: tuple[int, int], *, nodes_only: bool) -> NDArray[np.int64]:
+def _points_on_sides(regions: NDArray[np.int64], offset: tuple[int, int], *, nodes_only: bool) -> NDArray[np.int64]:
     """Return the lattice points on the sides of the core where borders meet or turn, (point, 2) int64 col and row."""
     height, width = regions.shape[0] - 1, regions.shape[1] - 1
-    on_rim = np.ones((height, width), np.bool_)
-    on_rim[1:-1, 1:-1] = False
-    y, x = np.nonzero(on_rim)
+    on_sides = np.ones((height, width), np.bool_)
+    on_sides[1:-1, 1:-1] = False
+    y, x = np.nonzero(on_sides)
     a, b, c, d = regions[y, x], regions[y, x + 1], regions[y + 1, x + 1], regions[y + 1, x]
     degree = (a != b).astype(int) + (b != c) + (c != d) + (d != a)
     turns = (degree == 2) & ((a != b) != (c != d))
@@ -149,27 +165,27 @@ def _rim_points(regions: NDArray[np.int64], offset: tuple[int, int], *, nodes_on
     return np.stack([x, y], axis=1)[chosen] + np.asarray(offset, np.int64)
 
 
-def _points_for_others(
+def _points_near_open_arcs(
     traced: Arcs, regions: NDArray[np.int64], offset: tuple[int, int], shaping: Shaping
 ) -> NDArray[np.int64]:
-    """Return the points that matter to arcs that go on beyond the tile line, (point, 2) int64 col and row."""
+    """Return the points that constrain arcs which continue beyond the tile line, (point, 2) int64 col and row."""
     nothing = np.zeros((0, 2), np.int64)
     if not shaping.neighbours:
         return nothing
     reach = int(np.ceil(shaping.neighbours))
     near = np.zeros((regions.shape[0] - 1, regions.shape[1] - 1), np.bool_)
     near[[0, -1]] = near[:, [0, -1]] = True
-    near[tuple(_along(traced.take(~traced.whole), offset).T)] = True
+    near[tuple(_points_along(traced.take(~traced.whole), offset).T)] = True
     near = maximum_filter(near, 2 * reach + 1)
     whole = traced.take(traced.whole).xy.astype(np.int64)
-    points = np.unique(np.concatenate([whole, _rim_points(regions, offset, nodes_only=True)]), axis=0)
+    points = np.unique(np.concatenate([whole, _points_on_sides(regions, offset, nodes_only=True)]), axis=0)
     return points[near[points[:, 1] - offset[1], points[:, 0] - offset[0]]]
 
 
-def _along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
+def _points_along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
     """Return the lattice points along arcs, (point, 2) int64 row and col in the core."""
     steps = np.diff(arcs.xy, axis=0)
-    steps[arcs.offsets[1:-1] - 1] = 0  # from one arc to the next
+    steps[arcs.offsets[1:-1] - 1] = 0  # between two arcs
     lengths = np.abs(steps).sum(axis=1).astype(np.int64) + 1
     first = np.cumsum(lengths) - lengths
     along = np.arange(lengths.sum()) - np.repeat(first, lengths)
@@ -179,7 +195,7 @@ def _along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def _regions_of(pieces: NDArray[np.int32], regions: NDArray[np.int64], n_pieces: int) -> NDArray[np.int64]:
-    """Return the region of each piece, (piece + 1,) int64; 0 = no data."""
+    """Return the region of each piece, (piece + 1,) int64; 0 = nodata."""
     numbers = np.zeros(n_pieces + 1, np.int64)
     for row in range(pieces.shape[0]):
         for col in range(pieces.shape[1]):
@@ -190,7 +206,19 @@ def _regions_of(pieces: NDArray[np.int32], regions: NDArray[np.int64], n_pieces:
 
 @njit(cache=True, nogil=True)
 def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
-    """Return the 4-connected pieces of the core, numbered from 1 in reading order, 0 on the rim; and their number."""
+    """Return the 4-connected pieces of the core, numbered from 1 in reading order, and how many there are.
+
+    Parameters
+    ----------
+    regions : (y + 2, x + 2) int64
+        Core and one pixel around it; 0 = nodata.
+
+    Returns
+    -------
+    pieces : (y + 2, x + 2) int32
+        0 = nodata or around the core.
+    n_pieces : int
+    """
     height, width = regions.shape
     pieces = np.zeros((height, width), np.int32)
     parents = np.zeros((height - 2) * (width - 2) + 1, np.int32)
@@ -209,8 +237,9 @@ def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
             elif above == 0 or before == 0:
                 pieces[row, col] = above + before
             else:
-                pieces[row, col] = _joined(parents, above, before)
-    n_pieces = _number(parents, n_found)
+                one, other = find(parents, above), find(parents, before)
+                pieces[row, col] = union(parents, min(one, other), max(one, other))
+    n_pieces = _number_roots(parents, n_found)
     for row in range(1, height - 1):
         for col in range(1, width - 1):
             pieces[row, col] = parents[pieces[row, col]]
@@ -218,27 +247,13 @@ def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
 
 
 @njit(cache=True, nogil=True)
-def _joined(parents: NDArray[np.int32], first: int, second: int) -> int:
-    """Join two numbers' trees and return the root, which is the lowest number of both."""
-    while parents[first] != first:
-        parents[first] = parents[parents[first]]
-        first = parents[first]
-    while parents[second] != second:
-        parents[second] = parents[parents[second]]
-        second = parents[second]
-    low = min(first, second)
-    parents[max(first, second)] = low
-    return low
-
-
-@njit(cache=True, nogil=True)
-def _number(parents: NDArray[np.int32], n_found: int) -> int:
-    """Replace each number's parent by the final number of its piece; return how many pieces there are."""
+def _number_roots(parents: NDArray[np.int32], n_found: int) -> int:
+    """Replace the parent of each number by the final number of its piece; return how many pieces there are."""
     n_pieces = 0
     for number in range(1, n_found + 1):
         if parents[number] == number:
             n_pieces += 1
             parents[number] = n_pieces
         else:
-            parents[number] = parents[parents[number]]  # a parent is lower, so it is final already
+            parents[number] = parents[parents[number]]  # a parent has a lower number, so it is final
     return n_pieces

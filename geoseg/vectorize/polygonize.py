@@ -217,7 +217,7 @@ def _regions(
     labels: NDArray[Any], valid: NDArray[np.bool_], bands: _Bands | None, min_pixels: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return the region of each pixel, 0 = nodata, and the label of each region from 1."""
-    classes, values = label_index.numbered(labels, valid)
+    classes, values = label_index.number_labels(labels, valid)
     features = np.zeros((len(values) + 1, 0))
     if bands is not None and min_pixels > 1:
         features = label_index.features(classes, values, *bands).of(values)
@@ -235,11 +235,11 @@ def _attributes(
     """Return the columns of the regions other than `region` and `class`."""
     n, size = int(region_map.max()), pixel_size(geobox)
     nothing = np.zeros((0, *region_map.shape), np.float32)
-    columns = zonal_stats.columns(zonal_stats.sums(region_map, nothing, regions=framed, size=size, n_pieces=n))
+    columns = zonal_stats.columns(zonal_stats.zonal_sums(region_map, nothing, regions=framed, size=size, n_pieces=n))
     if bands is None:
         return columns
     known = np.where(bands.known, region_map, np.int32(0))  # a label may lie where there is no value
-    sums = zonal_stats.sums(known, bands.pixels, regions=framed, size=size, n_pieces=n)
+    sums = zonal_stats.zonal_sums(known, bands.pixels, regions=framed, size=size, n_pieces=n)
     return columns | {
         name: column for name, column in zonal_stats.columns(sums.empty_as_nan()).items() if name not in columns
     }

@@ -1,8 +1,8 @@
-"""Connected regions of a class map that is known tile by tile, numbered over the whole scene.
+"""Connected regions of a class map that is processed tile by tile, with numbers that hold over the whole scene.
 
 A piece is a 4-connected set of pixels of one class inside the core of one tile, a region the same over the whole scene.
-Each tile gives the table of its pieces; the tables alone, without the pixels, make the regions. How the scene was cut
-into tiles leaves no trace in them.
+Each tile returns the table of its pieces; the regions follow from the tables alone, without the pixels. The result does
+not depend on the tiles.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from skimage.measure import label
 
 from geoseg.errors import RunError
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.vectorize.sieve import Graph, sieve, united
+from geoseg.vectorize.sieve import Graph, contract, sieve
 
 
 class CoreSides(NamedTuple):
-    """What lies along the sides of a core, from left to right and from top to bottom; int, 0 = no data."""
+    """Values of the pixels along the sides of a core, from left to right and from top to bottom; int, 0 = nodata."""
 
     top: NDArray[np.integer]
     bottom: NDArray[np.integer]
@@ -38,13 +38,19 @@ class Pieces:
 
     Parameters
     ----------
-    classes : (piece,) int32, from 1; or labels as int64, which `labels.renumbered` makes classes
+    classes : (piece,) int32
+        From 1; or labels as int64, which `label_index.renumber_tables` replaces by classes.
     pixels : (piece,) int64
-    first : (piece,) int64, place of the first pixel in the reading order of the scene: row · scene width + col
-    open : (piece,) bool, True = touches the rim of the core where the scene goes on
-    pairs : (pair, 2) int32, numbers of touching pieces, lower first; only where one of the two is too small
-    borders : (pair,) int64, shared border of each pair in pixel edges
-    rim : CoreSides, the numbers of the pieces along the sides of the core
+    first : (piece,) int64
+        Index of the first pixel in the reading order of the scene: row · scene width + col.
+    open : (piece,) bool
+        True = touches a side of the core with another tile beyond it.
+    pairs : (pair, 2) int32
+        Numbers of touching pieces, lower first; only pairs with a piece below the minimum size.
+    borders : (pair,) int64
+        Length of the shared border of each pair in pixel edges.
+    sides : CoreSides
+        Numbers of the pieces along the sides of the core.
     """
 
     classes: NDArray[Any]
@@ -53,20 +59,21 @@ class Pieces:
     open: NDArray[np.bool_]
     pairs: NDArray[np.int32]
     borders: NDArray[np.int64]
-    rim: CoreSides
+    sides: CoreSides
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the table as plain arrays by name."""
-        return {name: getattr(self, name) for name in _columns()} | self.rim._asdict()
+        """Return the arrays by name, to be saved."""
+        return {name: getattr(self, name) for name in _columns()} | self.sides._asdict()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Pieces:
-        """Return the table that `to_arrays` took apart."""
+        """Return the table from the arrays of `to_arrays`."""
         return cls(
-            **{name: arrays[name] for name in _columns()}, rim=CoreSides(*(arrays[side] for side in CoreSides._fields))
+            **{name: arrays[name] for name in _columns()},
+            sides=CoreSides(*(arrays[side] for side in CoreSides._fields)),
         )
 
 
@@ -76,11 +83,15 @@ class Regions:
 
     Parameters
     ----------
-    classes : (region,) int32, from 1
+    classes : (region,) int32
+        From 1.
     pixels : (region,) int64
-    first : (region,) int64, place of the first pixel in the reading order of the scene: row · scene width + col
-    offsets : (tile + 1,) int64, where the pieces of each tile begin in `numbers`
-    numbers : (piece,) int64, region of every piece of every tile
+    first : (region,) int64
+        Index of the first pixel in the reading order of the scene: row · scene width + col.
+    offsets : (tile + 1,) int64
+        Where the pieces of each tile begin in `numbers`.
+    numbers : (piece,) int64
+        Region of every piece of every tile.
     """
 
     classes: NDArray[np.int32]
@@ -107,21 +118,27 @@ def pieces(
 ) -> tuple[NDArray[np.int32], Pieces]:
     """Return the pieces of one tile, as a map and as a table.
 
-    Small pieces have moved already where nothing outside of the tile can change the move, so that little is left to
+    Small pieces are already merged where nothing outside the tile can change the result, so that little is left to
     decide for the whole scene.
 
     Parameters
     ----------
-    classes : (y, x) int, the class map of the tile's core, 0 = no data
-    window : Window, the core
-    scene_shape : (rows, cols)
-    min_pixels : int, regions with fewer pixels move; 0 and 1 move none
-    looks : (class, d) float64, what each class looks like, row 0 unused; see `sieve`
+    classes : (y, x) int
+        Class map of the core; 0 = nodata.
+    window : Window
+        The core.
+    scene_shape : (int, int)
+        (rows, cols).
+    min_pixels : int
+        Regions with fewer pixels are merged into a neighbour; 0 and 1 merge none.
+    features : (class + 1, feature) float64
+        Features by which a small region chooses among its neighbours; row 0 is not used. See `sieve`.
 
     Returns
     -------
-    (y, x) int32, piece of each pixel, 0 = no data
-    Pieces
+    piece_map : (y, x) int32
+        Piece of each pixel; 0 = nodata.
+    table : Pieces
     """
     labels = label(classes, background=0, connectivity=1)
     graph = _graph(labels, classes, window=window, scene_shape=scene_shape, min_pixels=min_pixels)
@@ -134,13 +151,13 @@ def pieces(
         graph.open,
         (graph.pairs + 1).astype(np.int32),
         graph.borders,
-        _rim(piece_map),
+        core_sides_of(piece_map),
     )
     return piece_map, table
 
 
 def no_pieces(window: Window) -> Pieces:
-    """Return the table of a tile without pieces, such as one that failed."""
+    """Return the table of a tile without pieces, such as a failed one."""
     nothing = np.empty(0, dtype=np.int64)
     return Pieces(
         nothing.astype(np.int32),
@@ -149,19 +166,22 @@ def no_pieces(window: Window) -> Pieces:
         nothing.astype(np.bool_),
         np.empty((0, 2), dtype=np.int32),
         nothing,
-        _rim(np.zeros(window.shape, dtype=np.int32)),
+        core_sides_of(np.zeros(window.shape, dtype=np.int32)),
     )
 
 
-def join(tables: Iterable[Pieces], grid: TileGrid, *, min_pixels: int, features: NDArray[np.float64]) -> Regions:
-    """Make the regions of the scene from the pieces of its tiles.
+def merge(tables: Iterable[Pieces], grid: TileGrid, *, min_pixels: int, features: NDArray[np.float64]) -> Regions:
+    """Merge the pieces of all tiles and return the regions of the scene.
 
     Parameters
     ----------
-    tables : of all tiles, in the order of `grid`; looked at once, so they may be read one by one
+    tables : iterable of Pieces
+        One per tile, in the order of `grid`; iterated over once.
     grid : TileGrid
-    min_pixels : int, the same as for the pieces
-    looks : (class, d) float64, the same as for the pieces
+    min_pixels : int
+        The same as for the pieces.
+    features : (class + 1, feature) float64
+        The same as for the pieces.
 
     Returns
     -------
@@ -174,19 +194,20 @@ def join(tables: Iterable[Pieces], grid: TileGrid, *, min_pixels: int, features:
     """
     graph, offsets = _scene_graph(tables, grid)
     same = graph.classes[graph.pairs[:, 0]] == graph.classes[graph.pairs[:, 1]]
-    graph, region = united(graph, _components(graph.pairs[same], graph.classes.size), min_pixels=min_pixels)
-    graph = graph._replace(open=np.zeros(graph.classes.size, dtype=np.bool_))  # the whole scene is known now
+    graph, region = contract(graph, _components(graph.pairs[same], graph.classes.size), min_pixels=min_pixels)
+    graph = graph._replace(open=np.zeros(graph.classes.size, dtype=np.bool_))  # the whole scene is known here
     graph, moved = sieve(graph, min_pixels=min_pixels, features=features)
     return Regions(graph.classes, graph.pixels, graph.first, offsets, moved[region] + 1)
 
 
 class Surroundings(NamedTuple):
-    """The regions of the pixels around a core; int64, 0 = no data or outside the scene.
+    """Regions of the pixels around a core; 0 = nodata or outside the scene.
 
     Parameters
     ----------
-    above, below : (width + 2,), with the corners
-    left, right : (height,)
+    above, below : (width + 2,) int64
+        With the corners.
+    left, right : (height,) int64
     """
 
     above: NDArray[np.int64]
@@ -196,7 +217,7 @@ class Surroundings(NamedTuple):
 
 
 def surroundings(tables: Sequence[Pieces], regions: Regions, grid: TileGrid, number: int) -> Surroundings:
-    """Return which regions lie around the core of tile `number`."""
+    """Return the regions of the pixels around the core of tile `number`."""
     row, col = divmod(number, grid.n_cols)
     height, width = grid.tile(number).core.shape
 
@@ -204,7 +225,7 @@ def surroundings(tables: Sequence[Pieces], regions: Regions, grid: TileGrid, num
         if not (0 <= row + down < grid.n_rows and 0 <= col + right < grid.n_cols):
             return np.zeros(length, np.int64)
         other = (row + down) * grid.n_cols + col + right
-        return regions.of_tile(other)[getattr(tables[other].rim, name)]
+        return regions.of_tile(other)[getattr(tables[other].sides, name)]
 
     def line(down: int, name: str) -> NDArray[np.int64]:
         corners = side(down, -1, name, 1)[-1:], side(down, 1, name, 1)[:1]
@@ -214,7 +235,7 @@ def surroundings(tables: Sequence[Pieces], regions: Regions, grid: TileGrid, num
 
 
 def _columns() -> list[str]:
-    return [field.name for field in fields(Pieces) if field.name != "rim"]
+    return [field.name for field in fields(Pieces) if field.name != "sides"]
 
 
 def _graph(
@@ -225,7 +246,7 @@ def _graph(
     scene_shape: tuple[int, int],
     min_pixels: int,
 ) -> Graph:
-    """Describe the components of a tile, numbered from 1 in `labels`, as nodes from 0."""
+    """Return the components of a tile, numbered from 1 in `labels`, as nodes from 0."""
     pixels = np.bincount(labels.ravel())[1:]
     first = np.full(pixels.size + 1, labels.size)
     np.minimum.at(first, labels.ravel(), np.arange(labels.size))
@@ -253,7 +274,7 @@ def _touching(labels: NDArray[np.int64], small: NDArray[np.bool_]) -> tuple[NDAr
 
 
 def _counted(ones: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return every pair without a 0 once, lower number first, and how often it comes."""
+    """Return every distinct pair without a 0, lower number first, and its count."""
     low, high = np.minimum(ones, others), np.maximum(ones, others)
     base = int(high.max(initial=0)) + 1
     keys, counts = np.unique((low * base + high)[low > 0], return_counts=True)
@@ -261,36 +282,38 @@ def _counted(ones: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[NDArra
 
 
 def _open(labels: NDArray[np.int64], window: Window, scene_shape: tuple[int, int], n_labels: int) -> NDArray[np.bool_]:
-    """Tell which components touch the rim of the core where the scene goes on."""
+    """Return which components touch a side of the core with more of the scene beyond it."""
     rows, cols = scene_shape
     goes_on = (window.row_off > 0, window.row_end < rows, window.col_off > 0, window.col_end < cols)
     found = np.zeros(n_labels + 1, dtype=np.bool_)
-    for side, inside in zip(_rim(labels), goes_on, strict=True):
+    for side, inside in zip(core_sides_of(labels), goes_on, strict=True):
         found[side] |= inside
     return found[1:]
 
 
-def _rim(labels: NDArray[np.integer]) -> CoreSides:
-    """Copy the four sides out of a map."""
+def core_sides_of(labels: NDArray[np.integer]) -> CoreSides:
+    """Return copies of the four sides of a map."""
     return CoreSides(labels[0].copy(), labels[-1].copy(), labels[:, 0].copy(), labels[:, -1].copy())
 
 
 def _scene_graph(tables: Iterable[Pieces], grid: TileGrid) -> tuple[Graph, NDArray[np.int64]]:
-    """Put the pieces of all tiles into one graph, with the pairs across the tile lines, those of one class too.
+    """Return the graph of the pieces of all tiles, with the pairs across tile lines, also those of one class.
 
     Returns
     -------
-    Graph, its nodes are the pieces of tile after tile
-    (tile + 1,) int64, where the nodes of each tile begin
+    graph : Graph
+        Its nodes are the pieces, tile after tile.
+    offsets : (tile + 1,) int64
+        Where the nodes of each tile begin.
     """
     graphs: list[Graph] = []
     seams: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     offsets = [0]
-    above: dict[int, NDArray[np.int64]] = {}  # by column of tiles, so no more than one row of them is held
+    above: dict[int, NDArray[np.int64]] = {}  # by column of tiles, so at most one row of them is in memory
     before = np.empty(0, dtype=np.int64)
     for tile, table in _matched(grid, tables):
         row, col = divmod(tile.number, grid.n_cols)
-        top, bottom, left, right = (np.where(side > 0, side + np.int64(offsets[-1]), 0) for side in table.rim)
+        top, bottom, left, right = (np.where(side > 0, side + np.int64(offsets[-1]), 0) for side in table.sides)
         if row:
             seams.append(_counted(above[col], top))
         if col:
@@ -310,17 +333,19 @@ def _matched(grid: TileGrid, tables: Iterable[Pieces]) -> Iterator[tuple[Tile, P
     """Yield each tile with its table."""
     for tile, table in zip_longest(grid, tables):
         if tile is None or table is None:
-            raise RunError(f"The grid has {len(grid)} tiles and not as many tables; give one for each, in its order.")
-        shape = (table.rim.left.size, table.rim.top.size)
+            raise RunError(
+                f"The number of tables differs from the {len(grid)} tiles of the grid; give one per tile, in its order."
+            )
+        shape = (table.sides.left.size, table.sides.top.size)
         if shape != tile.core.shape:
             raise RunError(
-                f"The table of tile {tile.number} is of a core of {shape} pixels, but the grid has {tile.core.shape} "
-                "there; give the tables in the order of the grid that they were made with."
+                f"The table of tile {tile.number} describes a core of {shape} pixels, but in the grid it has "
+                f"{tile.core.shape}; give the tables in the order of the grid that they were computed with."
             )
         yield tile, table
 
 
 def _components(pairs: NDArray[np.int64], n_nodes: int) -> NDArray[np.int64]:
-    """Return for each node the number of the connected component that the pairs make of it."""
+    """Return the connected component of each node in the graph of the pairs."""
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_nodes, n_nodes))
     return connected_components(links, directed=False)[1].astype(np.int64)

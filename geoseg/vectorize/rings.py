@@ -1,4 +1,4 @@
-"""Arcs put together to rings, and rings to polygons."""
+"""Rings assembled from arcs, and polygons from rings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geoseg.vectorize.arcs import Arcs, starts_of
 from geoseg.vectorize.wkb import polygons_to_wkb, wkb_sizes
 
-_DENSE = 32  # entries of a table for each key; below that, looking up is quicker than sorting
+_DENSE = 32  # up to this many table entries per key, a lookup table is faster than sorting
 
 
 class Polygons(NamedTuple):
@@ -24,9 +24,13 @@ class Polygons(NamedTuple):
     Parameters
     ----------
     coords : (vertex, 2) float64
-    rings : (ring + 1,) int64, where the vertices of each ring begin
-    parts : (polygon + 1,) int64, where the rings of each polygon begin; its shell is the first
-    owners : (polygon,) int64, what each polygon is the outline of, ascending
+        (x, y); the last vertex of a ring equals its first.
+    rings : (ring + 1,) int64
+        Where the vertices of each ring begin.
+    parts : (polygon + 1,) int64
+        Where the rings of each polygon begin, its shell first.
+    owners : (polygon,) int64
+        Piece or region of each polygon, ascending.
     """
 
     coords: NDArray[np.float64]
@@ -49,7 +53,7 @@ class Polygons(NamedTuple):
         return polygons_to_wkb(self.coords, self.rings, self.parts)
 
     def split(self, n_rows: int, n_bytes: int) -> Iterator[Polygons]:
-        """Yield them in their order, some at a time: at most so many, and so many bytes unless it is a single one."""
+        """Yield them in batches of at most `n_rows` and `n_bytes` of WKB; a larger polygon is a batch."""
         ends = np.cumsum(wkb_sizes(self.rings, self.parts))
         first, before = 0, 0
         while first < len(self.owners):
@@ -83,25 +87,31 @@ def transform_corners(corners: NDArray[np.float64], transform: Affine) -> NDArra
 
 
 def polygons_of(arcs: Arcs, wanted: NDArray[np.bool_]) -> Polygons:
-    """Return the polygons of connected pieces; all arcs around them must be there.
+    """Return the polygons of connected pieces, of which all arcs must be given.
 
     Parameters
     ----------
-    arcs : whole ones, simplified or not; nodes are pixel corners still
-    wanted : (piece + 1,) bool, of which pieces; the first, no data, of none
+    arcs : Arcs
+        Whole ones, simplified or not; their nodes are pixel corners.
+    wanted : (piece + 1,) bool
+        Pieces whose polygons are returned; False for the first, nodata.
+
+    Returns
+    -------
+    Polygons
 
     Notes
     -----
-    A ring has its piece on the right hand. Where two pixels of a piece touch only in a corner, the ring goes over to
-    the other pixel. The piece joins the two elsewhere as well, and that way, closed through the corner, parts the two
-    pixels there that are not its own; so a ring that follows one of these never comes to the corner again. No ring
-    touches itself, a piece has one shell, and nothing has to be split.
+    A ring has its piece on the right. Where two pixels of a piece touch only at a corner, the ring continues along the
+    other pixel. The piece connects the two elsewhere as well, and that connection, closed through the corner, separates
+    the two other pixels at the corner; so a ring along one of these never returns to the corner. No ring touches
+    itself, a piece has one shell, and nothing has to be split.
 
     Shells run counter-clockwise in (x, y), which is clockwise on an image whose rows go down; holes run the other way.
     """
     sides = _sides(arcs, wanted)
     following = _following(*sides[2:])
-    order, ring_sizes = _rounds(following)
+    order, ring_sizes = _trace_rings(following)
     bounds = starts_of(ring_sizes)
     arc, forward = sides.arc[order], sides.forward[order]
     owners = sides.piece[order[bounds[:-1]]]
@@ -116,12 +126,12 @@ def polygons_of(arcs: Arcs, wanted: NDArray[np.bool_]) -> Polygons:
 
 
 class _Sides(NamedTuple):
-    """Arcs seen from one of their sides, (side,) each; the piece is on the right hand."""
+    """Arcs as seen from one side, (side,) each, with the piece on the right."""
 
     arc: NDArray[np.int64]
     forward: NDArray[np.bool_]
     piece: NDArray[np.int64]
-    begin: NDArray[np.int64]  # nodes; a ring begins and ends at one of its own
+    begin: NDArray[np.int64]  # nodes; a ring has one of its own
     end: NDArray[np.int64]
     begin_way: NDArray[np.int8]
     end_way: NDArray[np.int8]
@@ -142,17 +152,17 @@ def _sides(arcs: Arcs, wanted: NDArray[np.bool_]) -> _Sides:
 
 
 def _nodes(arcs: Arcs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the number of the node at which each arc begins, and of that at which it ends."""
+    """Return the nodes at which each arc begins and ends."""
     first, last = arcs.xy[arcs.offsets[:-1]], arcs.xy[np.maximum(arcs.offsets[1:] - 1, 0)]
     width = int(arcs.xy[:, 0].max(initial=0)) + 2
     keys = np.stack([first[:, 1] * width + first[:, 0], last[:, 1] * width + last[:, 0]]).astype(np.int64)
-    nodes = _numbered(keys)
+    nodes = _compact(keys)
     nodes[:, arcs.ring] = nodes.max(initial=0) + 1 + np.arange(np.count_nonzero(arcs.ring))
     return nodes[0], nodes[1]
 
 
-def _numbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a number from 0 for each key, the same where the keys are the same."""
+def _compact(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number from 0 for each key, the same for equal keys."""
     low = int(keys.min(initial=0))
     span = int(keys.max(initial=0)) - low + 1
     if span > _DENSE * keys.size:
@@ -164,10 +174,10 @@ def _numbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def _following(piece, begin, end, begin_way, end_way):  # type: ignore[no-untyped-def]
-    """Return the side that goes on where each one ends.
+    """Return the side that continues each one in its ring.
 
-    As many sides of a piece begin at a node as end there: one, or two where the piece has two pixels across a corner.
-    Of two, the one that turns left goes on.
+    As many sides of a piece begin at a node as end there: one, or two if the piece has two pixels across a corner. Of
+    two, the one that turns left continues.
     """
     n_nodes = 0
     for side in range(len(begin)):
@@ -187,8 +197,8 @@ def _following(piece, begin, end, begin_way, end_way):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def _rounds(following):  # type: ignore[no-untyped-def]
-    """Return the sides ring by ring, and how many each ring has."""
+def _trace_rings(following):  # type: ignore[no-untyped-def]
+    """Return the sides ring by ring, and the number of sides of each ring."""
     order, sizes = np.empty_like(following), np.empty_like(following)
     seen = np.zeros(len(following), np.bool_)
     n, n_rings = 0, 0
@@ -208,9 +218,9 @@ def _rounds(following):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _measure(arcs, sides, bounds, alone):  # type: ignore[no-untyped-def]
-    """Return how many vertices each ring has, the first one counted again at the end, and whether it is a hole.
+    """Return the number of vertices of each ring, with the closing one, and whether it is a hole.
 
-    A ring that is `alone` is the only one of its piece, so it is none.
+    A ring that is `alone` is the only one of its piece, so it is no hole.
     """
     xy, offsets = arcs.xy, arcs.offsets
     arc, forward = sides

@@ -1,13 +1,13 @@
-"""The minimum size: what is too small takes the class of its neighbours, on a graph of what touches what.
+"""Minimum size: nodes that are too small take the class of a neighbour, on the adjacency graph of pieces or regions.
 
-The rule, until none is left: of all nodes with fewer than `min_pixels` pixels and with a neighbour, the smallest by
-(pixels, first) takes the class with which it shares the longest border and is united with all its neighbours of that
+The rule, repeated while it applies: of all nodes with fewer than `min_pixels` pixels and with a neighbour, the smallest
+by (pixels, first) takes the class with which it shares the longest border and is merged with all its neighbours of that
 class.
 
-A node that is smaller than all its neighbours may move before its turn comes. Its neighbours are larger, so they move
-after it; what moves before it does not touch it, and so changes neither its size nor the border it shares with any
-class. Every order in which each move is made by such a local minimum therefore ends in the same graph. That is why
-a tile can go ahead alone: it makes the moves that nothing outside of it can change, and the scene makes the others.
+A node that is smaller than all its neighbours may be merged before its turn. Its neighbours are larger, so their turn
+is later; nodes that are merged earlier do not touch it, and so change neither its size nor the border that it shares
+with any class. Every order in which each merge starts from such a local minimum therefore gives the same graph. A tile
+can thus perform the merges that nothing outside it can change, and leave the others to the scene.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from geoseg.segment.union_find import find
 
 
 class Graph(NamedTuple):
-    """Pieces or regions as nodes, numbered from 0, and the borders between them.
+    """Adjacency graph of pieces or regions, whose nodes are numbered from 0.
 
     Parameters
     ----------
-    classes : (node,) int32, from 1
-    pixels : (node,) int64, number of pixels; of an open node those that are known so far
-    first : (node,) int64, place of the node's first pixel in the reading order of the scene
-    open : (node,) bool, True = may go on outside of what is known, so it must not move yet
-    pairs : (pair, 2) int64, nodes of different classes that touch; at least one of the two is smaller than the
-        minimum size, as two large nodes have nothing to decide
-    borders : (pair,) int64, length of the shared border in pixel edges
+    classes : (node,) int32
+        From 1.
+    pixels : (node,) int64
+        Number of pixels; of an open node those known so far.
+    first : (node,) int64
+        Index of the first pixel of the node in the reading order of the scene.
+    open : (node,) bool
+        True = may continue outside the known part of the scene, so it must not be merged yet.
+    pairs : (pair, 2) int64
+        Adjacent nodes of different classes, of which at least one is below the minimum size.
+    borders : (pair,) int64
+        Length of the shared border in pixel edges.
     """
 
     classes: NDArray[np.int32]
@@ -46,58 +51,65 @@ class Graph(NamedTuple):
 
 
 def sieve(graph: Graph, *, min_pixels: int, features: NDArray[np.float64]) -> tuple[Graph, NDArray[np.int64]]:
-    """Move the nodes that are too small and return the graph afterwards, and where each node is in it.
+    """Merge the nodes that are too small and return the graph without them, and the new node of each old one.
 
-    Without open nodes every node that is left has at least `min_pixels` pixels, or no neighbour. An open node never
-    moves, and a node beside a smaller one that cannot move waits with it.
+    Without open nodes every remaining node has at least `min_pixels` pixels, or no neighbour. An open node is never
+    merged into another, nor is a node with a smaller neighbour that is not.
 
     Parameters
     ----------
     graph : Graph
     min_pixels : int
-    looks : (class, d) float64, what each class looks like, row 0 unused. Of two classes with equally long borders
-        the one with the nearer looks is taken (squared distance), then the lower number.
+    features : (class + 1, feature) float64
+        Features by which a small region chooses among its neighbours; row 0 is not used. Of two classes with equally
+        long borders the one with the smaller squared distance is taken, then the lower number.
 
     Returns
     -------
-    Graph, its nodes in the order of their first pixels
-    (node,) int64, for each node of `graph` its node in the returned one
+    sieved : Graph
+        Its nodes are in the order of their first pixels.
+    node : (node,) int64
+        Node in `sieved` of each node of `graph`.
 
     Raises
     ------
     ConfigError
-        If `looks` has no row for a class of the graph.
+        If `features` has no row for a class of the graph.
     """
     if graph.classes.size and not 0 < graph.classes.min() <= graph.classes.max() < len(features):
         raise ConfigError(
-            f"looks has {len(features)} rows, but the classes go from {graph.classes.min()} to {graph.classes.max()}; "
-            "give one row for each class and one before them for 0, no data."
+            f"features has {len(features)} rows, but the classes go from {graph.classes.min()} to "
+            f"{graph.classes.max()}; give one row for each class and one before them for 0, nodata."
         )
     forest = _forest(graph)
-    _move_all(forest, min_pixels, np.ascontiguousarray(features, dtype=np.float64))
-    moved = graph._replace(classes=forest.classes[forest.parent])
-    return united(moved, forest.parent, min_pixels=min_pixels)
+    _merge_all(forest, min_pixels, np.ascontiguousarray(features, dtype=np.float64))
+    merged = graph._replace(classes=forest.classes[forest.parent])
+    return contract(merged, forest.parent, min_pixels=min_pixels)
 
 
-def united(graph: Graph, group: NDArray[np.int64], *, min_pixels: int) -> tuple[Graph, NDArray[np.int64]]:
-    """Make one node of each group and return the graph, and where each node is in it.
+def contract(graph: Graph, group: NDArray[np.int64], *, min_pixels: int) -> tuple[Graph, NDArray[np.int64]]:
+    """Contract each group of nodes to one node and return the graph, and the new node of each old one.
 
     Parameters
     ----------
     graph : Graph
-    group : (node,) int64, any numbers from 0 to below the number of nodes; a group has one class
-    min_pixels : int, pairs of two nodes that are not smaller are left out
+    group : (node,) int64
+        Group of each node, below the number of nodes; all nodes of a group have the same class.
+    min_pixels : int
+        Pairs of two nodes of at least this size are left out.
 
     Returns
     -------
-    Graph, its nodes in the order of their first pixels
-    (node,) int64, for each node of `graph` its node in the returned one
+    contracted : Graph
+        Its nodes are in the order of their first pixels.
+    node : (node,) int64
+        Node in `contracted` of each node of `graph`.
 
     Examples
     --------
     >>> two = Graph(*(np.array(column) for column in ([1, 1], [5, 3], [9, 2], [False, True])),
     ...             np.empty((0, 2), np.int64), np.empty(0, np.int64))
-    >>> united(two, np.array([1, 1]), min_pixels=0)[0].pixels
+    >>> contract(two, np.array([1, 1]), min_pixels=0)[0].pixels
     array([8])
     """
     earliest = np.full(group.size, np.iinfo(np.int64).max)
@@ -114,14 +126,14 @@ def united(graph: Graph, group: NDArray[np.int64], *, min_pixels: int) -> tuple[
     np.add.at(pixels, node, graph.pixels)
     is_open = np.zeros(groups.size, dtype=np.bool_)
     is_open[node[graph.open]] = True
-    pairs, borders = _merged(node[graph.pairs], graph.borders, pixels < min_pixels)
+    pairs, borders = _contracted_pairs(node[graph.pairs], graph.borders, pixels < min_pixels)
     return Graph(classes, pixels, earliest[groups], is_open, pairs, borders), node
 
 
-def _merged(
+def _contracted_pairs(
     pairs: NDArray[np.int64], borders: NDArray[np.int64], small: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Name every pair once, lower node first, and leave out those of one node and of two large ones."""
+    """Return every distinct pair, lower node first, without those of one node and of two large ones."""
     low, high = np.minimum(pairs[:, 0], pairs[:, 1]), np.maximum(pairs[:, 0], pairs[:, 1])
     kept = (low != high) & (small[low] | small[high])
     keys, pair = np.unique(low[kept] * small.size + high[kept], return_inverse=True)
@@ -131,10 +143,10 @@ def _merged(
 
 
 class _Forest(NamedTuple):
-    """Nodes that are being united: each points to a parent, and the root of a tree speaks for all of it.
+    """Union-find forest of the nodes, with the properties of each set at its root.
 
-    A root has the edges of all its nodes as a linked list from `head` to `tail`, so that two lists are joined at once.
-    Edge 2i leads from the first node of pair i to the second, edge 2i + 1 back.
+    A root has the edges of all its nodes as a linked list from `head` to `tail`, so that two lists are joined in
+    constant time. Edge 2i leads from the first node of pair i to the second, edge 2i + 1 back.
     """
 
     parent: NDArray[np.int64]  # (node,)
@@ -167,11 +179,11 @@ def _forest(graph: Graph) -> _Forest:
 
 
 @njit(cache=True, nogil=True)
-def _move_all(forest: _Forest, min_pixels: int, features: NDArray[np.float64]) -> None:
-    """Move what is too small, smallest first; at the end the parent of every node is its root.
+def _merge_all(forest: _Forest, min_pixels: int, features: NDArray[np.float64]) -> None:
+    """Merge the nodes that are too small, smallest first; at the end the parent of every node is its root.
 
-    A moved node joins larger ones only, so each edge is looked at no more than log2(min_pixels) times. One look at
-    each node is enough: all that could grow a node that blocks it are smaller than both, and had their turn before.
+    A node is merged into larger ones only, so each edge is visited at most log2(min_pixels) times. One visit of each
+    node is enough: all nodes that could enlarge one that blocks it are smaller than both, and were visited before.
     """
     _link(forest, min_pixels)
     shared = np.zeros(len(features), dtype=np.int64)
@@ -182,7 +194,7 @@ def _move_all(forest: _Forest, min_pixels: int, features: NDArray[np.float64]) -
     while len(waiting) > 0:
         pixels, _, node = heappop(waiting)
         if forest.parent[node] != node or forest.pixels[node] != pixels:
-            continue  # it has been united since, and waits under its new size if it is still small
+            continue  # merged since; queued with its new size if still too small
         taken = _class_to_take(forest, node, shared, features)
         if taken == 0:
             continue
@@ -195,7 +207,7 @@ def _move_all(forest: _Forest, min_pixels: int, features: NDArray[np.float64]) -
 
 @njit(cache=True, nogil=True)
 def _link(forest: _Forest, min_pixels: int) -> None:
-    """List the edges of each small node; a large or open one never moves and needs no list."""
+    """List the edges of each small node; a large or open one is never merged and needs no list."""
     for edge in range(forest.target.size):
         node = forest.target[edge ^ 1]
         if forest.pixels[node] < min_pixels and not forest.open[node]:
@@ -207,9 +219,9 @@ def _link(forest: _Forest, min_pixels: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _class_to_take(forest: _Forest, node: int, shared: NDArray[np.int64], features: NDArray[np.float64]) -> int:
-    """Return the class that the node takes; 0 where it has no neighbour or must wait for a smaller one.
+    """Return the class that the node takes; 0 = it has no neighbour, or a smaller one must be merged first.
 
-    `shared` is room for the border with each class, all 0 before and after.
+    `shared` is a buffer for the border with each class, all 0 before and after.
     """
     waits = False
     edge = forest.head[node]
@@ -236,21 +248,21 @@ def _class_to_take(forest: _Forest, node: int, shared: NDArray[np.int64], featur
 
 @njit(cache=True, nogil=True)
 def _take(forest: _Forest, node: int, taken: int) -> int:
-    """Give the node a class, unite it with its neighbours of that class, and return the root of them all."""
+    """Give the node a class, merge it with its neighbours of that class, and return their root."""
     forest.classes[node] = taken
     root, edge, last = node, forest.head[node], forest.tail[node]
     while True:
         other = find(forest.parent, forest.target[edge])
         if other != root and forest.classes[other] == taken:
-            root = _unite(forest, root, other)
-        if edge == last:  # behind it come the edges of those that were united
+            root = _merge_roots(forest, root, other)
+        if edge == last:  # the edges of the merged neighbours follow
             return root
         edge = forest.following[edge]
 
 
 @njit(cache=True, nogil=True)
-def _unite(forest: _Forest, one: int, other: int) -> int:
-    """Unite two roots and return the one that stays, the larger."""
+def _merge_roots(forest: _Forest, one: int, other: int) -> int:
+    """Merge two sets and return the root of the larger one, which remains."""
     root, child = (one, other) if forest.pixels[one] >= forest.pixels[other] else (other, one)
     forest.parent[child] = root
     forest.pixels[root] += forest.pixels[child]
@@ -267,10 +279,10 @@ def _unite(forest: _Forest, one: int, other: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _is_smaller(forest: _Forest, one: int, other: int) -> bool:
-    """Tell whether one node comes before the other.
+    """Return whether one node is smaller by (pixels, first).
 
-    Right for open nodes too: one that goes on outside is larger than it is known to be, and one that does not has
-    the first pixel that is known.
+    Valid for open nodes as well: a node that continues outside is larger than known, and one that does not has its
+    known first pixel.
     """
     if forest.pixels[one] != forest.pixels[other]:
         return bool(forest.pixels[one] < forest.pixels[other])
@@ -282,4 +294,4 @@ def _squared_distance(features: NDArray[np.float64], one: int, other: int) -> fl
     total = 0.0
     for column in range(features.shape[1]):
         total += (features[one, column] - features[other, column]) ** 2
-    return np.inf if np.isnan(total) else total  # a class without looks is far from every other
+    return np.inf if np.isnan(total) else total  # a class without features is far from every other

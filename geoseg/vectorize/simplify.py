@@ -1,7 +1,7 @@
-"""Fewer vertices on arcs, and no staircase of pixels where that is wanted; each arc by itself, once, where it is whole.
+"""Simplification and smoothing of whole arcs, each by itself and only once.
 
-What becomes of an arc follows from itself, from the lattice points on other arcs near it, and from the sizes of the two
-regions beside it. Neither the order of the arcs nor the tiles have a say, and a border to no data never moves.
+The result for an arc depends on the arc, on the lattice points of other arcs near it, and on the sizes of the two
+regions beside it; neither on the order of the arcs nor on the tiles. A border to nodata never moves.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from numpy.typing import NDArray
 from geoseg.vectorize.arcs import Arcs, starts_of
 from geoseg.vectorize.smooth import keep_area, pixel_edges, smooth_line, twice_area
 
-_ROUNDER = 0.25  # × tolerance: a smooth line shows its corners sooner than a staircase shows its steps
-_WITHIN = 0.49  # pixels beside the middle of a pixel edge: there a smooth border passes between the pixels' middles
-_STRAIGHT = 1e-9  # px or px²: the corner is none
+_SMOOTH_SHARE = 0.25  # × tolerance: corners are more visible in a smooth line than in a staircase
+_MAX_OFFSET = 0.49  # px from the middle of a pixel edge: within it a smooth border separates the two pixel centres
+_NEGLIGIBLE = 1e-9  # px or px²: below it a vertex is no corner
 
 
 @dataclass(frozen=True)
 class Shaping:
-    """What is done to borders.
+    """Options for the simplification and smoothing of borders.
 
     Parameters
     ----------
-    tolerance : pixels that a border may move when it is simplified, a smooth one a quarter of that; 0 = no corner goes
-    smooth : round off the staircase of pixels first
-    min_pixels : no region gets smaller than this, and none that is smaller gets smaller still
+    tolerance : float
+        Distance in pixels that a border may move when it is simplified, a smooth one a quarter of it. 0 = no corner is
+        removed.
+    smooth : bool
+        Smooth the staircase of pixels first.
+    min_pixels : float
+        No region becomes smaller than this, and smaller ones do not shrink.
     """
 
     tolerance: float = 0.0
@@ -39,12 +43,12 @@ class Shaping:
 
     @property
     def changes(self) -> bool:
-        """Whether anything is done at all."""
+        """Whether borders are changed at all."""
         return self.smooth or self.tolerance > 0
 
     @property
     def neighbours(self) -> float:
-        """How near the lattice points of other arcs must lie to matter, in pixels; 0 = none of them does."""
+        """Distance in pixels within which lattice points of other arcs matter; 0 = none matters."""
         return 0.0 if self.smooth else 2 * self.tolerance
 
 
@@ -53,10 +57,14 @@ class Points(NamedTuple):
 
     Parameters
     ----------
-    keys : (point,) int64, row · `width` + col, ascending; a point may be there several times
-    arcs : (point,) int64, the arc that turns here; -1 = it is none of those that are simplified, or a node
-    places : (point,) int64, which vertex of the arc it is, from 0
-    width : int, above any col
+    keys : (point,) int64
+        row · `width` + col, ascending; a point may occur several times.
+    arcs : (point,) int64
+        Arc that turns at the point; -1 = a node, or an arc that is not simplified.
+    places : (point,) int64
+        Index of the vertex in its arc, from 0.
+    width : int
+        Above every col.
     """
 
     keys: NDArray[np.int64]
@@ -66,13 +74,13 @@ class Points(NamedTuple):
 
 
 def no_points() -> Points:
-    """Return points of which there are none."""
+    """Return an empty set of points."""
     nothing = np.zeros(0, np.int64)
     return Points(nothing, nothing, nothing, 1)
 
 
-def points_of(arcs: Arcs, *, others: NDArray[np.int64] | None = None) -> Points:
-    """Return the vertices of arcs as they were traced, and `others`, (point, 2) int64 col and row, as nobody's."""
+def lattice_points(arcs: Arcs, *, others: NDArray[np.int64] | None = None) -> Points:
+    """Return the vertices of traced arcs, and `others`, (point, 2) int64 col and row, as points without an arc."""
     others = np.zeros((0, 2), np.int64) if others is None else others
     xy = np.concatenate([arcs.xy.astype(np.int64), others])
     owners = np.repeat(np.arange(arcs.n), arcs.sizes)
@@ -87,18 +95,27 @@ def points_of(arcs: Arcs, *, others: NDArray[np.int64] | None = None) -> Points:
     return Points(keys[order], owners[order], places[order], width)
 
 
-def room_of(arcs: Arcs, pixels: NDArray[np.int64], min_pixels: float) -> NDArray[np.float64]:
-    """Say how much each arc may take from the regions on its left and right, (arc, 2) float64 px².
+def area_allowances(arcs: Arcs, pixels: NDArray[np.int64], min_pixels: float) -> NDArray[np.float64]:
+    """Return the area that each arc may take from the regions on its left and right.
 
     Parameters
     ----------
-    arcs : as they were traced
-    pixels : (piece + 1,) int64, of the region that each piece belongs to; the first one is not used
+    arcs : Arcs
+        As traced.
+    pixels : (piece + 1,) int64
+        Size of the region of each piece; the first element is not used.
+    min_pixels : float
+        Size below which no region may fall.
+
+    Returns
+    -------
+    (arc, 2) float64
+        px².
 
     Notes
     -----
-    What a region has above its least size, which is never below half of it, is shared out to its border by length. A
-    region of n pixels has a border of at most 2n + 2 edges, so all arcs together stay within what there is.
+    The area of a region above its minimum, which is never below half of its area, is distributed over its border by
+    length. A region of n pixels has a border of at most 2n + 2 edges, so all arcs together take no more than that.
     """
     size = np.asarray(pixels, np.float64)
     spare = size - np.maximum(np.minimum(size, min_pixels), size / 2)
@@ -106,42 +123,47 @@ def room_of(arcs: Arcs, pixels: NDArray[np.int64], min_pixels: float) -> NDArray
     return np.asarray(share * arcs.edges()[:, None])
 
 
-def shaped(arcs: Arcs, room: NDArray[np.float64], shaping: Shaping, points: Points) -> Arcs:
-    """Smooth and simplify arcs.
+def shape_arcs(arcs: Arcs, allowances: NDArray[np.float64], shaping: Shaping, points: Points) -> Arcs:
+    """Return smoothed and simplified arcs.
 
     Parameters
     ----------
-    arcs : as they were traced; those that are not whole, and those with no data on their left, stay as they are
-    room : as `room_of` gives it
-    points : the lattice points on these arcs and on those around them; only where `shaping.neighbours`
+    arcs : Arcs
+        As traced; those that are not whole, and those with nodata on their left, are not changed.
+    allowances : (arc, 2) float64
+        From `area_allowances`.
+    shaping : Shaping
+    points : Points
+        Lattice points on these arcs and on those around them; used only if `shaping.neighbours` is above 0.
 
     Returns
     -------
-    Arcs, in the same order and with the same nodes
+    Arcs
+        In the same order and with the same nodes.
 
     Notes
     -----
-    The corner with the smallest triangle goes first (Visvalingam and Whyatt 1993), as long as every vertex that the arc
-    had lies within the tolerance of the line that takes its place.
+    The corner with the smallest triangle is removed first (Visvalingam and Whyatt 1993), if every original vertex of
+    the arc remains within the tolerance of the new line.
 
-    The border passes from one state to the next over the triangle of the corner that goes. Without `smooth`, no
-    triangle may hold a lattice point on another arc, whatever has become of that arc: so no two borders ever cross, in
-    whatever order they are simplified. With `smooth`, the line must go on passing between the same pairs of pixels,
-    which does the same and leaves every pixel's middle in its region.
+    Removing a corner moves the border across its triangle. Without `smooth`, no triangle may contain a lattice point on
+    another arc, even if that arc has been simplified: so no two borders ever cross, whatever the order of the arcs.
+    With `smooth`, the line must still pass between the same pairs of pixels, which has the same effect and leaves every
+    pixel centre in its region.
 
-    Two arcs with the same nodes cannot fall together: between them lies a region that would lose all of its area, and
+    Two arcs with the same nodes cannot coincide: the region between them would lose all of its area, and
     `room` is never more than half of it.
     """
     out = np.empty((len(arcs.xy) + int((arcs.edges() + 2).sum() if shaping.smooth else 0), 2))
     sizes = np.empty(arcs.n, np.int64)
-    reach = max(float(shaping.tolerance) * (_ROUNDER if shaping.smooth else 1), _STRAIGHT)
+    reach = max(float(shaping.tolerance) * (_SMOOTH_SHARE if shaping.smooth else 1), _NEGLIGIBLE)
     options = (reach, shaping.smooth, shaping.neighbours > 0)
-    n = _shape_all(arcs, room, options, points, out, sizes)
+    n = _shape_each(arcs, allowances, options, points, out, sizes)
     return arcs._replace(xy=out[:n].copy(), offsets=starts_of(sizes))
 
 
 @njit(cache=True, nogil=True)
-def _shape_all(arcs, room, options, points, out, sizes):  # type: ignore[no-untyped-def]
+def _shape_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
     total = 0
     smooth = options[1]
     for arc in range(len(sizes)):
@@ -149,9 +171,9 @@ def _shape_all(arcs, room, options, points, out, sizes):  # type: ignore[no-unty
         if not arcs.whole[arc] or arcs.left[arc] == 0:
             line = own
         elif smooth:
-            line = _smoothed(own, ring, room[arc], options, (points, arc))
+            line = _smoothed(own, ring, allowances[arc], options, (points, arc))
         else:
-            line = _thinned(own, own, ring, room[arc], options, (points, arc))
+            line = _thinned(own, own, ring, allowances[arc], options, (points, arc))
         for k in range(len(line)):
             out[total + k, 0], out[total + k, 1] = line[k, 0], line[k, 1]
         sizes[arc] = len(line)
@@ -160,64 +182,78 @@ def _shape_all(arcs, room, options, points, out, sizes):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def _smoothed(own, ring, room, options, near):  # type: ignore[no-untyped-def]
+def _smoothed(own, ring, allowances, options, near):  # type: ignore[no-untyped-def]
     middles = pixel_edges(own, ring)
     line = smooth_line(middles, ring)
     if not keep_area(line, middles, ring, twice_area(own)):
-        return own  # nothing that is smooth has its area: the staircase stays
+        return own  # no smooth line has the same area: keep the staircase
     closed = np.empty((len(line) + ring, 2))
     for k in range(len(closed)):
         closed[k, 0], closed[k, 1] = line[k % len(line), 0], line[k % len(line), 1]
-    return _thinned(closed, middles, ring, room, options, near)
+    return _thinned(closed, middles, ring, allowances, options, near)
 
 
 @njit(cache=True, nogil=True)
-def _thinned(line, middles, ring, room, options, near):  # type: ignore[no-untyped-def]
-    """Return a line without the corners that are not needed.
+def _thinned(line, middles, ring, allowances, options, near):  # type: ignore[no-untyped-def]
+    """Return a line without the corners that may be removed.
 
-    Corners that may not go yet, because a side would lose too much, are looked at again when others have gone.
+    A corner whose removal would take too much area from a side is tried again after others have been removed.
     """
     gain = 0.0  # of the right side, px²
     n = len(line) - 1 if ring else len(line)
     before, behind = np.arange(n) - 1, np.arange(n) + 1
     before[0], behind[n - 1] = n - 1, 0
-    gone, stamps = np.zeros(n, np.bool_), np.zeros(n, np.int64)
-    waiting = [(0.0, 0, 0)][:0]
-    for i in range(0 if ring else 1, n if ring else n - 1):
-        waiting.append((abs(_triangle(line, before[i], i, behind[i])), i, 0))
-    heapify(waiting)
-    left = n
-    least = 3 if ring else 4 if line[0, 0] == line[n - 1, 0] and line[0, 1] == line[n - 1, 1] else 2
-    later = waiting[:0]
+    removed, stamps = np.zeros(n, np.bool_), np.zeros(n, np.int64)
+    queue = _corners_by_area(line, before, behind, ring)
+    n_left = n
+    min_vertices = 3 if ring else 4 if line[0, 0] == line[n - 1, 0] and line[0, 1] == line[n - 1, 1] else 2
+    postponed = queue[:0]
     moved = False
-    while left > least:
-        if len(waiting) == 0:
-            if not moved or len(later) == 0:
+    while n_left > min_vertices:
+        if len(queue) == 0:
+            if not moved or len(postponed) == 0:
                 break
-            waiting, later, moved = later, waiting, False
-            heapify(waiting)
-        area, i, stamp = heappop(waiting)
-        if gone[i] or stamp != stamps[i]:
+            queue, postponed, moved = postponed, queue, False
+            heapify(queue)
+        area, i, stamp = heappop(queue)
+        if removed[i] or stamp != stamps[i]:
             continue
         a, b = before[i], behind[i]
         change = -_triangle(line, a, i, b)
-        if not (-room[1] - 1e-9 <= gain + change <= room[0] + 1e-9) and area > _STRAIGHT:
-            later.append((area, i, stamp))
+        if not (-allowances[1] - 1e-9 <= gain + change <= allowances[0] + 1e-9) and area > _NEGLIGIBLE:
+            postponed.append((area, i, stamp))
             continue
-        if not _may_go(line, middles, (a, i, b), n, options, near):
+        if not _is_removable(line, middles, (a, i, b), n, options, near):
             continue
-        gone[i] = moved = True
+        removed[i] = moved = True
         gain += change
-        left -= 1
+        n_left -= 1
         behind[a], before[b] = b, a
         for k in (a, b):
             if ring or 0 < k < n - 1:
                 stamps[k] += 1
-                heappush(waiting, (abs(_triangle(line, before[k], k, behind[k])), k, stamps[k]))
-    kept = np.empty((left + 1 if ring else left, 2))
+                heappush(queue, (abs(_triangle(line, before[k], k, behind[k])), k, stamps[k]))
+    return _remaining(line, removed, n_left, ring)
+
+
+@njit(cache=True, nogil=True)
+def _corners_by_area(line, before, behind, ring):  # type: ignore[no-untyped-def]
+    """Return a heap of (area of the triangle, vertex, stamp) of the vertices that may be removed."""
+    n = len(before)
+    corners = [(0.0, 0, 0)][:0]
+    for i in range(0 if ring else 1, n if ring else n - 1):
+        corners.append((abs(_triangle(line, before[i], i, behind[i])), i, 0))
+    heapify(corners)
+    return corners
+
+
+@njit(cache=True, nogil=True)
+def _remaining(line, removed, n_left, ring):  # type: ignore[no-untyped-def]
+    """Return the vertices of a line that are not `removed`; a ring is closed again."""
+    kept = np.empty((n_left + 1 if ring else n_left, 2))
     k = 0
-    for i in range(n):
-        if not gone[i]:
+    for i in range(len(removed)):
+        if not removed[i]:
             kept[k, 0], kept[k, 1] = line[i, 0], line[i, 1]
             k += 1
     if ring:
@@ -233,8 +269,8 @@ def _triangle(line, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _may_go(line, middles, corner, n, options, near):  # type: ignore[no-untyped-def]
-    """Tell whether the line may go straight from the corner before to the one behind."""
+def _is_removable(line, middles, corner, n, options, near):  # type: ignore[no-untyped-def]
+    """Return whether the line may go straight from the previous corner to the next."""
     reach, smooth, features = options
     a, _, b = corner
     k = (a + 1) % n
@@ -243,13 +279,13 @@ def _may_go(line, middles, corner, n, options, near):  # type: ignore[no-untyped
             return False
         k = (k + 1) % n
     if smooth:
-        return _passes(line, middles, a, b, n)
-    return not features or _is_free(line, corner, n, near)
+        return _crosses_edges(line, middles, a, b, n)
+    return not features or _is_triangle_free(line, corner, n, near)
 
 
 @njit(cache=True, nogil=True)
-def _passes(line, middles, a, b, n):  # type: ignore[no-untyped-def]
-    """Tell whether the straight line from one point to another crosses all pixel edges between, in their order."""
+def _crosses_edges(line, middles, a, b, n):  # type: ignore[no-untyped-def]
+    """Return whether the straight line between two points crosses all pixel edges between them, in their order."""
     x, y = line[a, 0], line[a, 1]
     right, down = line[b, 0] - x, line[b, 1] - y
     latest = 0.0
@@ -261,7 +297,7 @@ def _passes(line, middles, a, b, n):  # type: ignore[no-untyped-def]
             return False
         share = (middles[k, across] - (y if across == 1 else x)) / step
         free = (x + share * right) if along == 0 else (y + share * down)
-        if not latest < share < 1 or abs(free - middles[k, along]) > _WITHIN:
+        if not latest < share < 1 or abs(free - middles[k, along]) > _MAX_OFFSET:
             return False
         latest = share
         k = (k + 1) % n
@@ -279,8 +315,8 @@ def _distance(line, k, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _is_free(line, corner, n, near):  # type: ignore[no-untyped-def]
-    """Tell whether the triangle of a corner holds no lattice point but those of the line between its ends."""
+def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
+    """Return whether the triangle of a corner contains no lattice point except those of the line it replaces."""
     a, i, b = corner
     points, arc = near
     top, bottom = min(line[a, 1], line[i, 1], line[b, 1]), max(line[a, 1], line[i, 1], line[b, 1])
@@ -291,15 +327,15 @@ def _is_free(line, corner, n, near):  # type: ignore[no-untyped-def]
             x, y = points.keys[at] - row * points.width, row
             within = points.arcs[at] == arc and (points.places[at] - a) % n <= (b - a) % n
             is_end = (x == line[a, 0] and y == line[a, 1]) or (x == line[b, 0] and y == line[b, 1])
-            if not within and not is_end and _holds(line, a, i, b, x, y):
+            if not within and not is_end and _contains(line, a, i, b, x, y):
                 return False
             at += 1
     return True
 
 
 @njit(cache=True, nogil=True)
-def _holds(line, a, b, c, x, y):  # type: ignore[no-untyped-def]
-    """Tell whether a point lies in a triangle or on its rim."""
+def _contains(line, a, b, c, x, y):  # type: ignore[no-untyped-def]
+    """Return whether a point is inside a triangle or on its boundary."""
     signs = 0
     for one, other in ((a, b), (b, c), (c, a)):
         side = (line[other, 0] - line[one, 0]) * (y - line[one, 1]) - (line[other, 1] - line[one, 1]) * (

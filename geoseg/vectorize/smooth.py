@@ -1,23 +1,29 @@
-"""The staircase of pixels along an arc made a smooth line that leaves every pixel's middle on its own side."""
+"""Smooth lines instead of pixel staircases, which leave every pixel centre on its side of the border."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-MOST = 0.45  # pixels that the line may lie beside the middle of a pixel edge; 0.5 is the middle of a pixel
-_SHORTER, _EVENER = 8, 40  # passes of each kind: the first takes out long steps, the second what bends
-_ALIKE = 1e-9  # px²
+MAX_SHIFT = 0.45  # px between the line and the middle of a pixel edge; 0.5 would be the centre of a pixel
+_N_SHORTENING, _N_EVENING = 8, 40  # passes: the first kind removes long steps, the second reduces bending
+_NEGLIGIBLE = 1e-9  # px²
 
 
 @njit(cache=True, nogil=True)
 def pixel_edges(xy, ring):  # type: ignore[no-untyped-def]
-    """Return the middles of the pixel edges along an arc, (edge, 2); with its nodes before and behind them.
+    """Return the middles of the pixel edges along an arc, between its two nodes.
 
     Parameters
     ----------
-    xy : (vertex, 2) float64, corners of pixels, as in `Arcs`
-    ring : bool, there are no nodes then
+    xy : (vertex, 2) float64
+        Pixel corners, as in `Arcs`.
+    ring : bool
+        True = the arc has no nodes.
+
+    Returns
+    -------
+    (edge, 2) float64, or (edge + 2, 2) with the nodes
     """
     n = 0
     for i in range(len(xy) - 1):
@@ -39,31 +45,36 @@ def pixel_edges(xy, ring):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def smooth_line(middles, ring):  # type: ignore[no-untyped-def]
-    """Return a smooth line through the pixel edges of an arc, (edge, 2) float64, or its nodes and the line between.
+    """Return a smooth line that crosses the pixel edges of an arc.
 
     Parameters
     ----------
-    middles : as `pixel_edges` gives them
+    middles : (n, 2) float64
+        From `pixel_edges`.
     ring : bool
+
+    Returns
+    -------
+    (n, 2) float64
 
     Notes
     -----
-    Each point slides on the line between the two pixels that its edge parts, as in constrained elastic surface nets
-    (Gibson 1998). Around a lattice point lies a cell with the middles of four pixels as its corners; the line passes
-    from one side of it to another. Where two regions meet there is one line in the cell, and at a node all lines run
-    straight from the sides to it. So lines never touch, however far they slide: neither this tile nor its neighbours
-    need to look at anything but the arc itself.
+    Each point slides along the line between the centres of the two pixels beside its edge, as in constrained elastic
+    surface nets (Gibson 1998). Around each lattice point there is a cell with four pixel centres as its corners; the
+    line passes from one side of it to another. Where two regions meet there is one line in the cell, and at a node all
+    lines run straight from the sides to it. So lines never touch, however far they slide, and each arc can be smoothed
+    alone.
 
-    First the line gets shorter, then its second differences smaller, both pass by pass (Gauss and Seidel); at the end
-    it moves sidewards as far as it takes for both sides to keep their area.
+    Gauss-Seidel iteration: first passes that shorten the line, then passes that reduce its second differences.
+    `keep_area` then restores the area on both sides.
     """
     line = middles.copy()
     first, last = (0, len(line)) if ring else (1, len(line) - 1)
-    for number in range(_SHORTER + _EVENER):
+    for number in range(_N_SHORTENING + _N_EVENING):
         for i in range(first, last):
             free = 0 if middles[i, 1] % 1 else 1  # along an upright edge the point moves in x
-            wanted = _between(line, i, free, ring) if number < _SHORTER else _evenest(line, i, free, ring)
-            line[i, free] = min(max(wanted, middles[i, free] - MOST), middles[i, free] + MOST)
+            wanted = _between(line, i, free, ring) if number < _N_SHORTENING else _least_bending(line, i, free, ring)
+            line[i, free] = min(max(wanted, middles[i, free] - MAX_SHIFT), middles[i, free] + MAX_SHIFT)
     return line
 
 
@@ -74,8 +85,8 @@ def _between(line, i, free, ring):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _evenest(line, i, free, ring):  # type: ignore[no-untyped-def]
-    """Return where a point would have to lie for the least sum of squared second differences."""
+def _least_bending(line, i, free, ring):  # type: ignore[no-untyped-def]
+    """Return the position of a point with the least sum of squared second differences."""
     n = len(line)
     wanted, weight = 0.0, 0.0
     for middle in range(i - 1, i + 2):
@@ -93,12 +104,12 @@ def _evenest(line, i, free, ring):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def keep_area(line, middles, ring, area):  # type: ignore[no-untyped-def]
-    """Move a line sidewards until twice the area under it is `area`; return whether that was possible."""
+    """Shift a line until twice the area under it is `area`; return whether that was possible."""
     n = len(line)
     first, last = (0, n) if ring else (1, n - 1)
     for _ in range(12):
         apart = area - twice_area(line)
-        if abs(apart) < _ALIKE:
+        if abs(apart) < _NEGLIGIBLE:
             return True
         total = 0.0
         for i in range(first, last):
@@ -109,13 +120,13 @@ def keep_area(line, middles, ring, area):  # type: ignore[no-untyped-def]
             free = 0 if middles[i, 1] % 1 else 1
             pull = _pull(line, middles, i, n)
             moved = line[i, free] + np.sign(pull) * apart / total
-            line[i, free] = min(max(moved, middles[i, free] - MOST), middles[i, free] + MOST)
-    return abs(area - twice_area(line)) < _ALIKE
+            line[i, free] = min(max(moved, middles[i, free] - MAX_SHIFT), middles[i, free] + MAX_SHIFT)
+    return abs(area - twice_area(line)) < _NEGLIGIBLE
 
 
 @njit(cache=True, nogil=True)
 def _pull(line, middles, i, n):  # type: ignore[no-untyped-def]
-    """Return by how much twice the area changes for each pixel that a point slides."""
+    """Return the change of twice the area per pixel that a point slides."""
     before, behind = i - 1, (i + 1) % n
     if middles[i, 1] % 1:
         return line[behind, 1] - line[before, 1]
@@ -124,7 +135,7 @@ def _pull(line, middles, i, n):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def twice_area(line):  # type: ignore[no-untyped-def]
-    """Return twice the signed area between a line and the origin; from its beginning, so that no digits are lost."""
+    """Return twice the signed area between a line and its first point, which avoids cancellation."""
     total = 0.0
     x, y = line[0, 0], line[0, 1]
     n = len(line)

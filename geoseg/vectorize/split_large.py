@@ -1,4 +1,4 @@
-"""Regions with too many vertices cut into parts, along tile lines."""
+"""Division of regions with too many vertices into parts, along tile lines."""
 
 from __future__ import annotations
 
@@ -12,40 +12,49 @@ from geoseg.grid import Tile, TileGrid
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Which regions are cut along tile lines, and how.
+class RegionCuts:
+    """Blocks of tiles into which large regions are cut.
 
     Parameters
     ----------
-    keys : (n,) int64, ascending; region · number of tiles + tile, of each tile that a cut region comes to
-    blocks : (n,) int64, from 1; a region is joined within a block of tiles, and cut where two of them meet
+    keys : (n,) int64
+        region · number of tiles + tile, ascending, for each tile that a cut region reaches.
+    blocks : (n,) int64
+        Block of tiles from 1. A region is one part within a block, and cut between two blocks.
     """
 
     keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     blocks: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def of(self, regions: NDArray[np.int64], tile: Tile, grid: TileGrid) -> NDArray[np.int64]:
-        """Return the block in which each region is joined in a tile; 0 = the region is not cut."""
+        """Return the block of a tile for each region in it, (region,) int64; 0 = the region is not cut."""
         keys = regions * len(grid) + tile.number
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[at] == keys, self.blocks[at], 0) if len(self.keys) else 0 * keys
 
 
-def parts_of(
+def cut_large_regions(
     tables: Iterable[tuple[int, NDArray[np.int64], NDArray[np.int64]]], grid: TileGrid, most: int | None
-) -> tuple[Parts, int]:
-    """Say how regions with too many vertices are cut along tile lines, and how many the largest has.
+) -> tuple[RegionCuts, int]:
+    """Return how regions with too many vertices are cut along tile lines, and how many vertices the largest has.
 
     Parameters
     ----------
-    tables : of each tile its number, the regions that come to its tile lines, and the vertices of each; a region may
-        be there several times. There is at least one tile
-    most : vertices of a part, before its border is simplified; only a part of a single tile has more. None = no region
-        is cut
+    tables : iterable of (int, (n,) int64, (n,) int64)
+        For each tile, of which there is at least one, its number, the regions that touch its tile lines, and their
+        vertices; a region may occur several times.
+    most : int or None
+        Largest number of vertices of a part, before its border is simplified; only a part of a single tile has more.
+        None = no region is cut.
+
+    Returns
+    -------
+    cuts : RegionCuts
+    largest : int
 
     Notes
     -----
-    The tiles of a region are halved, across the longer side of the rectangle around them, until no half has too many.
+    The tiles of a region are bisected, across the longer side of their bounding rectangle, until no part has too many.
     """
     found = [(regions * len(grid) + tile, vertices) for tile, regions, vertices in tables]
     every, vertices = (np.concatenate([np.zeros(0, np.int64), *column]) for column in zip(*found, strict=True))
@@ -59,11 +68,11 @@ def parts_of(
         ends = np.append(begins, len(keys))[1:]
         for i in np.flatnonzero(totals > most):
             own = slice(begins[i], ends[i])
-            blocks[own] = _halved(np.stack(np.divmod(tile[own], grid.n_cols)), counts[own], most)
-    return Parts(keys[blocks > 0], blocks[blocks > 0]), int(totals.max(initial=0))
+            blocks[own] = _bisect(np.stack(np.divmod(tile[own], grid.n_cols)), counts[own], most)
+    return RegionCuts(keys[blocks > 0], blocks[blocks > 0]), int(totals.max(initial=0))
 
 
-def _halved(places: NDArray[np.int64], counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def _bisect(places: NDArray[np.int64], counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the block of each tile, from 1; `places` are their (row or col, tile)."""
     blocks = np.zeros(len(counts), np.int64)
     waiting, n = [np.arange(len(counts))], 0

@@ -1,4 +1,4 @@
-"""Arcs linked over tile lines: what runs along a line, and what goes on beyond it."""
+"""Linking of arcs over tile lines: borders along a line, and borders that cross it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from geoseg.vectorize.arcs import Arcs, starts_of
 
 
 class Runs(NamedTuple):
-    """Stretches of a tile line with the same pieces on both sides all along.
+    """Maximal intervals of a tile line with one piece on each side.
 
     Parameters
     ----------
-    begin, end : (run, 2) float64, col and row; to the right or down
-    one, other : (run,) int64, the piece above or left, and the one below or right; 0 = a tile that failed
+    begin, end : (run, 2) float64
+        (col, row); rightwards or downwards.
+    one, other : (run,) int64
+        Piece above or left, and piece below or right; 0 = a failed tile.
     """
 
     begin: NDArray[np.float64]
@@ -29,14 +31,17 @@ class Runs(NamedTuple):
 def runs_along(
     one: NDArray[np.integer] | None, other: NDArray[np.integer] | None, *, origin: tuple[int, int], upright: bool
 ) -> Runs:
-    """Return the runs between two tiles, without those of no data.
+    """Return the runs between two tiles, without those with nodata on both sides.
 
     Parameters
     ----------
-    one, other : (pixel,) int64, the pieces along the line in the tile above or left, and in the one below or right;
-        None where that tile failed or lies outside
-    origin : (col, row) where the line begins
-    upright : whether it goes down
+    one, other : (pixel,) int64 or None
+        Pieces along the line in the tile above or left, and in the one below or right. None = that tile failed or is
+        outside the scene.
+    origin : (int, int)
+        (col, row) at which the line begins.
+    upright : bool
+        True = the line is vertical.
     """
     n = next((len(side) for side in (one, other) if side is not None), 0)
     sides = np.stack([np.zeros(n, np.int64) if side is None else side.astype(np.int64) for side in (one, other)])
@@ -48,10 +53,10 @@ def runs_along(
     return Runs(begin, end, sides[0, first], sides[1, first])
 
 
-def arcs_of(runs: Runs, regions: NDArray[np.int64]) -> Arcs:
-    """Return runs as parts of arcs; `regions`, (piece + 1,) int64, says which side is the left one."""
+def arcs_of_runs(runs: Runs, regions: NDArray[np.int64]) -> Arcs:
+    """Return runs as parts of arcs; the lower of `regions`, (piece + 1,) int64, is on the left."""
     down = (runs.begin[:, 0] == runs.end[:, 0]).astype(np.int8)
-    # right along a run, the piece above is on the left hand; down along one, the piece to its right
+    # rightwards along a run the piece above is on the left, downwards the piece to its right
     left, right = np.where(down, runs.other, runs.one), np.where(down, runs.one, runs.other)
     back = regions[left] > regions[right]
     ways = (down + 2 * back).astype(np.int8)
@@ -68,19 +73,24 @@ def arcs_of(runs: Runs, regions: NDArray[np.int64]) -> Arcs:
     )
 
 
-def linked(arcs: Arcs, sides: NDArray[np.int64], *, open_row: int | None) -> tuple[Arcs, Arcs]:
+def link_arcs(arcs: Arcs, sides: NDArray[np.int64], *, open_row: int | None) -> tuple[Arcs, Arcs]:
     """Link the parts of arcs that are not whole.
 
     Parameters
     ----------
-    arcs : all that are held, the whole ones too: where they end is a node
-    sides : (arc, 2) int64, what is left and right of each; parts of one arc have the same
-    open_row : the tile line behind which nothing is known yet; None = all is known
+    arcs : Arcs
+        All unfinished ones, also whole ones, whose ends are nodes.
+    sides : (arc, 2) int64
+        What is left and right of each; equal for parts of the same arc.
+    open_row : int or None
+        Tile line below which the scene is not processed yet. None = all is processed.
 
     Returns
     -------
-    whole : the arcs that are complete now, each once, with a vertex only where it turns and where it ends
-    open : the parts that wait for the next row
+    whole : Arcs
+        Those completed here, each once, with vertices only where it turns and where it ends.
+    open : Arcs
+        Parts that must be linked to the next row.
     """
     first, last = arcs.xy[arcs.offsets[:-1]], arcs.xy[np.maximum(arcs.offsets[1:] - 1, 0)]
     following = _following(arcs, sides, first, last, open_row)
@@ -101,10 +111,10 @@ def _following(
     last: NDArray[np.float64],
     open_row: int | None,
 ) -> NDArray[np.int64]:
-    """Return the part that goes on where each one ends, -1 = none."""
+    """Return the part that continues each one, -1 = none."""
     width = int(max(first[:, 0].max(initial=0), last[:, 0].max(initial=0))) + 1
     begins, ends = ((at[:, 1] * width + at[:, 0]).astype(np.int64) for at in (first, last))
-    begins[arcs.ring] = ends[arcs.ring] = -1 - np.flatnonzero(arcs.ring)  # has no end, and may begin anywhere
+    begins[arcs.ring] = ends[arcs.ring] = -1 - np.flatnonzero(arcs.ring)  # a ring has no end
     points, counts = np.unique(np.concatenate([begins, ends]), return_counts=True)
     following = np.full(arcs.n, -1)
     parts = np.flatnonzero(~arcs.whole)
@@ -122,12 +132,13 @@ def _following(
 
 @njit(cache=True, nogil=True)
 def _chains(following, whole, waits):  # type: ignore[no-untyped-def]
-    """Return the parts of the arcs that are complete, arc by arc, and which parts belong to none.
+    """Return the parts of the complete arcs, arc by arc, and which parts belong to none.
 
     Returns
     -------
     order : (part,) int64
-    sizes : (arc,) int64, how many parts each has
+    sizes : (arc,) int64
+        Number of parts of each arc.
     ring : (arc,) bool
     is_open : (part,) bool
     """
@@ -163,7 +174,7 @@ def _chains(following, whole, waits):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _merge(xy, offsets, order, sizes, ring):  # type: ignore[no-untyped-def]
-    """Return the vertices of arcs made of parts, without those on a straight line, and how many each arc has."""
+    """Return the vertices of arcs composed of parts, without those on straight lines, and how many each arc has."""
     total = 0
     for part in order:
         total += offsets[part + 1] - offsets[part]
@@ -195,7 +206,7 @@ def _merge(xy, offsets, order, sizes, ring):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _from_first(line):  # type: ignore[no-untyped-def]
-    """Return a ring that begins and ends at its first vertex in reading order, where it turns for sure."""
+    """Return a ring that begins and ends at its first vertex in reading order, which is always a corner."""
     first = 0
     for i in range(len(line)):
         if line[i, 1] < line[first, 1] or (line[i, 1] == line[first, 1] and line[i, 0] < line[first, 0]):

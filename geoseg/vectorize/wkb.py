@@ -1,4 +1,4 @@
-"""Polygons as well-known binary, straight from flat arrays: what needs no geometry library is quicker without."""
+"""Polygons as well-known binary, written from flat arrays without geometry objects, which is faster."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ def polygons_to_wkb(coords: NDArray[np.float64], rings: NDArray[np.int64], parts
 
     Parameters
     ----------
-    coords : (vertex, 2) float64, x and y; the last of a ring is its first
-    rings : (ring + 1,) int64, where the vertices of each ring begin
-    parts : (polygon + 1,) int64, where the rings of each polygon begin, its shell first
+    coords : (vertex, 2) float64
+        (x, y); the last vertex of a ring equals its first.
+    rings : (ring + 1,) int64
+        Where the vertices of each ring begin.
+    parts : (polygon + 1,) int64
+        Where the rings of each polygon begin, its shell first.
+
+    Returns
+    -------
+    pyarrow.BinaryArray
+        One element per polygon.
     """
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(wkb_sizes(rings, parts))])
     content = np.empty(offsets[-1], np.uint8)
@@ -26,7 +34,7 @@ def polygons_to_wkb(coords: NDArray[np.float64], rings: NDArray[np.int64], parts
 
 
 def wkb_sizes(rings: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many bytes each polygon takes, (polygon,) int64; parameters as in `polygons_to_wkb`."""
+    """Return the size of each polygon in bytes, (polygon,) int64; parameters as in `polygons_to_wkb`."""
     return np.asarray(9 + 4 * np.diff(parts) + 16 * np.diff(rings[parts]))
 
 

@@ -1,7 +1,7 @@
-"""What is known about each region: its pixels, area, perimeter, what every band and every index is in it.
+"""Zonal statistics: pixels, area, perimeter and the distribution of each band and index in each region.
 
-A tile makes `sums` of its pieces; `combine` adds the pieces of all tiles to regions; `columns` names the result. An
-index is a number from −1 to 1 that is computed pixel by pixel, such as NDVI.
+`zonal_sums` computes the sums of the pieces of a tile, `combine` adds them up to regions, `columns` names the result.
+An index is a quantity from −1 to 1 that is computed pixel by pixel, such as NDVI.
 """
 
 from __future__ import annotations
@@ -16,23 +16,30 @@ from numpy.typing import NDArray
 from geoseg.errors import RunError, TileError
 from geoseg.raster.pixel_size import PixelSize
 
-FIXED = 1 << 20  # indices are summed in whole numbers of 1/FIXED, so that the order of the tiles does not count
+FIXED = 1 << 20  # indices are summed as integers in units of 1/FIXED, so the order of tiles does not matter
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What adds up over pieces: row i belongs to piece or region i + 1.
+class ZonalSums:
+    """Statistics that can be combined; row i describes piece or region i + 1.
 
     Parameters
     ----------
     pixels : (n,) int64
-    area : (n,) float64, m²
-    perimeter : (n,) float64, m
-    mean : (n, band) float64, in the raster's own units; 0 where there are no pixels
-    scatter : (n, band) float64, sum of squared differences from the mean
-    low, high : (n, band) float32, the least and the greatest value; inf and -inf where there are no pixels
-    counted : (n, index) int64, pixels that have a value of the index
-    total : (n, index) int64, sum of these values in units of 1/`FIXED`
+    area : (n,) float64
+        m².
+    perimeter : (n,) float64
+        m.
+    mean : (n, band) float64
+        In the units of the raster; 0 without pixels.
+    scatter : (n, band) float64
+        Sum of squared differences from the mean.
+    low, high : (n, band) float32
+        Minimum and maximum; inf and -inf without pixels.
+    counted : (n, index) int64
+        Number of pixels with a value of the index.
+    total : (n, index) int64
+        Sum of these values in units of 1/`FIXED`.
     """
 
     pixels: NDArray[np.int64]
@@ -46,7 +53,7 @@ class Sums:
     total: NDArray[np.int64]
 
     @classmethod
-    def zeros(cls, n: int, n_bands: int, n_indices: int = 0) -> Sums:
+    def zeros(cls, n: int, n_bands: int, n_indices: int = 0) -> ZonalSums:
         """Return the sums of `n` rows without pixels."""
         bands, indices = (n, n_bands), (n, n_indices)
         return cls(
@@ -61,15 +68,15 @@ class Sums:
             total=np.zeros(indices, np.int64),
         )
 
-    def empty_as_nan(self) -> Sums:
+    def empty_as_nan(self) -> ZonalSums:
         """Return the sums with NaN instead of statistics in rows without pixels."""
         known = self.pixels[:, None] > 0
         names = ("mean", "scatter", "low", "high")
         return replace(self, **{name: np.where(known, getattr(self, name), np.nan) for name in names})
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Sums:
-        """Return the sums that `to_arrays` gave away."""
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> ZonalSums:
+        """Return the sums from the arrays of `to_arrays`."""
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -77,7 +84,7 @@ class Sums:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def sums(
+def zonal_sums(
     pieces: NDArray[np.int32],
     pixels: NDArray[np.float32],
     *,
@@ -85,93 +92,110 @@ def sums(
     size: PixelSize,
     n_pieces: int,
     indices: NDArray[np.float32] | None = None,
-) -> Sums:
-    """Add up the pixels of each piece of a tile.
+) -> ZonalSums:
+    """Return the sums of each piece of a tile.
 
     Parameters
     ----------
-    pieces : (y, x) int, piece of each pixel, from 1; 0 = no data
-    pixels : (band, y, x), finite wherever there is a piece
-    regions : (y + 2, x + 2) int, any numbers that tell regions apart across tiles; with one pixel of the neighbours
-        on each side, 0 = no data or outside the scene
-    size : of the pixels of the tile
-    n_pieces : the highest number that `pieces` may hold
-    indices : (index, y, x), from −1 to 1; NaN = the pixel has no value. None = there are none
+    pieces : (y, x) int
+        Piece of each pixel, from 1; 0 = nodata.
+    pixels : (band, y, x) float32
+        Finite in every piece.
+    regions : (y + 2, x + 2) int
+        Number of the region of each pixel and of one pixel around the tile, the same in all tiles; 0 = nodata or
+        outside the scene.
+    size : PixelSize
+        Of the pixels of the tile.
+    n_pieces : int
+        Highest number in `pieces`, or above.
+    indices : (index, y, x) float32, optional
+        From −1 to 1; NaN = no value. None = no indices.
+
+    Returns
+    -------
+    ZonalSums
 
     Raises
     ------
     TileError
-        Where the arrays do not belong together.
+        If the arrays have different shapes or `pieces` exceeds `n_pieces`.
 
     Notes
     -----
-    The perimeter is the length of the pixel edges between a region and another, no data or the rim of the scene: the
-    length of the staircase of pixels, longer than a smooth border (by up to 4/π on average over directions).
-    Two passes, because a sum of squares of 16-bit values loses the spread of a dark, even region.
+    The perimeter is the length of the pixel edges between a region and another, nodata or the outside of the scene:
+    the length of the staircase of pixels, longer than a smooth border (by up to 4/π on average over directions).
+    Two passes, because a sum of squares of 16-bit values loses the variance of a dark, homogeneous region.
     """
     outside = (pieces.shape[0] + 2, pieces.shape[1] + 2)
     if regions.shape != outside or pixels.shape[1:] != pieces.shape or pieces.max(initial=0) > n_pieces:
         raise TileError(
             f"Regions of {regions.shape}, pixels of {pixels.shape} and pieces up to {pieces.max(initial=0)} do not fit "
-            f"{n_pieces} pieces on {pieces.shape} pixels; this is a fault of geoseg, please report it."
+            f"{n_pieces} pieces on {pieces.shape} pixels; this is a bug in geoseg, please report it."
         )
     edges = (side.reshape(len(side), -1) for side in (size.area, size.width, size.height))  # (row, col), or (row, 1)
-    n, area, perimeter = _ground(pieces, regions, *edges, n_pieces)
+    n, area, perimeter = _geometry(pieces, regions, *edges, n_pieces)
     bands = _moments(pieces, pixels, n)
     of_index = _counts(pieces, pixels[:0] if indices is None else indices, n_pieces, FIXED)
-    return Sums(n, area, perimeter, *bands, *of_index)
+    return ZonalSums(n, area, perimeter, *bands, *of_index)
 
 
-def combine(tables: Iterable[tuple[Sums, NDArray[np.integer]]], n_regions: int) -> Sums:
-    """Add the pieces of all tiles to regions.
+def combine(tables: Iterable[tuple[ZonalSums, NDArray[np.integer]]], n_regions: int) -> ZonalSums:
+    """Return the sums of the regions, from those of the pieces of all tiles.
 
     Parameters
     ----------
-    tables : for each tile the sums of its pieces and the (n_pieces,) region number of each, from 1; 0 = left out.
-        The order of the tiles decides about the last bits, so it must be the same in each run
-    n_regions : the highest region number
+    tables : iterable of (ZonalSums, (piece,) int)
+        For each tile the sums of its pieces and the region number of each, from 1; 0 = left out. The order of the
+        tiles affects the last bits, so it must be the same in each run.
+    n_regions : int
+        Highest region number.
 
     Returns
     -------
-    Sums with a row for each region
+    ZonalSums
+        One row per region.
 
     Raises
     ------
     RunError
-        Where the numbers do not belong to the pieces.
+        If the region numbers do not match the pieces.
 
     Notes
     -----
-    Means and scatters join as in Chan, Golub & LeVeque (1979), equation 2.1.
+    Means and scatters are combined as in Chan, Golub & LeVeque (1979), equation 2.1.
     """
-    total: Sums | None = None
+    total: ZonalSums | None = None
     for part, regions in tables:
         if total is None:
-            total = Sums.zeros(n_regions, part.mean.shape[1], part.total.shape[1])
+            total = ZonalSums.zeros(n_regions, part.mean.shape[1], part.total.shape[1])
         if len(regions) != len(part.pixels) or (len(regions) and not 0 <= regions.min() <= regions.max() <= n_regions):
             raise RunError(
-                f"A tile has {len(part.pixels)} pieces and {len(regions)} region numbers, which must lie in 0 to "
-                f"{n_regions}; its tables are not of one run. Start the run again with --overwrite."
+                f"A tile has {len(part.pixels)} pieces and {len(regions)} region numbers, which must be in 0 to "
+                f"{n_regions}; its tables come from different runs. Start the run again with --overwrite."
             )
         _add(regions, tuple(part.to_arrays().values()), tuple(total.to_arrays().values()))
-    return Sums.zeros(n_regions, 0) if total is None else total
+    return ZonalSums.zeros(n_regions, 0) if total is None else total
 
 
 def columns(
-    table: Sums, *, bands: Sequence[int] | None = None, indices: Sequence[str] = ()
+    table: ZonalSums, *, bands: Sequence[int] | None = None, indices: Sequence[str] = ()
 ) -> dict[str, NDArray[np.generic]]:
-    """Name the columns of the polygon layer.
+    """Return the columns of the polygon layer.
 
     Parameters
     ----------
-    table : one row for each region
-    bands : the raster's own number of each band; None = 1, 2, 3, …
-    indices : what the column of each index is called
+    table : ZonalSums
+        One row per region.
+    bands : sequence of int, optional
+        Number of each band in the raster. None = 1, 2, 3, …
+    indices : sequence of str
+        Name of the column of each index.
 
     Returns
     -------
-    `pixels`, `area` (m²), `perimeter` (m), `compactness`, the mean of each index (NaN where no pixel has a value),
-    `mean_1` …, `std_1` … (of the pixels themselves, so divided by n), `min_1` …, `max_1` …
+    dict of str to (region,) array
+        `pixels`, `area` (m²), `perimeter` (m), `compactness`, the mean of each index (NaN where no pixel has a value),
+        `mean_1` …, `std_1` … (population standard deviation, divided by n), `min_1` …, `max_1` ….
     """
     bands = range(1, table.mean.shape[1] + 1) if bands is None else bands
     std = np.sqrt(table.scatter / np.maximum(table.pixels, 1)[:, None])  # (region, band)
@@ -206,11 +230,11 @@ def compactness(area: NDArray[np.float64], perimeter: NDArray[np.float64]) -> ND
 
 
 @njit(cache=True, nogil=True)
-def _ground(pieces, regions, area, width, height, n_pieces):  # type: ignore[no-untyped-def]
+def _geometry(pieces, regions, area, width, height, n_pieces):  # type: ignore[no-untyped-def]
     n = np.zeros(n_pieces, np.int64)
     total = np.zeros(n_pieces)
     perimeter = np.zeros(n_pieces)
-    each = 1 if area.shape[1] > 1 else 0  # a size for each pixel, or one for the row
+    each = 1 if area.shape[1] > 1 else 0  # one size per pixel, or one per row
     for row in range(pieces.shape[0]):
         for col in range(pieces.shape[1]):
             piece = pieces[row, col] - 1

@@ -35,7 +35,7 @@ def whole_regions(
     """
     classes = np.array(classes, dtype=np.int64)
     while True:
-        numbers = numbered(classes)
+        numbers = number_labels(classes)
         regions = {number: describe(classes, numbers, number) for number in range(1, numbers.max() + 1)}
         small = [region for region in regions.values() if region.pixels < min_pixels and region.shared]
         if not small:
@@ -48,7 +48,7 @@ def whole_regions(
         classes[numbers == moved.number] = class_to_take(moved, features)
 
 
-def numbered(classes: NDArray[np.integer]) -> NDArray[np.int64]:
+def number_labels(classes: NDArray[np.integer]) -> NDArray[np.int64]:
     """Number the 4-connected regions from 1 in the reading order of their first pixels."""
     numbers = np.zeros(classes.shape, dtype=np.int64)
     count = 0
@@ -79,7 +79,7 @@ def size(region: Region) -> tuple[int, int]:
 
 
 def class_to_take(region: Region, features: NDArray[np.float64]) -> int:
-    """Longest border, then nearest looks, then lower number."""
+    """Longest border, then nearest features, then lower number."""
 
     def preference(other: int) -> tuple[int, float, int]:
         return -region.shared[other], float(((features[region.class_] - features[other]) ** 2).sum()), other

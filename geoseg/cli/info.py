@@ -1,0 +1,127 @@
+"""The command ``geoseg info``, and the text of its facts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from cloup import argument, command, option, option_group
+
+from geoseg.cli import options as shared
+from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, start_log
+
+if TYPE_CHECKING:
+    from geoseg.cli.scene_info import Estimate, SceneInfo
+    from geoseg.config import Config
+    from geoseg.progress import ProgressCallback
+
+
+@command()
+@argument("scene", help="GeoTIFF or another raster that GDAL reads.")
+@option_group("Output", option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
+@option_group(
+    "Segmentation",
+    shared.CONFIG,
+    shared.BANDS,
+    shared.AOI,
+    shared.METHOD,
+    shared.TRAINING,
+    shared.TILE_STEPS,
+    shared.SUPERPIXELS,
+    shared.MODEL,
+)
+@option_group("Tiling and run", shared.TILE_SIZE)
+@option_group("Where to compute", shared.WORKERS, shared.DEVICE)
+@shared.DISPLAY
+def info(scene: str, **options: Any) -> int:
+    """Show the bands, nodata and survey of SCENE, and the tiles, memory, disk and time that a run needs.
+
+    Segments one tile as a sample for the time estimate. Nothing is written.
+    """
+    from geoseg.cli.progress_bars import progress_display
+
+    with progress_display(display_mode(options)) as progress:
+        start_log(options)
+        facts = _run(scene, config_from(options), options, progress)
+    click.echo(to_json(facts) if options["as_json"] else to_text(facts))
+    return EXIT_DONE
+
+
+def to_json(facts: SceneInfo) -> str:
+    """Return the facts as JSON."""
+    return json.dumps(facts.to_dict(), indent=2)
+
+
+def to_text(facts: SceneInfo) -> str:
+    """Return the facts as lines of text."""
+    rows = [
+        ("scene", facts.path),
+        ("size", f"{facts.n_cols} x {facts.n_rows} px, {facts.n_cols * facts.n_rows / 1e6:.1f} Mpx"),
+        ("resolution", f"{facts.resolution:.4g} m" if facts.resolution else "unknown"),
+        ("CRS", _crs_name(facts.crs)),
+        *(_band_row(band) for band in facts.bands),
+        ("valid", f"{facts.valid_share:.0%} of the pixels in {facts.n_windows} windows"),
+        ("superpixels", ", ".join(f"{name} {_number(value)}" for name, value in facts.superpixels.items())),
+        ("tiles", f"{facts.n_tiles} of {facts.tile_size} px; {facts.n_blocks} blocks of superpixels"),
+        ("workers", str(facts.workers) if facts.workers else "0, in this process"),
+        ("disk", f"about {_bytes(facts.disk_needed)} for the run folder and the outputs"),
+        *_estimate_rows(facts.estimate),
+    ]
+    return "\n".join(f"{name:<12} {value}" for name, value in rows)
+
+
+def _run(scene: str, config: Config, options: dict[str, Any], progress: ProgressCallback) -> SceneInfo:
+    """Call the Python function behind the command."""
+    from geoseg.cli.scene_info import scene_info, task_of
+    from geoseg.output.model import load_model
+    from geoseg.output.model_checks import check_config, check_fits
+    from geoseg.raster.scene import open_scene
+    from geoseg.run.executors import ClusterOptions
+    from geoseg.run.plan import choose_workers, pick_device
+
+    model = None if options["model"] is None else load_model(Path(options["model"]))
+    source = open_scene(scene, bands=config.bands, aoi=options["aoi"], red=config.red, nir=config.nir)
+    if model is not None:
+        check_config(model, config)
+        check_fits(model, source)
+    device = pick_device(options["device"], config)
+    workers = choose_workers(ClusterOptions(workers=options["workers"]), device).workers
+    return scene_info(task_of(source, config, device=device, model=model), workers=workers, progress=progress)
+
+
+def _band_row(band: Any) -> tuple[str, str]:
+    name = f" {band.name}" if band.name else ""
+    stretch = f"stretch {_number(band.low)} to {_number(band.high)}"
+    return (f"band {band.number}", f"{band.dtype}{name}, {band.treatment}, {stretch}")
+
+
+def _estimate_rows(estimate: Estimate | None) -> list[tuple[str, str]]:
+    if estimate is None:
+        return [("time", "no estimate: the sample tile could not be segmented")]
+    memory = estimate.memory_per_worker
+    return [
+        ("memory", "unknown" if memory is None else f"about {_bytes(memory)} per worker (peak on one tile)"),
+        ("time", f"about {_duration(estimate.seconds)} (an estimate, scaled from one tile)"),
+    ]
+
+
+def _crs_name(crs: str) -> str:
+    from pyproj import CRS
+
+    return str(CRS.from_wkt(crs).name) if crs else "none"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _bytes(n: int) -> str:
+    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

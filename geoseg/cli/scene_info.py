@@ -1,0 +1,277 @@
+"""Facts about a scene and the run that would segment it."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.config import Config
+from geoseg.errors import GeosegError
+from geoseg.grid import Window
+from geoseg.output.model import Model
+from geoseg.pipeline import run_stages
+from geoseg.progress import ProgressCallback, ignore
+from geoseg.raster.dataset import opened
+from geoseg.raster.pixel_size import resolution
+from geoseg.raster.scene import Scene, read
+from geoseg.run.job import Task
+from geoseg.run.memory import MemoryFolder
+from geoseg.run.plan import blocks_of, disk_needed, tiles_of
+from geoseg.run.products import ProductStore
+from geoseg.run.stages import Stages
+from geoseg.segment.survey import Survey
+from geoseg.steps.survey import survey_scene, survey_windows
+
+_SAMPLE_LEARN = 6  # training steps and windows of the sample; training time is proportional to them
+_ONCE = ("survey", "learn")  # stages whose time does not grow with the scene
+_SERIAL = ("classify", "merge", "write")  # stages that one process computes
+_EXTRA_WRITE = 0.1  # share of the time of all stages; writing is not part of the sample
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band in use.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    name : str
+        "" = the raster gives none.
+    dtype : str
+    nodata : float or None
+        The nodata value of the file; None = none.
+    treatment : str
+        How nodata is recognised.
+    low, high : float
+        Stretch of the scene: these values become 0 and 1.
+    """
+
+    number: int
+    name: str
+    dtype: str
+    nodata: float | None
+    treatment: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a run, scaled from one sample tile that was segmented on this machine.
+
+    Parameters
+    ----------
+    seconds : float
+        Wall time of the whole run.
+    sample_seconds : dict of str to float
+        Stage → time for the sample tile; of survey and learn, for the scene.
+    sample_pixels : int
+    memory_per_worker : int or None
+        Peak memory of this process in bytes; None = the system does not report it.
+    """
+
+    seconds: float
+    sample_seconds: dict[str, float]
+    sample_pixels: int
+    memory_per_worker: int | None
+
+
+@dataclass(frozen=True)
+class SceneInfo:
+    """Facts about a scene and the run that would segment it.
+
+    Parameters
+    ----------
+    path : str
+    n_cols, n_rows : int
+    resolution : float
+        Side of a pixel in m; 0 = unknown.
+    crs : str
+        WKT; "" = none.
+    bands : tuple of Band
+    valid_share : float
+        Share of valid pixels in the windows of the survey.
+    n_windows : int
+        Windows of the survey.
+    superpixels : dict
+        Parameters of the superpixel method that follow from resolution and contrast.
+    n_tiles, n_blocks : int
+        Tiles, and blocks of superpixels, that are processed.
+    tile_size, workers : int
+        Pixels of a tile's side; processes, 0 = this one.
+    disk_needed : int
+        Bytes of the run folder and the outputs together, approximately.
+    estimate : Estimate or None
+        None = the sample tile could not be segmented.
+    """
+
+    path: str
+    n_cols: int
+    n_rows: int
+    resolution: float
+    crs: str
+    bands: tuple[Band, ...]
+    valid_share: float
+    n_windows: int
+    superpixels: dict[str, Any]
+    n_tiles: int
+    n_blocks: int
+    tile_size: int
+    workers: int
+    disk_needed: int
+    estimate: Estimate | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can store."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class WindowPixels:
+    """A window of a scene as the source of pixels of a smaller scene."""
+
+    scene: Scene
+    window: Window
+
+    def read(self, bands: tuple[int, ...], window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the pixels of a window of the smaller scene and which of them are valid."""
+        shifted = window._replace(
+            col_off=window.col_off + self.window.col_off, row_off=window.row_off + self.window.row_off
+        )
+        return read(replace(self.scene, bands=bands), shifted)
+
+
+def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCallback = ignore) -> SceneInfo:
+    """Survey a scene, segment one tile of it as a sample, and return what a run would do.
+
+    Parameters
+    ----------
+    task : Task
+        Scene, configuration, device and model; its store is not used.
+    workers : int or None
+        Number of processes; None = one per core.
+    progress : ProgressCallback
+
+    Raises
+    ------
+    GeosegError
+        If the scene cannot be read or has no valid pixels.
+    """
+    scene, config = task.scene, task.config
+    tiles = tiles_of(scene, config)
+    task = replace(task, store=ProductStore(MemoryFolder()))
+    rows, cols = scene.geobox.shape
+    stages = Stages(task.store, (), n_pixels=rows * cols, progress=progress)
+    survey = survey_scene(task, stages).survey
+    if task.model is not None:  # the windows of its survey are those of another scene
+        survey = replace(survey, windows=survey_windows(scene, config).windows)
+    n_workers = (os.cpu_count() or 1) if workers is None else workers
+    return SceneInfo(
+        scene.path,
+        cols,
+        rows,
+        resolution(scene.geobox),
+        scene.geobox.crs,
+        _bands(scene, survey),
+        float(np.mean([read(scene, window)[1].mean() for window in survey.windows])),
+        len(survey.windows),
+        _used_parameters(survey),
+        len(tiles),
+        len(blocks_of(scene, config, tiles)),
+        config.tiles.size,
+        n_workers,
+        disk_needed(scene),
+        _estimate(task, survey, progress, stages.seconds, (len(tiles), n_workers)),
+    )
+
+
+def _bands(scene: Scene, survey: Survey) -> tuple[Band, ...]:
+    with opened(scene.path) as src:
+        values = [src.nodatavals[band - 1] for band in scene.bands]
+        masks = [[flag.name for flag in src.mask_flag_enums[band - 1]] for band in scene.bands]
+    unsigned = all(dtype.startswith("uint") for dtype in scene.dtypes)
+    treatments = [_treatment(value, mask, unsigned=unsigned) for value, mask in zip(values, masks, strict=True)]
+    columns = (scene.bands, scene.names, scene.dtypes, values, treatments, survey.stretch.low, survey.stretch.high)
+    return tuple(Band(*row) for row in zip(*columns, strict=True))
+
+
+def _treatment(nodata: float | None, mask: list[str], *, unsigned: bool) -> str:
+    """Return how nodata is recognised, by the rule of `raster.scene.read`."""
+    where = "in all bands" if unsigned else "in any band"
+    if nodata is not None:
+        return f"nodata where {nodata:g} {where}"
+    if "alpha" in mask:
+        return "nodata where transparent"
+    if "per_dataset" in mask:
+        return "nodata by the mask of the file"
+    return "all pixels are valid" if unsigned else "nodata where not finite"
+
+
+def _used_parameters(survey: Survey) -> dict[str, Any]:
+    """Return the parameters that the superpixel method uses."""
+    names = {"felzenszwalb": ("scale", "sigma", "min_size"), "slic": ("n_segments", "compactness")}
+    values = asdict(survey.superpixels)
+    return {"method": values["method"]} | {name: values[name] for name in names[values["method"]]}
+
+
+def _estimate(
+    task: Task, survey: Survey, progress: ProgressCallback, measured: dict[str, float], counts: tuple[int, int]
+) -> Estimate | None:
+    """Segment one tile in this process and scale its times to `counts` (tiles, workers); None if the tile fails."""
+    window = _sample_window(task.scene, survey, task.config)
+    pixels = WindowPixels(task.scene, window)
+    sample = replace(task.scene, geobox=task.scene.geobox.cropped(window), aoi=None, source=pixels)
+    learn = task.config.learn
+    fewer = replace(learn, steps=min(learn.steps, _SAMPLE_LEARN), windows=min(learn.windows, _SAMPLE_LEARN))
+    config = replace(task.config, learn=fewer)
+    task = replace(task, scene=sample, config=config, store=ProductStore(MemoryFolder()))
+    size = window.width * window.height
+    tiles = tiles_of(sample, config)
+    stages = Stages(task.store, tiles, blocks_of(sample, config, tiles), n_pixels=size, progress=progress)
+    try:
+        run_stages(task, stages)
+    except GeosegError:
+        return None
+    seconds = stages.seconds | measured
+    if "learn" in seconds:
+        seconds["learn"] *= learn.steps / fewer.steps
+    return Estimate(_scaled(seconds, *counts), seconds, size, _peak_memory())
+
+
+def _sample_window(scene: Scene, survey: Survey, config: Config) -> Window:
+    """Return a window of the size of a tile around the window of the survey with the most valid pixels."""
+    rows, cols = scene.geobox.shape
+    best = max(survey.windows, key=lambda window: read(scene, window)[1].mean())
+    height, width = min(config.tiles.size, rows), min(config.tiles.size, cols)
+    top = min(max(best.row_off + best.height // 2 - height // 2, 0), rows - height)
+    left = min(max(best.col_off + best.width // 2 - width // 2, 0), cols - width)
+    return Window(left, top, width, height)
+
+
+def _scaled(seconds: dict[str, float], n_tiles: int, n_workers: int) -> float:
+    """Return the wall time of a run from the times of one tile."""
+    rounds = math.ceil(n_tiles / max(n_workers, 1))
+    factors = {name: 1 if name in _ONCE else n_tiles if name in _SERIAL else rounds for name in seconds}
+    return (1 + _EXTRA_WRITE) * sum(time * factors[name] for name, time in seconds.items())
+
+
+def _peak_memory() -> int | None:
+    """Return the largest memory of this process so far in bytes; None where the system does not report it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def task_of(scene: Scene, config: Config, *, device: str = "cpu", model: Model | None = None) -> Task:
+    """Return the task that `scene_info` takes."""
+    return Task(ProductStore(MemoryFolder()), scene, config, device, model)
