@@ -24,7 +24,7 @@ from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
-from geoseg.run.options import config_of, settings
+from geoseg.run.options import config_of, settings, source_path
 from geoseg.run.plan import Plan, RunOptions, choose_workers, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
 from geoseg.run.stages import Stages
@@ -97,7 +97,12 @@ def segment_scene(
     changes = given.config_changes | ({} if classes is None else {"classify__classes": classes})
     chosen = config_of(config, changes, given.run.model)
     return run_scene(
-        str(scene), given.outputs, chosen, options=given.run, cluster=given.cluster, progress=progress or ignore
+        source_path("scene", scene),
+        given.outputs,
+        chosen,
+        options=given.run,
+        cluster=given.cluster,
+        progress=progress or ignore,
     )
 
 
@@ -142,10 +147,10 @@ def outline_labels(
     >>> outline_labels(folder / "cover.tif", folder / "cover.gpkg", values=folder / "scene.tif", workers=0).failed
     {}
     """
-    source = labels if isinstance(labels, LabelInput) else LabelInput(str(labels))
+    source = labels if isinstance(labels, LabelInput) else LabelInput(source_path("labels", labels))
     named: dict[str, Any] = {name: options.pop(name) for name in ("band", "nodata") if name in options}
     if values is not None:
-        named["values"] = str(values)
+        named["values"] = source_path("values", values)
     given = settings(out, options | {"workers": workers})
     config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
     return run_labels(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pyproj.exceptions import CRSError
 
+from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, RasterError
 from geoseg.evaluate.boundaries import BESIDE, BoundaryCounts, SeamCounts, count_boundaries, count_seams, seam_ratio
 from geoseg.evaluate.class_raster import Labels, open_labels
@@ -106,7 +107,7 @@ def evaluate_classes(
 def _check_arguments(paths: dict[str, object], names: dict[str, object], tile_size: object) -> None:
     for name, value in paths.items():
         if not isinstance(value, str | os.PathLike):
-            raise ConfigError(f"{name} is {value!r}; expected the path of a file. Give it as a str or a Path.")
+            raise ConfigError(f"{name} is {shown(value)}; expected the path of a file. Give it as a str or a Path.")
     for name, value in names.items():
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{name} is {value!r}; expected the name of a {name}. Give a str or None.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from geoseg.config_parser import shown
 from geoseg.errors import ConfigError
 from geoseg.grid import Window
 
@@ -138,5 +139,5 @@ def _path(name: str, value: object) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike):
-        raise ConfigError(f"{name} is {value!r}; give the path of a file as a str or a Path.")
+        raise ConfigError(f"{name} is {shown(value)}; give the path of a file as a str or a Path.")
     return Path(value)

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from geoseg.config import Config, load_config
+from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
 from geoseg.output.files import check_output
@@ -155,7 +156,7 @@ def _settings(config: Config | dict[str, Any] | str | Path | None, options: Prev
 def _picture_path(scene: object, out: object) -> Path:
     for name, value in (("scene", scene), ("out", out or "")):
         if not isinstance(value, str | os.PathLike):
-            raise ConfigError(f"{name} is {value!r}; give the path of a file as a str or a Path.")
+            raise ConfigError(f"{name} is {shown(value)}; give the path of a file as a str or a Path.")
     return Path(f"{Path(str(scene)).stem}_preview.png") if out is None else Path(str(out))
 
 

@@ -187,13 +187,14 @@ def _size(geobox: GeoBox) -> str:
 
 
 def _check_nodata(nodata: Nodata) -> None:
-    if nodata not in ("file", "none") and not (isinstance(nodata, int) and -(2**63) <= nodata <= _MAX_LABEL):
+    is_word = isinstance(nodata, str) and nodata in ("file", "none")
+    if not is_word and not (isinstance(nodata, int) and -(2**63) <= nodata <= _MAX_LABEL):
         raise ConfigError(f"nodata is {nodata!r}; give an integer, or none if every value is a label.")
 
 
 def _choose_band(src: Any, path: str, wanted: int | None) -> int:
     if wanted is not None:
-        if wanted not in src.indexes:
+        if not isinstance(wanted, int) or wanted not in src.indexes:
             raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {wanted}. Choose among them.")
         return wanted
     bands = [band for band in src.indexes if src.colorinterp[band - 1] != ColorInterp.alpha]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from geoseg.config import Config, load_config
+from geoseg.config_parser import shown
 from geoseg.errors import ConfigError
 from geoseg.output.paths import Outputs
 from geoseg.run.executors import ClusterOptions
@@ -17,6 +19,15 @@ from geoseg.run.plan import RunOptions
 _OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model"}
 _COMMAND_NAMES = {"tile_size": "tiles__size", "superpixels": "superpixels__method"}
 _PATHS = ("aoi", "model", "run_dir", "class_raster", "region_raster", "save_model")
+_FLAGS = ("restretch", "resume", "overwrite", "keep", "dashboard", "class_layer")
+_KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(_FLAGS, (bool, "True or False")),
+    "workers": (Integral, "a whole number"),
+    "timeout": (Real, "a number of seconds"),
+    "scheduler": (str, "an address such as tcp://host:8786"),
+    "memory_limit": (str, "a size such as '4GiB'"),
+}
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,13 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
     Raises
     ------
     ConfigError
-        If an option has none of these names; the message names the nearest one.
+        If an option has none of these names, and the message names the nearest one; or if a value has the wrong type.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    _check_types(given)
     given |= {name: _path(name, given[name]) for name in _PATHS if name in given}
     if "scheduler_file" in given:
-        given["scheduler_file"] = str(given["scheduler_file"])
+        given["scheduler_file"] = source_path("scheduler_file", given["scheduler_file"])
     run, cluster = ({f.name for f in fields(kind)} for kind in (RunOptions, ClusterOptions))
     config_names = _config_names()
     known = {*run, *cluster, *_OUTPUTS, "class_layer", *config_names}
@@ -102,19 +114,40 @@ def config_of(config: Any, changes: Mapping[str, Any], model: Path | None = None
     return load_config(config, **changes)
 
 
+def source_path(name: str, value: Any) -> str:
+    """Return the path of an input as str, in which addresses of GDAL such as ``/vsicurl/https://…`` are kept.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither str nor Path, or is empty.
+    """
+    if not isinstance(value, str | Path) or value == "":
+        raise ConfigError(f"{name} is {shown(value)}; expected a path, as str or Path.")
+    return str(value)
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    for name, (kind, expected) in _KINDS.items():
+        if name in given and (
+            not isinstance(given[name], kind) or (kind is not bool and isinstance(given[name], bool))
+        ):
+            raise ConfigError(f"{name} is {shown(given[name])}; expected {expected}.")
+    if "device" in given and given["device"] not in _DEVICES:
+        raise ConfigError(f"device is {shown(given['device'])}; expected one of {', '.join(_DEVICES)}.")
+
+
 def _outputs(out: str | Path | Outputs, given: Mapping[str, Any]) -> Outputs:
     extra = {field: given[name] for name, field in _OUTPUTS.items() if name in given}
     if isinstance(out, Outputs):
         if extra or "class_layer" in given:
             raise ConfigError("out is an Outputs already; give class_raster, region_raster and the like in it.")
         return out
-    return Outputs(_path("out", out), class_layer=bool(given.get("class_layer", False)), **extra)
+    return Outputs(_path("out", out), class_layer=given.get("class_layer", False), **extra)
 
 
 def _path(name: str, value: Any) -> Path:
-    if not isinstance(value, str | Path):
-        raise ConfigError(f"{name} is {value!r}; expected a path, as str or Path.")
-    return Path(value)
+    return Path(source_path(name, value))
 
 
 def _config_names() -> dict[str, str]:

@@ -65,6 +65,8 @@ class Stages:
         start, self._done = time.monotonic(), 0
         self.reporter.begin(name, total, pixels=self._n_pixels)
         yield
+        if self._done < total:  # an earlier run has done the rest, or fewer parts were needed
+            self.advance(total - self._done)
         self.reporter.finish()
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 3)
 
