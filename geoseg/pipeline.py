@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.config import Config, load_config
+from geoseg.errors import ConfigError
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
@@ -30,6 +31,8 @@ from geoseg.run.report import Result, finished_result
 from geoseg.run.stages import Stages
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
+
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands")  # of the config, that outlining labels uses
 
 
 def segment_scene(
@@ -152,6 +155,9 @@ def outline_labels(
     if values is not None:
         named["values"] = source_path("values", values)
     given = settings(out, options | {"workers": workers})
+    for path in given.config_changes:
+        if path.partition("__")[0] not in _OUTLINE_SECTIONS:
+            raise ConfigError(f"option {path.replace('__', '.')} is for segmentation and has no effect here; omit it.")
     config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
     return run_labels(
         replace(source, **named),

@@ -221,6 +221,11 @@ def test_wrong_option_is_refused(inputs, tmp_path, option):
         {"save_model": "a.geoseg"},
         {"class_raster": "a.tif"},
         {"bands": [1]},
+        {"classes": 4},
+        {"seed": 1},
+        {"method": "kmeans"},
+        {"superpixels__scale": 3},
+        {"halo": 16, "tile_steps": 2},
     ],
     ids=_id,
 )

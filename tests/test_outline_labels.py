@@ -517,7 +517,7 @@ def test_options_without_effect_are_refused(outline, make_raster):
     raster = make_raster(patches()[None].astype(np.uint8))
 
     assert "Give --values too" in only_line(outline(raster, "--bands", "1"))
-    assert "'x' is no label" in outline(raster, "--nodata", "x").text
+    assert "'x' is not a label" in outline(raster, "--nodata", "x").text
     assert outline(raster, "--nodata", "x").code == 2
     with pytest.raises(geoseg.errors.ConfigError, match="a class raster has no effect"):
         geoseg.outline_labels(raster, geoseg.Outputs(raster.with_suffix(".gpkg"), raster.with_name("c.tif")))
