@@ -37,6 +37,7 @@ trap finish EXIT
 
 # One thread per worker: workers share the cores, and floating point sums depend on the number of threads.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+export MALLOC_TRIM_THRESHOLD_=2000000000 MALLOC_MMAP_THRESHOLD_=2000000000 # workers keep freed memory: twice as fast
 export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0 # geoseg retries the tiles of a dead worker itself
 export DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL=null    # a worker that computes for minutes is not dead
 export DASK_LOGGING__DISTRIBUTED=warning               # geoseg reports progress; Dask reports problems only
