@@ -1,54 +1,80 @@
-"""The memory of a worker depends on the tile, not on the scene."""
+"""The memory of the functions that workers run depends on the tile, not on how many tiles there are."""
 
-import resource
-from contextlib import contextmanager
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from geoseg import pipeline
-from geoseg.config import load_config
-from geoseg.output.paths import Outputs
-from geoseg.run.executors import ClusterOptions, open_executor
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dask")]
+pytestmark = pytest.mark.slow
 
-TILE = 256  # px
-TOLERANCE = 40  # MiB
+SIDE, TILE = 2048, 256  # px
+FIRST = 9  # tiles or blocks after which the memory of a stage is that of a worker at work
+TOLERANCE = 10  # MiB
+WORKER = {  # as local workers have it
+    "MALLOC_TRIM_THRESHOLD_": "2000000000",
+    "MALLOC_MMAP_THRESHOLD_": "2000000000",
+    "OMP_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
 
+PROGRAM = f"""
+import json, os, sys
+from pathlib import Path
 
-def peak_memory(_context, _key):
-    """Return the largest resident set of this worker so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-@pytest.fixture
-def peak_of_a_run(tmp_path, monkeypatch):
-    """Return the peak memory of the worker that segments a scene: peak_of_a_run(side in pixels)."""
-    peaks = []
-
-    @contextmanager
-    def open_and_measure(options):
-        with open_executor(options) as executor:
-            yield executor
-            peaks.extend(outcome.result for outcome in executor.run(peak_memory, None, [0]))
-
-    monkeypatch.setattr(pipeline, "open_executor", open_and_measure)
-
-    def run(side):
-        folder = tmp_path / str(side)
-        folder.mkdir()
-        write_scene(folder / "scene.tif", SceneOptions(shape=(side, side), seed=6))
-        config = load_config(method="kmeans", tiles__size=TILE, tiles__halo=16)
-        outputs = Outputs(folder / "labels.gpkg", folder / "classes.tif")
-        pipeline.run_scene(str(folder / "scene.tif"), outputs, config, cluster=ClusterOptions(workers=1))
-        return peaks.pop()
-
-    return run
+from geoseg.config import load_config
+from geoseg.pipeline import run_stages
+from geoseg.raster.scene import open_scene
+from geoseg.run.folder import RunFolder
+from geoseg.run.job import Task
+from geoseg.run.outcome import attempt
+from geoseg.run.plan import blocks_of, tiles_of
+from geoseg.run.products import ProductStore
+from geoseg.run.stages import Stages
 
 
-def test_a_scene_four_times_as_large_needs_no_more_memory_of_a_worker(peak_of_a_run):
-    # Both have a block with margins on all sides: the largest piece of work of a worker.
-    small, large = peak_of_a_run(1536), peak_of_a_run(3072)
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    assert large <= small + TOLERANCE
+
+class Measured:
+    memory = {{}}
+
+    def run(self, function, job, keys):
+        for i, key in enumerate(keys, start=1):
+            yield attempt(function, job, key)
+            if i in ({FIRST}, len(keys)):
+                self.memory.setdefault(function.__name__, []).append(resident())
+
+
+scene, folder = open_scene(sys.argv[1]), Path(sys.argv[2])
+config = load_config(method="kmeans", tiles__size={TILE}, tiles__halo=16)
+tiles = tiles_of(scene, config)
+store = ProductStore(RunFolder(folder))
+stages = Stages(store, tiles, blocks_of(scene, config, tiles), n_pixels=1, executor=Measured())
+run_stages(Task(store, scene, config), stages)
+print(json.dumps(Measured.memory))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process from /proc")
+def test_memory_of_a_stage_does_not_grow_with_the_number_of_tiles(tmp_path):
+    write_scene(tmp_path / "scene.tif", SceneOptions(shape=(SIDE, SIDE), seed=6))
+    (tmp_path / "run").mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "scene.tif"), str(tmp_path / "run")],
+        env=os.environ | WORKER,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+
+    memory = json.loads(done.stdout)
+    assert set(memory) >= {"segment_block", "segment_tile", "gather_block", "label_tile", "outline_tile"}
+    assert {name: after for name, (first, after) in memory.items() if after > first + TOLERANCE} == {}
