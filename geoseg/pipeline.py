@@ -138,8 +138,10 @@ def outline_labels(
 
     Raises
     ------
+    ConfigError
+        If an option has no effect on labels.
     GeosegError
-        If an input is wrong or an output cannot be written; files that existed before are unchanged.
+        If an input is wrong or an output cannot be written; existing files are not changed.
 
     Examples
     --------
