@@ -24,7 +24,7 @@ from geoseg.progress import Note, StageAdvanced, StageFinished, StageReporter, S
 from geoseg.steps import classify, learn, segment, vectorize
 from geoseg.steps.write import Result
 
-from .conftest import fields, run_command, write_raster
+from .conftest import fields, rest_slow, run_command, write_raster
 from .test_scene import damage
 
 N_TILES = 4  # of the scene in tiles of 96
@@ -408,7 +408,7 @@ def test_tile_that_fails_at_any_step_is_a_hole_of_exactly_its_core(tmp_path, geo
 
 
 @pytest.mark.parametrize("training", ["scene", "tile"])
-@pytest.mark.parametrize("step", ["segment_tile", "label_tile", "outline_tile"])
+@pytest.mark.parametrize("step", rest_slow(["segment_tile", "label_tile", "outline_tile"]))
 def test_tile_that_failed_and_works_now_makes_the_result_whole(
     tmp_path, geoseg_tile, scene, monkeypatch, step, training
 ):
@@ -453,7 +453,7 @@ def _fail(*_):
 # --- broken off and gone on with ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", rest_slow(STEPS, quick=2))
 def test_run_that_was_broken_off_goes_on_to_the_same_result(tmp_path, geoseg_tile, scene, finished, monkeypatch, step):
     out = ("--class-raster", tmp_path / "classes.tif", "--region-raster", tmp_path / "regions.tif")
     whole, calls = getattr(STEPS[step], step), []

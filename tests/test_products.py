@@ -323,7 +323,11 @@ def flip_a_byte(path):
     path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), flip_a_byte], ids=["deleted", "damaged"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.unlink(), pytest.param(flip_a_byte, marks=pytest.mark.slow)],
+    ids=["deleted", "damaged"],
+)
 @pytest.mark.parametrize(("mode", "product"), CASES)
 def test_product_that_is_lost_is_computed_again_and_nothing_else_changes(
     mode, product, damage, unbroken, inputs, tmp_path
