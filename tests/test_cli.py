@@ -99,7 +99,9 @@ def test_run_leaves_the_results_and_a_report_and_nothing_else(finished):
         "classes.qml", "classes.tif", "classes.tif.aux.xml", "labels.classes.json", "labels.gpkg", "labels.run",
         "regions.tif",
     ]  # fmt: skip
-    assert sorted(path.name for path in (folder / "labels.run").iterdir()) == ["lock", "manifest.json", "run.json"]
+    assert sorted(path.name for path in (folder / "labels.run").iterdir()) == [
+        "lock", "manifest.json", "run-id", "run.json",
+    ]  # fmt: skip
 
 
 def test_report_says_what_was_made_of_what_and_how(finished, scene):

@@ -67,8 +67,8 @@ def _run(classes: str, target: Path | None, *, reference: str, overwrite: bool, 
     from geoseg.evaluate.report import check_report, write_report
 
     if target is not None:
-        check_report(target, (classes, reference), overwrite=overwrite)
+        publication = check_report(target, (classes, reference), overwrite=overwrite)
     evaluation = evaluate_classes(classes, reference, **options)
     if target is not None:
-        write_report(target, evaluation, overwrite=overwrite)
+        write_report(target, evaluation, overwrite=publication)
     return evaluation

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from geoseg.errors import OutputError
 from geoseg.output.columns import Field, Layer
 from geoseg.output.files import Source, check_output, staged, writing
+from geoseg.output.geopackage import copy_other_tables
 from geoseg.output.geoparquet import write_parquet
+from geoseg.output.publication import Publication
 from geoseg.output.style import embed_styles
 
 POLYGON_SUFFIXES = (".gpkg", ".fgb", ".parquet")
@@ -88,7 +90,7 @@ def write_polygons(
     *,
     style: str,
     extras: Extras | None = None,
-    overwrite: bool = False,
+    overwrite: bool | Publication = False,
 ) -> int:
     """Write polygons batch by batch and return their number.
 
@@ -105,7 +107,8 @@ def write_polygons(
         QML that QGIS applies. Stored in the GeoPackage, otherwise beside the file as .qml.
     extras : Extras or None
         Alternative styles, failed tiles and a second layer.
-    overwrite : bool
+    overwrite : bool or Publication
+        Other tables of a GeoPackage that is replaced are kept.
 
     Raises
     ------
@@ -114,12 +117,14 @@ def write_polygons(
     OutputError
         If `check_output` fails, the file cannot be written, or it does not read back. No file is left behind.
     """
-    check_output(path, overwrite=overwrite, suffixes=POLYGON_SUFFIXES)
     extras = extras or Extras()
     styles = {CLASS_STYLE: style, **extras.styles}
+    beside = sidecars(path, styles)
+    publication = check_output(path, overwrite=overwrite, suffixes=POLYGON_SUFFIXES, sidecars=beside)
     counts: list[int] = []
     source = Source(_counted(batches, counts))
-    with staged(path, sidecars=[name.name for name in sidecars(path, styles)]) as folder, writing(path, source):
+    with staged(path, publication, sidecars=beside) as folder, writing(path, source):
+        copy_other_tables(path, folder / path.name)
         _write_layers(folder / path.name, source, layer, styles, extras)
         _verify(folder / path.name, sum(counts))
     return sum(counts)

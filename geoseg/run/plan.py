@@ -17,14 +17,18 @@ from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
+from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.folder import RunFolder, open_run, read_report
+from geoseg.run.folder import RunFolder
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
+from geoseg.run.lock import locked_outputs
+from geoseg.run.manifest import open_run
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import ProductStore
 from geoseg.run.provenance import fingerprint
+from geoseg.run.published import OutputRecord
 
 _WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
 _BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
@@ -80,6 +84,8 @@ class Plan:
     options : RunOptions
     tiles : tuple of int
         Numbers of the tiles to process, ascending.
+    publication : Publication
+        How the outputs are published.
     is_finished : bool
         Whether an earlier run has written these outputs already.
     """
@@ -91,6 +97,7 @@ class Plan:
     outputs: Outputs
     options: RunOptions
     tiles: tuple[int, ...]
+    publication: Publication
     is_finished: bool
 
     @property
@@ -138,8 +145,8 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
             "restretch": options.restretch,
         }
     tiles = tiles_of(scene, config)
-    with _run_folder(outputs, options, identity) as (folder, is_finished):
-        plan = Plan(folder, identity, scene, config, outputs, options, tiles, is_finished)
+    with _run_folder(scene, outputs, options, identity) as (folder, publication, is_finished):
+        plan = Plan(folder, identity, scene, config, outputs, options, tiles, publication, is_finished)
         yield plan, replace(task, store=plan.store)
 
 
@@ -161,7 +168,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
-    _check_model_output(outputs, config, options)
+    _check_model_output(outputs, config)
     _check_outputs(scene, outputs, options)
     device = pick_device(options.device, config)
     return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch)
@@ -189,9 +196,9 @@ def open_label_plan(
     _check_outputs(scene, outputs, options, also_read=also_read)
     identity = _identity(scene, config, options, also_read=also_read)
     identity["labels"] = {"band": labels.band, "nodata": labels.nodata}
-    with _run_folder(outputs, options, identity) as (folder, is_finished):
+    with _run_folder(scene, outputs, options, identity, also_read=also_read) as (folder, publication, is_finished):
         tiles = tiles_of(scene, config)
-        plan = Plan(folder, identity, scene, config, outputs, options, tiles, is_finished)
+        plan = Plan(folder, identity, scene, config, outputs, options, tiles, publication, is_finished)
         yield plan, LabelJob(plan.store, config, labels, values)
 
 
@@ -249,23 +256,34 @@ def _load_model(options: RunOptions) -> Model | None:
     return None if options.model is None else load_model(options.model)
 
 
-def _check_model_output(outputs: Outputs, config: Config, options: RunOptions) -> None:
+def _check_model_output(outputs: Outputs, config: Config) -> None:
     if outputs.model is not None and config.method != "backprop":
         raise ConfigError(f"method {config.method} has no network to save. Omit --save-model, or use method backprop.")
     if outputs.model is not None and config.training == "tile":
         raise ConfigError(
             "training tile has no network of the scene to save. Omit --save-model, or use --training scene."
         )
-    if options.model is not None and options.model.resolve() in {path.resolve() for path in outputs.paths}:
-        raise OutputError(f"{options.model} is the model that is used. Choose another name for the output.")
 
 
-def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, *, also_read: Sequence[str] = ()) -> None:
-    """Check that all outputs can be written and that there is room; `also_read` must not be overwritten either."""
-    if options.aoi is not None and options.aoi.resolve() in {path.resolve() for path in outputs.paths}:
-        raise OutputError(f"{options.aoi} is the area of interest. Choose another name for the output.")
-    outputs.check((*scene.files, *also_read), overwrite=options.overwrite or _belongs_to_run(outputs, options))
+def _check_outputs(
+    scene: Scene, outputs: Outputs, options: RunOptions, *, also_read: Sequence[str] = ()
+) -> dict[Path, FileState]:
+    """Check that all outputs can be written and that there is room; return the existing files that may be replaced.
+
+    The files of `also_read` must not be replaced either.
+    """
+    given = {"area of interest": options.aoi, "model that is used": options.model}
+    read = {what: path for what, path in given.items() if path is not None}
+    for what, source in read.items():
+        if source.resolve() in {path.resolve() for path in outputs.files}:
+            raise OutputError(f"{source} is the {what}. Choose another name for the output.")
+    inputs = (*scene.files, *also_read)
+    record = OutputRecord(RunFolder(_run_dir(outputs, options)))
+    sources = [*map(Path, inputs), *read.values()]
+    outputs.check(inputs, overwrite=True)
+    replaceable = record.replaceable(outputs, sources, resume=options.resume, overwrite=options.overwrite)
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
+    return replaceable
 
 
 def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions, *, has_values: bool) -> None:
@@ -290,38 +308,25 @@ def _identity(scene: Scene, config: Config, options: RunOptions, *, also_read: S
 
 
 @contextmanager
-def _run_folder(outputs: Outputs, options: RunOptions, identity: dict[str, Any]) -> Iterator[tuple[RunFolder, bool]]:
-    """Open the run folder; return also whether an earlier run has written these outputs already."""
-    folder = _run_dir(outputs, options)
-    with open_run(folder, identity=identity, resume=options.resume, overwrite=options.overwrite) as run:
-        is_finished = _is_finished(run, outputs)
-        if not is_finished:
-            run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
-        yield run, is_finished
+def _run_folder(
+    scene: Scene, outputs: Outputs, options: RunOptions, identity: dict[str, Any], *, also_read: Sequence[str] = ()
+) -> Iterator[tuple[RunFolder, Publication, bool]]:
+    """Lock the outputs and open the run folder; return also whether an earlier run has written these outputs."""
+    run_dir = _run_dir(outputs, options)
+    with locked_outputs(outputs.paths):
+        # Again, now that no other run can write them; before the results of an earlier run are removed.
+        replaceable = _check_outputs(scene, outputs, options, also_read=also_read)
+        with open_run(run_dir, identity=identity, resume=options.resume, overwrite=options.overwrite) as run:
+            record = OutputRecord(run)
+            if record.is_complete(outputs):
+                run.clean()  # what an interruption has left
+                yield run, Publication(), True
+            else:
+                yield run, record.begin(replaceable), False
 
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
     return options.run_dir or outputs.polygons.with_suffix(".run")
-
-
-def _is_finished(run: RunFolder, outputs: Outputs) -> bool:
-    """Return whether nothing is left to do: there is a report, the products are removed, and the outputs exist."""
-    cleared = (run.path / "run.json").is_file() and not run.has_json("outputs")
-    if not cleared or not all(path.exists() for path in outputs.paths):
-        return False
-    return not outputs.class_layer or bool(read_report(run).get("class_layer"))
-
-
-def _belongs_to_run(outputs: Outputs, options: RunOptions) -> bool:
-    """Return whether existing outputs were written by the run that is resumed."""
-    run = RunFolder(_run_dir(outputs, options))
-    if not options.resume:
-        return False
-    if _is_finished(run, outputs):
-        return True
-    if not run.has_json("outputs"):
-        return False
-    return {str(path.absolute()) for path in outputs.paths if path.exists()} <= set(run.get_json("outputs"))
 
 
 def _check_room(scene: Scene, folders: set[Path]) -> None:

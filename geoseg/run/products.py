@@ -143,14 +143,11 @@ class Folder(Protocol):
     def remove_steps(self, *steps: str) -> None:
         """Remove the arrays of all keys."""
 
-    def put_json(self, name: str, document: object) -> None:
+    def put_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Store a document."""
 
-    def get_json(self, name: str) -> Any:
-        """Return a stored document; RunError where it is absent or damaged."""
-
-    def has_json(self, name: str) -> bool:
-        """Return whether a document is stored."""
+    def get_json(self, name: str) -> dict[str, Any] | None:
+        """Return a stored document, or None where it is absent or damaged."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,7 @@ class ProductStore:
         A tile that failed in the earlier run may have succeeded now, or the other way round. What was computed from all
         tiles together is then stale.
         """
-        document = f"{product.folder}.keys"
-        if not self.folder.has_json(document) or self.folder.get_json(document) != list(keys):
+        name, document = f"{product.folder}.keys", {"keys": list(keys)}
+        if self.folder.get_json(name) != document:
             self.folder.remove_steps(*(stale.folder for stale in dependents(product)))
-            self.folder.put_json(document, list(keys))
+            self.folder.put_json(name, document)
