@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from geoseg.config import Config, load_config
 from geoseg.errors import ConfigError
+from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
@@ -230,4 +231,7 @@ def run_labels(
 
 
 def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: ProgressCallback) -> Stages:
-    return Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
+    stages = Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
+    if kept := other_tables(plan.outputs.polygons):
+        stages.reporter.note(f"{plan.outputs.polygons} keeps its other tables: {', '.join(kept)}")
+    return stages

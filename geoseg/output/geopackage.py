@@ -12,13 +12,6 @@ from geoseg.errors import OutputError
 # The layers that geoseg writes, and columns by which they differ from layers of the same name by the user.
 _OWN_LAYERS = {"labels": {"region"}, "classes": {"class", "color"}, "failed_tiles": {"tile", "message"}}
 _SYSTEM_TABLES = ("gpkg_", "rtree_", "sqlite_")
-_REGISTERS = {  # tables with rows about a layer → the column with its name
-    "gpkg_contents": "table_name",
-    "gpkg_geometry_columns": "table_name",
-    "gpkg_extensions": "table_name",
-    "gpkg_ogr_contents": "table_name",
-    "layer_styles": "f_table_name",
-}
 
 
 def other_tables(path: Path) -> list[str]:
@@ -61,12 +54,17 @@ def copy_other_tables(path: Path, target: Path) -> None:
     with closing(sqlite3.connect(target)) as database, database:
         present = set(_tables(database, system=True))
         for layer in _OWN_LAYERS:
-            for table in (f"rtree_{layer}_geometry", layer):
-                if table in present:
-                    database.execute(f'DROP TABLE "{table}"')
-            for table, column in _REGISTERS.items():
-                if table in present:
-                    database.execute(f'DELETE FROM "{table}" WHERE "{column}" = ?', (layer,))
+            for table in present & {f"rtree_{layer}_geometry", layer}:
+                database.execute(f'DROP TABLE "{table}"')
+        for table in present:
+            for column in _columns(database, table) & {"table_name", "f_table_name"}:
+                if table.startswith("gpkg_") or table == "layer_styles":
+                    _delete_rows(database, table, column)
+
+
+def _delete_rows(database: sqlite3.Connection, table: str, column: str) -> None:
+    # Both are names of the format, not of the user.
+    database.executemany(f'DELETE FROM "{table}" WHERE "{column}" = ?', [(layer,) for layer in _OWN_LAYERS])
 
 
 def _connected(path: Path) -> sqlite3.Connection:

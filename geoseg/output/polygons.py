@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ def write_polygons(
     with staged(path, publication, sidecars=beside) as folder, writing(path, source):
         copy_other_tables(path, folder / path.name)
         _write_layers(folder / path.name, source, layer, styles, extras)
-        _verify(folder / path.name, sum(counts))
+        _verify(folder / path.name, sum(counts), layer=layer.name if path.suffix.lower() == ".gpkg" else 0)
     return sum(counts)
 
 
@@ -206,15 +207,17 @@ def _write_styles(path: Path, layer: Layer, styles: Mapping[str, str], dissolved
 
 
 def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **options: Any) -> None:
-    pyogrio.write_arrow(
-        pa.RecordBatchReader.from_batches(layer.schema, source),
-        path,
-        layer=layer.name,
-        geometry_name="geometry",
-        geometry_type=layer.geometry,
-        crs=layer.crs,
-        **options,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Field format '' not supported")  # columns of views in an existing file
+        pyogrio.write_arrow(
+            pa.RecordBatchReader.from_batches(layer.schema, source),
+            path,
+            layer=layer.name,
+            geometry_name="geometry",
+            geometry_type=layer.geometry,
+            crs=layer.crs,
+            **options,
+        )
 
 
 def _write_failed(path: Path, crs: str, failed: Sequence[FailedTile]) -> None:

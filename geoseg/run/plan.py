@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,13 @@ from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_r
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.folder import RunFolder
+from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
 from geoseg.run.lock import locked_outputs
 from geoseg.run.manifest import open_run
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import ProductStore
-from geoseg.run.provenance import fingerprint
+from geoseg.run.provenance import fingerprint, result_versions
 from geoseg.run.published import OutputRecord
 
 _WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
@@ -84,6 +86,8 @@ class Plan:
     options : RunOptions
     tiles : tuple of int
         Numbers of the tiles to process, ascending.
+    inputs : InputFiles
+        The files that are read.
     publication : Publication
         How the outputs are published.
     is_finished : bool
@@ -97,6 +101,7 @@ class Plan:
     outputs: Outputs
     options: RunOptions
     tiles: tuple[int, ...]
+    inputs: InputFiles
     publication: Publication
     is_finished: bool
 
@@ -114,7 +119,7 @@ class Plan:
     @property
     def store(self) -> ProductStore:
         """The products in the run folder."""
-        return ProductStore(self.folder)
+        return ProductStore(self.folder, self.inputs)
 
 
 @contextmanager
@@ -137,7 +142,8 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
     """
     task = check_scene(path, outputs, config, options)
     scene, config, model = task.scene, task.config, task.model
-    identity = _identity(scene, config, options)
+    inputs = InputFiles.of(scene.files)  # before their content is read
+    identity = _identity(scene, config, inputs)
     if model is not None:
         identity["model"] = {
             "scene": model.origin.scene,
@@ -145,8 +151,8 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
             "restretch": options.restretch,
         }
     tiles = tiles_of(scene, config)
-    with _run_folder(scene, outputs, options, identity) as (folder, publication, is_finished):
-        plan = Plan(folder, identity, scene, config, outputs, options, tiles, publication, is_finished)
+    with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
+        plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
         yield plan, replace(task, store=plan.store)
 
 
@@ -169,7 +175,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     if model is not None:
         check_fits(model, scene)
     _check_model_output(outputs, config)
-    _check_outputs(scene, outputs, options)
+    _check_outputs(scene, outputs, options, InputFiles.of(scene.files))
     device = pick_device(options.device, config)
     return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch)
 
@@ -192,13 +198,14 @@ def open_label_plan(
         check_same_grid(values, labels)
     bands = () if values is None else values.bands
     check_attributes(config.polygons.attributes, bands=bands, ndvi=False, segmented=False)
-    scene, also_read = labels.grid, () if values is None else values.files
-    _check_outputs(scene, outputs, options, also_read=also_read)
-    identity = _identity(scene, config, options, also_read=also_read)
+    scene = labels.grid
+    inputs = InputFiles.of((*scene.files, *(() if values is None else values.files)))
+    _check_outputs(scene, outputs, options, inputs)
+    identity = _identity(scene, config, inputs)
     identity["labels"] = {"band": labels.band, "nodata": labels.nodata}
-    with _run_folder(scene, outputs, options, identity, also_read=also_read) as (folder, publication, is_finished):
+    with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
         tiles = tiles_of(scene, config)
-        plan = Plan(folder, identity, scene, config, outputs, options, tiles, publication, is_finished)
+        plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
         yield plan, LabelJob(plan.store, config, labels, values)
 
 
@@ -265,22 +272,16 @@ def _check_model_output(outputs: Outputs, config: Config) -> None:
         )
 
 
-def _check_outputs(
-    scene: Scene, outputs: Outputs, options: RunOptions, *, also_read: Sequence[str] = ()
-) -> dict[Path, FileState]:
-    """Check that all outputs can be written and that there is room; return the existing files that may be replaced.
-
-    The files of `also_read` must not be replaced either.
-    """
+def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, inputs: InputFiles) -> dict[Path, FileState]:
+    """Check that all outputs can be written and that there is room; return the existing files that may be replaced."""
     given = {"area of interest": options.aoi, "model that is used": options.model}
     read = {what: path for what, path in given.items() if path is not None}
     for what, source in read.items():
         if source.resolve() in {path.resolve() for path in outputs.files}:
             raise OutputError(f"{source} is the {what}. Choose another name for the output.")
-    inputs = (*scene.files, *also_read)
     record = OutputRecord(RunFolder(_run_dir(outputs, options)))
-    sources = [*map(Path, inputs), *read.values()]
-    outputs.check(inputs, overwrite=True)
+    sources = [*map(Path, inputs.paths), *read.values()]
+    outputs.check(inputs.paths, overwrite=True)
     replaceable = record.replaceable(outputs, sources, resume=options.resume, overwrite=options.overwrite)
     _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
     return replaceable
@@ -299,30 +300,37 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
         raise ConfigError("bands are those of the values, and there are no values. Give --values too, or omit --bands.")
 
 
-def _identity(scene: Scene, config: Config, options: RunOptions, *, also_read: Sequence[str] = ()) -> dict[str, Any]:
+def _identity(scene: Scene, config: Config, inputs: InputFiles) -> dict[str, Any]:
     """Return what the results depend on, as JSON values."""
-    files = [*scene.files, *also_read, *([str(options.aoi)] if options.aoi else [])]
     geobox = scene.geobox
-    grid = {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs}
-    return {"version": __version__, "config": config.to_dict(), "input": fingerprint(files), "grid": grid}
+    identity = {
+        "version": __version__,
+        "packages": result_versions(),
+        "config": config.to_dict(),
+        "input": fingerprint((*scene.files, *inputs.paths)),
+        "grid": {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs},
+        "aoi": None if scene.aoi is None else hashlib.blake2b(scene.aoi, digest_size=16).hexdigest(),
+    }
+    inputs.check()  # the content that was read is that of the files that are described
+    return identity
 
 
 @contextmanager
 def _run_folder(
-    scene: Scene, outputs: Outputs, options: RunOptions, identity: dict[str, Any], *, also_read: Sequence[str] = ()
+    scene: Scene, outputs: Outputs, options: RunOptions, identity: dict[str, Any], inputs: InputFiles
 ) -> Iterator[tuple[RunFolder, Publication, bool]]:
     """Lock the outputs and open the run folder; return also whether an earlier run has written these outputs."""
     run_dir = _run_dir(outputs, options)
     with locked_outputs(outputs.paths):
         # Again, now that no other run can write them; before the results of an earlier run are removed.
-        replaceable = _check_outputs(scene, outputs, options, also_read=also_read)
+        replaceable = _check_outputs(scene, outputs, options, inputs)
         with open_run(run_dir, identity=identity, resume=options.resume, overwrite=options.overwrite) as run:
             record = OutputRecord(run)
             if record.is_complete(outputs):
                 run.clean()  # what an interruption has left
                 yield run, Publication(), True
             else:
-                yield run, record.begin(replaceable), False
+                yield run, record.begin(replaceable, inputs), False
 
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:

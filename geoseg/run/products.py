@@ -6,7 +6,7 @@ Everything that must be removed or computed again when a stage is repeated follo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from geoseg.run.contents import (
     pack,
     unpack,
 )
+from geoseg.run.inputs import InputFiles
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
@@ -158,9 +159,12 @@ class ProductStore:
     ----------
     folder : Folder
         Where they are stored. Small enough to be sent to a worker.
+    inputs : InputFiles
+        The files from which they are computed. Nothing is stored after one of them has changed.
     """
 
     folder: Folder
+    inputs: InputFiles = field(default_factory=InputFiles)
 
     def put(self, product: Product[Content], content: Content, key: int | str = SCENE) -> None:
         """Store the content of a product, complete or not at all.
@@ -169,7 +173,10 @@ class ProductStore:
         ------
         OutputError
             If it cannot be written.
+        RunError
+            If an input has changed since the run began.
         """
+        self.inputs.check()
         self.folder.put(product.folder, key, pack(content))
 
     def get(self, product: Product[Content], key: int | str = SCENE) -> Content:

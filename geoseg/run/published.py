@@ -13,6 +13,7 @@ from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication, file_digest
 from geoseg.run.folder import RunFolder
+from geoseg.run.inputs import InputFiles
 from geoseg.run.manifest import has_report, read_report
 
 _DOCUMENT = "outputs"  # exists from the start of a run until its products are removed
@@ -43,12 +44,21 @@ class OutputRecord:
             document = read_report(self.folder)
         return {self._path(name): digest for name, digest in (document or {}).get("published", {}).items()}
 
-    def begin(self, replaceable: Mapping[Path, FileState]) -> Publication:
-        """Return the publication of the outputs, and record what it may replace, for the case of an interruption."""
+    def begin(self, replaceable: Mapping[Path, FileState], inputs: InputFiles) -> Publication:
+        """Return the publication of the outputs, and record what it may replace, for the case of an interruption.
+
+        Parameters
+        ----------
+        replaceable : dict of Path to FileState
+            From `replaceable`.
+        inputs : InputFiles
+            Nothing is published after one of them has changed.
+        """
         published = {} if not self.is_open else self.published()
         states = {self._name(path): asdict(state) for path, state in replaceable.items()}
 
         def record(digests: Mapping[Path, str]) -> None:
+            inputs.check()
             published.update({_full(path): digest for path, digest in digests.items()})
             self.folder.put_json(_DOCUMENT, {"replaceable": states, "published": self.names_of(published)})
 

@@ -67,6 +67,7 @@ class Stages:
         yield
         if self._done < total:  # an earlier run has done the rest, or fewer parts were needed
             self.advance(total - self._done)
+        self._store.inputs.check()
         self.reporter.finish()
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 3)
 
@@ -118,6 +119,7 @@ class Stages:
         for outcome in self._executor.run(function, job, todo):
             self.advance()
             if outcome.error is not None:
+                self._store.inputs.check()  # then the tile is not to blame
                 log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
                 self._store.remove(makes, outcome.key)  # some of them may be stored, and later stages would use them
                 yield outcome.key, outcome.error
