@@ -166,8 +166,7 @@ class Segmentation:
     def _painted(self, lookup: NDArray[Any], dtype: Any) -> NDArray[Any]:
         painted = np.zeros(self.job.scene.geobox.shape, dtype)
         tiles = tiles_of(self.job.scene, self.job.config)
-        table = region_table(self.job, tiles, self.region_list)[0]
-        for core, values in cores(table, lookup):
+        for core, values in cores(self.job, tiles, self.region_list, lookup):
             painted[core.within(self.job.scene.geobox.window)] = values
         return painted
 

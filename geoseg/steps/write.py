@@ -55,11 +55,11 @@ def write_maps(table: RegionTable, plan: Plan, stages: Stages, dissolved: Dissol
     _write_polygons(table, plan, stages, dissolved)
     stages.advance()
     if outputs.class_raster:
-        tiles = cores(table, np.concatenate([[0], table.regions.classes]))
+        tiles = cores(table.job, table.tiles, table.regions, np.concatenate([[0], table.regions.classes]))
         write_class_raster(outputs.class_raster, geobox, tiles, table.legend, overwrite=plan.publication)
         stages.advance()
     if outputs.region_raster:
-        tiles = cores(table, np.arange(len(table.regions) + 1))
+        tiles = cores(table.job, table.tiles, table.regions, np.arange(len(table.regions) + 1))
         write_region_raster(outputs.region_raster, geobox, tiles, overwrite=plan.publication)
         stages.advance()
 
