@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from geoseg.run.executors import ClusterOptions
     from geoseg.run.plan import RunOptions
 
+LOG_FORMAT = "geoseg: %(message)s"
 EXIT_DONE, EXIT_FIXABLE, EXIT_USAGE, EXIT_TILES_FAILED = 0, 1, 2, 3
 
 _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes it
@@ -102,7 +103,7 @@ def start_log(options: Mapping[str, Any]) -> None:
     """Set the level of log messages; call it inside the display, so that they do not interrupt the bars."""
     quiet = display_mode(options) == "none"
     level = logging.DEBUG if options["verbose"] else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="geoseg: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     logging.getLogger("geoseg").setLevel(level)
 
 

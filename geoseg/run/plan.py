@@ -153,6 +153,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     GeosegError
         If a check fails.
     """
+    outputs.check_names(options.run_dir)
     model = _load_model(options)
     config = config or (Config() if model is None else model.config)
     if model is not None:
@@ -178,6 +179,7 @@ def open_label_plan(
     GeosegError
         If a check fails; nothing has been changed then.
     """
+    outputs.check_names(options.run_dir)
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi)
     values = None if source.values is None else open_scene(source.values, bands=config.bands)
