@@ -6,7 +6,7 @@ import errno
 import re
 import textwrap
 
-_MAX_LENGTH = 2000  # of a line; errors of libraries can be pages long
+_MAX_LENGTH = 1000  # of a line; errors of libraries can be pages long
 _NO_MEMORY = re.compile("out of memory|allocate memory|cannot allocate|bad_alloc|start new thread|failed to map", re.I)
 _ADVICE = {
     errno.ENOSPC: "Free space on the disk.",

@@ -25,12 +25,11 @@ from geoseg.cli.streams import OutputFailedError, end_output, output_failed, pre
 from geoseg.cli.synthetic import scene, synthetic
 from geoseg.cli.tile import tile
 from geoseg.errors import GeosegError
-from geoseg.run.signals import Stopped, stoppable
+from geoseg.run.signals import Stopped, ignore_signals, stoppable
 
 _log = logging.getLogger("geoseg")
 
 _SIGNALLED = 128  # plus the number of the signal, as shells report it
-_SIGINT = 2
 
 
 def main() -> None:
@@ -39,8 +38,11 @@ def main() -> None:
     try:
         with stoppable():
             code = _run()
-    except KeyboardInterrupt as err:
-        code = _stopped(err)
+    except Stopped as err:
+        ignore_signals()  # until the process has ended, which takes a moment
+        code = _stopped(err.number)
+    except KeyboardInterrupt:  # in another thread than the main one
+        code = _stopped(signal.SIGINT)
     except click.ClickException as err:
         err.show()
         code = err.exit_code
@@ -68,8 +70,7 @@ def _run() -> int:
         return err.exit_code
 
 
-def _stopped(err: KeyboardInterrupt) -> int:
-    number = err.number if isinstance(err, Stopped) else _SIGINT
+def _stopped(number: int) -> int:
     name = signal.Signals(number).name
     print_error(f"interrupted ({name}); if there is a run folder, the same command with --resume continues the run")
     return _SIGNALLED + number

@@ -15,8 +15,9 @@ import click
 from cloup import argument, option, option_group
 
 from geoseg.cli.ineffective import refuse_prior
-from geoseg.cli.parsing import LOG_FORMAT
+from geoseg.cli.parsing import LOG_FORMAT, is_whole
 from geoseg.config import Config
+from geoseg.config_parser import shown
 from geoseg.errors import ConfigError
 from geoseg.raster.names import name_problem, quoted
 
@@ -58,8 +59,8 @@ def default_of(key: str) -> str:
 def _classes(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
-    if not text.strip().removeprefix("-").isdecimal():
-        raise click.BadParameter(f"{text!r} is not a number of classes; write one such as 12, or auto.")
+    if not is_whole(text.strip().removeprefix("-")):
+        raise click.BadParameter(f"{shown(text)} is not a number of classes; write one such as 12, or auto.")
     return int(text)
 
 

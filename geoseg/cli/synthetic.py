@@ -9,7 +9,8 @@ import click
 from cloup import argument, command, option, option_group
 
 from geoseg.cli import options as shared
-from geoseg.cli.parsing import EXIT_DONE
+from geoseg.cli.parsing import EXIT_DONE, is_whole
+from geoseg.config_parser import shown
 
 
 @command()
@@ -34,8 +35,10 @@ from geoseg.cli.parsing import EXIT_DONE
 def synthetic(out: Path, size: str, truth: Path | None, *, verbose: bool, **options: Any) -> int:  # noqa: ARG001 # it has a callback
     """Write OUT, a synthetic aerial scene of any size, for demonstrations and tests."""
     cols, _, rows = size.partition("x")
-    if not (cols.isdecimal() and rows.isdecimal()):
-        raise click.BadParameter(f"{size!r} is not a size; write columns and rows as 4096x4096.", param_hint="--size")
+    if not (is_whole(cols) and is_whole(rows)):
+        raise click.BadParameter(
+            f"{shown(size)} is not a size; write columns and rows as 4096x4096.", param_hint="--size"
+        )
     _run(out, truth, shape=(int(rows), int(cols)), **options)
     return EXIT_DONE
 

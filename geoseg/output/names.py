@@ -56,6 +56,22 @@ def check_folder_name(path: Path) -> None:
         raise OutputError(f"the folder {quoted(str(path))} {problem}. Choose another name.")
 
 
+def check_writable_folder(folder: Path) -> None:
+    """Check that files can be made in a folder, as far as that is known without making one.
+
+    Raises
+    ------
+    OutputError
+        If its file system is read-only, or this user may not write to it.
+    """
+    is_read_only = hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    if is_read_only or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "is on a read-only file system" if is_read_only else "is not writable for this user"
+        raise OutputError(
+            f"the folder {folder} {reason}. Make it writable, or choose another place for --out or --run-dir."
+        )
+
+
 def check_outside(paths: Iterable[Path], run_dir: Path) -> None:
     """Check that outputs are not in the run folder, whose files the run removes.
 

@@ -188,9 +188,10 @@ def _blocked_interrupts() -> Iterator[None]:
     """
     with ExitStack() as stack:
         if os.name == "posix":
-            resource_tracker.ensure_running()  # it unblocks these signals if it starts only now
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
             stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+            resource_tracker.ensure_running()  # it unblocks the others if it starts only now; it ignores them itself
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         yield
 
 

@@ -16,6 +16,7 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
+from geoseg.output.names import check_writable_folder
 from geoseg.output.paths import Outputs
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
@@ -331,6 +332,7 @@ def _check_room(scene: Scene, folders: set[Path]) -> None:
     needed = disk_needed(scene)
     for folder in sorted(folders):
         existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+        check_writable_folder(existing)  # a read-only file system has no free space either
         free = shutil.disk_usage(existing).free
         if free < needed:
             raise OutputError(

@@ -90,6 +90,13 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, previous)
 
 
+def ignore_signals() -> None:
+    """Ignore the signals that end a run from now on: a command that ends already need not be interrupted."""
+    if threading.current_thread() is threading.main_thread():
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def deferred() -> Iterator[None]:
     """Return a context manager in which the first signal waits until the end; a second one raises `Stopped` at once.
