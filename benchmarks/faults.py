@@ -47,7 +47,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     bench = Bench(options.folder, options.seed)
-    lines = ["| fault | tried | survived or refused in one line | identical afterwards | notes |", "|---|---|---|---|---|"]
+    lines = [
+        "| fault | tried | survived or refused in one line | identical afterwards | notes |",
+        "|---|---|---|---|---|",
+    ]
     complete = True
     for name in options.rows.split(","):
         try:

@@ -59,6 +59,7 @@ def start_job(scene: Scene, config: Config, device: str, progress: ProgressCallb
     """
     store = ProductStore(MemoryFolder())
     stages = Stages(store, (), n_pixels=_size(scene.geobox.window), progress=progress)
+    stages.note_missing_cache()
     return survey.survey_scene(Task(store, scene, config, device), stages)
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 
+from geoseg.config_parser import shown
 from geoseg.errors import ConfigError
+
+_WORKERS_PER_CORE, _MIN_LIMIT = 8, 64  # more processes are a mistake; each takes 0.3 GB
+_MAX_TIMEOUT = 1e7  # s, four months
+_SIZE = re.compile(r"auto|0*[1-9]\d{0,15}(\.\d+)?\s*([kmgtp]i?)?b?|0?\.\d+\s*[kmgtp]i?b?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class ClusterOptions:
     Raises
     ------
     ConfigError
-        If `workers` is negative, or more than one of `workers`, `scheduler` and `scheduler_file` is given.
+        If `workers` is negative or more than this machine can start, `timeout` is no duration, `memory_limit` no size,
+        or more than one of `workers`, `scheduler` and `scheduler_file` is given.
     """
 
     workers: int | None = None
@@ -41,8 +49,11 @@ class ClusterOptions:
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 0:
-            raise ConfigError(f"workers ({self.workers}) must be 0 (compute in this process) or more.")
+        _check_workers(self.workers)
+        if not 0 < self.timeout < _MAX_TIMEOUT:  # not NaN either
+            raise ConfigError(f"timeout is {self.timeout} s; it must be more than 0 and less than {_MAX_TIMEOUT} s.")
+        if self.memory_limit is not None and not _SIZE.fullmatch(self.memory_limit.strip()):
+            raise ConfigError(f"memory_limit is {shown(self.memory_limit)}; expected a size such as '4GiB'.")
         if sum(place is not None for place in (self.workers, self.scheduler, self.scheduler_file)) > 1:
             raise ConfigError("--workers, --scheduler and --scheduler-file exclude each other; give one of them.")
 
@@ -50,3 +61,11 @@ class ClusterOptions:
     def is_local(self) -> bool:
         """True if the workers are processes that geoseg starts on this machine."""
         return self.scheduler is None and self.scheduler_file is None and self.workers != 0
+
+
+def _check_workers(workers: int | None) -> None:
+    most = max(_WORKERS_PER_CORE * (os.cpu_count() or 1), _MIN_LIMIT)
+    if workers is not None and workers < 0:
+        raise ConfigError(f"workers ({workers}) must be 0 (compute in this process) or more.")
+    if workers is not None and workers > most:
+        raise ConfigError(f"workers ({shown(workers)}) must be at most {most} on this machine; one per core is best.")

@@ -24,6 +24,7 @@ from geoseg.errors import ConfigError, GeosegError
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
+from geoseg.run.signals import STOP_SIGNALS, deferred
 
 INSTALL_SAME_VERSIONS = "install the same versions of geoseg and its packages on all machines."
 
@@ -70,6 +71,7 @@ def local_client(options: ClusterOptions) -> Iterator[Any]:
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="geoseg-", ignore_cleanup_errors=True))
         with (
+            deferred(),  # outermost: what is started is registered below before a signal ends the run
             dask.config.set(_LOCAL_CONFIG | {"temporary-directory": scratch}),
             preserved_environment(),
             _blocked_interrupts(),
@@ -179,16 +181,17 @@ def preserved_environment() -> Iterator[None]:
 
 @contextmanager
 def _blocked_interrupts() -> Iterator[None]:
-    """Block SIGINT in this process until the end, and in workers that are started meanwhile for good.
+    """Block the signals that end a run until the end, and in workers that are started meanwhile for good.
 
-    Ctrl-C in a terminal goes to all processes. This one handles it and ends the workers, which would only print
-    tracebacks.
+    Ctrl-C in a terminal goes to all processes, and so does the SIGTERM of a batch system. This process handles it and
+    ends the workers, which would only print tracebacks, or end before their tiles are finished.
     """
     with ExitStack() as stack:
         if os.name == "posix":
-            resource_tracker.ensure_running()  # it unblocks SIGINT if it starts only now
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
             stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+            resource_tracker.ensure_running()  # it unblocks the others if it starts only now; it ignores them itself
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         yield
 
 

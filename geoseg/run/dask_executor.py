@@ -17,6 +17,7 @@ from geoseg.errors import ConfigError, GeosegError
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.dask_client import INSTALL_SAME_VERSIONS, local_client, preserved_environment, quiet_dask, remote_client
 from geoseg.run.outcome import Context, Outcome, TileFunction, attempt, one_line
+from geoseg.run.signals import is_stopping
 
 _BATCH_SECONDS = 1.0  # per batch: rare enough for the scheduler (some ms each), often enough to show progress
 _BATCH_KEYS = 100
@@ -50,6 +51,8 @@ class DaskExecutor:
         with preserved_environment():  # a restarted worker needs the environment of a first one
             try:
                 while not schedule.is_finished:
+                    if is_stopping():
+                        schedule.drop_waiting()
                     schedule.submit()
                     yield from schedule.collect()
             except GeosegError:
@@ -148,6 +151,11 @@ class _Schedule:
         while self.waiting and not self.is_retrying and len(self.submitted) < n_slots * _BATCHES_PER_SLOT:
             n_keys = batch_size(len(self.waiting), n_slots, self.seconds_per_key)
             self._submit_batch([self.waiting.popleft() for _ in range(n_keys)], is_retry=False)
+
+    def drop_waiting(self) -> None:
+        """Forget the keys that are not at the cluster."""
+        self.waiting.clear()
+        self.retries.clear()
 
     def collect(self) -> Iterator[Outcome]:
         """Wait for a batch, some seconds at most, and yield the outcomes of those that are done."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import check_main_module
 from geoseg.run.outcome import Context, Outcome, TileFunction, attempt
+from geoseg.run.signals import is_stopping
 
 __all__ = ["ClusterOptions", "Executor", "Outcome", "Serial", "open_executor"]
 
@@ -21,6 +22,8 @@ class Executor(Protocol):
 
     def run(self, function: TileFunction[Context], context: Context, keys: Sequence[int]) -> Iterator[Outcome]:
         """Yield the outcome of ``function(context, key)`` for every key, in any order.
+
+        After a signal (see `geoseg.run.signals`), the keys that are not yet started are left out.
 
         Parameters
         ----------
@@ -38,7 +41,7 @@ class Serial:
 
     def run(self, function: TileFunction[Context], context: Context, keys: Sequence[int]) -> Iterator[Outcome]:
         """Yield the outcome of ``function(context, key)`` for every key, in the order of the keys."""
-        return (attempt(function, context, key) for key in keys)
+        return (attempt(function, context, key) for key in keys if not is_stopping())
 
 
 def check_workers(options: ClusterOptions) -> None:

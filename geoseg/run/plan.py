@@ -17,6 +17,7 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
+from geoseg.output.names import check_writable_folder
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
@@ -166,6 +167,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     GeosegError
         If a check fails.
     """
+    outputs.check_names(options.run_dir)
     model = _load_model(options)
     config = config or (Config() if model is None else model.config)
     if model is not None:
@@ -191,6 +193,7 @@ def open_label_plan(
     GeosegError
         If a check fails; nothing has been changed then.
     """
+    outputs.check_names(options.run_dir)
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi)
     values = None if source.values is None else open_scene(source.values, bands=config.bands)
@@ -342,6 +345,7 @@ def _check_room(scene: Scene, folders: set[Path]) -> None:
     needed = disk_needed(scene)
     for folder in sorted(folders):
         existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+        check_writable_folder(existing)  # a read-only file system has no free space either
         free = shutil.disk_usage(existing).free
         if free < needed:
             raise OutputError(

@@ -12,6 +12,9 @@ from geoseg.errors import TileError
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.run.executors import Executor, Serial
 from geoseg.run.products import Product, ProductStore, Stage
+from geoseg.run.signals import deferred
+from geoseg.segment.compiled import is_cached
+from geoseg.segment.union_find import find
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,14 @@ class Stages:
         self.reporter.finish()
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 3)
 
+    def note_missing_cache(self) -> None:
+        """Report that compiled functions cannot be stored, if that is so."""
+        if not is_cached(find):
+            self.reporter.note(
+                "no folder for numba's cache is writable, so every process compiles its functions anew, which takes a "
+                "minute; set NUMBA_CACHE_DIR to a writable folder"
+            )
+
     def advance(self, n: int = 1) -> None:
         """Report that `n` more parts of the stage are finished."""
         self._done += n
@@ -116,13 +127,14 @@ class Stages:
         finished = self._store.finished(makes)
         todo = [key for key in keys if key not in finished]
         self.advance(len(keys) - len(todo))
-        for outcome in self._executor.run(function, job, todo):
-            self.advance()
-            if outcome.error is not None:
-                self._store.inputs.check()  # then the tile is not to blame
-                log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
-                self._store.remove(makes, outcome.key)  # some of them may be stored, and later stages would use them
-                yield outcome.key, outcome.error
+        with deferred():  # a signal lets the tiles in hand finish
+            for outcome in self._executor.run(function, job, todo):
+                self.advance()
+                if outcome.error is not None:
+                    self._store.inputs.check()  # then the tile is not to blame
+                    log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
+                    self._store.remove(makes, outcome.key)  # some may be stored, and later stages would use them
+                    yield outcome.key, outcome.error
 
     def _settle(self, products: Sequence[Product[Any]], keys: Sequence[int]) -> None:
         for product in products:
