@@ -129,6 +129,9 @@ CLUSTER_OPTIONS: tuple[Decorator, ...] = (
     WORKERS,
     option("--scheduler", metavar="ADDRESS", help="Connect to a running Dask scheduler."),
     option("--scheduler-file", type=click.Path(), help="Connect to the Dask scheduler that wrote this file."),
+    option("--tls-ca-file", type=click.Path(), help="Verify a scheduler at tls:// with this PEM file."),
+    option("--tls-cert", type=click.Path(), help="Present this certificate, a PEM file, to the scheduler."),
+    option("--tls-key", type=click.Path(), help="Use this private key, a PEM file, with --tls-cert."),
     option("--dashboard", is_flag=True, help="Serve Dask's dashboard on this machine."),
 )
 
