@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fault_rows import disk, files, fuzz, hostile, inputs, kills, parallel
-from fault_rows.bench import Bench, Row, Skipped
+from fault_rows.bench import Bench, Row, SkippedError
 
 ROWS: dict[str, Callable[[Bench, argparse.Namespace], Row]] = {
     "kills": kills.process_tree,
@@ -55,7 +55,7 @@ def main() -> int:
     for name in options.rows.split(","):
         try:
             row = ROWS[name](bench, options)
-        except Skipped as reason:
+        except SkippedError as reason:
             lines.append(f"| {name} | skipped | | | {reason} |")
         else:
             lines.append(row.line)

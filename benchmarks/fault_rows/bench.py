@@ -26,7 +26,7 @@ polygons: {min_pixels: 16, simplify: 0}
 """
 
 
-class Skipped(Exception):
+class SkippedError(Exception):
     """A row that cannot be tried here; the message is the reason."""
 
 

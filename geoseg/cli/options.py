@@ -166,6 +166,14 @@ CLUSTER_OPTIONS: tuple[Decorator, ...] = (
         callback=check_name,
         help="Connect to the Dask scheduler that wrote this file.",
     ),
+    option("--tls-ca-file", type=click.Path(), callback=check_name, help="Verify a scheduler at tls:// with this."),
+    option(
+        "--tls-cert",
+        type=click.Path(),
+        callback=check_name,
+        help="Present this to the scheduler.",
+    ),
+    option("--tls-key", type=click.Path(), callback=check_name, help="Use this key with --tls-cert."),
     option("--dashboard", is_flag=True, help="Serve Dask's dashboard on this machine."),
 )
 

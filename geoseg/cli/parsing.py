@@ -62,7 +62,7 @@ def cluster_options(options: Mapping[str, Any]) -> ClusterOptions:
     """Return where to compute."""
     from geoseg.run.executors import ClusterOptions
 
-    names = ("workers", "scheduler", "scheduler_file", "dashboard")
+    names = ("workers", "scheduler", "scheduler_file", "dashboard", "tls_ca_file", "tls_cert", "tls_key")
     return ClusterOptions(**{name: options[name] for name in names})
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from geoseg.config_parser import shown
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, shorten
 
 _WORKERS_PER_CORE, _MIN_LIMIT = 8, 64  # more processes are a mistake; each takes 0.3 GB
 _MAX_TIMEOUT = 1e7  # s, four months
@@ -33,12 +34,16 @@ class ClusterOptions:
         of the machine by the number of workers.
     timeout : float
         Seconds to wait for a scheduler and its first worker.
+    tls_ca_file, tls_cert, tls_key : str, optional
+        PEM files for a scheduler at a ``tls://`` address: the certificate of the authority that signed the others, and
+        this process's certificate and private key. All three or none. Local workers have a key pair of their own.
 
     Raises
     ------
     ConfigError
         If `workers` is negative or more than this machine can start, `timeout` is no duration, `memory_limit` no size,
-        or more than one of `workers`, `scheduler` and `scheduler_file` is given.
+        or more than one of `workers`, `scheduler` and `scheduler_file` is given; or if the TLS files are incomplete,
+        missing, or given without a scheduler at a ``tls://`` address.
     """
 
     workers: int | None = None
@@ -47,6 +52,9 @@ class ClusterOptions:
     dashboard: bool = False
     memory_limit: str | None = None
     timeout: float = 60.0
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
     def __post_init__(self) -> None:
         _check_workers(self.workers)
@@ -56,11 +64,41 @@ class ClusterOptions:
             raise ConfigError(f"memory_limit is {shown(self.memory_limit)}; expected a size such as '4GiB'.")
         if sum(place is not None for place in (self.workers, self.scheduler, self.scheduler_file)) > 1:
             raise ConfigError("--workers, --scheduler and --scheduler-file exclude each other; give one of them.")
+        self._check_tls()
 
     @property
     def is_local(self) -> bool:
         """True if the workers are processes that geoseg starts on this machine."""
         return self.scheduler is None and self.scheduler_file is None and self.workers != 0
+
+    @property
+    def certificates(self) -> tuple[str, str, str] | None:
+        """The authority's certificate, this process's certificate and its key; None = no TLS options."""
+        if self.tls_ca_file is None or self.tls_cert is None or self.tls_key is None:
+            return None
+        return self.tls_ca_file, self.tls_cert, self.tls_key
+
+    def _check_tls(self) -> None:
+        options = {"--tls-ca-file": self.tls_ca_file, "--tls-cert": self.tls_cert, "--tls-key": self.tls_key}
+        given = {name: path for name, path in options.items() if path is not None}
+        is_tls = self.scheduler is not None and self.scheduler.startswith("tls://")
+        if len(given) != (len(options) if given or is_tls else 0):
+            missing = [name for name in options if name not in given]
+            raise ConfigError(
+                f"a scheduler at a tls:// address needs {', '.join(options)}; {' and '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing. Give all three."
+            )
+        if given and not is_tls and self.scheduler_file is None:
+            place = "no scheduler is given" if self.scheduler is None else f"--scheduler is {shorten(self.scheduler)}"
+            raise ConfigError(
+                f"{', '.join(options)} are for a scheduler at a tls:// address, but {place}. Give "
+                "--scheduler tls://host:8786 or --scheduler-file, or omit them."
+            )
+        for name, path in given.items():
+            try:
+                Path(path).read_bytes()
+            except (OSError, ValueError) as err:
+                raise ConfigError(f"{name} {shorten(path)} cannot be read ({err}); give a PEM file.") from err
 
 
 def _check_workers(workers: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import json
 import logging
 import os
@@ -15,12 +16,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.security import Security
 from distributed.versions import VersionMismatchWarning
 
-from geoseg.errors import ConfigError, GeosegError
+from geoseg.errors import ConfigError, GeosegError, shorten
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
@@ -37,11 +40,13 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 # two workers slower than one process (16 Mpx: 77 s against 37 s; with these values 33 s).
 _KEEP_FREED_MEMORY = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000)
 _SPAWN_VARIABLES = (*_ONE_THREAD, *_KEEP_FREED_MEMORY, "PYTHONHASHSEED")  # all that is set for the workers
-_LOCAL_CONFIG = {
+_LOCAL_CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1,
     **{f"distributed.nanny.pre-spawn-environ.{name}": n_bytes for name, n_bytes in _KEEP_FREED_MEMORY.items()},
     "distributed.scheduler.allowed-failures": 0,  # DaskExecutor retries a tile whose worker died
     "distributed.scheduler.worker-ttl": None,  # a worker that computes for minutes is not dead
+    # Other users of the machine can open these pages, which show call stacks and logs. The dashboard brings its own.
+    **{f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")},
     "distributed.deploy.lost-worker-timeout": "120s",  # a restart imports a lot, and the machine may be loaded
     # Pausing and spilling help against results that accumulate; ours are small, and a paused worker would never resume.
     "distributed.worker.memory.target": False,
@@ -58,6 +63,9 @@ _SAME_PACKAGES = (
 @contextmanager
 def local_client(options: ClusterOptions) -> Iterator[Any]:
     """Return a context manager with a client of new workers on this machine, one thread each.
+
+    All connections use TLS with a key pair that exists in the memory of these processes only: a port on the loopback
+    address is open to every user of the machine, and whoever may connect to a scheduler or worker can run code there.
 
     Raises
     ------
@@ -93,6 +101,8 @@ def _start_workers(options: ClusterOptions) -> Any:
             n_workers=options.workers or dask.system.CPU_COUNT,
             threads_per_worker=1,
             host="127.0.0.1",
+            protocol="tls://",
+            security=Security.temporary(),
             dashboard_address="127.0.0.1:8787" if options.dashboard else "127.0.0.1:0",
             scheduler_kwargs={"dashboard": options.dashboard},
             silence_logs=logging.CRITICAL,
@@ -116,6 +126,7 @@ def remote_client(options: ClusterOptions) -> Iterator[Any]:
         If there is no scheduler or no worker within the timeout, or versions differ.
     """
     address = options.scheduler or _read_address(Path(str(options.scheduler_file)), timeout=options.timeout)
+    security = _security(options, address)
     with ExitStack() as stack:
         # In two steps, because a client that could not connect must be closed as well.
         client: Any = Client.__new__(Client)
@@ -123,12 +134,41 @@ def remote_client(options: ClusterOptions) -> Iterator[Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", VersionMismatchWarning)  # _check_versions reports it in one line
-                client.__init__(address, timeout=options.timeout, set_as_default=False)
+                client.__init__(address, timeout=options.timeout, set_as_default=False, security=security)
             client.wait_for_workers(1, timeout=options.timeout)
         except (OSError, ValueError) as err:
             raise ConfigError(f"no Dask scheduler with workers at {address} ({one_line(err)}); start both.") from err
         _check_versions(client)
         yield client
+
+
+def _security(options: ClusterOptions, address: str) -> Security:
+    """Return the certificates for a connection to a scheduler; warn if it is neither encrypted nor on this machine."""
+    if options.certificates:
+        if not address.startswith("tls://"):
+            raise ConfigError(
+                f"the scheduler is at {shorten(address)}, but certificates are given; expected an address such as "
+                "tls://host:8786. Start the scheduler with the same certificates, or omit them."
+            )
+        ca_file, certificate, key = options.certificates
+        names = {f"tls_{role}_{part}": value for role in ("client", "scheduler", "worker")
+                 for part, value in (("cert", certificate), ("key", key))}  # fmt: skip
+        return Security(tls_ca_file=ca_file, require_encryption=True, **names)
+    if address.startswith("tcp://") and not _is_loopback(address):
+        _log.warning(
+            "the connection to %s is not encrypted: whoever reaches that port can run code as you. Use tls:// with "
+            "--tls-ca-file, --tls-cert and --tls-key.",
+            shorten(address),
+        )
+    return Security()
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        host = urlsplit(address).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name of a host
+        return False
 
 
 def _read_address(path: Path, *, timeout: float) -> str:

@@ -121,8 +121,8 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
         where = "" if scene.aoi is None else " inside the area of interest"
         advice = "" if scene.aoi is None else " and the area of interest"
         raise RasterError(
-            f"{scene.path} has no valid pixels in the bands {list(scene.bands)}{where}, so there is nothing to segment. "
-            f"Check its nodata value{advice}."
+            f"{scene.path} has no valid pixels in the bands {list(scene.bands)}{where}, so there is nothing to "
+            f"segment. Check its nodata value{advice}."
         )
     return windows[: config.learn.windows]
 
