@@ -152,7 +152,7 @@ class Bench:
                 if event.get("event") == "stage_started" and event.get("stage") == stage:
                     return
 
-    def tile(self, name: str, *options: object, scene: Path | None = None) -> list[object]:
+    def tile(self, name: str, *options: object, scene: Path | str | None = None) -> list[object]:
         """Return the arguments of a run whose outputs are NAME.gpkg and NAME.tif."""
         out, raster = self.folder / f"{name}.gpkg", self.folder / f"{name}.tif"
         given = ("tile", scene or self.scene, "--config", self.config, "--out", out, "--class-raster", raster)
