@@ -473,8 +473,10 @@ def test_area_of_several_polygons_with_a_hole_and_a_self_intersection_is_repaire
     ("polygons", "reason"),
     [
         ([shapely.box(0, 0, 1, 1)], "no polygon that touches the scene"),
-        ([shapely.LineString([(500_000, 5_000_000), (500_400, 4_999_700)])], "no polygon that touches the scene"),
-        ([], "no polygon that touches the scene"),
+        ([shapely.LineString([(500_000, 5_000_000), (500_400, 4_999_700)])], "no polygons, only LineString"),
+        ([shapely.Point(500_100, 4_999_900)], "no polygons, only Point"),
+        ([shapely.box(500_101, 4_999_891, 500_102, 4_999_892)], "the centre of no pixel"),
+        ([], "it has no geometry"),
     ],
     ids=["elsewhere", "lines", "empty"],
 )

@@ -118,8 +118,7 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
         good += poor  # scattered valid pixels: a few full windows alone are not representative
     windows = good or list(_search(scene, size))
     if not windows:
-        where = "" if scene.aoi is None else " inside the area of interest"
-        advice = "" if scene.aoi is None else " and the area of interest"
+        where, advice = ("", "") if scene.aoi is None else (" in the area of interest", " and the area of interest")
         raise RasterError(
             f"{scene.path} has no valid pixels in the bands {list(scene.bands)}{where}, so there is nothing to "
             f"segment. Check its nodata value{advice}."
