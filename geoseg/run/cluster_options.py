@@ -26,6 +26,11 @@ class ClusterOptions:
         of the machine by the number of workers.
     timeout : float
         Seconds to wait for a scheduler and its first worker.
+    tile_timeout : float, optional
+        Seconds after which the worker of a tile is restarted and the tile tried again, once. None derives them from
+        the tiles that have finished: 20 times their median, but at least 10 minutes.
+    cluster : str, optional
+        YAML file with a cluster to start, see `geoseg.run.cluster_file`. Excludes the three other places.
 
     Raises
     ------
@@ -39,6 +44,8 @@ class ClusterOptions:
     dashboard: bool = False
     memory_limit: str | None = None
     timeout: float = 60.0
+    tile_timeout: float | None = None
+    cluster: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:

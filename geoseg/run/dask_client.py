@@ -18,14 +18,15 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.run.cluster_options import ClusterOptions
+from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, is_loaded
+from geoseg.run.dask_local import LocalWorkers
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
-
-INSTALL_SAME_VERSIONS = "install the same versions of geoseg and its packages on all machines."
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +56,8 @@ _SAME_PACKAGES = (
 
 
 @contextmanager
-def local_client(options: ClusterOptions) -> Iterator[Any]:
-    """Return a context manager with a client of new workers on this machine, one thread each.
+def local_client(options: ClusterOptions) -> Iterator[tuple[Any, LocalWorkers]]:
+    """Return a context manager with a client of new workers on this machine, one thread each, and their processes.
 
     Raises
     ------
@@ -75,27 +76,35 @@ def local_client(options: ClusterOptions) -> Iterator[Any]:
             _blocked_interrupts(),
         ):
             os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))  # takes precedence over Dask's own setting
-            cluster = _start_workers(options)
+            n_workers = options.workers or dask.system.CPU_COUNT
+            cluster = _start_cluster(options, n_workers)
+            processes = LocalWorkers(cluster, n_workers)
+            stack.callback(processes.close)
             stack.callback(_close, cluster)
+            _start(processes)
             client = Client(cluster, set_as_default=False)
             stack.callback(_close, client)
         if options.dashboard:
             _log.info("Dask's dashboard: %s", cluster.dashboard_link)
-        yield client
+        yield client, processes
 
 
-def _start_workers(options: ClusterOptions) -> Any:
-    memory_limit = {} if options.memory_limit is None else {"memory_limit": options.memory_limit}
+def _start_cluster(options: ClusterOptions, n_workers: int) -> Any:
+    """Return a local cluster that has no workers yet."""
+    return LocalCluster(
+        n_workers=0,
+        threads_per_worker=1,
+        memory_limit=options.memory_limit or MEMORY_LIMIT // n_workers,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:8787" if options.dashboard else "127.0.0.1:0",
+        scheduler_kwargs={"dashboard": options.dashboard},
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _start(processes: LocalWorkers) -> None:
     try:
-        return LocalCluster(
-            n_workers=options.workers or dask.system.CPU_COUNT,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:8787" if options.dashboard else "127.0.0.1:0",
-            scheduler_kwargs={"dashboard": options.dashboard},
-            silence_logs=logging.CRITICAL,
-            **memory_limit,
-        )
+        processes.start()
     except RuntimeError as err:
         error = GeosegError if imported_by_workers() is None else MainModuleError
         raise error(
@@ -120,12 +129,11 @@ def remote_client(options: ClusterOptions) -> Iterator[Any]:
         stack.callback(_close, client)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", VersionMismatchWarning)  # _check_versions reports it in one line
+                warnings.simplefilter("ignore", VersionMismatchWarning)  # check_workers_match reports it in one line
                 client.__init__(address, timeout=options.timeout, set_as_default=False)
             client.wait_for_workers(1, timeout=options.timeout)
         except (OSError, ValueError) as err:
             raise ConfigError(f"no Dask scheduler with workers at {address} ({one_line(err)}); start both.") from err
-        _check_versions(client)
         yield client
 
 
@@ -141,6 +149,21 @@ def _read_address(path: Path, *, timeout: float) -> str:
                     f"{path} has no address of a Dask scheduler ({one_line(err)}); check that the scheduler is running."
                 ) from err
         time.sleep(0.1)
+
+
+def check_workers_match(client: Any) -> None:
+    """Check that all workers have the package versions of this process and can load geoseg.
+
+    Raises
+    ------
+    ConfigError
+        If one has not or cannot.
+    """
+    _check_versions(client)
+    try:
+        client.run(is_loaded)
+    except Exception as err:
+        raise ConfigError(f"the workers cannot load geoseg ({one_line(err)}); {INSTALL_SAME_VERSIONS}") from err
 
 
 def _check_versions(client: Any) -> None:
