@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fault_rows import disk, files, fuzz, hostile, inputs, kills, parallel
-from fault_rows.bench import Bench, Row, Skipped
+from fault_rows.bench import Bench, Row, SkippedError
 
 ROWS: dict[str, Callable[[Bench, argparse.Namespace], Row]] = {
     "kills": kills.process_tree,
@@ -47,12 +47,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     bench = Bench(options.folder, options.seed)
-    lines = ["| fault | tried | survived or refused in one line | identical afterwards | notes |", "|---|---|---|---|---|"]
+    lines = [
+        "| fault | tried | survived or refused in one line | identical afterwards | notes |",
+        "|---|---|---|---|---|",
+    ]
     complete = True
     for name in options.rows.split(","):
         try:
             row = ROWS[name](bench, options)
-        except Skipped as reason:
+        except SkippedError as reason:
             lines.append(f"| {name} | skipped | | | {reason} |")
         else:
             lines.append(row.line)

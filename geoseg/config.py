@@ -17,6 +17,7 @@ from geoseg.config_parser import build, check_types, option_paths, shown, to_pla
 from geoseg.errors import ConfigError
 
 _FINITE = float(2**53)  # beyond it, not every integer is a float
+_MAX_LAYERS, _MAX_KERNEL, _MAX_CHANNELS = 32, 63, 1024  # a network that size still fits into memory
 _MAX_CODES = 256  # codes are stored as uint8
 _RANGES: dict[str, tuple[float, float]] = {  # option → smallest and largest value
     "tile_steps": (0, _FINITE),
@@ -379,6 +380,12 @@ def _check_network(layers: Network) -> None:
     if n_kernels == 0 or n_kernels != n_channels:
         raise ConfigError(
             f"network.kernels has {n_kernels} layers and network.channels {n_channels}; give one number for each layer."
+        )
+    if n_kernels > _MAX_LAYERS or max(layers.kernels) > _MAX_KERNEL or max(layers.channels) > _MAX_CHANNELS:
+        raise ConfigError(
+            f"network has {n_kernels} layers with kernels of up to {shown(max(layers.kernels))} px and up to "
+            f"{shown(max(layers.channels))} channels; give at most {_MAX_LAYERS} layers, kernels of {_MAX_KERNEL} px "
+            f"and {_MAX_CHANNELS} channels."
         )
     if any(kernel < 1 or kernel % 2 == 0 for kernel in layers.kernels):
         raise ConfigError(f"network.kernels is {list(layers.kernels)}; expected odd numbers such as 1, 3 or 5.")

@@ -12,9 +12,36 @@
     └── UnavailableError             an input cannot be reached or read at present, whatever it contains
 """
 
+_MAX_MESSAGE = 2000  # characters; a message can quote file names and values, and files come from anywhere
+
+
+def shorten(text: object, limit: int = 200) -> str:
+    r"""Return text from a file or a library as it is quoted in a message: on one line and not too long.
+
+    Parameters
+    ----------
+    text : object
+    limit : int
+        Largest number of characters; the middle is left out beyond it.
+
+    Examples
+    --------
+    >>> shorten("a\nb"), shorten("0123456789", 5)
+    ('a b', '01…89')
+    """
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else f"{line[: limit // 2]}…{line[len(line) - limit // 2 :]}"
+
 
 class GeosegError(Exception):
     """Base of all errors of geoseg. The message is one line: what was found, what was expected, what to do."""
+
+    def __str__(self) -> str:
+        """Return the message, shortened where a file or an option has made it long."""
+        message = super().__str__()
+        if len(message) <= _MAX_MESSAGE:
+            return message
+        return f"{message[: _MAX_MESSAGE // 2]}…{message[-_MAX_MESSAGE // 2 :]}"
 
 
 class ConfigError(GeosegError, ValueError):

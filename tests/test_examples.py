@@ -102,4 +102,4 @@ def test_batch_job_refuses_local_workers_and_returns_the_exit_code(tmp_path, slu
 
     assert done.returncode == 1
     assert "--workers, --scheduler and --scheduler-file exclude each other" in done.stderr
-    assert list(tmp_path.glob(".scheduler*")) == []
+    assert [*tmp_path.glob(".scheduler*"), *tmp_path.glob(".tls*")] == []

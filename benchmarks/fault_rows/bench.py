@@ -26,7 +26,7 @@ polygons: {min_pixels: 16, simplify: 0}
 """
 
 
-class Skipped(Exception):
+class SkippedError(Exception):
     """A row that cannot be tried here; the message is the reason."""
 
 
@@ -152,7 +152,7 @@ class Bench:
                 if event.get("event") == "stage_started" and event.get("stage") == stage:
                     return
 
-    def tile(self, name: str, *options: object, scene: Path | None = None) -> list[object]:
+    def tile(self, name: str, *options: object, scene: Path | str | None = None) -> list[object]:
         """Return the arguments of a run whose outputs are NAME.gpkg and NAME.tif."""
         out, raster = self.folder / f"{name}.gpkg", self.folder / f"{name}.tif"
         given = ("tile", scene or self.scene, "--config", self.config, "--out", out, "--class-raster", raster)

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fault_rows.bench import STAGES, Bench, Row, Skipped
+from fault_rows.bench import STAGES, Bench, Row, SkippedError
 
 _SIZE = 400  # MB; more than the run asks for at its start
 _PLACES = ("run folder", "output", "scratch")
 
 
-def full(bench: Bench, options: argparse.Namespace) -> Row:
+def full(bench: Bench, _options: argparse.Namespace) -> Row:
     """Fill the disk of the run folder, the output or the scratch files, for two seconds or for good."""
     if os.geteuid() != 0:
-        raise Skipped("mounting a small disk needs root")
+        raise SkippedError("mounting a small disk needs root")
     row = Row("disk full at 10 moments (run folder, output, scratch), for 2 s and for good; earlier output; `--resume`")
     bench.reference()
     with _small_disk(bench.folder / "disk") as disk:
@@ -76,7 +76,7 @@ def _small_disk(path: Path) -> Iterator[Path]:
     path.mkdir(exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}m", "tmpfs", str(path)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        raise Skipped("this machine does not mount a small disk")
+        raise SkippedError("this machine does not mount a small disk")
     try:
         yield path
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from fault_rows.bench import Bench, Row
 
 
-def products_and_documents(bench: Bench, options: argparse.Namespace) -> Row:
+def products_and_documents(bench: Bench, _options: argparse.Namespace) -> Row:
     """Damage one file of every product, every document and the files of the folder itself, in five ways, and resume."""
     row = Row("every product and document: bit flip, cut, emptied, removed, replaced by another's; `--resume`")
     bench.remove("kept")
@@ -53,7 +53,7 @@ def _cut(path: Path, bench: Bench) -> None:
     path.write_bytes(content[: bench.random.randrange(max(len(content), 1))])
 
 
-def _swap(path: Path, bench: Bench) -> None:
+def _swap(path: Path, _bench: Bench) -> None:
     """Replace a file by another of its kind; by itself with a part repeated where there is no other."""
     others = [other for other in sorted(path.parent.iterdir()) if other.suffix == path.suffix and other != path]
     path.write_bytes(others[0].read_bytes() if others else path.read_bytes() * 2)

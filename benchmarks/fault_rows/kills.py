@@ -35,7 +35,7 @@ def process_tree(bench: Bench, options: argparse.Namespace) -> Row:
     return row
 
 
-def workers(bench: Bench, options: argparse.Namespace) -> Row:
+def workers(bench: Bench, _options: argparse.Namespace) -> Row:
     """Kill random workers of one run again and again, also those that have just been started."""
     row = Row(f"SIGKILL of a random worker {_KILLS_OF_WORKERS} times in one run, also while they start")
     bench.remove("workers")
@@ -56,7 +56,7 @@ def workers(bench: Bench, options: argparse.Namespace) -> Row:
     return row
 
 
-def stopped_worker(bench: Bench, options: argparse.Namespace) -> Row:
+def stopped_worker(bench: Bench, _options: argparse.Namespace) -> Row:
     """Stop one worker for good while it computes."""
     row = Row("SIGSTOP of one worker, `--tile-timeout 20`")
     bench.remove("stopped")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from cloup import argument, command, option, option_group
+from cloup import command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, start_log
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @command()
-@argument("scene", help="GeoTIFF or another raster that GDAL reads.")
+@shared.SCENE
 @option_group("Output", option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
 @option_group(
     "Segmentation",

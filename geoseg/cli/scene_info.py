@@ -169,6 +169,7 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
     task = replace(task, store=ProductStore(MemoryFolder()))
     rows, cols = scene.geobox.shape
     stages = Stages(task.store, (), n_pixels=rows * cols, progress=progress)
+    stages.note_missing_cache()
     survey = survey_scene(task, stages).survey
     if task.model is not None:  # the windows of its survey are those of another scene
         survey = replace(survey, windows=survey_windows(scene, config).windows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from geoseg.errors import OutputError
 from geoseg.evaluate.evaluation import Evaluation
 from geoseg.output.files import check_output, staged, writing
+from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
 
 
@@ -36,6 +37,7 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool | Publica
     OutputError
         If the file exists and may not be replaced, is one of the inputs, or its folder is not writable.
     """
+    check_output_name(path)
     if path.resolve() in {Path(name).resolve() for name in inputs}:
         raise OutputError(f"{path} is one of the files that are compared; give the report another name.")
     return check_output(path, overwrite=overwrite, suffixes=(".json",))

@@ -20,6 +20,7 @@ import pyarrow as pa
 from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.output.names import check_driver, check_output_name
 from geoseg.output.publication import FileState, Publication
 
 PARTIAL_SUFFIX = ".geoseg-part"  # of the unfinished files of `write_file`
@@ -76,6 +77,7 @@ def check_output(
         If the file or a sidecar exists and may not be replaced, is open in another program, or its folder is not
         writable.
     """
+    check_output_name(path)
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"{path} ends in {path.suffix or 'no suffix'!r}; it can end in {', '.join(suffixes)}.")
     if path.is_dir():
@@ -92,8 +94,8 @@ def check_output(
         )
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent} is not a folder, so {path.name} cannot be written to it. Create it first.")
-    with writing(path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}."):
-        pass  # permissions alone do not show whether a file system is read-only
+    with writing(path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        check_driver(Path(folder) / path.name)  # permissions alone do not show whether a file system is read-only
     return publication
 
 

@@ -10,6 +10,7 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.class_document import CLASSES_SUFFIXES
 from geoseg.output.files import check_output
 from geoseg.output.model import MODEL_SUFFIXES
+from geoseg.output.names import check_folder_name, check_output_name, check_outside
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.publication import Publication
 from geoseg.output.rasters import RASTER_SUFFIXES, raster_sidecars
@@ -61,6 +62,25 @@ class Outputs:
     def paths(self) -> list[Path]:
         """All output files, without styles and other sidecar files."""
         return [path for path in (self.polygons, *self._rasters, self.model, self.classes) if path is not None]
+
+    def check_names(self, run_dir: Path | None) -> None:
+        """Check that files of these names can be written, and that none is in the run folder; nothing is changed.
+
+        Parameters
+        ----------
+        run_dir : Path or None
+            The run folder; None = beside the polygons.
+
+        Raises
+        ------
+        OutputError
+            If a name cannot be used.
+        """
+        for path in self.paths:
+            check_output_name(path)
+        if run_dir is not None:
+            check_folder_name(run_dir)
+            check_outside(self.paths, run_dir)
 
     @property
     def files(self) -> list[Path]:

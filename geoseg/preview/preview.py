@@ -22,6 +22,7 @@ from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
 from geoseg.output.files import check_output
+from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
 from geoseg.preview import animation, panels
 from geoseg.preview.choose_window import most_varied
@@ -168,6 +169,7 @@ def _check(scene: Scene, picture: Path, config: Config, options: PreviewOptions)
     for path, suffix in ((picture, ".png"), (options.animation, ".gif")):
         if path is None:
             continue
+        check_output_name(path)
         if path.resolve() in inputs:
             raise OutputError(f"{path} is an input of the preview; give the picture another name.")
         publications[path] = check_output(path, overwrite=options.overwrite, suffixes=(suffix,))

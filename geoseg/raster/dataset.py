@@ -18,6 +18,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.availability import check_available
+from geoseg.raster.names import check_input_name
+from geoseg.raster.unreadable import missing_file, unreadable
 from geoseg.raster.vrt import check_vrt
 
 # Formats that contain their pixels. Others may refer to further files or addresses.
@@ -48,6 +50,7 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
     RasterError
         If the file is missing or unreadable.
     """
+    check_input_name(path)
     if reload:
         _dataset.cache_clear()
     with rasterio.Env(**_GDAL), _open(path) as source:
@@ -113,14 +116,14 @@ def _open(path: str) -> Any:
                 return rasterio.open(path, driver=driver)
         except (RasterioError, OSError) as err:
             failures.append(" ".join(str(err).split()))
-    raise RasterError(f"{path} cannot be opened as a raster: {failures[0]}")
+    raise unreadable(path, failures)
 
 
 def _drivers(path: str) -> list[str]:
     if path.startswith(_REMOTE):
         return list(DRIVERS)
     if not _file_state(path) or not Path(path).is_file():
-        raise RasterError(f"there is no file {path}; give the path of a raster.")
+        raise missing_file(path)
     if Path(path).suffix.lower() == ".vrt":
         check_vrt(Path(path))
         return ["VRT"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from distributed.protocol import pickle
@@ -12,11 +13,13 @@ from distributed.protocol import pickle
 from geoseg.errors import GeosegError
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.dask_client import check_workers_match, local_client, preserved_environment, quiet_dask, remote_client
+from geoseg.run.dask_cluster import LOCAL_PATIENCE, started_client
 from geoseg.run.dask_schedule import Schedule
 from geoseg.run.dask_workers import Workers
 from geoseg.run.outcome import Context, Outcome, TileFunction, one_line
+from geoseg.run.signals import is_stopping
 
-_LOCAL_PATIENCE, _REMOTE_PATIENCE = 180.0, 300.0  # s without a worker after which the run fails
+_REMOTE_PATIENCE = 300.0  # s without a worker after which the run fails
 
 
 class DaskExecutor:
@@ -60,6 +63,8 @@ class DaskExecutor:
         with preserved_environment():  # a restarted worker needs the environment of a first one
             try:
                 while not schedule.is_finished:
+                    if is_stopping():
+                        schedule.drop_waiting()
                     schedule.submit()
                     yield from schedule.collect()
             except GeosegError:
@@ -83,10 +88,15 @@ def open_dask_executor(options: ClusterOptions) -> Iterator[DaskExecutor]:
     with quiet_dask():
         if options.is_local:
             with local_client(options) as (client, processes):
-                workers = Workers(client, replace=processes.replace, patience=_LOCAL_PATIENCE)
+                workers = Workers(client, replace=processes.replace, patience=LOCAL_PATIENCE)
+                yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout)
+        elif options.cluster is not None:
+            with started_client(options) as (client, replace, patience):
+                check = partial(check_workers_match, client)
+                workers = Workers(client, replace=replace, check=check, patience=patience)
                 yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout)
         else:
             with remote_client(options) as client:
                 check_workers_match(client)
-                workers = Workers(client, check=lambda: check_workers_match(client), patience=_REMOTE_PATIENCE)
+                workers = Workers(client, check=partial(check_workers_match, client), patience=_REMOTE_PATIENCE)
                 yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout)

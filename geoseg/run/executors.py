@@ -12,6 +12,7 @@ from typing import Protocol
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import check_main_module
 from geoseg.run.outcome import Context, Outcome, TileFunction, attempt_alone
+from geoseg.run.signals import is_stopping
 
 __all__ = ["ClusterOptions", "Executor", "Outcome", "Serial", "open_executor"]
 
@@ -28,6 +29,8 @@ class Executor(Protocol):
         note: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Outcome]:
         """Yield the outcome of ``function(context, key)`` for every key, in any order.
+
+        After a signal (see `geoseg.run.signals`), the keys that are not yet started are left out.
 
         Parameters
         ----------
@@ -54,7 +57,7 @@ class Serial:
         note: Callable[[str], None] = lambda _: None,  # noqa: ARG002 # the tile in hand is known without it
     ) -> Iterator[Outcome]:
         """Yield the outcome of ``function(context, key)`` for every key, in the order of the keys."""
-        return (attempt_alone(function, context, key) for key in keys)
+        return (attempt_alone(function, context, key) for key in keys if not is_stopping())
 
 
 def check_workers(options: ClusterOptions) -> None:

@@ -17,11 +17,13 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
+from geoseg.output.names import check_writable_folder
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.executors import ClusterOptions
+from geoseg.run.failures import check_max_failed
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
@@ -58,6 +60,14 @@ class RunOptions:
         Whether to keep the products of all stages in the run folder at the end.
     device : {"auto", "cpu", "cuda"}
         "auto" = cuda where it is available.
+    max_failed : int, float or None
+        Largest number of failed tiles, or as float their largest share, with which results are written. None = any,
+        but the run stops where ten tiles in a row fail in the same way, see `failures.FailureLimit`.
+
+    Raises
+    ------
+    ConfigError
+        If `max_failed` is neither a number nor a share.
     """
 
     aoi: Path | None = None
@@ -68,6 +78,10 @@ class RunOptions:
     overwrite: bool = False
     keep: bool = False
     device: str = "auto"
+    max_failed: int | float | None = None
+
+    def __post_init__(self) -> None:
+        check_max_failed(self.max_failed)
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     GeosegError
         If a check fails.
     """
+    outputs.check_names(options.run_dir)
     model = _load_model(options)
     config = config or (Config() if model is None else model.config)
     if model is not None:
@@ -191,6 +206,7 @@ def open_label_plan(
     GeosegError
         If a check fails; nothing has been changed then.
     """
+    outputs.check_names(options.run_dir)
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi)
     values = None if source.values is None else open_scene(source.values, bands=config.bands)
@@ -245,7 +261,7 @@ def pick_device(wanted: str, config: Config) -> str:
 
 def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
     """Return where to compute if nothing is specified: on a GPU fewer processes than there are cores."""
-    specified = (cluster.workers, cluster.scheduler, cluster.scheduler_file) != (None, None, None)
+    specified = any(place is not None for place in cluster.places)
     if device == "cpu" or specified:
         return cluster
     return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))
@@ -342,6 +358,7 @@ def _check_room(scene: Scene, folders: set[Path]) -> None:
     needed = disk_needed(scene)
     for folder in sorted(folders):
         existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+        check_writable_folder(existing)  # a read-only file system has no free space either
         free = shutil.disk_usage(existing).free
         if free < needed:
             raise OutputError(

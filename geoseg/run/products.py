@@ -26,6 +26,7 @@ from geoseg.run.contents import (
 )
 from geoseg.run.inputs import InputFiles
 from geoseg.segment.class_model import ClassModel
+from geoseg.segment.repeats import Repeats
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
 from geoseg.vectorize.outline import CoreOutlines
@@ -71,6 +72,7 @@ VOTES = Product("segment", "votes", Votes, (SUPERPIXELS, NETWORK))
 CODE_ASSIGNMENTS = Product("classify", "code_assignments", CodeAssignments, (VOTES,))
 SUPERPIXEL_TABLE = Product("classify", "superpixel_table", SuperpixelTable, (VOTES, CODE_ASSIGNMENTS))
 MERGED_TABLE = Product("classify", "merged_table", SuperpixelTable, (SUPERPIXEL_TABLE, SUPERPIXELS))
+REPEATS = Product("classify", "repeats", Repeats, (SUPERPIXEL_TABLE, MERGED_TABLE))
 CLASS_MODEL = Product("classify", "class_model", ClassModel, (SUPERPIXEL_TABLE, MERGED_TABLE))
 # Only for a raster of labels:
 LABEL_FEATURES = Product("label", "features", LabelFeatures)
@@ -79,7 +81,7 @@ PIECES = Product(
     "label",
     "pieces",
     TilePieces,
-    (TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, MERGED_TABLE, CLASS_MODEL, LABEL_MEANS),
+    (TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, MERGED_TABLE, REPEATS, CLASS_MODEL, LABEL_MEANS),
 )
 REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES, PIECES))
 ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
@@ -96,6 +98,7 @@ PRODUCTS: tuple[Product[Any], ...] = (
     CODE_ASSIGNMENTS,
     SUPERPIXEL_TABLE,
     MERGED_TABLE,
+    REPEATS,
     CLASS_MODEL,
     LABEL_FEATURES,
     LABEL_MEANS,

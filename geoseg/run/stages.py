@@ -13,6 +13,9 @@ from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.run.executors import Executor, Serial
 from geoseg.run.failures import FailureLimit
 from geoseg.run.products import Product, ProductStore, Stage
+from geoseg.run.signals import deferred
+from geoseg.segment.compiled import is_cached
+from geoseg.segment.union_find import find
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +80,14 @@ class Stages:
         """Set how many tiles may fail before the run stops, as `RunOptions.max_failed` does."""
         self._limit = FailureLimit(most, len(self.tiles))
 
+    def note_missing_cache(self) -> None:
+        """Report that compiled functions cannot be stored, if that is so."""
+        if not is_cached(find):
+            self.reporter.note(
+                "no folder for numba's cache is writable, so every process compiles its functions anew, which takes a "
+                "minute; set NUMBA_CACHE_DIR to a writable folder"
+            )
+
     def advance(self, n: int = 1) -> None:
         """Report that `n` more parts of the stage are finished."""
         self._done = min(self._done + n, self._total)  # parts that are read again are finished once
@@ -128,15 +139,15 @@ class Stages:
         todo = [key for key in keys if key not in finished]
         self.advance(len(keys) - len(todo))
         self._limit.begin(self._name)
-        for outcome in self._executor.run(function, job, todo, note=self._note):
-            self._limit.check_cause(outcome)
-            self.advance()
-            if outcome.error is not None:
-                self._store.check()
-                self._store.inputs.check()  # then the tile is not to blame
-                log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
-                self._store.remove(makes, outcome.key)  # some of them may be stored, and later stages would use them
-                yield outcome.key, outcome.error
+        with deferred():  # a signal lets the tiles in hand finish
+            for outcome in self._executor.run(function, job, todo, note=self._note):
+                self._limit.check_cause(outcome)
+                self.advance()
+                if outcome.error is not None:
+                    self._store.check()  # if that fails, the tile is not to blame
+                    log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
+                    self._store.remove(makes, outcome.key)  # some may be stored, and later stages would use them
+                    yield outcome.key, outcome.error
 
     def _note(self, text: str) -> None:
         self.reporter.note(f"{self._name}: {text}")

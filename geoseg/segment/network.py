@@ -142,8 +142,7 @@ def with_device(compute: Callable[[str], Result], device: str) -> Result:
             raise
     # Outside of the handler: its traceback would keep the tensors of the failed attempt in the memory of the device.
     _log.warning("the memory of %s does not suffice, so the CPU computes this part", device)
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing where no GPU is in use
     return compute("cpu")
 
 

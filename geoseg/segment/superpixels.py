@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
@@ -20,6 +19,7 @@ from skimage.segmentation import slic as skimage_slic
 
 from geoseg.config import Superpixels
 from geoseg.grid import Tile, Window
+from geoseg.segment.compiled import compiled
 from geoseg.segment.union_find import find
 
 BLOCK = 512  # px; core of a block of superpixels
@@ -307,7 +307,7 @@ def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.where(labels >= 0, lookup[labels], NONE).astype(np.int32)
 
 
-@njit(cache=True)
+@compiled()
 def _edges(bands, valid):  # type: ignore[no-untyped-def]
     """Return the edges to the right and lower neighbours as 2 × first pixel + (1 if lower), and their weights."""
     n_bands, height, width = bands.shape
@@ -332,7 +332,7 @@ def _edges(bands, valid):  # type: ignore[no-untyped-def]
     return edge[:n], weight[:n]
 
 
-@njit(cache=True)
+@compiled()
 def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
     """Return edges and weights sorted by level; both are copied, because sequential reads are faster than indices."""
     start = np.zeros(_LEVELS + 1, np.int64)
@@ -348,7 +348,7 @@ def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
     return sorted_edge, sorted_weight
 
 
-@njit(cache=True)
+@compiled()
 def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     width = valid.shape[1]
     edge, weight = _by_weight(*_edges(bands, valid))

@@ -119,9 +119,11 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
         good += poor  # scattered valid pixels: a few full windows alone are not representative
     windows = good or list(_search(scene, size))
     if not windows:
+        where = "" if scene.aoi is None else " inside the area of interest"
+        advice = "" if scene.aoi is None else " and the area of interest"
         raise RasterError(
-            f"{scene.path} has no valid pixels in the bands {list(scene.bands)}, so there is nothing to segment. "
-            "Check its nodata value and the area of interest."
+            f"{scene.path} has no valid pixels in the bands {list(scene.bands)}{where}, so there is nothing to "
+            f"segment. Check its nodata value{advice}."
         )
     return windows[: config.learn.windows]
 

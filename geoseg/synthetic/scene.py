@@ -26,6 +26,7 @@ from rasterio.errors import RasterioError
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
 from geoseg.output.files import staged
+from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
 from geoseg.synthetic.camera import Exposure, kernel
 from geoseg.synthetic.land_cover import LAND_COVERS
@@ -150,6 +151,7 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
 
 
 def _check_free(target: Path) -> None:
+    check_output_name(target)
     if target.exists():
         raise OutputError(f"{target} exists; remove it or choose another name.")
     if not target.parent.is_dir():
