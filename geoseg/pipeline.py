@@ -234,5 +234,6 @@ def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: Progress
     stages = Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
     if kept := other_tables(plan.outputs.polygons):
         stages.reporter.note(f"{plan.outputs.polygons} keeps its other tables: {', '.join(kept)}")
+    stages.limit_failures(plan.options.max_failed)
     stages.note_missing_cache()
     return stages

@@ -15,7 +15,7 @@ import click
 from cloup import argument, option, option_group
 
 from geoseg.cli.ineffective import refuse_prior
-from geoseg.cli.parsing import LOG_FORMAT, is_whole
+from geoseg.cli.parsing import LOG_FORMAT, failed_tiles, is_whole
 from geoseg.config import Config
 from geoseg.config_parser import shown
 from geoseg.errors import ConfigError
@@ -144,6 +144,13 @@ RUN_OPTIONS: tuple[Decorator, ...] = (
     option("--resume", is_flag=True, help="Continue the run in the run folder."),
     OVERWRITE,
     option("--keep", is_flag=True, help="Keep the products of all stages in the run folder."),
+    option(
+        "--max-failed",
+        metavar="N|SHARE",
+        type=failed_tiles,
+        help="Stop, and write nothing, if more than N tiles or a SHARE such as 5% of them fail.  [default: stop if 10 in "
+        "a row fail in the same way]",
+    ),
 )
 
 # Where to compute
@@ -174,7 +181,20 @@ CLUSTER_OPTIONS: tuple[Decorator, ...] = (
         help="Present this to the scheduler.",
     ),
     option("--tls-key", type=click.Path(), callback=check_name, help="Use this key with --tls-cert."),
+    option(
+        "--cluster",
+        metavar="FILE",
+        callback=check_name,
+        help="Start the cluster that this YAML file describes: Slurm, PBS, or one process per GPU.",
+    ),
     option("--dashboard", is_flag=True, help="Serve Dask's dashboard on this machine."),
+    option(
+        "--tile-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="Restart the worker of a tile that takes longer, and try the tile once more.  [default: 20 times the "
+        "median, at least 600]",
+    ),
 )
 
 

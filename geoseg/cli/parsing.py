@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,8 +63,7 @@ def cluster_options(options: Mapping[str, Any]) -> ClusterOptions:
     """Return where to compute."""
     from geoseg.run.executors import ClusterOptions
 
-    names = ("workers", "scheduler", "scheduler_file", "dashboard", "tls_ca_file", "tls_cert", "tls_key")
-    return ClusterOptions(**{name: options[name] for name in names})
+    return ClusterOptions(**{name: options[name] for name in ClusterOptions.__dataclass_fields__ if name in options})
 
 
 def integers(text: str | None, name: str, example: str, *, n: int | None = None) -> list[int] | None:
@@ -79,6 +79,20 @@ def integers(text: str | None, name: str, example: str, *, n: int | None = None)
 def is_whole(text: str) -> bool:
     """Return whether a text is a number of decimal digits, and not so long that Python does not convert it."""
     return text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
+def failed_tiles(text: str) -> int | float:
+    """Return a number of tiles, or as float a share of them that is written as 5% or 0.05."""
+    number = text.strip()
+    if is_whole(number):
+        return int(number)
+    try:
+        share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"{shown(text)} is neither a number of tiles such as 20 nor a share such as 5%.")
+    return share
 
 
 def words(text: str | None) -> list[str] | None:

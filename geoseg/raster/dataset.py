@@ -17,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.availability import check_available
 from geoseg.raster.names import check_input_name
 from geoseg.raster.unreadable import missing_file, unreadable
 from geoseg.raster.vrt import check_vrt
@@ -63,13 +64,16 @@ def reading(path: str, window: Window) -> Iterator[Any]:
     Raises
     ------
     RasterError
-        If the file is missing, or damaged in the window.
+        If the file is damaged in the window.
+    UnavailableError
+        If it cannot be reached or read at present.
     """
     dataset = dataset_of(path)
     try:
         with rasterio.Env(**_GDAL):
             yield dataset
     except RasterioError as err:
+        check_available(path, err)
         reason = " ".join(str(err.__cause__ or err).split())
         raise RasterError(f"{path} cannot be read at {window}: {reason}") from err
 
@@ -80,9 +84,15 @@ def dataset_of(path: str) -> Any:
     Raises
     ------
     RasterError
-        If the file is missing or unreadable.
+        If the file is damaged.
+    UnavailableError
+        If it cannot be reached or read at present.
     """
-    return _dataset(path, _file_state(path), threading.get_ident())
+    try:
+        return _dataset(path, _file_state(path), threading.get_ident())
+    except RasterError as err:
+        check_available(path, err)
+        raise
 
 
 def geobox_of(src: Any, path: str) -> GeoBox:

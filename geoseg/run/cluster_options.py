@@ -34,6 +34,11 @@ class ClusterOptions:
         of the machine by the number of workers.
     timeout : float
         Seconds to wait for a scheduler and its first worker.
+    tile_timeout : float, optional
+        Seconds after which the worker of a tile is restarted and the tile tried again, once. None derives them from
+        the tiles that have finished: 20 times their median, but at least 10 minutes.
+    cluster : str, optional
+        YAML file with a cluster to start, see `geoseg.run.cluster_file`. Excludes the three other places.
     tls_ca_file, tls_cert, tls_key : str, optional
         PEM files for a scheduler at a ``tls://`` address: the certificate of the authority that signed the others, and
         this process's certificate and private key. All three or none. Local workers have a key pair of their own.
@@ -42,8 +47,8 @@ class ClusterOptions:
     ------
     ConfigError
         If `workers` is negative or more than this machine can start, `timeout` is no duration, `memory_limit` no size,
-        or more than one of `workers`, `scheduler` and `scheduler_file` is given; or if the TLS files are incomplete,
-        missing, or given without a scheduler at a ``tls://`` address.
+        or more than one of `workers`, `scheduler`, `scheduler_file` and `cluster` is given; or if the TLS files are
+        incomplete, missing, or given without a scheduler at a ``tls://`` address.
     """
 
     workers: int | None = None
@@ -52,6 +57,8 @@ class ClusterOptions:
     dashboard: bool = False
     memory_limit: str | None = None
     timeout: float = 60.0
+    tile_timeout: float | None = None
+    cluster: str | None = None
     tls_ca_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -62,14 +69,25 @@ class ClusterOptions:
             raise ConfigError(f"timeout is {self.timeout} s; it must be more than 0 and less than {_MAX_TIMEOUT} s.")
         if self.memory_limit is not None and not _SIZE.fullmatch(self.memory_limit.strip()):
             raise ConfigError(f"memory_limit is {shown(self.memory_limit)}; expected a size such as '4GiB'.")
-        if sum(place is not None for place in (self.workers, self.scheduler, self.scheduler_file)) > 1:
-            raise ConfigError("--workers, --scheduler and --scheduler-file exclude each other; give one of them.")
+        if self.tile_timeout is not None and not 0 < self.tile_timeout < _MAX_TIMEOUT:
+            raise ConfigError(
+                f"tile_timeout is {self.tile_timeout} s; it must be more than 0 and less than {_MAX_TIMEOUT} s."
+            )
+        if sum(place is not None for place in self.places) > 1:
+            raise ConfigError(
+                "--workers, --scheduler, --scheduler-file and --cluster exclude each other; give one of them."
+            )
         self._check_tls()
+
+    @property
+    def places(self) -> tuple[int | str | None, ...]:
+        """The options that choose where to compute, of which one at most is given."""
+        return self.workers, self.scheduler, self.scheduler_file, self.cluster
 
     @property
     def is_local(self) -> bool:
         """True if the workers are processes that geoseg starts on this machine."""
-        return self.scheduler is None and self.scheduler_file is None and self.workers != 0
+        return self.workers != 0 and all(place is None for place in self.places[1:])
 
     @property
     def certificates(self) -> tuple[str, str, str] | None:

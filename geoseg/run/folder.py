@@ -82,6 +82,20 @@ class RunFolder:
         if self.lock is not None:
             self.lock.close()
 
+    def check_is_current(self) -> None:
+        """Check that the folder still exists and belongs to this run.
+
+        Raises
+        ------
+        RunError
+            If not.
+        """
+        if self.run_id and read_run_id(self.path) != self.run_id:
+            raise RunError(
+                f"the run folder {self.path} was removed, or another run has started in it; nothing is stored in it "
+                f"any more. Check which run is meant to use it, and continue that one with --resume."
+            )
+
     def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store the arrays of a step and tile.
 
@@ -102,7 +116,7 @@ class RunFolder:
         path = self._file(step, key)
         body = _MAGIC + _pack(arrays)
         content = body + self._digest(path, body)
-        self._check_is_current()
+        self.check_is_current()
         make_folder(path.parent)
         write_file(path, content, advice=ADVICE)
 
@@ -157,7 +171,7 @@ class RunFolder:
     def put_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Store a small document as JSON, with a checksum."""
         path = self._document(name)
-        self._check_is_current()
+        self.check_is_current()
         make_folder(path.parent)
         write_document(path, document, advice=ADVICE)
 
@@ -196,13 +210,6 @@ class RunFolder:
         for folder in (self.path, self.path / "documents", *(self.path / "stages").glob("*/*/")):
             for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
                 _unlink(partial)
-
-    def _check_is_current(self) -> None:
-        if self.run_id and read_run_id(self.path) != self.run_id:
-            raise RunError(
-                f"the run folder {self.path} was removed, or another run has started in it; nothing is stored in it "
-                f"any more. Check which run is meant to use it, and continue that one with --resume."
-            )
 
     def _digest(self, path: Path, body: bytes) -> bytes:
         # Includes the path, so that a file copied to the place of another tile is detected.

@@ -18,6 +18,9 @@ class MemoryFolder:
     arrays: dict[str, dict[int | str, dict[str, NDArray[Any]]]] = field(default_factory=dict)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def check_is_current(self) -> None:
+        """Do nothing: no other run can use the memory of this process."""
+
     def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store arrays."""
         self.arrays.setdefault(step, {})[key] = dict(arrays)

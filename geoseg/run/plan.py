@@ -23,6 +23,7 @@ from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.executors import ClusterOptions
+from geoseg.run.failures import check_max_failed
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
@@ -59,6 +60,14 @@ class RunOptions:
         Whether to keep the products of all stages in the run folder at the end.
     device : {"auto", "cpu", "cuda"}
         "auto" = cuda where it is available.
+    max_failed : int, float or None
+        Largest number of failed tiles, or as float their largest share, with which results are written. None = any,
+        but the run stops where ten tiles in a row fail in the same way, see `failures.FailureLimit`.
+
+    Raises
+    ------
+    ConfigError
+        If `max_failed` is neither a number nor a share.
     """
 
     aoi: Path | None = None
@@ -69,6 +78,10 @@ class RunOptions:
     overwrite: bool = False
     keep: bool = False
     device: str = "auto"
+    max_failed: int | float | None = None
+
+    def __post_init__(self) -> None:
+        check_max_failed(self.max_failed)
 
 
 @dataclass(frozen=True)
@@ -248,7 +261,7 @@ def pick_device(wanted: str, config: Config) -> str:
 
 def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
     """Return where to compute if nothing is specified: on a GPU fewer processes than there are cores."""
-    specified = (cluster.workers, cluster.scheduler, cluster.scheduler_file) != (None, None, None)
+    specified = any(place is not None for place in cluster.places)
     if device == "cpu" or specified:
         return cluster
     return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))

@@ -129,6 +129,9 @@ def dependents(product: Product[Any]) -> list[Product[Any]]:
 class Folder(Protocol):
     """Storage of arrays and small documents by name and key: a `RunFolder` on disk or a `MemoryFolder`."""
 
+    def check_is_current(self) -> None:
+        """Check that the folder still exists and belongs to this run; RunError if not."""
+
     def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store arrays, complete or not at all."""
 
@@ -168,6 +171,17 @@ class ProductStore:
 
     folder: Folder
     inputs: InputFiles = field(default_factory=InputFiles)
+
+    def check(self) -> None:
+        """Check that products can still be stored.
+
+        Raises
+        ------
+        RunError
+            If an input has changed since the run began, or the folder was removed or belongs to another run.
+        """
+        self.inputs.check()
+        self.folder.check_is_current()
 
     def put(self, product: Product[Content], content: Content, key: int | str = SCENE) -> None:
         """Store the content of a product, complete or not at all.

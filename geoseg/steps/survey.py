@@ -18,6 +18,7 @@ from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_tolerant
 from geoseg.run.contents import SurveyDocument
 from geoseg.run.job import Job, Task
+from geoseg.run.outcome import patiently
 from geoseg.run.products import SURVEY
 from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
@@ -39,7 +40,7 @@ def survey_scene(task: Task, stages: Stages) -> Job:
     """Survey a scene, or take over the survey of its model or of an earlier run, and return the job of later stages."""
     with stages.stage("survey", _PASSES * task.config.learn.windows):
         if not task.store.has(SURVEY, verify=True):
-            task.store.put(SURVEY, SurveyDocument(_survey_of(task, stages.advance)))
+            task.store.put(SURVEY, SurveyDocument(patiently(_survey_of, task, stages.advance)))
         survey = task.store.get(SURVEY).survey
     return Job(task.store, task.scene, task.config, survey, task.device)
 
