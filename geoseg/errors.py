@@ -15,7 +15,7 @@ _MAX_MESSAGE = 2000  # characters; a message can quote file names and values, an
 
 
 def shorten(text: object, limit: int = 200) -> str:
-    """Return text from a file or a library as it is quoted in a message: on one line and not too long.
+    r"""Return text from a file or a library as it is quoted in a message: on one line and not too long.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def shorten(text: object, limit: int = 200) -> str:
 
     Examples
     --------
-    >>> shorten("a\\nb"), shorten("0123456789", 5)
+    >>> shorten("a\nb"), shorten("0123456789", 5)
     ('a b', '01…89')
     """
     line = " ".join(str(text).split())
