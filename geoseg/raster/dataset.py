@@ -30,7 +30,7 @@ DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "HFA", "ENVI")
 _REMOTE = ("http://", "https://", "s3://")
 # Drivers that open addresses. GDAL obeys this when it is used for the first time in a process, and the checks of files
 # do not depend on it.
-_SKIPPED = "DAAS EEDA EEDAI GTI HTTP OGCAPI PLMOSAIC STACIT STACTA WCS WMS WMTS"
+_SKIPPED = "DAAS EEDA EEDAI HTTP PLMOSAIC STACIT STACTA WCS WMS WMTS"
 _MAX_PIXELS = 2**42  # 65 000 tiles of a million pixels each
 _MAX_BANDS = 4096
 _GDAL = {

@@ -10,6 +10,7 @@ import os
 import re
 import xml.parsers.expat as expat
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,23 +132,32 @@ def _check_pam(path: Path, side: Path) -> None:
     roots: list[str] = []
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        if not open_elements:
+            roots.append(name)
         open_elements.append(name.lower())
-        roots.append(name) if not roots else None
         check_references(side, " ".join(attributes.values()).encode("utf-8", "replace"))
 
     def text(data: str) -> None:
         if open_elements[-1] in ("srs", "projection") and is_address(data):
             raise _refused(path, side, f"names {shorten(data, 80)}")
 
+    def end(_name: str) -> None:
+        open_elements.pop()
+
     try:
-        parse_xml(content, start, lambda _: open_elements.pop() and None, text)
+        parse_xml(content, start, end, text)
     except ValueError as err:
         raise _refused(path, side, f"is no XML of GDAL ({shorten(err, 80)})") from err
     if roots != ["PAMDataset"]:
         raise _refused(path, side, f"has the root {shorten(roots[0], 40)} instead of PAMDataset")
 
 
-def parse_xml(content: bytes, start: object, end: object, text: object) -> None:
+def parse_xml(
+    content: bytes,
+    start: Callable[[str, dict[str, str]], None],
+    end: Callable[[str], None],
+    text: Callable[[str], None],
+) -> None:
     """Parse XML without document types and entities, and call a function for each element and text.
 
     Parameters

@@ -39,7 +39,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 # two workers slower than one process (16 Mpx: 77 s against 37 s; with these values 33 s).
 _KEEP_FREED_MEMORY = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000)
 _SPAWN_VARIABLES = (*_ONE_THREAD, *_KEEP_FREED_MEMORY, "PYTHONHASHSEED")  # all that is set for the workers
-_LOCAL_CONFIG = {
+_LOCAL_CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1,
     **{f"distributed.nanny.pre-spawn-environ.{name}": n_bytes for name, n_bytes in _KEEP_FREED_MEMORY.items()},
     "distributed.scheduler.allowed-failures": 0,  # DaskExecutor retries a tile whose worker died
