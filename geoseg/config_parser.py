@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, shorten
 
 _TYPES = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", types.NoneType: "null"}
 _hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)  # evaluating annotations is slow
@@ -53,7 +54,7 @@ def option_paths(root: type[Any]) -> dict[str, str]:
 
 def unknown_option(root: type[Any], path: str, renamed: Mapping[str, str]) -> ConfigError:
     """Return the error for an option that does not exist: it names the new name, or the most similar one."""
-    paths, path = option_paths(root), " ".join(path.split())
+    paths, path = option_paths(root), shorten(path)
     *sections, name = path.split(".")
     new = renamed.get(name) or renamed.get(sections[0] if sections else "")
     if new is not None:
@@ -98,10 +99,18 @@ def to_plain(value: Any) -> Any:
 def shown(value: object) -> str:
     """Return a value as it stands in an error message: on one line and not too long."""
     try:
-        text = " ".join(repr(value).split())
+        return shorten(_short_repr().repr(value))
     except ValueError:  # an integer of more than 4300 digits
         return "a number too long to show"
-    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _short_repr() -> reprlib.Repr:
+    """Return what writes a value without all of its parts: a list of a few lines of YAML can stand for gigabytes."""
+    short = reprlib.Repr()
+    short.maxlevel = 3
+    short.maxlist = short.maxtuple = short.maxdict = short.maxset = 20
+    short.maxstring = short.maxother = short.maxlong = 200
+    return short
 
 
 def _build_section(root: type[Any], section: str, values: Any, renamed: Mapping[str, str]) -> Any:

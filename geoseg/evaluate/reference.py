@@ -26,14 +26,15 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoseg.errors import GeosegError, RasterError
+from geoseg.errors import GeosegError, RasterError, shorten
 from geoseg.evaluate.class_raster import Labels, check_overlap, open_labels_on
 from geoseg.grid import GeoBox, Window
 from geoseg.output.columns import Field, Layer
 from geoseg.output.files import Source, writing
 from geoseg.raster.aoi import frame_of, outline_near, polygons_among, reproject
+from geoseg.raster.vector_file import opened_vector
 
-POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml", ".sqlite")
+POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml")
 _ARROW_SUFFIXES = (".parquet", ".geoparquet")  # the GDAL in the wheels of pyogrio cannot read them
 
 _ROWS_PER_BATCH = 10_000
@@ -153,9 +154,7 @@ def _reading_polygons(path: str | Path) -> Iterator[None]:
     except GeosegError:
         raise
     except Exception as err:  # pyogrio, pyarrow, pyproj, shapely and GDAL raise many kinds
-        raise RasterError(
-            f"the polygons of {path} cannot be read: {' '.join(str(err).split())}. Is it a file of polygons?"
-        ) from err
+        raise RasterError(f"the polygons of {path} cannot be read: {shorten(err)}. Is it a file of polygons?") from err
 
 
 def _copy(path: Path, copy: Path, geobox: GeoBox, *, field: str | None, layer: str | None) -> Names:
@@ -216,21 +215,22 @@ def _batches(path: Path, geobox: GeoBox, *, field: str | None, layer: str | None
 def _ogr_batches(
     path: Path, geobox: GeoBox, field: str | None, layer: str | None
 ) -> Iterator[tuple[pa.RecordBatch, str, str]]:
-    layer = _layer(path, layer)
-    info = pyogrio.read_info(path, layer=layer)
-    _check_field(path, field, list(info["fields"]))
-    crs = _check_crs(path, info["crs"])
-    near = outline_near(geobox, crs)
-    with pyogrio.open_arrow(
-        path,
-        layer=layer,
-        columns=[field] if field else [],
-        bbox=None if near is None else near.bounds,
-        batch_size=_ROWS_PER_BATCH,
-        use_pyarrow=True,
-    ) as (meta, reader):
-        for rows in reader:
-            yield rows, meta["geometry_name"] or "wkb_geometry", crs
+    with opened_vector(path, with_fields=field is not None) as source:
+        layer = _layer(path, source.layers, layer)
+        info = pyogrio.read_info(source.path, layer=layer)
+        _check_field(path, field, list(info["fields"]))
+        crs = _check_crs(path, info["crs"])
+        near = outline_near(geobox, crs)
+        with pyogrio.open_arrow(
+            source.path,
+            layer=layer,
+            columns=[field] if field else [],
+            bbox=None if near is None else near.bounds,
+            batch_size=_ROWS_PER_BATCH,
+            use_pyarrow=True,
+        ) as (meta, reader):
+            for rows in reader:
+                yield rows, meta["geometry_name"] or "wkb_geometry", crs
 
 
 def _parquet_batches(
@@ -253,8 +253,7 @@ def _parquet_batches(
             yield rows, geometry, crs
 
 
-def _layer(path: Path, layer: str | None) -> str:
-    layers = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+def _layer(path: Path, layers: tuple[str, ...], layer: str | None) -> str:
     if layer is None and len(layers) == 1:
         return layers[0]
     if layer is not None and layer in layers:

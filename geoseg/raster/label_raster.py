@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import inside, read_aoi
-from geoseg.raster.dataset import geobox_of, opened, reading
+from geoseg.raster.dataset import files_of, geobox_of, opened, reading
 from geoseg.raster.scene import Scene
 
 Nodata = int | Literal["file", "none"]
@@ -121,7 +121,7 @@ def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> L
         band = _choose_band(src, path, source.band)
         _check_type(src.dtypes[band - 1], path)
         geobox = geobox_of(src, path)
-        files = tuple(src.files) or (path,)
+        files = files_of(src, path)
         palette = _palette(src, band)
         dtype = src.dtypes[band - 1]
     area = None if aoi is None else read_aoi(Path(aoi), geobox)

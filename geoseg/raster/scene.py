@@ -25,7 +25,7 @@ from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.aoi import inside, read_aoi, touches_area
 from geoseg.raster.bands import BandDescriptions, VegetationBands, natural_colours, vegetation_bands
-from geoseg.raster.dataset import dataset_of, geobox_of, opened, reading
+from geoseg.raster.dataset import dataset_of, files_of, geobox_of, opened, reading
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def open_scene(
         described = _describe_bands(src, chosen)
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
         vegetation = vegetation_bands(described, str(path), red=red, nir=nir)
-        files = tuple(src.files) or (str(path),)
+        files = files_of(src, str(path))
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
     colours = natural_colours(described)
     return Scene(str(path), geobox, chosen, described.names, dtypes, colours, vegetation, area, files)
