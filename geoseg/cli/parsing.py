@@ -19,6 +19,7 @@ EXIT_DONE, EXIT_FIXABLE, EXIT_USAGE, EXIT_TILES_FAILED = 0, 1, 2, 3
 _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes it
     "red": "red",
     "nir": "nir",
+    "nodata_mode": "nodata_mode",
     "method": "method",
     "training": "training",
     "tile_steps": "tile_steps",

@@ -17,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.vrt import check_vrt
 
 # Formats that contain their pixels. Others may refer to further files or addresses.
@@ -29,6 +30,8 @@ _GDAL = {
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # of a file of format JPEG; see `damage` for JPEG blocks in others
+    "RAW_CHECK_FILE_SIZE": "YES",  # what is missing at the end of a raw file would be read as zeros
 }
 
 
@@ -50,6 +53,7 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
     if reload:
         _dataset.cache_clear()
     with rasterio.Env(**_GDAL), _open(path) as source:
+        check_complete(source, path)
         yield source
 
 
@@ -60,15 +64,17 @@ def reading(path: str, window: Window) -> Iterator[Any]:
     Raises
     ------
     RasterError
-        If the file is missing, or damaged in the window.
+        If the file is missing; a DamageError if it is damaged in the window.
     """
     dataset = dataset_of(path)
     try:
-        with rasterio.Env(**_GDAL):
+        with rasterio.Env(**_GDAL), damage_reported() as messages:
             yield dataset
     except RasterioError as err:
-        reason = " ".join(str(err.__cause__ or err).split())
-        raise RasterError(f"{path} cannot be read at {window}: {reason}") from err
+        raise _unreadable(path, window, str(err.__cause__ or err)) from err
+    if messages:
+        _dataset.cache_clear()  # GDAL would return the damaged pixels from its cache, without a warning
+        raise _unreadable(path, window, messages[0])
 
 
 def dataset_of(path: str) -> Any:
@@ -92,6 +98,10 @@ def geobox_of(src: Any, path: str) -> GeoBox:
     """
     _check_georeferencing(src, path)
     return GeoBox(src.shape, src.transform, _wkt(src, path))
+
+
+def _unreadable(path: str, window: Window, reason: str) -> DamageError:
+    return DamageError(f"{path} cannot be read at {window}: {' '.join(reason.split())}")
 
 
 def _open(path: str) -> Any:
