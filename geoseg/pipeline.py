@@ -33,7 +33,7 @@ from geoseg.run.stages import Stages
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
-_OUTLINE_SECTIONS = ("tiles", "polygons", "bands")  # of the config, that outlining labels uses
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "nodata_mode")  # of the config, that outlining labels uses
 
 
 def segment_scene(
@@ -161,9 +161,12 @@ def outline_labels(
     for path in given.config_changes:
         if path.partition("__")[0] not in _OUTLINE_SECTIONS:
             raise ConfigError(f"option {path.replace('__', '.')} is for segmentation and has no effect here; omit it.")
+    source = replace(source, **named)
+    if source.values is None and given.config_changes.get("nodata_mode") is not None:
+        raise ConfigError("nodata_mode is that of the values, and there are no values. Give values too, or omit it.")
     config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
     return run_labels(
-        replace(source, **named),
+        source,
         given.outputs,
         config,
         options=given.run,

@@ -160,22 +160,16 @@ def test_nan_or_infinite_value_is_not_valid_whatever_nodata_is(make_raster, valu
     assert np.isfinite(found).all()
 
 
-def test_nodata_in_one_signed_band_makes_the_pixel_not_valid(make_raster):
-    pixels = ramp("int16", 3)
-    pixels[1, hole()] = -9999
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("uint8", 0), ("uint16", 65535), ("int16", -9999), ("int32", 0), ("float32", 0.0)]
+)
+def test_nodata_in_one_band_counts_by_the_nodata_mode_whatever_the_data_type(make_raster, dtype, nodata):
+    pixels = ramp(dtype, 3)
+    pixels[1, hole()] = nodata
+    path = make_raster(pixels, nodata=nodata)
 
-    _, valid = read(open_scene(make_raster(pixels, nodata=-9999)), WHOLE)
-
-    np.testing.assert_array_equal(valid, ~hole())
-
-
-def test_nodata_in_one_of_several_unsigned_bands_is_a_valid_colour(make_raster):
-    pixels = ramp("uint8", 3)
-    pixels[1, hole()] = 0
-
-    _, valid = read(open_scene(make_raster(pixels, nodata=0)), WHOLE)
-
-    assert valid.all()
+    assert read(open_scene(path), WHOLE)[1].all()
+    np.testing.assert_array_equal(read(open_scene(path, nodata_mode="any"), WHOLE)[1], ~hole())
 
 
 def test_only_the_chosen_bands_determine_valid_pixels(make_raster):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "Segmentation",
     shared.CONFIG,
     shared.BANDS,
+    shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,
@@ -82,7 +83,14 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.run.plan import choose_workers, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
-    source = open_scene(scene, bands=config.bands, aoi=options["aoi"], red=config.red, nir=config.nir)
+    source = open_scene(
+        scene,
+        bands=config.bands,
+        aoi=options["aoi"],
+        red=config.red,
+        nir=config.nir,
+        nodata_mode=config.nodata_mode,
+    )
     if model is not None:
         check_config(model, config)
         check_fits(model, source)

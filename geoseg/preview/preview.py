@@ -124,7 +124,7 @@ def preview_scene(
     chosen, reporter = parse_options(options), StageReporter(progress or ignore)
     settings = _settings(config, chosen)
     picture_path = _picture_path(scene, out)
-    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi)
+    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi, nodata_mode=settings.nodata_mode)
     publications = _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
     job = start_job(source, settings, device, progress or ignore)

@@ -22,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.availability import check_available
+from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.names import check_input_name
 from geoseg.raster.raster_file import Folders, check_raster
 from geoseg.raster.tiff_header import check_block
@@ -44,6 +45,8 @@ _GDAL = {
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # of a file of format JPEG; see `damage` for JPEG blocks in others
+    "RAW_CHECK_FILE_SIZE": "YES",  # what is missing at the end of a raw file would be read as zeros
 }
 
 
@@ -89,6 +92,7 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
         _dataset.cache_clear()
     source = _source(path)
     with rasterio.Env(**source.options), _open(path, source) as dataset:
+        check_complete(dataset, path)
         yield dataset
 
 
@@ -104,17 +108,20 @@ def reading(path: str, window: Window) -> Iterator[Any]:
     Raises
     ------
     RasterError
-        If the file is damaged in the window.
+        If the file is missing; a DamageError if it is damaged in the window.
     UnavailableError
         If it cannot be reached or read at present.
     """
     dataset = dataset_of(path)
     try:
-        with rasterio.Env(**_options(path)):
+        with rasterio.Env(**_options(path)), damage_reported() as messages:
             yield dataset
     except RasterioError as err:
         check_available(path, err)
-        raise RasterError(f"{path} cannot be read at {window}: {shorten(err.__cause__ or err)}") from err
+        raise _unreadable(path, window, str(err.__cause__ or err)) from err
+    if messages:
+        _dataset.cache_clear()  # GDAL would return the damaged pixels from its cache, without a warning
+        raise _unreadable(path, window, messages[0])
 
 
 def dataset_of(path: str) -> Any:
@@ -144,6 +151,10 @@ def geobox_of(src: Any, path: str) -> GeoBox:
     """
     _check_georeferencing(src, path)
     return GeoBox(src.shape, src.transform, _wkt(src, path))
+
+
+def _unreadable(path: str, window: Window, reason: str) -> DamageError:
+    return DamageError(f"{path} cannot be read at {window}: {shorten(reason)}")
 
 
 def _open(path: str, source: _Source) -> Any:

@@ -185,7 +185,14 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     config = config or (Config() if model is None else model.config)
     if model is not None:
         check_config(model, config)
-    scene = open_scene(path, bands=config.bands, aoi=options.aoi, red=config.red, nir=config.nir)
+    scene = open_scene(
+        path,
+        bands=config.bands,
+        aoi=options.aoi,
+        red=config.red,
+        nir=config.nir,
+        nodata_mode=config.nodata_mode,
+    )
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
@@ -209,7 +216,7 @@ def open_label_plan(
     outputs.check_names(options.run_dir)
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi)
-    values = None if source.values is None else open_scene(source.values, bands=config.bands)
+    values = None if source.values is None else _open_values(source.values, config)
     if values is not None:
         check_same_grid(values, labels)
     bands = () if values is None else values.bands
@@ -223,6 +230,10 @@ def open_label_plan(
         tiles = tiles_of(scene, config)
         plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
         yield plan, LabelJob(plan.store, config, labels, values)
+
+
+def _open_values(path: str, config: Config) -> Scene:
+    return open_scene(path, bands=config.bands, nodata_mode=config.nodata_mode)
 
 
 def tiles_of(scene: Scene, config: Config) -> tuple[int, ...]:
