@@ -358,8 +358,8 @@ def _check_network(layers: Network) -> None:
         )
     if not 2 <= min(layers.channels) <= max(layers.channels) <= MAX_CHANNELS or layers.channels[-1] > MAX_CODES:
         raise ConfigError(
-            f"network.channels is {shown(list(layers.channels))}; each must be at least 2 and at most {MAX_CHANNELS}, and the "
-            f"last at most {MAX_CODES}."
+            f"network.channels is {shown(list(layers.channels))}; each must be at least 2 and at most {MAX_CHANNELS}, "
+            f"and the last at most {MAX_CODES}."
         )
 
 
