@@ -158,8 +158,8 @@ def load_model(path: Path) -> Model:
         check_content(model)
     except (GeosegError, LookupError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as err:
         raise ModelError(  # undamaged, so another program has written it
-            f"{path} was written by geoseg {version} and does not fit geoseg {__version__} ({shorten(err)}). Use geoseg "
-            f"{version}, or train the model again."
+            f"{path} was written by geoseg {version} and does not fit geoseg {__version__} ({shorten(err)}). Use "
+            f"geoseg {version}, or train the model again."
         ) from err
     return model
 
@@ -224,8 +224,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise ModelError(f"there is no model file {path}; give a file of --save-model.")
     if path.stat().st_size > _MAX_BYTES:
         raise ModelError(
-            f"{path} has {path.stat().st_size / 2**30:.1f} GiB; expected at most {_MAX_BYTES / 2**30:.0f} GiB. Give a file "
-            "of --save-model."
+            f"{path} has {path.stat().st_size / 2**30:.1f} GiB; expected at most {_MAX_BYTES / 2**30:.0f} GiB. Give a "
+            "file of --save-model."
         )
     try:
         with safetensors.safe_open(path, framework="numpy") as file:

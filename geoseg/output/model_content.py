@@ -13,7 +13,7 @@ from geoseg.config import Config, Network, Superpixels
 from geoseg.errors import shorten
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.features import network_input, pixel_moments
-from geoseg.segment.predictors import CodePredictor, ColorPredictor
+from geoseg.segment.predictors import CentroidPredictor, CodePredictor, ColorPredictor
 from geoseg.segment.votes import SuperpixelTable
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def _check_tree(tree: ClassTree) -> None:
                 f"step {step} of the class tree merges {kept} and {gone}, which are not two of its classes"
             )
         alive.remove(gone)
+    if len(alive) > _MAX_CLASSES:
+        raise ValueError(f"the class tree ends with {len(alive)} classes, expected at most {_MAX_CLASSES}")
 
 
 def _check_predictor(model: Model, n_codes: int, n_moments: int) -> None:
@@ -145,15 +147,11 @@ def _check_predictor(model: Model, n_codes: int, n_moments: int) -> None:
         if clusters.shape != (n_codes,) or clusters.dtype.kind not in "iu":
             raise ValueError(f"clusters of the codes: {clusters.dtype} {clusters.shape}, expected {n_codes} integers")
         if clusters.min() < 0 or clusters.max() >= n_clusters:
-            raise ValueError(
-                f"clusters of the codes: {clusters.min()} to {clusters.max()}, expected 0 to {n_clusters - 1}"
-            )
-    else:
-        arrays = {"centroids": predictor.centroids}
-        if isinstance(predictor, ColorPredictor):
-            arrays["mix"] = predictor.mix
-        for name, array in arrays.items():
-            _check_finite(f"the {name} of the clusters", array)
+            raise ValueError(f"clusters of the codes: up to {clusters.max()}, expected 0 to {n_clusters - 1}")
+    if isinstance(predictor, ColorPredictor):
+        _check_finite("the mix of the moments", predictor.mix)
+    if isinstance(predictor, ColorPredictor | CentroidPredictor):
+        _check_finite("the centroids of the clusters", predictor.centroids)
         if predictor.centroids.ndim != 2 or len(predictor.centroids) != n_clusters:
             raise ValueError(f"centroids of the clusters: {predictor.centroids.shape}, expected {n_clusters} rows")
     none = np.zeros(0, np.int64)
