@@ -130,7 +130,7 @@ def test_incomplete_certificates_are_refused_at_the_start(options, message):
     assert "\n" not in str(caught.value)
 
 
-def test_command_refuses_a_certificate_without_a_scheduler(make_raster, tmp_path):
+def test_command_refuses_a_certificate_without_a_scheduler(tmp_path):
     ended = run_command("tile", tmp_path / "scene.tif", "--out", tmp_path / "o.gpkg", "--tls-cert", "cert.pem")
 
     assert ended.code == 1

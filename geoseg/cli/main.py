@@ -5,6 +5,8 @@ Nothing heavy is imported before a command needs it, so ``geoseg --help`` is fas
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 
 import click
@@ -27,7 +29,7 @@ _INTERRUPTED = 130  # as shells report Ctrl-C
 def main() -> None:
     """Run the command line and exit with its exit code."""
     try:
-        code = commands(standalone_mode=False)
+        code = commands(with_file_names(sys.argv[1:]), standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("geoseg: interrupted; if a run folder exists, --resume continues the run", err=True)
         code = _INTERRUPTED
@@ -38,6 +40,12 @@ def main() -> None:
         click.echo(f"geoseg: {' '.join(str(err).split())}", err=True)
         code = EXIT_FIXABLE
     sys.exit(code)
+
+
+def with_file_names(arguments: list[str]) -> list[str]:
+    """Return arguments in which the name of an existing file, such as ``-dash.tif``, is not taken for an option."""
+    is_file = [bool(re.match(r"-[^-].*\.\w+$", text, re.DOTALL)) and os.path.isfile(text) for text in arguments]  # noqa: PTH113
+    return [f"./{text}" if found else text for text, found in zip(arguments, is_file, strict=True)]
 
 
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})

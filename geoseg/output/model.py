@@ -148,8 +148,8 @@ def load_model(path: Path) -> Model:
     version = shorten(document.get("geoseg"), 40)
     if document.get("format") != _FORMAT:
         raise ModelError(
-            f"{path} was written by geoseg {version} in format {shorten(document.get('format'), 40)}, but geoseg {__version__} "
-            f"reads format {_FORMAT}. Use geoseg {version}, or train the model again."
+            f"{path} was written by geoseg {version} in format {shorten(document.get('format'), 40)}, but geoseg "
+            f"{__version__} reads format {_FORMAT}. Use geoseg {version}, or train the model again."
         )
     if document.pop("digest", None) != checksum(document, arrays):
         raise ModelError(f"{path} is damaged: its content does not match its checksum. Copy the file again.")
