@@ -13,8 +13,21 @@ from typing import Any, Literal
 
 import yaml
 
-from geoseg.config_limits import MAX_BAND, MAX_CHANNELS, MAX_CODES, MAX_KERNEL, MAX_LAYERS, RANGES, parse_yaml
-from geoseg.config_parser import build, check_types, option_paths, shown, to_plain, unknown_option
+from geoseg.config_parser import (
+    MAX_BAND,
+    MAX_CHANNELS,
+    MAX_CODES,
+    MAX_KERNEL,
+    MAX_LAYERS,
+    RANGES,
+    build,
+    check_types,
+    option_paths,
+    parse_yaml,
+    shown,
+    to_plain,
+    unknown_option,
+)
 from geoseg.errors import ConfigError, shorten
 
 _RENAMED = {  # former names of options and sections → today's paths
@@ -358,8 +371,8 @@ def _check_network(layers: Network) -> None:
         )
     if not 2 <= min(layers.channels) <= max(layers.channels) <= MAX_CHANNELS or layers.channels[-1] > MAX_CODES:
         raise ConfigError(
-            f"network.channels is {shown(list(layers.channels))}; each must be at least 2 and at most "
-            f"{MAX_CHANNELS}, and the last at most {MAX_CODES}."
+            f"network.channels is {shown(list(layers.channels))}; each must be at least 2 and at most {MAX_CHANNELS}, "
+            f"and the last at most {MAX_CODES}."
         )
 
 

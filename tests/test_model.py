@@ -51,7 +51,11 @@ def a_model(seed=0, **origin):
     survey = Survey(
         Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standardizer((0.1,) * 6, (1.0,) * 6), (), SuperpixelParameters()
     )
-    weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
+    weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32)}
+    weights |= {"layers.0.bias": np.zeros(4, np.float32), "layers.1.num_batches_tracked": np.array(7)}
+    weights |= {
+        f"layers.1.{name}": np.ones(4, np.float32) for name in ("weight", "bias", "running_mean", "running_var")
+    }
     trained = Origin("trained.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
     return Model(config, survey, weights, class_model, replace(trained, **origin))
 
@@ -253,7 +257,7 @@ def rewritten(path, change):
         (lambda document: document["origin"].update(colour=1), "colour"),
         (
             lambda document: document["config"]["network"].update(channels=[5]),
-            "class model takes no superpixels of 5 codes",
+            r"layers\.0\.weight of the network has the shape \(4, 6, 3, 3\), expected \(5, 6, 3, 3\)",
         ),
     ],
 )

@@ -472,7 +472,7 @@ def test_area_of_several_polygons_with_a_hole_and_a_self_intersection_is_repaire
         ([shapely.box(500_101, 4_999_891, 500_102, 4_999_892)], "the centre of no pixel"),
         ([], "it has no geometry"),
     ],
-    ids=["elsewhere", "lines", "empty"],
+    ids=["elsewhere", "lines", "points", "small", "empty"],
 )
 def test_area_that_does_not_intersect_the_scene_is_refused(make_raster, tmp_path, polygons, reason):
     area = area_file(tmp_path, polygons, **({} if polygons else {"geometry_type": "Polygon"}))

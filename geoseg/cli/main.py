@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 
@@ -76,6 +77,12 @@ def _stopped(number: int) -> int:
     name = signal.Signals(number).name
     print_error(f"interrupted ({name}); if there is a run folder, the same command with --resume continues the run")
     return _SIGNALLED + number
+
+
+def with_file_names(arguments: list[str]) -> list[str]:
+    """Return arguments in which the name of an existing file, such as ``-dash.tif``, is not taken for an option."""
+    is_file = [bool(re.match(r"-[^-].*\.\w+$", text, re.DOTALL)) and os.path.isfile(text) for text in arguments]  # noqa: PTH113
+    return [f"./{text}" if found else text for text, found in zip(arguments, is_file, strict=True)]
 
 
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -194,7 +194,7 @@ def _options(path: str) -> dict[str, Any]:
     """Return GDAL's settings for a raster: it opens no address but that of the raster itself."""
     if not _is_remote(path):
         return _GDAL | {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}
-    # Without a list of its folder, GDAL looks for no files beside it.
+    # Without a list of its folder, GDAL opens no files beside it.
     return _GDAL | {
         "CPL_VSIL_CURL_ALLOWED_FILENAME": _parse_path(path).as_vsi(),
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",

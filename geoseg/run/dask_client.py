@@ -198,7 +198,7 @@ def _read_address(path: Path, *, timeout: float) -> str:
     while True:
         try:
             return str(json.loads(path.read_text())["address"])
-        except (OSError, ValueError, KeyError, TypeError) as err:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
             if time.monotonic() > deadline:
                 raise ConfigError(
                     f"{path} has no address of a Dask scheduler ({one_line(err)}); check that the scheduler is running."

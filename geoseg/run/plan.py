@@ -35,6 +35,8 @@ from geoseg.run.provenance import fingerprint, result_versions
 from geoseg.run.published import OutputRecord
 
 _WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
+_BYTES_PER_VALUE = 4  # of a band of a pixel, float32
+_MAX_BYTES = 8 * 2**30  # of the values that are read or computed at once
 _BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
 
 
@@ -193,6 +195,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
         nir=config.nir,
         nodata_mode=config.nodata_mode,
     )
+    check_memory(scene, config)
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
@@ -217,8 +220,10 @@ def open_label_plan(
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi)
     values = None if source.values is None else _open_values(source.values, config)
+    check_memory(labels.grid, config)
     if values is not None:
         check_same_grid(values, labels)
+        check_memory(values, config)
     bands = () if values is None else values.bands
     check_attributes(config.polygons.attributes, bands=bands, ndvi=False, segmented=False)
     scene = labels.grid
@@ -276,6 +281,36 @@ def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
     if device == "cpu" or specified:
         return cluster
     return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))
+
+
+def check_memory(scene: Scene, config: Config) -> None:
+    """Check the memory of one tile and of the training sample against `_MAX_BYTES`, before any pixel is read.
+
+    Raises
+    ------
+    ConfigError
+        If the pixels of a tile or of the sample do not fit.
+    """
+    n_bands, side = max(len(scene.bands), 1), config.tiles.size + 2 * config.halo
+    rows, cols = (min(side, length) for length in scene.geobox.shape)
+    learn, channels = config.learn, max(config.network.channels)
+    needs = {
+        f"a tile of {rows} x {cols} px with {n_bands} bands": (rows * cols * n_bands, "tiles.size or fewer bands"),
+        f"{learn.windows} windows of {learn.crop} px with {n_bands} bands": (
+            learn.windows * learn.crop**2 * n_bands,
+            "learn.windows or learn.crop",
+        ),
+        f"{learn.batch} crops of {learn.crop} px with {channels} channels": (
+            learn.batch * learn.crop**2 * channels,
+            "learn.batch or learn.crop",
+        ),
+    }
+    for what, (n_values, advice) in needs.items():
+        if _BYTES_PER_VALUE * n_values > _MAX_BYTES:
+            raise ConfigError(
+                f"{what} needs {_BYTES_PER_VALUE * n_values / 2**30:.0f} GiB in memory; expected at most "
+                f"{_MAX_BYTES / 2**30:.0f} GiB. Give a smaller {advice}."
+            )
 
 
 def disk_needed(scene: Scene) -> int:
