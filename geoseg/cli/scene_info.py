@@ -17,7 +17,7 @@ from geoseg.grid import Window
 from geoseg.output.model import Model
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
-from geoseg.raster.coverage import coverage_notes
+from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_bands
@@ -193,14 +193,15 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         n_workers,
         disk_needed(scene),
         _estimate(task, survey, progress, stages.seconds, (len(tiles), n_workers)),
-        tuple(coverage_notes(scene)),
+        tuple(coverage_notes(scene, measure_coverage(scene))),
     )
 
 
 def _bands(scene: Scene, survey: Survey) -> tuple[Band, ...]:
     with opened(scene.path) as src:
         values = [src.nodatavals[band - 1] for band in scene.bands]
-        masks = [[flag.name for flag in src.mask_flag_enums[band - 1]] for band in scene.bands]
+        flags = src.mask_flag_enums
+        masks = [[flag.name for flag in flags[band - 1]] for band in scene.bands]
     treatments = [
         _treatment(scene, value, mask, dtype) for value, mask, dtype in zip(values, masks, scene.dtypes, strict=True)
     ]
