@@ -22,8 +22,9 @@ from geoseg.raster.scene import Scene
 from geoseg.run.job import Job, Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.options import array_settings, config_of
-from geoseg.run.plan import blocks_of, pick_device, tiles_of
+from geoseg.run.plan import blocks_of, tiles_of
 from geoseg.run.products import CLASS_MODEL, NETWORK, OUTLINES, VERTEX_COUNTS, ZONAL_SUMS, ProductStore
+from geoseg.run.resources import pick_device
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
 from geoseg.steps import segment, vectorize

@@ -27,8 +27,9 @@ from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.options import config_of, settings, source_path
-from geoseg.run.plan import Plan, RunOptions, choose_workers, open_label_plan, open_plan
+from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
+from geoseg.run.resources import choose_workers
 from geoseg.run.stages import Stages
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions

@@ -188,7 +188,7 @@ def test_absurd_number_of_the_workers_is_refused(options):
 )
 def test_absurd_network_is_refused_in_one_line(scene, tmp_path, network):
     config = {"kernels": [3, 1, 1], "channels": [8, 8, 8]} | network
-    with pytest.raises(ConfigError, match="give at most"):
+    with pytest.raises(ConfigError, match="at most"):
         segment_scene(scene, tmp_path / "out.gpkg", config={"network": config}, workers=0)
 
 

@@ -299,12 +299,12 @@ def test_file_that_is_not_a_raster_is_refused(tmp_path, content):
     path = tmp_path / "scene.tif"
     path.write_bytes(content)
 
-    assert f"{path} cannot be opened as a raster" in refusal(path)
+    assert f"{path} {'cannot be opened as a raster' if content else 'is empty (0 bytes)'}" in refusal(path)
 
 
 def test_missing_file_is_refused(tmp_path):
     assert f"no file {tmp_path / 'absent.tif'}" in refusal(tmp_path / "absent.tif")
-    assert "no file" in refusal(tmp_path)  # a folder
+    assert "is a folder" in refusal(tmp_path)
     assert "no file" in refusal("x" * 300)  # an invalid name
 
 

@@ -80,7 +80,7 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.output.model_checks import check_config, check_fits
     from geoseg.raster.scene import open_scene
     from geoseg.run.executors import ClusterOptions
-    from geoseg.run.plan import check_memory, choose_workers, pick_device
+    from geoseg.run.resources import check_memory, choose_workers, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
     source = open_scene(

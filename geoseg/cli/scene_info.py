@@ -17,14 +17,15 @@ from geoseg.grid import Window
 from geoseg.output.model import Model
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
-from geoseg.raster.coverage import coverage_notes
+from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_bands
 from geoseg.run.job import Task
 from geoseg.run.memory import MemoryFolder
-from geoseg.run.plan import blocks_of, disk_needed, tiles_of
+from geoseg.run.plan import blocks_of, tiles_of
 from geoseg.run.products import ProductStore
+from geoseg.run.resources import disk_needed
 from geoseg.run.stages import Stages
 from geoseg.segment.survey import Survey
 from geoseg.steps.survey import survey_scene, survey_windows
@@ -194,14 +195,15 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         n_workers,
         disk_needed(scene),
         _estimate(task, survey, progress, stages.seconds, (len(tiles), n_workers)),
-        tuple(coverage_notes(scene)),
+        tuple(coverage_notes(scene, measure_coverage(scene))),
     )
 
 
 def _bands(scene: Scene, survey: Survey) -> tuple[Band, ...]:
     with opened(scene.path) as src:
         values = [src.nodatavals[band - 1] for band in scene.bands]
-        masks = [[flag.name for flag in src.mask_flag_enums[band - 1]] for band in scene.bands]
+        flags = src.mask_flag_enums
+        masks = [[flag.name for flag in flags[band - 1]] for band in scene.bands]
     treatments = [
         _treatment(scene, value, mask, dtype) for value, mask, dtype in zip(values, masks, scene.dtypes, strict=True)
     ]

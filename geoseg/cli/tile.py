@@ -119,7 +119,8 @@ def _check(
 ) -> SceneInfo:
     """Call the Python functions behind --dry-run."""
     from geoseg.cli.scene_info import scene_info
-    from geoseg.run.plan import check_scene, choose_workers
+    from geoseg.run.plan import check_scene
+    from geoseg.run.resources import choose_workers
 
     task = check_scene(scene, outputs, config, run_options(options))
     cluster = choose_workers(cluster_options(options), task.device)

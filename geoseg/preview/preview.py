@@ -32,7 +32,7 @@ from geoseg.preview.window_classes import View, find_classes, read_view, start_j
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene, open_scene
 from geoseg.run.job import Job
-from geoseg.run.plan import check_memory, pick_device
+from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
 from geoseg.steps.tables import class_colors
 from geoseg.vectorize import regions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -18,6 +19,8 @@ _N_WINDOWS = 8  # per direction
 _WINDOW = 64  # px; their width and height
 _MAX_VALUES = 4_000_000  # of all bands together, that are kept in memory
 _DEAD = 0.4  # share of the pixels in which a band has one value while others vary, from which the band is named
+_FLAT = 0.75  # share of equal neighbours from which a raster is no image; in photographs it is below 0.3
+_MAX_FLAT_VALUES = 256
 _MOST_NAMED = 8  # bands in one note
 
 
@@ -37,6 +40,9 @@ class Coverage:
         With the most frequent value of this band, while another band has another value than its most frequent one.
     is_constant : (band,) bool
         Whether all values of the band are the same, or it has none.
+    is_flat : bool
+        Whether the pixels have few different values and mostly the same as their neighbours: a mask or a thematic
+        raster, not an image.
     """
 
     saturated: float
@@ -44,6 +50,7 @@ class Coverage:
     without_data: NDArray[np.float64]
     constant: NDArray[np.float64]
     is_constant: NDArray[np.bool_]
+    is_flat: bool
 
 
 def extent_of(scene: Scene) -> Window:
@@ -68,23 +75,28 @@ def measure_coverage(scene: Scene) -> Coverage | None:
         If more than half of the windows cannot be read.
     """
     sample = list(_sample(scene))
-    if not any(known.shape[1] for _, known, _ in sample):
+    if not any(part.known.shape[1] for part in sample):
         return None
-    values, known = (np.concatenate([part[i] for part in sample], axis=1) for i in (0, 1))  # (band, pixel)
-    saturated = float(np.mean([share for _, _, share in sample]))
-    partial = float((~known.all(axis=0)).mean())
-    return Coverage(saturated, partial, (~known).mean(axis=1), *_constant(values, known))
+    values = np.concatenate([part.values for part in sample], axis=1)
+    known = np.concatenate([part.known for part in sample], axis=1)
+    return Coverage(
+        float(np.mean([part.saturated for part in sample])),
+        float((~known.all(axis=0)).mean()),
+        (~known).mean(axis=1),
+        *_constant(values, known),
+        _is_flat(values, sum(part.n_equal for part in sample), sum(part.n_neighbours for part in sample)),
+    )
 
 
-def coverage_notes(scene: Scene) -> list[str]:
+def coverage_notes(scene: Scene, found: Coverage | None) -> list[str]:
     """Return what the user should know of the bands of a scene, in whole sentences without a full stop.
 
-    Raises
-    ------
-    RasterError
-        If more than half of a sample of windows cannot be read.
+    Parameters
+    ----------
+    scene : Scene
+    found : Coverage or None
+        As `measure_coverage` returns it.
     """
-    found = measure_coverage(scene)
     if found is None:
         return list(scene.notes)
     return [
@@ -133,8 +145,18 @@ def check_readable(path: str, n_windows: int, errors: list[RasterError]) -> None
         )
 
 
-def _sample(scene: Scene) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_], float]]:
-    """Yield values and where each band has data, (band, pixel), of the pixels with data, and the saturated share."""
+class _Part(NamedTuple):
+    """Sample of one window: (band, pixel) values of the pixels with data, where each band has data, and counts."""
+
+    values: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    saturated: float
+    n_equal: int
+    n_neighbours: int
+
+
+def _sample(scene: Scene) -> Iterator[_Part]:
+    """Yield the sample of each window that can be read."""
     windows = list(spread_windows(extent_of(scene), _N_WINDOWS, _WINDOW))
     errors: list[RasterError] = []
     largest = _largest_nodata(scene)
@@ -146,11 +168,29 @@ def _sample(scene: Scene) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool
             errors.append(err)
             continue
         known = known & np.isfinite(pixels)
-        shown = known.any(axis=0)
+        shown = np.asarray(known.any(axis=0))
         step = max(1, -(-int(shown.sum()) // most))
         saturated = (pixels == largest[:, None, None]).all(axis=0)
-        yield pixels[:, shown][:, ::step], known[:, shown][:, ::step], float((saturated & ~shown).mean())
+        yield _Part(
+            pixels[:, shown][:, ::step],
+            known[:, shown][:, ::step],
+            float((saturated & ~shown).mean()),
+            *_equal_neighbours(pixels, shown),
+        )
     check_readable(scene.path, len(windows), errors)
+
+
+def _equal_neighbours(pixels: NDArray[np.float32], shown: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return how many pairs of adjacent pixels have equal values in all bands, and how many pairs there are."""
+    equal = [(pixels[:, 1:] == pixels[:, :-1]).all(axis=0), (pixels[:, :, 1:] == pixels[:, :, :-1]).all(axis=0)]
+    pairs = [shown[1:] & shown[:-1], shown[:, 1:] & shown[:, :-1]]
+    return sum(int((a & b).sum()) for a, b in zip(equal, pairs, strict=True)), sum(int(b.sum()) for b in pairs)
+
+
+def _is_flat(values: NDArray[np.float32], n_equal: int, n_neighbours: int) -> bool:
+    if n_equal < _FLAT * n_neighbours:
+        return False
+    return len(np.unique(values, axis=1).T) <= _MAX_FLAT_VALUES
 
 
 def _largest_nodata(scene: Scene) -> NDArray[np.float32]:

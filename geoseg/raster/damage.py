@@ -10,9 +10,14 @@ import contextlib
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterError
 
@@ -26,6 +31,8 @@ _OF_PIXELS = re.compile(
     re.IGNORECASE,
 )
 _OF_OTHERS = re.compile(r"TIFF(Read|Fetch)\w*(Directory|Tag)|HTTP|CURL|PROJ|\.aux\.xml", re.IGNORECASE)
+# First bytes of formats that notice themselves when they are cut off, and of ENVI files that are compressed as a whole.
+_NOT_RAW = (b"II", b"MM", b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0c", b"EHFA", b"<", b"\x1f\x8b")
 _PNG, _PNG_END, _TAIL = b"\x89PNG", b"IEND", 4096  # bytes in which the last chunk of a PNG must be
 
 
@@ -71,7 +78,7 @@ def damage_reported() -> Iterator[list[str]]:
 
 
 def check_complete(src: Any, path: str) -> None:
-    """Check that no PNG file of a raster is cut off; GDAL fills what is missing with arbitrary values.
+    """Check that no PNG or ENVI file of a raster is cut off; GDAL fills what is missing with arbitrary values or zeros.
 
     Parameters
     ----------
@@ -82,15 +89,29 @@ def check_complete(src: Any, path: str) -> None:
     Raises
     ------
     RasterError
-        If the end of a PNG file is missing.
+        If the end of a file is missing.
     """
     for file in (Path(name) for name in src.files):
-        with contextlib.suppress(OSError), file.open("rb") as content:
-            if content.read(len(_PNG)) != _PNG:
-                continue
-            content.seek(max(0, file.stat().st_size - _TAIL))
-            if _PNG_END not in content.read():
+        with contextlib.suppress(OSError):  # of addresses
+            if _is_cut_off(file):
                 raise RasterError(
-                    f"{path} cannot be read: the PNG file {file} is cut off, {file.stat().st_size} bytes without an "
-                    "end. Copy or download it again."
+                    f"{path} cannot be read: the file {file} is cut off after {file.stat().st_size} bytes. Copy or "
+                    "download it again."
                 )
+
+
+def _is_cut_off(file: Path) -> bool:
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        head = content.read(len(_PNG))
+        content.seek(max(0, size - _TAIL))
+        if head == _PNG:
+            return _PNG_END not in content.read()
+    headers = (file.with_suffix(".hdr"), Path(f"{file}.hdr"))
+    if file in headers or head.startswith(_NOT_RAW) or not any(header.is_file() for header in headers):
+        return False
+    try:
+        with warnings.catch_warnings(action="ignore"), rasterio.open(file, driver="ENVI") as raw:
+            return bool(size < raw.width * raw.height * sum(np.dtype(dtype).itemsize for dtype in raw.dtypes))
+    except (RasterioError, TypeError):  # not ENVI, or a type that numpy does not have
+        return False

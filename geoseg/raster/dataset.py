@@ -46,7 +46,6 @@ _GDAL = {
     "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # of a file of format JPEG; see `damage` for JPEG blocks in others
-    "RAW_CHECK_FILE_SIZE": "YES",  # what is missing at the end of a raw file would be read as zeros
 }
 
 

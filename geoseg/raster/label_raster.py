@@ -253,7 +253,7 @@ def _category_names(files: tuple[str, ...], band: int) -> dict[int, str]:
 
 def _valid(handle: Any, labels: LabelRaster, numbers: NDArray[Any], part: Any) -> NDArray[np.bool_]:
     if labels.nodata == "file":
-        return has_data(handle, (labels.band,), part, labels.alpha)[0].copy()
+        return has_data(handle, (labels.band,), part, numbers[None], alpha=labels.alpha)[0].copy()
     valid = np.ones(numbers.shape, bool) if labels.nodata == "none" else np.asarray(numbers != labels.nodata)
     for band in labels.alpha:
         valid &= handle.read(band, window=part) > 0

@@ -128,7 +128,8 @@ def open_scene(
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
         vegetation = vegetation_bands(described, str(path), red=red, nir=nir)
         files = files_of(src, str(path))
-        nodata = tuple(src.nodatavals[band - 1] for band in chosen)
+        nodata_of_all = src.nodatavals
+        nodata = tuple(nodata_of_all[band - 1] for band in chosen)
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
     colours = natural_colours(described)
     scene = Scene(str(path), geobox, chosen, described.names, dtypes, colours, vegetation, area, files)
@@ -214,12 +215,13 @@ def touches(scene: Scene, window: Window) -> bool:
 def _describe_bands(src: Any, bands: tuple[int, ...], alpha: AlphaBands) -> BandDescriptions:
     positions = [band - 1 for band in bands]
     colours = corrected_colours(src, alpha.mistaken)
+    descriptions, scales, offsets = src.descriptions, src.scales, src.offsets  # each asks all bands
     return BandDescriptions(
         bands,
-        names=tuple((src.descriptions[i] or "").strip() for i in positions),
+        names=tuple((descriptions[i] or "").strip() for i in positions),
         colours=tuple(colours[i] for i in positions),
-        scales=tuple(src.scales[i] for i in positions),
-        offsets=tuple(src.offsets[i] for i in positions),
+        scales=tuple(scales[i] for i in positions),
+        offsets=tuple(offsets[i] for i in positions),
     )
 
 
@@ -241,7 +243,7 @@ def _read_file(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArr
         for positions in _by_dtype(scene.dtypes):
             bands = [scene.bands[i] for i in positions]
             pixels[positions] = handle.read(bands, window=part, out_dtype=np.float32)
-        return pixels, has_data(handle, scene.bands, part, scene.alpha)
+        return pixels, has_data(handle, scene.bands, part, pixels, alpha=scene.alpha)
 
 
 def _by_dtype(dtypes: tuple[str, ...]) -> list[list[int]]:
@@ -295,6 +297,7 @@ def _choose_bands(src: Any, path: str, wanted: tuple[int, ...], alpha: AlphaBand
     bands = wanted or tuple(band for band in src.indexes if band not in alpha.used)
     if not bands:
         raise RasterError(f"{path} has only alpha bands, so there is nothing to segment.")
+    colours = src.colorinterp
     for band in bands:
         dtype = src.dtypes[band - 1]
         if "complex" in dtype:
@@ -302,7 +305,7 @@ def _choose_bands(src: Any, path: str, wanted: tuple[int, ...], alpha: AlphaBand
                 f"{path} has complex numbers ({dtype}) in band {band}. Take their magnitude first: "
                 f"gdal_calc.py -A {path} --calc 'abs(A)' --type Float32 --outfile magnitude.tif"
             )
-        if src.colorinterp[band - 1] == ColorInterp.palette:
+        if colours[band - 1] == ColorInterp.palette:
             raise RasterError(
                 f"{path} has palette indices in band {band}, not measurements. "
                 f"Expand them first: gdal_translate -expand rgb {path} rgb.tif"

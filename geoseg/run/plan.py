@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,12 +15,10 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
-from geoseg.output.names import check_writable_folder
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
-from geoseg.run.executors import ClusterOptions
 from geoseg.run.failures import check_max_failed
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
@@ -33,11 +29,7 @@ from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import ProductStore
 from geoseg.run.provenance import fingerprint, result_versions
 from geoseg.run.published import OutputRecord
-
-_WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
-_BYTES_PER_VALUE = 4  # of a band of a pixel, float32
-_MAX_BYTES = 8 * 2**30  # of the values that are read or computed at once
-_BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
+from geoseg.run.resources import check_memory, check_room, pick_device
 
 
 @dataclass(frozen=True)
@@ -254,71 +246,6 @@ def blocks_of(scene: Scene, config: Config, tiles: Sequence[int]) -> tuple[int, 
     return tuple(sorted({block for number in tiles for block in blocks.reading(grid.tile(number).read)}))
 
 
-def pick_device(wanted: str, config: Config) -> str:
-    """Return "cpu" or "cuda"; "auto" becomes one of them.
-
-    Raises
-    ------
-    ConfigError
-        If cuda is wanted but not available, or the method does not use it.
-    """
-    if wanted == "cuda" and config.method != "backprop":
-        raise ConfigError(f"device is cuda, but method {config.method} does not use a GPU. Use --device cpu or auto.")
-    if wanted == "cpu" or config.method != "backprop":
-        return "cpu"
-    from geoseg.segment.network import cuda_is_available  # here, because torch takes seconds to import
-
-    if cuda_is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Use --device cpu or auto.")
-    return "cpu"
-
-
-def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
-    """Return where to compute if nothing is specified: on a GPU fewer processes than there are cores."""
-    specified = any(place is not None for place in cluster.places)
-    if device == "cpu" or specified:
-        return cluster
-    return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))
-
-
-def check_memory(scene: Scene, config: Config) -> None:
-    """Check the memory of one tile and of the training sample against `_MAX_BYTES`, before any pixel is read.
-
-    Raises
-    ------
-    ConfigError
-        If the pixels of a tile or of the sample do not fit.
-    """
-    n_bands, side = max(len(scene.bands), 1), config.tiles.size + 2 * config.halo
-    rows, cols = (min(side, length) for length in scene.geobox.shape)
-    learn, channels = config.learn, max(config.network.channels)
-    needs = {
-        f"a tile of {rows} x {cols} px with {n_bands} bands": (rows * cols * n_bands, "tiles.size or fewer bands"),
-        f"{learn.windows} windows of {learn.crop} px with {n_bands} bands": (
-            learn.windows * learn.crop**2 * n_bands,
-            "learn.windows or learn.crop",
-        ),
-        f"{learn.batch} crops of {learn.crop} px with {channels} channels": (
-            learn.batch * learn.crop**2 * channels,
-            "learn.batch or learn.crop",
-        ),
-    }
-    for what, (n_values, advice) in needs.items():
-        if _BYTES_PER_VALUE * n_values > _MAX_BYTES:
-            raise ConfigError(
-                f"{what} needs {_BYTES_PER_VALUE * n_values / 2**30:.0f} GiB in memory; expected at most "
-                f"{_MAX_BYTES / 2**30:.0f} GiB. Give a smaller {advice}."
-            )
-
-
-def disk_needed(scene: Scene) -> int:
-    """Return the bytes that the run folder and the outputs of a scene need, approximately."""
-    rows, cols = scene.geobox.shape
-    return rows * cols * _BYTES_PER_PIXEL
-
-
 def _load_model(options: RunOptions) -> Model | None:
     if options.model is None and options.restretch:
         raise ConfigError("restretch applies to a scene that is segmented with a model. Give --model too, or omit it.")
@@ -345,7 +272,7 @@ def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, inputs: 
     sources = [*map(Path, inputs.paths), *read.values()]
     outputs.check(inputs.paths, overwrite=True)
     replaceable = record.replaceable(outputs, sources, resume=options.resume, overwrite=options.overwrite)
-    _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
+    check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
     return replaceable
 
 
@@ -397,17 +324,3 @@ def _run_folder(
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
     return options.run_dir or outputs.polygons.with_suffix(".run")
-
-
-def _check_room(scene: Scene, folders: set[Path]) -> None:
-    rows, cols = scene.geobox.shape
-    needed = disk_needed(scene)
-    for folder in sorted(folders):
-        existing = next(path for path in (folder, *folder.parents) if path.is_dir())
-        check_writable_folder(existing)  # a read-only file system has no free space either
-        free = shutil.disk_usage(existing).free
-        if free < needed:
-            raise OutputError(
-                f"{existing} has {free / 1e9:.1f} GB of free space, and a scene of {rows * cols / 1e6:.0f} Mpx needs "
-                f"about {needed / 1e9:.1f} GB. Free some space, or choose another place for --out or --run-dir."
-            )

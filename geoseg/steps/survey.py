@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
-from geoseg.raster.coverage import check_readable, coverage_notes, extent_of, no_valid_pixels
+from geoseg.raster.coverage import check_readable, coverage_notes, extent_of, measure_coverage, no_valid_pixels
 from geoseg.raster.nodata import finite_and_valid
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_bands, read_tolerant
@@ -41,9 +41,13 @@ def survey_scene(task: Task, stages: Stages) -> Job:
     """Survey a scene, or take over the survey of its model or of an earlier run, and return the job of later stages."""
     with stages.stage("survey", _PASSES * task.config.learn.windows):
         if not task.store.has(SURVEY, verify=True):
-            for note in coverage_notes(task.scene):
+            found = measure_coverage(task.scene)
+            for note in coverage_notes(task.scene, found):
                 stages.reporter.note(note)
-            task.store.put(SURVEY, SurveyDocument(patiently(_survey_of, task, stages.advance)))
+            survey = patiently(_survey_of, task, stages.advance)
+            if found is not None:
+                survey = replace(survey, superpixels=replace(survey.superpixels, by_value=found.is_flat))
+            task.store.put(SURVEY, SurveyDocument(survey))
         survey = task.store.get(SURVEY).survey
     return Job(task.store, task.scene, task.config, survey, task.device)
 
