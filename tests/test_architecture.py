@@ -40,7 +40,7 @@ LIBRARY_HOMES = {  # the only modules that import these libraries
     "rich": ("geoseg.cli.*",),
     "click": ("geoseg.cli.*",),
     "msgspec": ("geoseg.config_parser",),
-    "yaml": ("geoseg.config", "geoseg.config_parser"),
+    "yaml": ("geoseg.config", "geoseg.config_parser", "geoseg.run.cluster_file"),
 }
 FILE_LIBRARIES = {
     *("fiona", "fsspec", "geopandas", "glob", "io", "mmap", "os", "osgeo", "pathlib", "pyogrio", "rasterio", "shutil"),

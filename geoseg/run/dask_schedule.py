@@ -68,7 +68,7 @@ class Schedule:
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_DURATIONS))
     _moved: float = field(default_factory=time.monotonic)
     _checked: float = field(default_factory=time.monotonic)
-    _quiet: float = _QUIET_SECONDS
+    _quiet: float = field(default_factory=lambda: _QUIET_SECONDS)
 
     @property
     def is_finished(self) -> bool:
@@ -193,7 +193,9 @@ class Schedule:
                 by_worker.setdefault(batch.worker, []).extend(batch.keys)
         places = [f"{_tiles(keys)} on {address}" for address, keys in sorted(by_worker.items())]
         more = [f"{len(places) - _SHOWN} more workers"] if len(places) > _SHOWN else []
-        where = "; ".join(places[:_SHOWN] + more) or "no worker computes any"
+        where = "; ".join(places[:_SHOWN] + more)
+        if not where:
+            where = "none yet" if self.workers.threads else "none, since no worker is connected"
         self.note(f"no tile has finished for {time.monotonic() - self._moved:.0f} s; in hand: {where}")
         self._quiet *= 2
 
