@@ -112,7 +112,7 @@ def test_stopped_worker_is_restarted_after_the_time_limit_and_its_tile_tried_aga
     outcomes = by_key(cluster.run(stop_once, str(tmp_path), range(12), note=notes.append))
 
     assert outcomes == [Outcome(key, key) for key in range(12)]
-    assert [note for note in notes if "5" in note and "took longer than 3 s on tls://" in note]
+    assert [note for note in notes if "tls://" in note and note.endswith("the worker is restarted")]
 
 
 def test_standstill_is_noted_with_the_tiles_in_hand_and_their_workers(cluster, monkeypatch):
@@ -228,9 +228,11 @@ def test_workers_that_never_start_are_an_error_of_one_line():
     killer = Killer(1000, 0.05)
     killer.start()
 
-    with pytest.raises(GeosegError, match="the worker processes did not start") as caught:
-        with open_executor(ClusterOptions(workers=1)):
-            pass
+    with (
+        pytest.raises(GeosegError, match="the worker processes did not start") as caught,
+        open_executor(ClusterOptions(workers=1)),
+    ):
+        pass
 
     killer.is_over = True
     assert "\n" not in str(caught.value)
