@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 
 import geoseg
 from geoseg.errors import RasterError
@@ -47,7 +48,8 @@ def test_jpeg_block_that_gdal_only_warns_about_cannot_be_read_however_often(brok
 
 
 def test_broken_jpeg_block_of_a_mosaic_cannot_be_read(broken):
-    scene = open_scene(mosaic(broken.parent, broken.name))
+    rasterio.shutil.copy(broken, broken.with_suffix(".vrt"), driver="VRT")
+    scene = open_scene(broken.with_suffix(".vrt"))
 
     for _ in range(2):
         with pytest.raises(RasterError, match="cannot be read at"):
