@@ -38,7 +38,7 @@ def server():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.server.paths.append(self.path)
-            content = self.server.content if self.path == "/scene.tif" else b""
+            content = self.server.content if self.path.endswith("/scene.tif") else b""
             self.send_response(200 if content else 404)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -51,7 +51,7 @@ def server():
             pass
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.paths, running.content = [], b""
+    running.paths, running.content, running.n_addresses = [], b"", 0
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield running
     running.shutdown()
@@ -68,7 +68,8 @@ def address(server, monkeypatch):
     monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
     monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
     server.paths.clear()
-    yield f"http://127.0.0.1:{server.server_address[1]}/scene.tif"
+    server.n_addresses += 1  # GDAL remembers what it has asked for
+    yield f"http://127.0.0.1:{server.server_address[1]}/{server.n_addresses}/scene.tif"
     assert server.paths == []
 
 
@@ -266,10 +267,36 @@ def test_file_beside_a_raster_that_is_not_what_its_name_says_is_refused(tmp_path
     assert scene.is_file()
 
 
-def test_pipe_beside_a_raster_is_not_waited_for(tmp_path, scene):
-    os.mkfifo(tmp_path / "scene.tif.aux.xml")
+@pytest.mark.parametrize("name", ["scene.tif.aux.xml", "scene.tif.msk", "scene.tfw", "scene_RPC.TXT", "SCENE.IMD"])
+def test_pipe_beside_a_raster_is_not_waited_for(tmp_path, scene, name):
+    os.mkfifo(tmp_path / name)
 
-    assert "scene.tif.aux.xml" in refusal(scene)
+    assert name in refusal(scene)
+
+
+@pytest.mark.parametrize("name", ["scene.tfw", "scene.xml", "scene.tif.aux.xml"])
+def test_text_of_gigabytes_beside_a_raster_is_not_read(tmp_path, scene, name):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**34)  # no block of it is on the disk
+
+    assert f"{name} beside" in refusal(scene)
+
+
+def test_interlaced_png_of_gigabytes_is_refused(tmp_path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 1)
+    (tmp_path / "scene.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + b"\0" * 99)
+
+    assert "blocks of 10.1 GiB" in refusal(tmp_path / "scene.png")
+
+
+def test_jpeg_2000_with_the_address_of_a_crs_makes_no_request(tmp_path, address):
+    path = write_raster(tmp_path / "scene.jp2", fields(n_bands=1), driver="JP2OpenJPEG", GeoJP2="NO")
+    code = b"urn:ogc:def:crs:EPSG::32631"
+    content = path.read_bytes()
+    assert code in content
+    path.write_bytes(content.replace(code, address.removesuffix("scene.tif").encode().ljust(len(code), b"x")))
+
+    assert "has no CRS" in refusal(path)
 
 
 def test_ordinary_files_beside_a_raster_are_read(tmp_path):
@@ -625,7 +652,7 @@ def test_scene_at_an_address_makes_no_request_for_another(server, address, scene
     pixels, _ = read(opened, opened.geobox.window)
 
     np.testing.assert_array_equal(pixels, fields(n_bands=1))
-    assert set(server.paths) == {"/scene.tif"}
+    assert {path.rpartition("/")[2] for path in server.paths} == {"scene.tif"}
     server.paths.clear()
 
 

@@ -33,7 +33,7 @@ _GEOPACKAGE_IDS = (b"GPKG", b"GP10", b"GP11")
 _SYSTEM_TABLES = ("gpkg_", "rtree_", "ogr_", "sqlite_", "gdal_")
 _KINDS = "SELECT name, type FROM pragma_table_list WHERE schema = 'main'"
 _SQL_SECONDS = 10.0
-_SQL_STEPS = 10_000  # of SQLite's machine between two looks at the clock
+_SQL_STEPS = 10_000  # of SQLite's machine between two checks of the clock
 _CRS_NAME = re.compile(r"(urn:(x-)?ogc:def:crs:)?[A-Za-z]+:[0-9.]*:?[A-Za-z0-9]+")
 _CRS_ADDRESS = re.compile(r"https?://www\.opengis\.net/(def/crs/[\w./]+|gml/srs/[\w./]+#\w+)")
 _GEOMETRIES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
