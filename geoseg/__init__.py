@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geoseg.arrays import SceneModel, Segmentation, segment_array
     from geoseg.config import Config, load_config
-    from geoseg.errors import ConfigError, GeosegError, ModelError, OutputError, RasterError, RunError, TileError
+    from geoseg.errors import (
+        ConfigError,
+        GeosegError,
+        ModelError,
+        OutputError,
+        RasterError,
+        RunError,
+        TileError,
+        UnavailableError,
+    )
     from geoseg.evaluate.evaluate import evaluate_classes
     from geoseg.evaluate.evaluation import Evaluation
     from geoseg.output.paths import Outputs
@@ -33,6 +42,7 @@ _MODULES = {
         "RasterError",
         "RunError",
         "TileError",
+        "UnavailableError",
     ),
     "geoseg.evaluate.evaluate": ("evaluate_classes",),
     "geoseg.evaluate.evaluation": ("Evaluation",),
@@ -67,6 +77,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "StageFinished",
     "StageStarted",
     "TileError",
+    "UnavailableError",
     "evaluate_classes",
     "felzenszwalb",
     "load_config",

@@ -13,8 +13,21 @@ from typing import Any, Literal
 
 import yaml
 
-from geoseg.config_limits import MAX_BAND, MAX_CHANNELS, MAX_CODES, MAX_KERNEL, MAX_LAYERS, RANGES, parse_yaml
-from geoseg.config_parser import build, check_types, option_paths, shown, to_plain, unknown_option
+from geoseg.config_parser import (
+    MAX_BAND,
+    MAX_CHANNELS,
+    MAX_CODES,
+    MAX_KERNEL,
+    MAX_LAYERS,
+    RANGES,
+    build,
+    check_types,
+    option_paths,
+    parse_yaml,
+    shown,
+    to_plain,
+    unknown_option,
+)
 from geoseg.errors import ConfigError, shorten
 
 _RENAMED = {  # former names of options and sections → today's paths
@@ -130,10 +143,11 @@ class Config:
         Numbers of the bands to use, from 1. Empty = all except alpha.
     red, nir : int or None
         Numbers of the bands for NDVI. None = by band name or colour interpretation.
+    nodata_mode : {"all", "any"}
+        Whether a pixel is nodata where all bands are, or where any band is; see `raster.nodata`.
     method : {"backprop", "kmeans", "rag"}
-        "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" does the same after
-        merging adjacent superpixels of similar colour. These two train nothing: network, backprop and learn have no
-        effect, and of classify only classes has.
+        "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" merges neighbours first.
+        These two train nothing: of network, backprop, learn and classify, only classify.classes has an effect.
     training : {"scene", "tile"}
         "scene" = one network for the whole scene. "tile" = one network per tile, from random weights.
     tile_steps : int or None
@@ -157,6 +171,7 @@ class Config:
     bands: tuple[int, ...] = ()
     red: int | None = None
     nir: int | None = None
+    nodata_mode: Literal["all", "any"] = "all"
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
     training: Literal["scene", "tile"] = "scene"
     tile_steps: int | None = None
@@ -204,8 +219,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain dicts, lists and numbers."""
-        values: dict[str, Any] = to_plain(self)
-        return values
+        return dict(to_plain(self))
 
 
 def load_config(source: str | Path | Mapping[str, Any] | Config | None = None, **changes: Any) -> Config:
@@ -266,8 +280,7 @@ def _values_of(source: object) -> dict[str, Any]:
         raise ConfigError(
             f"the config is {shown(source)}; expected the name of a configuration, a YAML file, a dict or a Config."
         )
-    values: dict[str, Any] = to_plain(source)
-    return values
+    return dict(to_plain(source))
 
 
 def _read(source: str | Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@
     ├── OutputError   (ValueError)   an output cannot be written to the given path
     ├── ModelError    (ValueError)   a saved model cannot be read, or does not fit the scene
     ├── RunError      (ValueError)   a run folder belongs to another scene, configuration or version
-    └── TileError                    a tile failed; other tiles are not affected
+    ├── TileError                    a tile failed; other tiles are not affected
+    └── UnavailableError             an input cannot be reached or read at present, whatever it contains
 """
 
 _MAX_MESSAGE = 2000  # characters; a message can quote file names and values, and files come from anywhere
@@ -67,3 +68,7 @@ class RunError(GeosegError, ValueError):
 
 class TileError(GeosegError):
     """A tile failed; other tiles are not affected."""
+
+
+class UnavailableError(GeosegError):
+    """An input cannot be reached or read at present: the disk, the network or the system fails, not the content."""

@@ -20,19 +20,21 @@ from typing import Any, Literal
 
 from geoseg.config import Config, load_config
 from geoseg.errors import ConfigError
+from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.options import config_of, settings, source_path
-from geoseg.run.plan import Plan, RunOptions, choose_workers, open_label_plan, open_plan
+from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
+from geoseg.run.resources import choose_workers
 from geoseg.run.stages import Stages
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
-_OUTLINE_SECTIONS = ("tiles", "polygons", "bands")  # of the config, that outlining labels uses
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "nodata_mode")  # of the config, that outlining labels uses
 
 
 def segment_scene(
@@ -161,9 +163,12 @@ def outline_labels(
     for path in given.config_changes:
         if path.partition("__")[0] not in _OUTLINE_SECTIONS:
             raise ConfigError(f"option {path.replace('__', '.')} is for segmentation and has no effect here; omit it.")
+    source = replace(source, **named)
+    if source.values is None and given.config_changes.get("nodata_mode") is not None:
+        raise ConfigError("nodata_mode is that of the values, and there are no values. Give values too, or omit it.")
     config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
     return run_labels(
-        replace(source, **named),
+        source,
         given.outputs,
         config,
         options=given.run,
@@ -231,4 +236,9 @@ def run_labels(
 
 
 def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: ProgressCallback) -> Stages:
-    return Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
+    stages = Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
+    if kept := other_tables(plan.outputs.polygons):
+        stages.reporter.note(f"{plan.outputs.polygons} keeps its other tables: {', '.join(kept)}")
+    stages.limit_failures(plan.options.max_failed)
+    stages.note_missing_cache()
+    return stages

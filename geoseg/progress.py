@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,7 +119,7 @@ class StageReporter:
     Parameters
     ----------
     callback : ProgressCallback
-        Receives the events.
+        Receives the events. An OSError of it is ignored: a display that cannot be written to does not end the run.
     """
 
     def __init__(self, callback: ProgressCallback, clock: Callable[[], float] = time.monotonic) -> None:
@@ -131,19 +132,23 @@ class StageReporter:
         """Finish the current stage, if there is one, and start the next."""
         self.finish()
         self._stage, self._total, self._start = stage, total, self._clock()
-        self._callback(StageStarted(stage, total, pixels))
+        self._send(StageStarted(stage, total, pixels))
 
     def advance(self, done: int) -> None:
         """Report the number of finished parts of the current stage."""
         if self._stage is not None:
-            self._callback(StageAdvanced(self._stage, done, self._total))
+            self._send(StageAdvanced(self._stage, done, self._total))
 
     def finish(self) -> None:
         """Finish the current stage, if there is one."""
         if self._stage is not None:
-            self._callback(StageFinished(self._stage, round(self._clock() - self._start, 3)))
+            self._send(StageFinished(self._stage, round(self._clock() - self._start, 3)))
             self._stage = None
 
     def note(self, text: str) -> None:
         """Report a message."""
-        self._callback(Note(text))
+        self._send(Note(text))
+
+    def _send(self, event: Event) -> None:
+        with suppress(OSError):
+            self._callback(event)

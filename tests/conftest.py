@@ -95,6 +95,16 @@ def fields(shape=(150, 170), n_bands=3, *, seed=0, dtype=np.uint8, patch=40, noi
     return np.clip(colours[:, kinds] + draw.normal(0, noise, (n_bands, *shape)), 1, 254).astype(dtype)
 
 
+def rest_slow(cases, *, quick=1):
+    """Return the cases of a test, all but the first `quick` marked slow: `make test` runs those, CI runs all."""
+    cases = list(cases)
+    return [*cases[:quick], *(pytest.param(*_values(case), marks=pytest.mark.slow) for case in cases[quick:])]
+
+
+def _values(case):
+    return case if isinstance(case, tuple) else (case,)
+
+
 @pytest.fixture
 def make_raster(tmp_path):
     """Write a raster into this test's own folder: make_raster(pixels, "name.tif", **profile)."""

@@ -1,6 +1,7 @@
 """The layout of the package: which folder imports which, how long things are, and what an import loads."""
 
 import ast
+import functools
 import graphlib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -39,7 +40,7 @@ LIBRARY_HOMES = {  # the only modules that import these libraries
     "rich": ("geoseg.cli.*",),
     "click": ("geoseg.cli.*",),
     "msgspec": ("geoseg.config_parser",),
-    "yaml": ("geoseg.config", "geoseg.config_parser"),
+    "yaml": ("geoseg.config", "geoseg.config_parser", "geoseg.run.cluster_file"),
 }
 FILE_LIBRARIES = {
     *("fiona", "fsspec", "geopandas", "glob", "io", "mmap", "os", "osgeo", "pathlib", "pyogrio", "rasterio", "shutil"),
@@ -69,8 +70,13 @@ def folder_of(module):
     return [*module.split("."), module][1]
 
 
+@functools.cache
 def imports(module):
-    """Yield the full names that a module imports, without those for the type checker alone."""
+    """Return the full names that a module imports, without those for the type checker alone."""
+    return tuple(_imports(module))
+
+
+def _imports(module):
     tree = parsed(module)
     for_type_checker = {
         id(node)
@@ -94,6 +100,7 @@ def libraries(module):
     return {name.partition(".")[0] for name in imports(module)}
 
 
+@functools.cache
 def parsed(module):
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 

@@ -24,7 +24,7 @@ from geoseg.steps import classify, learn, survey, vectorize
 from geoseg.steps import segment as segment_step
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
-from .conftest import fields, run_command, write_raster
+from .conftest import fields, rest_slow, run_command, write_raster
 from .test_scene import damage
 
 SHAPE = (260, 300)
@@ -208,7 +208,7 @@ def test_forty_classes_have_coarser_classes_at_every_power_of_two(landscape, seg
         assert len({one[f"class_{level}"] for one in document["classes"]}) == level
 
 
-@pytest.mark.parametrize("method", ["backprop", "kmeans"])
+@pytest.mark.parametrize("method", rest_slow(["kmeans", "backprop"]))
 def test_auto_chooses_the_number_of_classes_and_a_run_with_that_number_is_equal(landscape, segment, tmp_path, method):
     segment(landscape, classify__classes="auto", method=method)
 
@@ -398,7 +398,7 @@ def test_uninterrupted_run_calls_each_step_once_for_each_tile_or_block(four_tile
     assert calls.started == calls.done == {name: n for (_, name), n in STEPS.items()}
 
 
-@pytest.mark.parametrize("step", STEP_IDS)
+@pytest.mark.parametrize("step", rest_slow(STEP_IDS, quick=3))
 def test_resumed_run_repeats_nothing_that_was_finished(tmp_path, four_tiles, segment, whole, monkeypatch, step):
     total = {name: n for (_, name), n in STEPS.items()}
     calls = Calls(monkeypatch)
@@ -487,7 +487,8 @@ def test_scene_of_a_few_pixels_or_one_line_is_segmented(segment, make_raster, sh
 
 
 @pytest.mark.parametrize(
-    ("n_bands", "dtype"), [(1, "uint8"), (2, "int16"), (8, "uint16"), (4, "float32"), (1, "float64")]
+    ("n_bands", "dtype"),
+    rest_slow([(2, "int16"), (8, "uint16"), (1, "uint8"), (4, "float32"), (1, "float64")], quick=2),
 )
 def test_scene_of_any_number_of_bands_of_any_type_is_segmented(segment, make_raster, n_bands, dtype):
     scene = make_raster(fields(n_bands=n_bands, dtype=dtype))

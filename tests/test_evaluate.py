@@ -89,7 +89,7 @@ def test_scores_of_files_equal_those_of_a_loop_over_the_pixels(pair):
     assert (found.boundaries.tolerance, found.boundaries.tolerance_pixels) == (pytest.approx(30), 3)
 
 
-@pytest.mark.parametrize("window", [(7, 80), (60, 13), (16, 16), (1, 1)])
+@pytest.mark.parametrize("window", [(7, 80), (60, 13), (16, 16), pytest.param((1, 1), marks=pytest.mark.slow)])
 def test_scores_do_not_depend_on_the_windows(pair, monkeypatch, window):
     whole = evaluate_classes(*pair[:2], tile_size=25)
 

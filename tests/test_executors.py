@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import ConfigError, GeosegError
-from geoseg.run.dask_executor import batch_size, run_batch
+from geoseg.run.dask_batches import batch_size, run_batch
 from geoseg.run.executors import ClusterOptions, Outcome, open_executor
 
 pytestmark = pytest.mark.xdist_group("dask")  # clusters compete for the cores: one after the other
@@ -527,7 +527,7 @@ def test_a_scheduler_without_workers_is_reported_in_one_line(scheduler_file):
         ("version = lambda name: '0.0.1' if name == 'numpy' else real(name)", r"has numpy 0\.0\.1 \(here "),
         ("version = lambda name: absent(name) if name == 'numba' else real(name)", r"has numba absent \(here "),
         (
-            "import sys; sys.modules['geoseg.run.dask_executor'] = None",
+            "import sys; sys.modules['geoseg.run.dask_batches'] = None",
             r"the workers cannot load geoseg \(.*NotFoundError",
         ),
     ],

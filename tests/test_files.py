@@ -1,6 +1,7 @@
 """Output paths are checked before the work starts; every writer leaves a complete file or nothing."""
 
 import ast
+import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -24,10 +25,12 @@ from geoseg.output.columns import Field, Layer
 from geoseg.output.files import check_output, staged, write_file
 from geoseg.output.model import save_model
 from geoseg.output.polygons import write_polygons
+from geoseg.output.publication import Publication
 from geoseg.output.rasters import write_class_raster, write_region_raster
 from geoseg.output.style import Legend
 from geoseg.preview.panels import write_gif, write_png
-from geoseg.run.folder import RunFolder, write_report
+from geoseg.run.folder import RunFolder
+from geoseg.run.manifest import write_report
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .test_model import a_model
@@ -58,8 +61,8 @@ WRITERS = {  # file name → writer of that file
     "labels.classes.json": lambda path: write_classes(path, {"format": 1}, overwrite=True),
     "city.geoseg": lambda path: save_model(path, a_model(), overwrite=True),
     "evaluation.json": lambda path: write_evaluation(path, EVALUATION, overwrite=True),
-    "preview.png": lambda path: write_png(path, picture()),
-    "preview.gif": lambda path: write_gif(path, [picture(), picture()]),
+    "preview.png": lambda path: write_png(path, picture(), Publication.over([path])),
+    "preview.gif": lambda path: write_gif(path, [picture(), picture()], Publication.over([path])),
     "run.json": lambda path: write_report(RunFolder(path.parent), {"failed": {}}),
     "documents/survey.json": lambda path: RunFolder(path.parents[1]).put_json("survey", {"bands": [1]}),
     "stages/label.pieces/000000/7.arrays": lambda path: RunFolder(path.parents[3]).put(
@@ -109,7 +112,7 @@ def test_writer_that_is_interrupted_leaves_the_existing_file_unchanged(tmp_path,
     assert contents(tmp_path) == before
 
 
-def test_only_one_module_moves_files_and_flushes_them():
+def test_only_the_modules_for_it_move_files_and_flush_them():
     movers = {
         path.relative_to(Path(geoseg.__file__).parent).as_posix()
         for path in Path(geoseg.__file__).parent.rglob("*.py")
@@ -117,7 +120,7 @@ def test_only_one_module_moves_files_and_flushes_them():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _moves_a_file(node)
     }
 
-    assert movers == {"output/files.py"}
+    assert movers == {"output/files.py", "output/publication.py"}
 
 
 def _moves_a_file(call):
@@ -139,20 +142,67 @@ def test_file_is_replaced_as_a_whole_while_it_is_being_read(tmp_path):
 
 
 def test_staged_sidecar_that_is_not_written_anew_is_removed(tmp_path):
-    (tmp_path / "labels.qml").write_text("old style")
+    style = tmp_path / "labels.qml"
+    style.write_text("old style")
 
-    with staged(tmp_path / "labels.fgb", sidecars=["labels.qml"]) as folder:
+    with staged(tmp_path / "labels.fgb", Publication.over([style]), sidecars=[style]) as folder:
         (folder / "labels.fgb").write_bytes(b"new")
 
     assert [path.name for path in tmp_path.iterdir()] == ["labels.fgb"]
 
 
+@pytest.mark.parametrize("name", ["labels.fgb", "labels.qml", "labels.failed.geojson"])
+@pytest.mark.parametrize("was_there", [False, True], ids=["appeared", "changed"])
+def test_file_that_appears_or_changes_before_the_publication_is_kept_and_nothing_is_published(
+    tmp_path, name, was_there
+):
+    output, sidecars = tmp_path / "labels.fgb", [tmp_path / "labels.qml", tmp_path / "labels.failed.geojson"]
+    if was_there:
+        (tmp_path / name).write_text("old")
+    publication = check_output(output, overwrite=True, suffixes=(".fgb",), sidecars=sidecars)
+
+    def publish():
+        with staged(output, publication, sidecars=sidecars) as folder:
+            (folder / "labels.fgb").write_text("new")
+            (folder / "labels.qml").write_text("new")
+            (tmp_path / name).write_text("of the user")
+
+    with pytest.raises(OutputError, match=rf"{name} {'was changed' if was_there else 'has appeared'} since"):
+        publish()
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "of the user"}
+
+
+@pytest.mark.parametrize("errno_", [errno.EPERM, errno.ENOTSUP])
+def test_file_is_published_where_the_file_system_has_no_hard_links(tmp_path, monkeypatch, errno_):
+    def no_links(*_):
+        raise OSError(errno_, "no hard links")
+
+    monkeypatch.setattr(os, "link", no_links)
+
+    polygons(tmp_path / "labels.fgb")
+
+    assert (tmp_path / "labels.fgb").exists()
+
+
+@pytest.mark.parametrize("name", ["labels.qml", "labels.classes.qml", "labels.failed.geojson"])
+def test_sidecar_of_the_user_is_replaced_with_overwrite_only(tmp_path, name):
+    sidecars = [tmp_path / name]
+    sidecars[0].write_text("of the user")
+
+    with pytest.raises(OutputError, match=rf"{name} exists and would be replaced together with labels\.fgb"):
+        check_output(tmp_path / "labels.fgb", overwrite=False, suffixes=(".fgb",), sidecars=sidecars)
+    check_output(tmp_path / "labels.fgb", overwrite=True, suffixes=(".fgb",), sidecars=sidecars)
+
+    assert sidecars[0].read_text() == "of the user"
+
+
 def test_output_is_the_last_of_the_staged_files_to_appear(tmp_path, monkeypatch):
     moved = []
-    replace = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, target: (moved.append(target.name), replace(self, target))[1])
+    link = os.link
+    monkeypatch.setattr(os, "link", lambda file, target: (moved.append(target.name), link(file, target))[1])
 
-    with staged(tmp_path / "labels.fgb") as folder:
+    with staged(tmp_path / "labels.fgb", Publication()) as folder:
         for name in ("labels.fgb", "labels.qml", "a.geojson"):
             (folder / name).write_bytes(b"new")
 

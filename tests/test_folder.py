@@ -1,5 +1,6 @@
 """A run folder keeps finished results, complete or absent, for one run at a time."""
 
+import errno
 import json
 import logging
 import os
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from geoseg.errors import ConfigError, OutputError, RunError
-from geoseg.run.folder import RunFolder, open_run, write_report
+from geoseg.run.folder import RunFolder
+from geoseg.run.manifest import open_run, read_report, write_report
 from geoseg.run.provenance import versions
 
 IDENTITY = {"version": "0.1.0", "config": {"polygons": {"min_pixels": 64}, "bands": [1, 2, 3]}, "input": {}, "grid": {}}
@@ -251,33 +253,68 @@ def test_documents_read_back_as_json_with_numpy_numbers_as_numbers(tmp_path):
     folder.put_json("survey", {"stretch": np.array([0.1, 0.2]), "n": np.int64(3), "path": Path("a/b")})
 
     assert folder.get_json("survey") == {"stretch": [0.1, 0.2], "n": 3, "path": "a/b"}
-    assert folder.has_json("survey")
-    assert not folder.has_json("absent")
-    with pytest.raises(RunError, match=r"absent\.json is not finished"):
-        folder.get_json("absent")
+    assert folder.get_json("absent") is None
 
 
-def test_error_for_a_damaged_document_names_it(tmp_path):
+def test_every_changed_byte_and_every_truncation_of_a_document_is_detected(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.put_json("survey", [1, 2, 3])
-    only_file(folder).write_text("[1, 2")
+    folder.put_json("keys", {"keys": [1, 22, 3], "note": "ä"})
+    path = only_file(folder)
+    whole = path.read_bytes()
+    changed = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    texts = {content: json_or_none(content) for content in [*changed, *(whole[:n] for n in range(len(whole) - 1))]}
 
-    with pytest.raises(RunError, match=r"survey\.json is damaged"):
-        folder.get_json("survey")
+    for content, value in texts.items():
+        path.write_bytes(content)
+
+        assert folder.get_json("keys") is None or value == json.loads(whole)  # a changed space is no change
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["null", "{}", "[]", "0", '"text"', "", "[" * 100_000, '{"a":' * 100_000, '{"checksum": null}', "\ufeff{}"],
+)
+def test_document_of_any_other_content_is_damaged(tmp_path, content):
+    with open_new(tmp_path) as folder:
+        folder.put_json("keys", {"keys": [1]})
+    for name in ("documents/keys.json", "manifest.json", "run.json"):
+        (tmp_path / name).write_text(content)
+
+    assert folder.get_json("keys") is None
+    with pytest.raises(RunError, match=r"run\.json is damaged"):
+        read_report(folder)
+    with pytest.raises(RunError, match=r"manifest\.json is damaged"):
+        open_new(tmp_path, resume=True)
+
+
+def test_document_under_the_name_of_another_is_damaged(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.put_json("one", {"keys": [1]})
+    folder.put_json("two", {"keys": [1]})
+    (tmp_path / "documents" / "one.json").replace(tmp_path / "documents" / "two.json")
+
+    assert folder.get_json("two") is None
+
+
+def json_or_none(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
 
 
 def test_cleaning_removes_results_and_keeps_the_report(tmp_path):
     with open_new(tmp_path / "run") as folder:
         folder.put("segment", 1, {})
         folder.put("label", 1, {})
-        folder.put_json("survey", [])
+        folder.put_json("survey", {})
         write_report(folder, {"versions": versions()})
 
         folder.remove_steps("segment", "absent")
         assert (folder.finished("segment"), folder.finished("label")) == (set(), {1})
 
         folder.clean()
-        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json", "run.json"}
+        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json", "run-id", "run.json"}
 
     report = json.loads((tmp_path / "run" / "run.json").read_text())
     assert report["versions"]["numpy"] == np.__version__
@@ -292,7 +329,7 @@ def test_absent_or_empty_folder_starts_a_new_run(tmp_path, resume):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "absent" / "run", tmp_path / "empty"):
         with open_new(path, resume=resume) as folder:
-            assert json.loads((folder.path / "manifest.json").read_text()) == IDENTITY
+            assert json.loads((folder.path / "manifest.json").read_text())["identity"] == IDENTITY
 
 
 def test_resuming_keeps_results_and_removes_partial_files(tmp_path):
@@ -312,7 +349,7 @@ def test_run_interrupted_before_its_manifest_starts_again(tmp_path):
     (tmp_path / ".manifest.json.1.abcd.geoseg-part").write_text("{")
 
     with open_new(tmp_path, resume=True) as folder:
-        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json"}
+        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json", "run-id"}
 
 
 def test_folder_with_results_requires_resume_or_overwrite(tmp_path):
@@ -327,26 +364,116 @@ def test_folder_with_results_requires_resume_or_overwrite(tmp_path):
 def test_overwriting_removes_results_but_no_file_of_the_user(tmp_path):
     with open_new(tmp_path) as folder:
         folder.put("segment", 1, {})
-        folder.put_json("survey", [])
+        folder.put_json("survey", {})
         write_report(folder, {})
     (tmp_path / "labels.gpkg").write_text("mine")
 
     with open_new(tmp_path, overwrite=True, identity={"version": "9"}) as folder:
-        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json", "labels.gpkg"}
+        assert {path.name for path in files_of(folder)} == {"lock", "manifest.json", "run-id", "labels.gpkg"}
 
-    assert json.loads((tmp_path / "manifest.json").read_text()) == {"version": "9"}
+    assert json.loads((tmp_path / "manifest.json").read_text())["identity"] == {"version": "9"}
 
 
 @pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
 def test_folder_that_is_not_a_run_folder_is_not_changed(tmp_path, options):
     (tmp_path / "thesis.tex").write_text("years of work")
 
-    with pytest.raises(RunError, match=r"not a run folder: it contains thesis\.tex but no manifest\.json"):
+    with pytest.raises(
+        RunError, match=r"not a run folder: it contains thesis\.tex, and no run-id and no intact manifest\.json"
+    ):
         open_new(tmp_path, **options)
     with pytest.raises(RunError, match="not a run folder"):
         open_new(tmp_path / "thesis.tex", **options)
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+FOREIGN = {
+    "the manifest of a web page": {"manifest.json": '{"name": "app", "icons": []}', "documents/cv.json": "{}"},
+    "an empty manifest": {"manifest.json": "", "stages/segment/000000/1.arrays": "mine"},
+    "a mark with another text": {"run-id": "geoseg run mine", "stages/notes.txt": "mine"},
+    "folders with the names of ours": {"documents/outputs.json": "{}", "stages/label.pieces/000000/1.arrays": "mine"},
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("files", FOREIGN.values(), ids=FOREIGN)
+def test_folder_of_the_user_with_names_of_ours_is_not_changed(tmp_path, files, options):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    with pytest.raises(RunError, match="not a run folder"):
+        open_new(tmp_path, **options)
+
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(files)
+
+
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_files_of_the_user_anywhere_in_a_run_folder_are_kept(tmp_path, option):
+    with open_new(tmp_path) as folder:
+        folder.put("segment", 1, {"labels": LABELS})
+        folder.put_json("keys", {"keys": [1]})
+    mine = [
+        tmp_path / name for name in ("notes.txt", "documents/notes.txt", "stages/notes.txt", "stages/mine/notes.txt")
+    ]
+    mine += [tmp_path / "stages" / "segment" / "000000" / name for name in ("notes.txt", "copy.arrays.bak")]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+
+    with open_new(tmp_path, **{option: True}) as folder:
+        kept = folder.finished("segment")
+        folder.clean()
+
+    assert kept == ({1} if option == "resume" else set())
+    assert all(path.read_text() == "mine" for path in mine)
+    assert not list(tmp_path.rglob("*.arrays"))
+
+
+def test_worker_of_an_earlier_run_stores_nothing_and_what_it_stored_is_not_accepted(tmp_path):
+    with open_new(tmp_path) as folder:
+        folder.put("segment", 1, {"labels": LABELS})
+        old, name = pickle.loads(pickle.dumps(folder)), only_named(folder, "*.arrays")
+        stored = name.read_bytes()
+
+    with open_new(tmp_path, overwrite=True) as folder:
+        with pytest.raises(RunError, match="another run has started in it"):
+            old.put("segment", 1, {"labels": LABELS})
+        with pytest.raises(RunError, match="another run has started in it"):
+            old.put_json("keys", {"keys": [1]})
+        name.parent.mkdir(parents=True)
+        name.write_bytes(stored)  # the worker had checked before
+
+        assert folder.finished("segment") == set()
+
+
+def only_named(folder, pattern):
+    (path,) = folder.path.rglob(pattern)
+    return path
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch, error):
+    folder = RunFolder(tmp_path)
+    folder.put("segment", 1, {"labels": LABELS})
+    folder.put_json("keys", {"keys": [1]})
+
+    def unreadable(self):
+        raise OSError(error, os.strerror(error), str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", unreadable)
+        for read in (
+            lambda: folder.finished("segment"),
+            lambda: folder.get("segment", 1),
+            lambda: folder.has("segment", 1, verify=True),
+            lambda: folder.get_json("keys"),
+        ):
+            with pytest.raises(RunError, match=f"cannot be read: {os.strerror(error)}; repair it"):
+                read()
+
+    assert folder.finished("segment") == {1}
 
 
 def test_error_for_another_identity_lists_the_options_that_differ(tmp_path):
@@ -419,7 +546,7 @@ def test_run_that_could_not_be_opened_holds_no_lock(tmp_path):
 
 HOLDS_THE_LOCK = """
 import sys, time
-from geoseg.run.folder import open_run
+from geoseg.run.manifest import open_run
 folder = open_run(sys.argv[1], identity={}, resume=False, overwrite=False)
 print("ready", flush=True)
 time.sleep(60)

@@ -11,9 +11,10 @@ from geoseg.errors import ConfigError
 from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.plan import RunOptions, pick_device
+from geoseg.run.plan import RunOptions
+from geoseg.run.resources import pick_device
 
-from .conftest import fields
+from .conftest import fields, rest_slow
 
 CUDA = pytest.param(
     "cuda",
@@ -41,7 +42,7 @@ def segment(tmp_path, quick_config):
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-@pytest.mark.parametrize("changes", [{}, {"tile_steps": 3}, {"training": "tile", "tile_steps": 6}])
+@pytest.mark.parametrize("changes", rest_slow([{"tile_steps": 3}, {}, {"training": "tile", "tile_steps": 6}]))
 def test_classes_on_a_device_agree_with_those_on_the_cpu(segment, make_raster, device, changes):
     scene = make_raster(fields())
     expected = segment(scene, "cpu", **changes)

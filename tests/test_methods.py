@@ -11,7 +11,7 @@ from geoseg.run.executors import ClusterOptions
 from geoseg.segment import superpixels
 from geoseg.steps import classify, segment, vectorize
 
-from .conftest import fields, output_of, run_command
+from .conftest import fields, output_of, rest_slow, run_command
 
 pytestmark = pytest.mark.parametrize("method", ["kmeans", "rag"])
 
@@ -60,7 +60,7 @@ def kinds(shape, seed=0, patch=40):
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize(("n_bands", "dtype"), [(1, "uint8"), (3, "uint8"), (4, "uint16"), (2, "float32")])
+@pytest.mark.parametrize(("n_bands", "dtype"), rest_slow([(3, "uint8"), (1, "uint8"), (4, "uint16"), (2, "float32")]))
 def test_each_colour_is_a_class_with_any_number_of_bands(make_raster, classes_of, method, n_bands, dtype):
     scene = make_raster(fields(SHAPE, n_bands, dtype=dtype))
 
@@ -72,7 +72,7 @@ def test_each_colour_is_a_class_with_any_number_of_bands(make_raster, classes_of
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("n_classes", [2, 3, 40])
+@pytest.mark.parametrize("n_classes", rest_slow([3, 2, 40]))
 def test_there_are_at_most_as_many_classes_as_requested(make_raster, classes_of, method, n_classes):
     classes = classes_of(make_raster(fields(SHAPE)), method, "--classes", n_classes)
 
@@ -125,15 +125,18 @@ def test_two_workers_write_the_same_bytes_as_one_process(tmp_path, make_raster, 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(
     ("module", "function"),
-    [
-        (segment, "segment_block"),
-        (segment, "segment_tile"),
-        (classify, "gather_block"),
-        (classify, "merge_block"),
-        (classify, "find_classes"),
-        (vectorize, "label_tile"),
-        (vectorize, "outline_tile"),
-    ],
+    rest_slow(
+        [
+            (classify, "merge_block"),
+            (segment, "segment_block"),
+            (segment, "segment_tile"),
+            (classify, "gather_block"),
+            (classify, "find_classes"),
+            (vectorize, "label_tile"),
+            (vectorize, "outline_tile"),
+        ],
+        quick=2,
+    ),
 )
 def test_interrupted_run_resumes_to_the_same_result(
     make_raster, command, classes_of, monkeypatch, method, module, function

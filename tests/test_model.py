@@ -28,7 +28,7 @@ from geoseg.segment.survey import Survey
 from geoseg.steps import segment, vectorize
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
-from .conftest import fields, run_command, write_raster
+from .conftest import fields, rest_slow, run_command, write_raster
 from .test_cli import failing_at, only_line
 from .test_scene import damage
 
@@ -499,7 +499,7 @@ def test_shifted_fields_get_the_same_classes(tmp_path, trained, other_scene):
     assert (np.roll(first, 60, axis=(0, 1)) == second).mean() > 0.97  # except near the edges of the shifted scene
 
 
-@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("first", "second"), rest_slow([(1, 2), (2, 1)], quick=0))
 def test_land_cover_keeps_its_class_from_one_landscape_to_another(tmp_path, landscapes, first, second):
     table_of = land_cover_of_classes(landscapes, first)
 
@@ -513,6 +513,7 @@ def test_land_cover_keeps_its_class_from_one_landscape_to_another(tmp_path, land
     assert accuracy > unrelated + 0.3  # than classes trained on the second landscape
 
 
+@pytest.mark.slow
 def test_restretch_restores_the_classes_of_a_darker_landscape(tmp_path, landscapes):
     with rasterio.open(landscapes / "1.tif") as raster:
         profile, pixels = raster.profile, raster.read()

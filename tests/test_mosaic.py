@@ -25,7 +25,7 @@ def cores_of(regions: NDArray[np.int64], size: int, numbers: set[int]) -> NDArra
     return inside
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(SCENES, SIZES, SHAPINGS)
 def test_tiles_give_the_polygons_of_a_single_tile_to_the_last_bit(
     regions: NDArray[np.int64], size: int, shaping: Shaping

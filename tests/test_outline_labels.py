@@ -21,7 +21,7 @@ from geoseg.steps import label_raster
 from tests.reference.outline import outline_by_gdal
 from tests.reference.regions import whole_regions
 
-from .conftest import TRANSFORM, fields, run_command, write_raster
+from .conftest import TRANSFORM, fields, rest_slow, run_command, write_raster
 from .test_scene import damage
 
 SHAPE = (150, 170)  # nine tiles of 64 pixels or less
@@ -571,13 +571,16 @@ def test_tile_whose_values_cannot_be_read_is_a_hole_and_its_neighbours_are_whole
 
 @pytest.mark.parametrize(
     ("step", "n_calls"),
-    [
-        ("measure_tile", [8, 9, 9]),
-        ("share_means", [0, 9, 9]),
-        ("label_tile", [0, 8, 9]),
-        ("merge_pieces", [0, 0, 9]),
-        ("outline_tile", [0, 0, 8]),
-    ],
+    rest_slow(
+        [
+            ("measure_tile", [8, 9, 9]),
+            ("outline_tile", [0, 0, 8]),
+            ("share_means", [0, 9, 9]),
+            ("label_tile", [0, 8, 9]),
+            ("merge_pieces", [0, 0, 9]),
+        ],
+        quick=2,
+    ),
 )
 def test_interrupted_run_resumes_without_repeating_steps(tmp_path, outline, make_raster, monkeypatch, step, n_calls):
     """Of the nine tiles one is finished before the interruption; `n_calls` on resume: measure, label, outline."""

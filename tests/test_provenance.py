@@ -20,21 +20,20 @@ def test_versions_are_found_without_importing_torch_or_dask():
     assert answer.stdout.strip() == "set()"
 
 
-def test_fingerprint_changes_with_size_time_and_the_content_at_both_ends(tmp_path):
+def test_fingerprint_changes_with_any_byte_and_not_with_the_time(tmp_path):
     scene = tmp_path / "scene.tif"
     content = bytearray(300_000)
     prints = []
 
-    for at in (None, 0, 299_999):
+    for at in (None, 0, 150_000, 299_999):
         if at is not None:
             content[at] = 1
         scene.write_bytes(content)
         os.utime(scene, ns=(0, 0))
         prints.append(fingerprint([str(scene)]))
     os.utime(scene, ns=(0, 5))
-    prints.append(fingerprint([str(scene)]))
+    assert fingerprint([str(scene)]) == prints[-1]
     scene.write_bytes(content + b"\0")
-    os.utime(scene, ns=(0, 5))
     prints.append(fingerprint([str(scene)]))
 
     assert all(prints[i] != prints[j] for i in range(5) for j in range(i))

@@ -22,6 +22,8 @@ from geoseg.segment import superpixels
 from geoseg.steps import segment as segment_step
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
+from .conftest import rest_slow
+
 SIZE = 400  # px, of the scene
 LINES = {128: [128, 256], 256: [256]}  # between tiles of each size; a thin last one is joined to the one before
 QUICK: dict[str, Any] = {"learn__steps": 16, "learn__windows": 12, "learn__crop": 64}
@@ -82,14 +84,14 @@ def border_share(class_map: NDArray[np.uint8], lines: list[int]) -> float:
 
 
 class TestSceneNetwork:
-    @pytest.mark.parametrize("tile_size", [128, 256])
+    @pytest.mark.parametrize("tile_size", rest_slow([256, 128]))
     def test_the_tile_size_does_not_matter(self, segment: Segment, tile_size: int) -> None:
         whole = segment(512, tile_steps=0)
 
         assert len(np.unique(whole)) >= 8
         assert (segment(tile_size, tile_steps=0) != whole).mean() <= 0.005
 
-    @pytest.mark.parametrize("tile_size", [128, 256])
+    @pytest.mark.parametrize("tile_size", rest_slow([256, 128]))
     def test_no_more_borders_lie_on_tile_lines_than_without_tiles(self, segment: Segment, tile_size: int) -> None:
         tiled = border_share(segment(tile_size, tile_steps=0), LINES[tile_size])
 
@@ -101,7 +103,7 @@ class TestSceneNetwork:
         assert (segment(128, tile_steps=0, tiles__halo=8) != whole).mean() <= 0.005
 
     @pytest.mark.usefixtures("small_blocks")
-    @pytest.mark.parametrize("tile_size", [150, 110])
+    @pytest.mark.parametrize("tile_size", rest_slow([150, 110]))
     def test_tile_lines_and_block_lines_may_lie_anywhere(self, collared: Path, tmp_path: Path, tile_size: int) -> None:
         whole, _ = classes(collared, load_config(tiles__size=512, **QUICK), tmp_path / "whole")
 
@@ -132,7 +134,7 @@ class TestStepsOnTiles:
 class TestMethodsWithoutNetwork:
     @pytest.mark.usefixtures("small_blocks")
     @pytest.mark.parametrize("method", ["kmeans", "rag"])
-    @pytest.mark.parametrize("name", ["scene", "collared"])
+    @pytest.mark.parametrize("name", rest_slow(["collared", "scene"]))
     def test_tiles_of_any_size_give_the_same_classes_pixel_by_pixel(
         self, request: pytest.FixtureRequest, tmp_path: Path, method: str, name: str
     ) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import click
-from cloup import argument, command
+from cloup import argument, command, option_group
 
+from geoseg.cli import options as shared
 from geoseg.cli.parsing import EXIT_DONE
 
 
 @command()
 @argument("name", required=False, help="Name of a configuration.")
-def config(name: str | None) -> int:
+@option_group("Display", shared.VERBOSE)
+def config(name: str | None, *, verbose: bool) -> int:  # noqa: ARG001 # it has a callback
     """List the named configurations, or print the one called NAME with its comments."""
     from geoseg.config import named_configs
 

@@ -17,20 +17,26 @@ if TYPE_CHECKING:
 
 
 @command()
-@argument("classes", help="Raster of integers; 0 and negative numbers are nodata.")
+@argument("classes", callback=shared.check_name, help="Raster of integers; 0 and negative numbers are nodata.")
 @option_group(
     "Output",
     option(
         "--json",
         "report",
         metavar="FILE|-",
+        callback=shared.check_name,
         help="Also write all scores as JSON to this file; - prints only the JSON, on stdout.",
     ),
     shared.OVERWRITE,
 )
 @option_group(
     "Reference",
-    option("--reference", required=True, help="Compare with this raster of labels (0 = no label), or these polygons."),
+    option(
+        "--reference",
+        required=True,
+        callback=shared.check_name,
+        help="Compare with this raster of labels (0 = no label), or these polygons.",
+    ),
     option(
         "--field", metavar="NAME", help="Read the label of a polygon from this field.  [default: inside or outside]"
     ),
@@ -49,7 +55,8 @@ if TYPE_CHECKING:
         help="Set the side of a tile in pixels; seams are counted on its borders.",
     ),
 )
-def evaluate(classes: str, **options: Any) -> int:
+@option_group("Display", shared.VERBOSE)
+def evaluate(classes: str, *, verbose: bool, **options: Any) -> int:  # noqa: ARG001 # it has a callback
     """Score CLASSES, a class raster, against a reference: accuracy, agreement, boundaries and seams."""
     refuse_ineffective(EVALUATE_RULES, options)
     report, overwrite = options.pop("report"), options.pop("overwrite")
@@ -67,8 +74,8 @@ def _run(classes: str, target: Path | None, *, reference: str, overwrite: bool, 
     from geoseg.evaluate.report import check_report, write_report
 
     if target is not None:
-        check_report(target, (classes, reference), overwrite=overwrite)
+        publication = check_report(target, (classes, reference), overwrite=overwrite)
     evaluation = evaluate_classes(classes, reference, **options)
     if target is not None:
-        write_report(target, evaluation, overwrite=overwrite)
+        write_report(target, evaluation, overwrite=publication)
     return evaluation

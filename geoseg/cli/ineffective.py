@@ -102,11 +102,17 @@ def _draws_no_random_numbers(options: Options, config: Config) -> bool:
 
 
 _NO_TILE_TRAINING = Rule("--halo", _trains_no_tile, "without training on each tile", "add --tile-steps N")
-_DASHBOARD = (
+_WORKERS = (
     Rule(
         "--dashboard",
-        lambda options, _: bool(options["scheduler"] or options["scheduler_file"]),
-        "with --scheduler, which serves its own dashboard",
+        lambda options, _: bool(options["scheduler"] or options["scheduler_file"] or options["cluster"]),
+        "with --scheduler or --cluster, which serve their own dashboard",
+    ),
+    Rule(
+        "--tile-timeout",
+        lambda options, _: options["workers"] == 0,
+        "with --workers 0, where no other process can end a tile",
+        "use --workers 1 or more",
     ),
     Rule(
         "--dashboard",
@@ -117,7 +123,7 @@ _DASHBOARD = (
 )
 TILE_RULES = (
     _NO_TILE_TRAINING,
-    *_DASHBOARD,
+    *_WORKERS,
     *(
         Rule(name, _has_no_ndvi, "because --attributes selects no ndvi_mean", "add ndvi_mean to --attributes")
         for name in ("--red", "--nir")
@@ -125,7 +131,10 @@ TILE_RULES = (
     Rule("--seed", lambda options, _: options["model"] is not None, "with --model, which leaves nothing to draw"),
     Rule("--json", lambda options, _: not options["dry_run"], "without --dry-run", "add --dry-run"),
 )
-OUTLINE_RULES = _DASHBOARD
+OUTLINE_RULES = (
+    *_WORKERS,
+    Rule("--nodata-mode", lambda options, _: options["values"] is None, "without --values", "add --values RASTER"),
+)
 _ONLY_SUPERPIXELS = "with --stage scene or superpixels"
 PREVIEW_RULES = (
     Rule("--steps", lambda options, _: options["animation"] is None, "without --animation", "add --animation FILE.gif"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from cloup import argument, command, option, option_group
+from cloup import command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, start_log
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 @command()
-@argument("scene", help="GeoTIFF or another raster that GDAL reads.")
+@shared.SCENE
 @option_group("Output", option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
 @option_group(
     "Segmentation",
     shared.CONFIG,
     shared.BANDS,
+    shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,
@@ -79,10 +80,17 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.output.model_checks import check_config, check_fits
     from geoseg.raster.scene import open_scene
     from geoseg.run.executors import ClusterOptions
-    from geoseg.run.plan import check_memory, choose_workers, pick_device
+    from geoseg.run.resources import check_memory, choose_workers, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
-    source = open_scene(scene, bands=config.bands, aoi=options["aoi"], red=config.red, nir=config.nir)
+    source = open_scene(
+        scene,
+        bands=config.bands,
+        aoi=options["aoi"],
+        red=config.red,
+        nir=config.nir,
+        nodata_mode=config.nodata_mode,
+    )
     check_memory(source, config)
     if model is not None:
         check_config(model, config)

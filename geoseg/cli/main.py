@@ -5,8 +5,10 @@ Nothing heavy is imported before a command needs it, so ``geoseg --help`` is fas
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import signal
 import sys
 
 import click
@@ -15,31 +17,66 @@ import cloup
 from geoseg import __version__
 from geoseg.cli.config import config
 from geoseg.cli.evaluate import evaluate
+from geoseg.cli.failures import check_memory_limit, explain
 from geoseg.cli.info import info
 from geoseg.cli.outline import outline
-from geoseg.cli.parsing import EXIT_FIXABLE
+from geoseg.cli.parsing import EXIT_DONE, EXIT_FIXABLE
 from geoseg.cli.preview import preview
+from geoseg.cli.streams import OutputFailedError, end_output, output_failed, prepare_streams, print_error
 from geoseg.cli.synthetic import scene, synthetic
 from geoseg.cli.tile import tile
 from geoseg.errors import GeosegError
+from geoseg.run.signals import Stopped, ignore_signals, stoppable
 
-_INTERRUPTED = 130  # as shells report Ctrl-C
+_log = logging.getLogger("geoseg")
+
+_TRACEBACK = "traceback of the error:"  # with -v
+_SIGNALLED = 128  # plus the number of the signal, as shells report it
 
 
 def main() -> None:
-    """Run the command line and exit with its exit code."""
+    """Run the command line and exit with its exit code; the cause of the SystemExit is an error that was unforeseen."""
+    prepare_streams()
+    failure: Exception | None = None
     try:
-        code = commands(with_file_names(sys.argv[1:]), standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("geoseg: interrupted; if a run folder exists, --resume continues the run", err=True)
-        code = _INTERRUPTED
+        with stoppable():
+            code = _run()
+    except Stopped as err:
+        ignore_signals()  # until the process has ended, which takes a moment
+        code = _stopped(err.number)
+    except KeyboardInterrupt:  # in another thread than the main one
+        code = _stopped(signal.SIGINT)
     except click.ClickException as err:
         err.show()
         code = err.exit_code
     except GeosegError as err:
-        click.echo(f"geoseg: {' '.join(str(err).split())}", err=True)
+        _log.debug(_TRACEBACK, exc_info=err)
+        print_error(str(err))
         code = EXIT_FIXABLE
-    sys.exit(code)
+    except OutputFailedError as err:
+        code = output_failed(err.reason)
+    except Exception as err:  # a traceback is of no use to who runs the command
+        _log.debug(_TRACEBACK, exc_info=err)
+        print_error(explain(err))
+        code, failure = EXIT_FIXABLE, err
+    raise SystemExit(end_output(code)) from failure
+
+
+def _run() -> int:
+    """Run the command that the arguments name and return its exit code; exceptions are not converted."""
+    if "_GEOSEG_COMPLETE" in os.environ:
+        return int(commands(standalone_mode=False))
+    try:
+        with commands.make_context("geoseg", sys.argv[1:]) as context:
+            return int(commands.invoke(context) or EXIT_DONE)
+    except click.exceptions.Exit as err:  # after --help and --version
+        return err.exit_code
+
+
+def _stopped(number: int) -> int:
+    name = signal.Signals(number).name
+    print_error(f"interrupted ({name}); if there is a run folder, the same command with --resume continues the run")
+    return _SIGNALLED + number
 
 
 def with_file_names(arguments: list[str]) -> list[str]:
@@ -52,6 +89,7 @@ def with_file_names(arguments: list[str]) -> list[str]:
 @click.version_option(__version__, prog_name="geoseg")
 def commands() -> None:
     """Segment rasters larger than memory into seamless polygons, without training data."""
+    check_memory_limit()
 
 
 for _command in (tile, outline, preview, info, evaluate, config, synthetic, scene):

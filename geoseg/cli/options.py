@@ -5,21 +5,49 @@ Defaults in the help texts are read from `Config`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import click
-from cloup import option, option_group
+from cloup import argument, option, option_group
 
 from geoseg.cli.ineffective import refuse_prior
+from geoseg.cli.parsing import LOG_FORMAT, failed_tiles, is_whole
 from geoseg.config import Config
+from geoseg.config_parser import shown
+from geoseg.errors import ConfigError
+from geoseg.raster.names import name_problem, quoted
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _CONFIG = Config()
-PATH = click.Path(path_type=Path)
+
+
+def check_name(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return a file name or address as it is, after checking that a file can have it.
+
+    Raises
+    ------
+    ConfigError
+        If no file can.
+    """
+    problem = None if value is None else name_problem(value)
+    if problem is not None:
+        name = parameter.opts[0] if isinstance(parameter, click.Option) else str(parameter.name).upper()
+        raise ConfigError(f"{name} is {quoted(str(value))}, which {problem}; give the name of a file.")
+    return value
+
+
+def _to_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """Convert a checked name; not by the type of the option, for which an empty name is the current folder."""
+    name = check_name(context, parameter, value)
+    return None if name is None else Path(name)
+
+
+FILE: dict[str, Any] = {"type": click.Path(), "callback": _to_path}
 
 
 def default_of(key: str) -> str:
@@ -31,24 +59,33 @@ def default_of(key: str) -> str:
 def _classes(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
-    if not text.strip().removeprefix("-").isdecimal():
-        raise click.BadParameter(f"{text!r} is not a number of classes; write one such as 12, or auto.")
+    if not is_whole(text.strip().removeprefix("-")):
+        raise click.BadParameter(f"{shown(text)} is not a number of classes; write one such as 12, or auto.")
     return int(text)
 
 
+# Inputs
+SCENE = argument("scene", callback=check_name, help="GeoTIFF or another raster that GDAL reads.")
+
 # Output
-OUT = option("--out", required=True, type=PATH, help="Write the polygons to this .gpkg, .fgb or .parquet file.")
-REGION_RASTER = option("--region-raster", type=PATH, help="Also write the region numbers to this COG, a .tif file.")
+OUT = option("--out", required=True, **FILE, help="Write the polygons to this .gpkg, .fgb or .parquet file.")
+REGION_RASTER = option("--region-raster", **FILE, help="Also write the region numbers to this COG, a .tif file.")
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace existing output files.")
 
 # Segmentation
 CONFIG = option(
     "--config",
     metavar="NAME|FILE",
+    callback=check_name,
     help="Use a named configuration (see geoseg config) or a YAML file; other options take precedence over it.",
 )
 BANDS = option("--bands", metavar="N,N,…", help="Use these bands, numbered from 1.  [default: all except alpha]")
-AOI = option("--aoi", type=PATH, help="Treat pixels outside the polygons of this vector file as nodata.")
+NODATA_MODE = option(
+    "--nodata-mode",
+    type=click.Choice(["all", "any"]),
+    help="Treat a pixel as nodata where all bands are nodata, or where any band is.  " + default_of("nodata_mode"),
+)
+AOI = option("--aoi", **FILE, help="Treat pixels outside the polygons of this vector file as nodata.")
 METHOD = option(
     "--method",
     type=click.Choice(["backprop", "kmeans", "rag"]),
@@ -79,7 +116,7 @@ CLASSES = option(
     type=_classes,
     help="Find at most N classes; auto chooses from 4 to 16.  " + default_of("classify.classes"),
 )
-MODEL = option("--model", type=PATH, help="Use the network and classes of this .geoseg file; nothing is trained.")
+MODEL = option("--model", **FILE, help="Use the network and classes of this .geoseg file; nothing is trained.")
 
 # Polygons
 ATTRIBUTES = option(
@@ -108,10 +145,17 @@ HALO = option(
     help="Blend neighbouring tiles over this many pixels on each side, with --tile-steps.  " + default_of("tiles.halo"),
 )
 RUN_OPTIONS: tuple[Decorator, ...] = (
-    option("--run-dir", type=PATH, help="Use this run folder.  [default: OUT with the suffix .run]"),
+    option("--run-dir", **FILE, help="Use this run folder.  [default: OUT with the suffix .run]"),
     option("--resume", is_flag=True, help="Continue the run in the run folder."),
     OVERWRITE,
     option("--keep", is_flag=True, help="Keep the products of all stages in the run folder."),
+    option(
+        "--max-failed",
+        metavar="N|SHARE",
+        type=failed_tiles,
+        help="Stop, and write nothing, if more than N tiles or a SHARE such as 5% of them fail.  [default: stop if "
+        "10 in a row fail in the same way]",
+    ),
 )
 
 # Where to compute
@@ -128,13 +172,53 @@ DEVICE = option(
 CLUSTER_OPTIONS: tuple[Decorator, ...] = (
     WORKERS,
     option("--scheduler", metavar="ADDRESS", help="Connect to a running Dask scheduler."),
-    option("--scheduler-file", type=click.Path(), help="Connect to the Dask scheduler that wrote this file."),
-    option("--tls-ca-file", type=click.Path(), help="Verify a scheduler at tls:// with this PEM file."),
-    option("--tls-cert", type=click.Path(), help="Present this certificate, a PEM file, to the scheduler."),
-    option("--tls-key", type=click.Path(), help="Use this private key, a PEM file, with --tls-cert."),
+    option(
+        "--scheduler-file",
+        type=click.Path(),
+        callback=check_name,
+        help="Connect to the Dask scheduler that wrote this file.",
+    ),
+    option("--tls-ca-file", type=click.Path(), callback=check_name, help="Verify a scheduler at tls:// with this."),
+    option(
+        "--tls-cert",
+        type=click.Path(),
+        callback=check_name,
+        help="Present this to the scheduler.",
+    ),
+    option("--tls-key", type=click.Path(), callback=check_name, help="Use this key with --tls-cert."),
+    option(
+        "--cluster",
+        metavar="FILE",
+        callback=check_name,
+        help="Start the cluster that this YAML file describes: Slurm, PBS, or one process per GPU.",
+    ),
     option("--dashboard", is_flag=True, help="Serve Dask's dashboard on this machine."),
+    option(
+        "--tile-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="Restart the worker of a tile that takes longer, and try the tile once more.  [default: 20 times the "
+        "median, at least 600]",
+    ),
 )
 
+
+def _log_details(_context: click.Context, _option: click.Parameter, value: bool) -> bool:  # click's
+    """Start to log before the command does, so that an error in its other options is logged too."""
+    if value:
+        logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+        logging.getLogger("geoseg").setLevel(logging.DEBUG)
+    return value
+
+
+VERBOSE = option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    is_eager=True,
+    callback=_log_details,
+    help="Log details, with the cause of every failure.",
+)
 DISPLAY = option_group(
     "Display",
     option(
@@ -145,6 +229,6 @@ DISPLAY = option_group(
         help="Show progress as bars, plain lines or JSON lines on stderr; auto shows bars on a terminal, else plain "
         "lines.",
     ),
-    option("-v", "--verbose", is_flag=True, help="Log details, with the cause of every failure."),
+    VERBOSE,
     option("-q", "--quiet", is_flag=True, help="Show nothing but errors."),
 )

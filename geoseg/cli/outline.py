@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @command()
-@argument("labels", help="Raster of integers.")
+@argument("labels", callback=shared.check_name, help="Raster of integers.")
 @option_group("Output", shared.OUT, shared.REGION_RASTER)
 @option_group(
     "Labels and values",
@@ -37,8 +37,14 @@ if TYPE_CHECKING:
         default="file",
         help="Treat this number as nodata; none treats every number as a label.  [default: from the file]",
     ),
-    option("--values", metavar="RASTER", help="Compute zonal statistics of this raster on the same grid."),
+    option(
+        "--values",
+        metavar="RASTER",
+        callback=shared.check_name,
+        help="Compute zonal statistics of this raster on the same grid.",
+    ),
     option("--bands", metavar="N,N,…", help="Use these bands of --values, from 1.  [default: all except alpha]"),
+    shared.NODATA_MODE,
     shared.AOI,
 )
 @option_group(
@@ -64,10 +70,10 @@ def outline(labels: str, **options: Any) -> int:
     """
     from geoseg.cli.progress_bars import progress_display
 
-    config = config_from(options)
-    refuse_ineffective(OUTLINE_RULES, options, config)
     with progress_display(display_mode(options)) as progress:
         start_log(options)
+        config = config_from(options)
+        refuse_ineffective(OUTLINE_RULES, options, config)
         result = _run(labels, config, options, progress)
         progress.summary(result)
     return EXIT_TILES_FAILED if result.failed else EXIT_DONE

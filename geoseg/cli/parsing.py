@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from geoseg.config_parser import shown
+
 if TYPE_CHECKING:
     from geoseg.config import Config
     from geoseg.run.executors import ClusterOptions
     from geoseg.run.plan import RunOptions
 
+LOG_FORMAT = "geoseg: %(message)s"
 EXIT_DONE, EXIT_FIXABLE, EXIT_USAGE, EXIT_TILES_FAILED = 0, 1, 2, 3
 
+_MAX_DIGITS = 100
 _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes it
     "red": "red",
     "nir": "nir",
+    "nodata_mode": "nodata_mode",
     "method": "method",
     "training": "training",
     "tile_steps": "tile_steps",
@@ -58,8 +64,7 @@ def cluster_options(options: Mapping[str, Any]) -> ClusterOptions:
     """Return where to compute."""
     from geoseg.run.executors import ClusterOptions
 
-    names = ("workers", "scheduler", "scheduler_file", "dashboard", "tls_ca_file", "tls_cert", "tls_key")
-    return ClusterOptions(**{name: options[name] for name in names})
+    return ClusterOptions(**{name: options[name] for name in ClusterOptions.__dataclass_fields__ if name in options})
 
 
 def integers(text: str | None, name: str, example: str, *, n: int | None = None) -> list[int] | None:
@@ -67,9 +72,28 @@ def integers(text: str | None, name: str, example: str, *, n: int | None = None)
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(parts) != (n or len(parts)):
-        raise click.BadParameter(f"{text!r} is not a list of numbers; write them as {example}.", param_hint=name)
+    if not all(map(is_whole, parts)) or len(parts) != (n or len(parts)):
+        raise click.BadParameter(f"{shown(text)} is not a list of numbers; write them as {example}.", param_hint=name)
     return [int(part) for part in parts]
+
+
+def is_whole(text: str) -> bool:
+    """Return whether a text is a number of decimal digits, and not so long that Python does not convert it."""
+    return text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
+def failed_tiles(text: str) -> int | float:
+    """Return a number of tiles, or as float a share of them that is written as 5% or 0.05."""
+    number = text.strip()
+    if is_whole(number):
+        return int(number)
+    try:
+        share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"{shown(text)} is neither a number of tiles such as 20 nor a share such as 5%.")
+    return share
 
 
 def words(text: str | None) -> list[str] | None:
@@ -83,8 +107,8 @@ def nodata_value(text: str) -> int | Literal["file", "none"]:
         return "file"
     if text == "none":
         return "none"
-    if not text.strip().removeprefix("-").isdecimal():
-        message = f"{text!r} is not a label; write an integer such as 0, or none."
+    if not is_whole(text.strip().removeprefix("-")):
+        message = f"{shown(text)} is not a label; write an integer such as 0, or none."
         raise click.BadParameter(message, param_hint="--nodata")
     return int(text)
 
@@ -102,7 +126,7 @@ def start_log(options: Mapping[str, Any]) -> None:
     """Set the level of log messages; call it inside the display, so that they do not interrupt the bars."""
     quiet = display_mode(options) == "none"
     level = logging.DEBUG if options["verbose"] else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="geoseg: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     logging.getLogger("geoseg").setLevel(level)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from cloup import argument, command, option, option_group
+from cloup import command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.ineffective import PREVIEW_RULES, refuse_ineffective
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 @command()
-@argument("scene", help="GeoTIFF or another raster that GDAL reads.")
+@shared.SCENE
 @option_group(
     "Output",
     option(
         "--out",
-        type=shared.PATH,
+        **shared.FILE,
         help="Write the picture to this .png.  [default: ./SCENE_preview.png]",
     ),
     option(
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     option("--levels", metavar="N,N,…", help="Show these numbers of classes.  [default: 4, 8 and --classes]"),
     option(
         "--animation",
-        type=shared.PATH,
+        **shared.FILE,
         help="Also write a .gif of the labels after 1, 2, 4, … training steps from a random network.",
     ),
     option("--steps", type=int, metavar="N", help="Animate N steps.  " + shared.default_of("backprop.max_steps")),
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     shared.CONFIG,
     shared.CLASSES,
     shared.BANDS,
+    shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,

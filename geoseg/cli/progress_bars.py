@@ -6,13 +6,15 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from geoseg.cli.failures import printable
+from geoseg.cli.streams import tolerant
 from geoseg.progress import Event, Note, StageAdvanced, StageFinished, StageStarted
 
 if TYPE_CHECKING:
@@ -83,7 +85,9 @@ class TextDisplay:
             self._print(_failed_text(result))
 
     def _print(self, text: str) -> None:
-        self._console.print(f"geoseg: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
+        line = f"geoseg: {printable(text)}"
+        with suppress(OSError, ValueError):  # ValueError: a closed file
+            self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _show_start(self, event: StageStarted) -> None:
         self._show_end()
@@ -156,7 +160,8 @@ class JsonDisplay:
         self._write("summary", {"text": text, "failed": sorted(result.failed)})
 
     def _write(self, name: str, fields: dict[str, Any]) -> None:
-        print(json.dumps({"event": name, **fields}), file=self._stream, flush=True)
+        with suppress(OSError, ValueError):
+            print(json.dumps({"event": name, **fields}), file=self._stream, flush=True)
 
 
 def _summary_text(result: Result, seconds: float) -> str:
@@ -195,12 +200,12 @@ def progress_display(mode: str = "auto", *, console: Console | None = None) -> I
     ...     progress(StageFinished("survey", 0.1))
     """
     if mode == "json":
-        yield JsonDisplay(sys.stderr)
+        yield JsonDisplay(tolerant(sys.stderr))
         return
     forced = True if mode == "bar" else None
     if console is None:
         in_notebook = Console().is_jupyter  # a console with a file never is
-        file = None if in_notebook else sys.stderr
+        file = None if in_notebook else tolerant(sys.stderr)
         console = Console(file=file, quiet=mode == "none", force_terminal=forced)
     if mode in ("plain", "none") or not (console.is_terminal or console.is_jupyter):
         yield TextDisplay(console, None)

@@ -9,12 +9,13 @@ import click
 from cloup import argument, command, option, option_group
 
 from geoseg.cli import options as shared
-from geoseg.cli.parsing import EXIT_DONE
+from geoseg.cli.parsing import EXIT_DONE, is_whole
+from geoseg.config_parser import shown
 
 
 @command()
-@argument("out", type=shared.PATH, help="The .tif file to write.")
-@option_group("Output", option("--truth", type=shared.PATH, help="Also write the class of every pixel to this .tif."))
+@argument("out", **shared.FILE, help="The .tif file to write.")
+@option_group("Output", option("--truth", **shared.FILE, help="Also write the class of every pixel to this .tif."))
 @option_group(
     "Scene",
     option("--size", default="4096x4096", show_default=True, metavar="COLSxROWS", help="Write this many pixels."),
@@ -30,11 +31,14 @@ from geoseg.cli.parsing import EXIT_DONE
     ),
     option("--collar", is_flag=True, help="Leave an irregular margin of nodata."),
 )
-def synthetic(out: Path, size: str, truth: Path | None, **options: Any) -> int:
+@option_group("Display", shared.VERBOSE)
+def synthetic(out: Path, size: str, truth: Path | None, *, verbose: bool, **options: Any) -> int:  # noqa: ARG001 # it has a callback
     """Write OUT, a synthetic aerial scene of any size, for demonstrations and tests."""
     cols, _, rows = size.partition("x")
-    if not (cols.isdecimal() and rows.isdecimal()):
-        raise click.BadParameter(f"{size!r} is not a size; write columns and rows as 4096x4096.", param_hint="--size")
+    if not (is_whole(cols) and is_whole(rows)):
+        raise click.BadParameter(
+            f"{shown(size)} is not a size; write columns and rows as 4096x4096.", param_hint="--size"
+        )
     _run(out, truth, shape=(int(rows), int(cols)), **options)
     return EXIT_DONE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from cloup import argument, command, option, option_group
+from cloup import command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.ineffective import TILE_RULES, refuse_ineffective
@@ -29,20 +29,21 @@ if TYPE_CHECKING:
 
 
 @command()
-@argument("scene", help="GeoTIFF or another raster that GDAL reads.")
+@shared.SCENE
 @option_group(
     "Output",
     shared.OUT,
-    option("--class-raster", type=shared.PATH, help="Also write the classes to this COG, a .tif file."),
+    option("--class-raster", **shared.FILE, help="Also write the classes to this COG, a .tif file."),
     shared.REGION_RASTER,
     option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg."),
-    option("--save-model", type=shared.PATH, help="Also write the network and its classes to this .geoseg file."),
+    option("--save-model", **shared.FILE, help="Also write the network and its classes to this .geoseg file."),
 )
 @option_group(
     "Segmentation",
     shared.CONFIG,
     shared.CLASSES,
     shared.BANDS,
+    shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,
@@ -118,7 +119,8 @@ def _check(
 ) -> SceneInfo:
     """Call the Python functions behind --dry-run."""
     from geoseg.cli.scene_info import scene_info
-    from geoseg.run.plan import check_scene, choose_workers
+    from geoseg.run.plan import check_scene
+    from geoseg.run.resources import choose_workers
 
     task = check_scene(scene, outputs, config, run_options(options))
     cluster = choose_workers(cluster_options(options), task.device)

@@ -29,6 +29,7 @@ __all__ = ["BoundaryScores", "Evaluation", "evaluate_classes"]
 _TOLERANCE = 3  # px, the default
 _MAX_TOLERANCE = 256  # px; a larger one would make the margin of the windows large
 _MIN_TILE_SIZE = 2 * max(BESIDE) + 2  # px; else the positions beside one line overlap the next
+_MAX_TILE_SIZE = 2**31 - 1  # px, of the sides of a raster
 _WINDOW = (1024, 4096)  # (rows, cols)
 
 
@@ -111,9 +112,11 @@ def _check_arguments(paths: dict[str, object], names: dict[str, object], tile_si
     for name, value in names.items():
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{name} is {value!r}; expected the name of a {name}. Give a str or None.")
+    if isinstance(tile_size, int) and tile_size > _MAX_TILE_SIZE:
+        raise ConfigError(f"the tile size is {shown(tile_size)} px; expected at most {_MAX_TILE_SIZE} px.")
     if not isinstance(tile_size, int) or tile_size < _MIN_TILE_SIZE:
         raise ConfigError(
-            f"the tile size is {tile_size} px, which is too small: seams are compared with positions up to "
+            f"the tile size is {shown(tile_size)} px, which is too small: seams are compared with positions up to "
             f"{max(BESIDE)} px beside them. Give at least {_MIN_TILE_SIZE}."
         )
 
@@ -127,7 +130,7 @@ def _tolerance(geobox: GeoBox, metres: float | None) -> tuple[float | None, int]
         raise ConfigError(f"the tolerance is {metres} m; expected a finite number of metres. Give 0 or more.")
     if side is None:
         raise ConfigError("the class raster has no CRS, so a tolerance in metres has no meaning. Omit it to use 3 px.")
-    steps = math.floor(metres / side + 1e-6)  # 1.5 m are 3 px of 0.5 m, despite rounding of the quotient
+    steps = math.floor(min(metres / side + 1e-6, 1e15))  # 1.5 m are 3 px of 0.5 m, despite rounding of the quotient
     if steps > _MAX_TOLERANCE:
         raise ConfigError(
             f"the tolerance ({metres:g} m) is {steps} px of {side:.4g} m; expected at most {_MAX_TOLERANCE} px. Give "

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from geoseg.errors import OutputError
 from geoseg.evaluate.evaluation import Evaluation
-from geoseg.output.files import check_output, write_file
+from geoseg.output.files import check_output, staged, writing
+from geoseg.output.names import check_output_name
+from geoseg.output.publication import Publication
 
 
 def to_json(evaluation: Evaluation) -> str:
@@ -16,7 +18,7 @@ def to_json(evaluation: Evaluation) -> str:
     return json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool) -> None:
+def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool | Publication) -> Publication:
     """Check that the JSON file can be written, before the work starts.
 
     Parameters
@@ -25,7 +27,7 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool) -> None:
         The file, .json.
     inputs : iterable of str
         The files that are compared.
-    overwrite : bool
+    overwrite : bool or Publication
         Whether an existing file may be replaced.
 
     Raises
@@ -35,12 +37,13 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool) -> None:
     OutputError
         If the file exists and may not be replaced, is one of the inputs, or its folder is not writable.
     """
+    check_output_name(path)
     if path.resolve() in {Path(name).resolve() for name in inputs}:
         raise OutputError(f"{path} is one of the files that are compared; give the report another name.")
-    check_output(path, overwrite=overwrite, suffixes=(".json",))
+    return check_output(path, overwrite=overwrite, suffixes=(".json",))
 
 
-def write_report(path: Path, evaluation: Evaluation, *, overwrite: bool = False) -> None:
+def write_report(path: Path, evaluation: Evaluation, *, overwrite: bool | Publication = False) -> None:
     """Write an evaluation as JSON; the file appears under its name when it is complete.
 
     Parameters
@@ -48,7 +51,7 @@ def write_report(path: Path, evaluation: Evaluation, *, overwrite: bool = False)
     path : Path
         The file, .json.
     evaluation : Evaluation
-    overwrite : bool
+    overwrite : bool or Publication
         Whether an existing file may be replaced.
 
     Raises
@@ -58,5 +61,6 @@ def write_report(path: Path, evaluation: Evaluation, *, overwrite: bool = False)
     OutputError
         If the file cannot be written; see `check_report`.
     """
-    check_report(path, (evaluation.classes, evaluation.reference), overwrite=overwrite)
-    write_file(path, (to_json(evaluation) + "\n").encode())
+    publication = check_report(path, (evaluation.classes, evaluation.reference), overwrite=overwrite)
+    with staged(path, publication) as folder, writing(path):
+        (folder / path.name).write_text(to_json(evaluation) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from geoseg.errors import OutputError
 from geoseg.output.columns import LEVELS
 from geoseg.output.files import check_output, staged, writing
+from geoseg.output.publication import Publication
 from geoseg.output.style import Legend, min_color_distance
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.grouped import grouped_sum
@@ -154,7 +155,7 @@ def class_document(classes: Classes, about: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def write_classes(path: Path, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
+def write_classes(path: Path, document: Mapping[str, Any], *, overwrite: bool | Publication = False) -> None:
     """Write the document and check that it reads back.
 
     Parameters
@@ -162,7 +163,7 @@ def write_classes(path: Path, document: Mapping[str, Any], *, overwrite: bool = 
     path : Path
         Ends in .json.
     document : dict
-    overwrite : bool
+    overwrite : bool or Publication
 
     Raises
     ------
@@ -171,9 +172,9 @@ def write_classes(path: Path, document: Mapping[str, Any], *, overwrite: bool = 
     OutputError
         If `check_output` fails, or the file cannot be written or does not read back. No file is left behind.
     """
-    check_output(path, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
+    publication = check_output(path, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with staged(path) as folder, writing(path):
+    with staged(path, publication) as folder, writing(path):
         (folder / path.name).write_text(text, encoding="utf-8")
         if (folder / path.name).read_text(encoding="utf-8") != text:
             raise OutputError(f"{path} does not read back as it was written. Is the disk full?")

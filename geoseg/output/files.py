@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,8 @@ import pyarrow as pa
 from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.output.names import check_driver, check_output_name
+from geoseg.output.publication import FileState, Publication
 
 PARTIAL_SUFFIX = ".geoseg-part"  # of the unfinished files of `write_file`
 
@@ -51,31 +53,40 @@ class Source(Generic[Item]):
             raise
 
 
-def check_output(path: Path, *, overwrite: bool, suffixes: Sequence[str]) -> None:
-    """Check that a file can be written, before the work starts.
+def check_output(
+    path: Path, *, overwrite: bool | Publication, suffixes: Sequence[str], sidecars: Sequence[Path] = ()
+) -> Publication:
+    """Check that a file can be written, before the work starts, and return how it is to be published.
 
     Parameters
     ----------
     path : Path
         The output file.
-    overwrite : bool
-        Whether an existing file may be replaced.
+    overwrite : bool or Publication
+        Whether existing files may be replaced; a publication states which.
     suffixes : sequence of str
         The allowed suffixes, in lower case with the dot.
+    sidecars : sequence of Path
+        Files that belong to the output and are replaced or removed with it.
 
     Raises
     ------
     ConfigError
         If the name ends in none of `suffixes`.
     OutputError
-        If the file exists and may not be replaced, is open in another program, or its folder is not writable.
+        If the file or a sidecar exists and may not be replaced, is open in another program, or its folder is not
+        writable.
     """
+    check_output_name(path)
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"{path} ends in {path.suffix or 'no suffix'!r}; it can end in {', '.join(suffixes)}.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of a file in it, such as {path / ('out' + suffixes[0])}.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists. Choose another name, or replace it with --overwrite.")
+    publication = overwrite if isinstance(overwrite, Publication) else Publication()
+    if overwrite is True:
+        publication = Publication.over([path, *sidecars])
+    elif not isinstance(overwrite, Publication):
+        _check_is_free(path, sidecars)
     # SQLite would replay the journal of the old file into the new one.
     if journals := [str(path) + end for end in ("-wal", "-journal") if Path(str(path) + end).exists()]:
         raise OutputError(
@@ -83,8 +94,19 @@ def check_output(path: Path, *, overwrite: bool, suffixes: Sequence[str]) -> Non
         )
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent} is not a folder, so {path.name} cannot be written to it. Create it first.")
-    with writing(path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}."):
-        pass  # permissions alone do not show whether a file system is read-only
+    with writing(path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        check_driver(Path(folder) / path.name)  # permissions alone do not show whether a file system is read-only
+    return publication
+
+
+def _check_is_free(path: Path, sidecars: Sequence[Path]) -> None:
+    if FileState.of(path) is not None:
+        raise OutputError(f"{path} exists. Choose another name, or replace it with --overwrite.")
+    if existing := [file for file in sidecars if FileState.of(file) is not None]:
+        raise OutputError(
+            f"{existing[0]} exists and would be replaced together with {path.name}, to which it belongs by its name. "
+            f"Choose another name, or replace both with --overwrite."
+        )
 
 
 @contextmanager
@@ -137,14 +159,16 @@ def write_file(path: Path, content: bytes, *, advice: str = _ADVICE) -> None:
         try:
             with partial.open("xb") as file:
                 file.write(content)
-            _publish({partial: path})
+            _sync(partial)  # before the rename: otherwise a power failure can leave a name without content
+            partial.replace(path)
+            sync_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def staged(path: Path, *, sidecars: Sequence[str] = ()) -> Iterator[Path]:
-    """Yield a folder beside `path` whose files are moved to the folder of `path` at the end.
+def staged(path: Path, publication: Publication, *, sidecars: Sequence[Path] = ()) -> Iterator[Path]:
+    """Yield a folder beside `path` whose files are published in the folder of `path` at the end.
 
     If the block raises, the folder is removed and nothing else changes.
 
@@ -152,13 +176,15 @@ def staged(path: Path, *, sidecars: Sequence[str] = ()) -> Iterator[Path]:
     ----------
     path : Path
         The output file; the block writes a file of the same name to the folder.
-    sidecars : sequence of str
-        Names of files that belong to the output; existing ones that are not written anew are removed.
+    publication : Publication
+        From `check_output`.
+    sidecars : sequence of Path
+        Files that belong to the output; existing ones that are not written anew are removed.
 
     Raises
     ------
     OutputError
-        If the files cannot be written.
+        If the files cannot be written, or one would be replaced that may not be.
     """
     folder = path.parent / f".{path.name}.part"  # always the same, so that killed runs leave at most one
     try:
@@ -168,9 +194,11 @@ def staged(path: Path, *, sidecars: Sequence[str] = ()) -> Iterator[Path]:
         yield folder
         with writing(path):
             names = sorted((file.name for file in folder.iterdir()), key=lambda name: name == path.name)  # `path` last
-            _publish({folder / name: path.parent / name for name in names})
-            for name in set(sidecars) - set(names):
-                (path.parent / name).unlink(missing_ok=True)
+            files = {folder / name: path.parent / name for name in names}
+            for file in files:
+                _sync(file)
+            publication.publish(files, [file for file in sidecars if file.name not in names])
+            sync_folder(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -180,16 +208,6 @@ def sync_folder(path: Path) -> None:
     # Not an error: if a power failure undoes the rename, the file is merely absent.
     with suppress(OSError):
         _sync(path)
-
-
-def _publish(targets: Mapping[Path, Path]) -> None:
-    """Flush complete files to the disk and rename each to its target, in order."""
-    for file in targets:
-        _sync(file)  # before the rename: otherwise a power failure can leave a name without content
-    for file, target in targets.items():
-        file.replace(target)
-    for folder in {target.parent for target in targets.values()}:
-        sync_folder(folder)
 
 
 def _sync(path: Path) -> None:

@@ -24,6 +24,7 @@ from geoseg.config import Config, load_config
 from geoseg.errors import GeosegError, ModelError, OutputError, shorten
 from geoseg.output.files import check_output, staged, writing
 from geoseg.output.model_content import check_content
+from geoseg.output.publication import Publication
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel
@@ -99,7 +100,7 @@ class Model:
         return checksum(*_to_document(self))
 
 
-def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
+def save_model(path: Path, model: Model, *, overwrite: bool | Publication = False) -> None:
     """Write a model and check that it reads back.
 
     Parameters
@@ -107,7 +108,7 @@ def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
     path : Path
         Ends in .geoseg.
     model : Model
-    overwrite : bool
+    overwrite : bool or Publication
 
     Raises
     ------
@@ -116,10 +117,10 @@ def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
     OutputError
         If `check_output` fails, or the file cannot be written or does not read back. No file is left behind.
     """
-    check_output(path, overwrite=overwrite, suffixes=MODEL_SUFFIXES)
+    publication = check_output(path, overwrite=overwrite, suffixes=MODEL_SUFFIXES)
     document, arrays = _to_document(model)
     text = json.dumps(document | {"digest": checksum(document, arrays)}, ensure_ascii=False)
-    with staged(path) as folder:
+    with staged(path, publication) as folder:
         with writing(path):
             (folder / path.name).write_bytes(safetensors.numpy.save(arrays, metadata={_DOCUMENT: text}))
         try:

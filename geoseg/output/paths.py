@@ -10,8 +10,10 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.class_document import CLASSES_SUFFIXES
 from geoseg.output.files import check_output
 from geoseg.output.model import MODEL_SUFFIXES
+from geoseg.output.names import check_folder_name, check_output_name, check_outside
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
-from geoseg.output.rasters import RASTER_SUFFIXES
+from geoseg.output.publication import Publication
+from geoseg.output.rasters import RASTER_SUFFIXES, raster_sidecars
 
 REGION_STYLE = "regions"
 STYLES = (CLASS_STYLE, REGION_STYLE)  # of the polygons; QGIS applies the first by default
@@ -61,18 +63,45 @@ class Outputs:
         """All output files, without styles and other sidecar files."""
         return [path for path in (self.polygons, *self._rasters, self.model, self.classes) if path is not None]
 
+    def check_names(self, run_dir: Path | None) -> None:
+        """Check that files of these names can be written, and that none is in the run folder; nothing is changed.
+
+        Parameters
+        ----------
+        run_dir : Path or None
+            The run folder; None = beside the polygons.
+
+        Raises
+        ------
+        OutputError
+            If a name cannot be used.
+        """
+        for path in self.paths:
+            check_output_name(path)
+        if run_dir is not None:
+            check_folder_name(run_dir)
+            check_outside(self.paths, run_dir)
+
+    @property
+    def files(self) -> list[Path]:
+        """All output files and the sidecar files that are replaced or removed with them."""
+        beside = sidecars(self.polygons, STYLES)
+        for path in self._rasters:
+            beside += raster_sidecars(path, has_style=path == self.class_raster)
+        return [*self.paths, *beside]
+
     @property
     def _rasters(self) -> list[Path]:
         return [path for path in (self.class_raster, self.region_raster) if path is not None]
 
-    def check(self, inputs: Iterable[str], *, overwrite: bool) -> None:
+    def check(self, inputs: Iterable[str], *, overwrite: bool | Publication) -> None:
         """Check that all output files can be written.
 
         Parameters
         ----------
         inputs : iterable of str
             Files of the scene, which must not be overwritten.
-        overwrite : bool
+        overwrite : bool or Publication
             Whether existing files may be replaced.
 
         Raises
@@ -94,10 +123,12 @@ class Outputs:
                 f"{self.polygons} cannot store a second layer for the classes; give --out a .gpkg, or leave out "
                 f"--class-layer."
             )
-        check_output(self.polygons, overwrite=overwrite, suffixes=POLYGON_SUFFIXES)
+        beside = sidecars(self.polygons, STYLES)
+        check_output(self.polygons, overwrite=overwrite, suffixes=POLYGON_SUFFIXES, sidecars=beside)
         if self.classes is not None:
             check_output(self.classes, overwrite=overwrite, suffixes=CLASSES_SUFFIXES)
         for path in self._rasters:
-            check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
+            beside = raster_sidecars(path, has_style=path == self.class_raster)
+            check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES, sidecars=beside)
         if self.model is not None:
             check_output(self.model, overwrite=overwrite, suffixes=MODEL_SUFFIXES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from geoseg.errors import OutputError
 from geoseg.output.columns import Field, Layer
 from geoseg.output.files import Source, check_output, staged, writing
+from geoseg.output.geopackage import copy_other_tables
 from geoseg.output.geoparquet import write_parquet
+from geoseg.output.publication import Publication
 from geoseg.output.style import embed_styles
 
 POLYGON_SUFFIXES = (".gpkg", ".fgb", ".parquet")
@@ -88,7 +91,7 @@ def write_polygons(
     *,
     style: str,
     extras: Extras | None = None,
-    overwrite: bool = False,
+    overwrite: bool | Publication = False,
 ) -> int:
     """Write polygons batch by batch and return their number.
 
@@ -105,7 +108,8 @@ def write_polygons(
         QML that QGIS applies. Stored in the GeoPackage, otherwise beside the file as .qml.
     extras : Extras or None
         Alternative styles, failed tiles and a second layer.
-    overwrite : bool
+    overwrite : bool or Publication
+        Other tables of a GeoPackage that is replaced are kept.
 
     Raises
     ------
@@ -114,14 +118,16 @@ def write_polygons(
     OutputError
         If `check_output` fails, the file cannot be written, or it does not read back. No file is left behind.
     """
-    check_output(path, overwrite=overwrite, suffixes=POLYGON_SUFFIXES)
     extras = extras or Extras()
     styles = {CLASS_STYLE: style, **extras.styles}
+    beside = sidecars(path, styles)
+    publication = check_output(path, overwrite=overwrite, suffixes=POLYGON_SUFFIXES, sidecars=beside)
     counts: list[int] = []
     source = Source(_counted(batches, counts))
-    with staged(path, sidecars=[name.name for name in sidecars(path, styles)]) as folder, writing(path, source):
+    with staged(path, publication, sidecars=beside) as folder, writing(path, source):
+        copy_other_tables(path, folder / path.name)
         _write_layers(folder / path.name, source, layer, styles, extras)
-        _verify(folder / path.name, sum(counts))
+        _verify(folder / path.name, sum(counts), layer=layer.name if path.suffix.lower() == ".gpkg" else 0)
     return sum(counts)
 
 
@@ -201,15 +207,17 @@ def _write_styles(path: Path, layer: Layer, styles: Mapping[str, str], dissolved
 
 
 def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **options: Any) -> None:
-    pyogrio.write_arrow(
-        pa.RecordBatchReader.from_batches(layer.schema, source),
-        path,
-        layer=layer.name,
-        geometry_name="geometry",
-        geometry_type=layer.geometry,
-        crs=layer.crs,
-        **options,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Field format '' not supported")  # columns of views in an existing file
+        pyogrio.write_arrow(
+            pa.RecordBatchReader.from_batches(layer.schema, source),
+            path,
+            layer=layer.name,
+            geometry_name="geometry",
+            geometry_type=layer.geometry,
+            crs=layer.crs,
+            **options,
+        )
 
 
 def _write_failed(path: Path, crs: str, failed: Sequence[FailedTile]) -> None:

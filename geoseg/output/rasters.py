@@ -17,6 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import OutputError
 from geoseg.grid import GeoBox, Window
 from geoseg.output.files import Source, check_output, staged, writing
+from geoseg.output.publication import Publication
 from geoseg.output.style import Legend, raster_qml
 
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -24,7 +25,9 @@ RASTER_SUFFIXES = (".tif", ".tiff")
 Tiles = Iterable[tuple[Window, NDArray[np.integer]]]
 
 
-def write_class_raster(path: Path, geobox: GeoBox, tiles: Tiles, legend: Legend, *, overwrite: bool = False) -> None:
+def write_class_raster(
+    path: Path, geobox: GeoBox, tiles: Tiles, legend: Legend, *, overwrite: bool | Publication = False
+) -> None:
     """Write the class of each pixel, with a palette; overviews contain the most frequent class.
 
     Parameters
@@ -38,7 +41,7 @@ def write_class_raster(path: Path, geobox: GeoBox, tiles: Tiles, legend: Legend,
         the iterable are not converted.
     legend : Legend
         Of the classes. With up to 255 classes the raster is uint8, otherwise uint16.
-    overwrite : bool
+    overwrite : bool or Publication
 
     Raises
     ------
@@ -48,16 +51,16 @@ def write_class_raster(path: Path, geobox: GeoBox, tiles: Tiles, legend: Legend,
         If `check_output` fails, the file cannot be written, or it does not read back. No file is left behind.
     """
     dtype = "uint8" if len(legend.names) <= 255 else "uint16"
-    names = (f"{path.stem}.qml", f"{path.name}.aux.xml")
-    check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
+    sidecars = raster_sidecars(path, has_style=True)
+    publication = check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES, sidecars=sidecars)
     source = Source(tiles)
-    with staged(path, sidecars=names) as folder, writing(path, source):
+    with staged(path, publication, sidecars=sidecars) as folder, writing(path, source):
         _write_cog(folder / path.name, geobox, source, dtype=dtype, overviews="mode", legend=legend)
-        (folder / names[0]).write_text(raster_qml(legend), encoding="utf-8")
-        (folder / names[1]).write_text(_category_names(legend), encoding="utf-8")
+        (folder / f"{path.stem}.qml").write_text(raster_qml(legend), encoding="utf-8")
+        (folder / f"{path.name}.aux.xml").write_text(_category_names(legend), encoding="utf-8")
 
 
-def write_region_raster(path: Path, geobox: GeoBox, tiles: Tiles, *, overwrite: bool = False) -> None:
+def write_region_raster(path: Path, geobox: GeoBox, tiles: Tiles, *, overwrite: bool | Publication = False) -> None:
     """Write the region number of each pixel as uint32; overviews contain the nearest pixel.
 
     Parameters
@@ -67,17 +70,32 @@ def write_region_raster(path: Path, geobox: GeoBox, tiles: Tiles, *, overwrite: 
     geobox : GeoBox
     tiles : iterable of (Window, (y, x) int array)
         As in `write_class_raster`.
-    overwrite : bool
+    overwrite : bool or Publication
 
     Raises
     ------
     ConfigError, OutputError
         As in `write_class_raster`.
     """
-    check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES)
+    sidecars = raster_sidecars(path, has_style=False)
+    publication = check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES, sidecars=sidecars)
     source = Source(tiles)
-    with staged(path) as folder, writing(path, source):
+    with staged(path, publication, sidecars=sidecars) as folder, writing(path, source):
         _write_cog(folder / path.name, geobox, source, dtype="uint32", overviews="nearest", legend=None)
+
+
+def raster_sidecars(path: Path, *, has_style: bool) -> list[Path]:
+    """Return the paths of the files beside a raster that GDAL and QGIS read with it.
+
+    Parameters
+    ----------
+    path : Path
+        The raster.
+    has_style : bool
+        Whether the raster is written with a style.
+    """
+    style = [path.with_suffix(".qml")] if has_style else []
+    return [*style, *(path.with_name(path.name + end) for end in (".aux.xml", ".ovr", ".msk"))]
 
 
 def _write_cog(path: Path, geobox: GeoBox, tiles: Tiles, *, dtype: str, overviews: str, legend: Legend | None) -> None:

@@ -17,6 +17,7 @@ Stage = Literal["all", "scene", "superpixels", "classes"]
 
 MIN_SIZE, MAX_SIZE = 32, 2048  # px, of the sides of the window
 _MAX_CLASSES = 255
+_MAX_STEPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class PreviewOptions:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.size, int) and MIN_SIZE <= self.size <= MAX_SIZE):
-            raise ConfigError(f"size is {self.size!r} px; give an integer from {MIN_SIZE} to {MAX_SIZE}.")
+            raise ConfigError(f"size is {shown(self.size)} px; give an integer from {MIN_SIZE} to {MAX_SIZE}.")
         if self.classes != "auto" and not all(isinstance(n, int) and 2 <= n <= _MAX_CLASSES for n in self.classes):
             raise ConfigError(
                 f"classes are {list(self.classes)}; give integers from 2 to {_MAX_CLASSES}, such as 4, 8, 16."
@@ -71,8 +72,8 @@ class PreviewOptions:
         for name, allowed in (("stage", get_args(Stage)), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
-        if self.steps is not None and not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ConfigError(f"steps is {self.steps!r}; give an integer from 1.")
+        if self.steps is not None and not (isinstance(self.steps, int) and 1 <= self.steps <= _MAX_STEPS):
+            raise ConfigError(f"steps is {shown(self.steps)}; give an integer from 1 to {_MAX_STEPS}.")
         if self.steps is not None and self.animation is None:
             raise ConfigError(f"steps is {self.steps} but there is no animation; give an animation, or omit steps.")
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from geoseg.output.files import staged, writing
+from geoseg.output.publication import Publication
 
 _SIDE = 512  # px; smaller pictures are enlarged to about this by an integer factor
 _GAP = 12  # px, around each panel
@@ -126,7 +127,7 @@ def sheet(panels: Sequence[Panel]) -> Image.Image:
     return whole
 
 
-def write_png(path: Path, picture: Image.Image) -> None:
+def write_png(path: Path, picture: Image.Image, publication: Publication) -> None:
     """Write a PNG; it appears under its name when it is complete.
 
     Raises
@@ -134,11 +135,11 @@ def write_png(path: Path, picture: Image.Image) -> None:
     OutputError
         If it cannot be written; nothing is left behind.
     """
-    with staged(path) as folder, writing(path):
+    with staged(path, publication) as folder, writing(path):
         picture.save(folder / path.name, format="PNG")
 
 
-def write_gif(path: Path, frames: Sequence[Image.Image]) -> None:
+def write_gif(path: Path, frames: Sequence[Image.Image], publication: Publication) -> None:
     """Write an animated GIF that repeats; it appears under its name when it is complete.
 
     Parameters
@@ -146,6 +147,8 @@ def write_gif(path: Path, frames: Sequence[Image.Image]) -> None:
     path : Path
     frames : sequence of Image
         All of the same size.
+    publication : Publication
+        From `check_output`.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def write_gif(path: Path, frames: Sequence[Image.Image]) -> None:
     # Without dithering, each frame has its own palette and keeps its colours exactly.
     flat = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
     durations = [_MILLISECONDS] * (len(flat) - 1) + [3 * _MILLISECONDS]
-    with staged(path) as folder, writing(path):
+    with staged(path, publication) as folder, writing(path):
         flat[0].save(
             folder / path.name, format="GIF", save_all=True, append_images=flat[1:], duration=durations, loop=0
         )

@@ -22,6 +22,8 @@ from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
 from geoseg.output.files import check_output
+from geoseg.output.names import check_output_name
+from geoseg.output.publication import Publication
 from geoseg.preview import animation, panels
 from geoseg.preview.choose_window import most_varied
 from geoseg.preview.options import MAX_SIZE, MIN_SIZE, PreviewOptions, parse_options
@@ -30,7 +32,7 @@ from geoseg.preview.window_classes import View, find_classes, read_view, start_j
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene, open_scene
 from geoseg.run.job import Job
-from geoseg.run.plan import check_memory, pick_device
+from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
 from geoseg.steps.tables import class_colors
 from geoseg.vectorize import regions
@@ -122,18 +124,18 @@ def preview_scene(
     chosen, reporter = parse_options(options), StageReporter(progress or ignore)
     settings = _settings(config, chosen)
     picture_path = _picture_path(scene, out)
-    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi)
+    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi, nodata_mode=settings.nodata_mode)
     check_memory(source, settings)
-    _check(source, picture_path, settings, chosen)
+    publications = _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
     job = start_job(source, settings, device, progress or ignore)
     window = chosen.window or most_varied(source, job.survey, job.tiles, size=chosen.size, seed=settings.seed)
     picture, frames = _draw(job, window, chosen, reporter)
     reporter.finish()
-    panels.write_png(picture_path, picture)
+    panels.write_png(picture_path, picture, publications[picture_path])
     if chosen.animation is None:
         return Preview((picture_path,), window, time.monotonic() - begin)
-    panels.write_gif(chosen.animation, frames)
+    panels.write_gif(chosen.animation, frames, publications[chosen.animation])
     return Preview((picture_path, chosen.animation), window, time.monotonic() - begin)
 
 
@@ -161,21 +163,24 @@ def _picture_path(scene: object, out: object) -> Path:
     return Path(f"{Path(str(scene)).stem}_preview.png") if out is None else Path(str(out))
 
 
-def _check(scene: Scene, picture: Path, config: Config, options: PreviewOptions) -> None:
-    """Check everything that can be checked before the work starts."""
+def _check(scene: Scene, picture: Path, config: Config, options: PreviewOptions) -> dict[Path, Publication]:
+    """Check everything that can be checked before the work starts; return how each picture is to be published."""
+    publications = {}
     inputs = {Path(path).resolve() for path in (*scene.files, options.aoi) if path is not None}
     for path, suffix in ((picture, ".png"), (options.animation, ".gif")):
         if path is None:
             continue
+        check_output_name(path)
         if path.resolve() in inputs:
             raise OutputError(f"{path} is an input of the preview; give the picture another name.")
-        check_output(path, overwrite=options.overwrite, suffixes=(suffix,))
+        publications[path] = check_output(path, overwrite=options.overwrite, suffixes=(suffix,))
     if options.animation is not None and config.method != "backprop":
         raise ConfigError(
             f"method {config.method} has no training steps to animate; omit the animation, or use method backprop."
         )
     if options.window is not None:
         _check_window(scene, options.window)
+    return publications
 
 
 def _check_window(scene: Scene, window: Window) -> None:

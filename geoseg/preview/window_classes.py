@@ -22,6 +22,7 @@ from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import NETWORK, SUPERPIXELS, ProductStore
 from geoseg.run.stages import Stages
 from geoseg.segment.class_model import ClassModel
+from geoseg.segment.repeats import find_repeats
 from geoseg.segment.superpixels import NONE, block_of
 from geoseg.segment.votes import SuperpixelTable
 from geoseg.steps import align_codes, classify, learn, segment, survey
@@ -59,6 +60,7 @@ def start_job(scene: Scene, config: Config, device: str, progress: ProgressCallb
     """
     store = ProductStore(MemoryFolder())
     stages = Stages(store, (), n_pixels=_size(scene.geobox.window), progress=progress)
+    stages.note_missing_cache()
     return survey.survey_scene(Task(store, scene, config, device), stages)
 
 
@@ -101,7 +103,8 @@ def find_classes(job: Job, view: View, progress: StageReporter) -> tuple[ClassMo
     tables = _superpixel_tables(job, view, progress)
     class_model = classify.find_classes(job, tables)
     numbers = np.concatenate([table.numbers for table in tables])
-    clusters = np.concatenate([class_model.clusters(table) for table in tables])
+    repeats = find_repeats(tables)
+    clusters = np.concatenate([class_model.clusters(repeats.share(table)) for table in tables])
     return class_model, np.where(view.valid, clusters[np.searchsorted(numbers, view.superpixels)], -1)
 
 

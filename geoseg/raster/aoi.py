@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterError, shorten
-from geoseg.grid import GeoBox
+from geoseg.grid import GeoBox, Window
 from geoseg.raster.vector_file import opened_vector
 
 _MARGIN = 0.1  # of the scene's size, on each side; an area is clipped to this before it is reprojected
+_SMALL = 1_000_000  # px; an area with a larger extent contains the centre of a pixel
 _MAX_VERTICES = 5_000_000  # their union takes some minutes and GiB
 _STEPS = 64  # vertices along the scene's size; straight lines become curves when they are reprojected
 
@@ -41,7 +43,11 @@ def read_aoi(path: Path, geobox: GeoBox) -> bytes:
     """
     frame = _read(path)
     if frame.crs is None:
-        raise RasterError(f"the area of interest {path} has no CRS, so its position is unknown. Set one first.")
+        raise RasterError(
+            f"the area of interest {path} has no CRS, so its position is unknown. "
+            f"Set one first: ogr2ogr -a_srs EPSG:<code> area.gpkg {path}"
+        )
+    given = np.asarray(frame.geometry.array, object)
     shapes = np.asarray(frame.geometry.dropna().array, object)
     n_vertices = int(shapely.get_num_coordinates(shapes).sum())
     if n_vertices > _MAX_VERTICES:
@@ -54,7 +60,13 @@ def read_aoi(path: Path, geobox: GeoBox) -> bytes:
         shapes = reproject(shapes, frame.crs.to_wkt(), geobox)
     area = shapely.union_all(polygons_among(shapes)[0])
     if area.is_empty or not area.intersects(frame_of(geobox)):
-        raise RasterError(f"the area of interest {path} has no polygon that touches the scene. Check its CRS.")
+        raise RasterError(f"the area of interest {path} {_reason(given)}")
+    if not _has_pixel(area, geobox):
+        n_pixels = area.intersection(frame_of(geobox)).area / abs(geobox.transform.determinant)
+        raise RasterError(
+            f"the area of interest {path} contains the centre of no pixel: {n_pixels:.2g} px of it are in the scene. "
+            f"Give a larger area."
+        )
     return shapely.to_wkb(area)
 
 
@@ -137,6 +149,30 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
             return pyogrio.read_dataframe(source.path, layer=source.layers[0], columns=[])
     except Exception as err:  # pyogrio and GDAL raise many types
         raise RasterError(f"the area of interest {path} cannot be read: {shorten(err, 400)}") from err
+
+
+def _reason(shapes: NDArray[np.object_]) -> str:
+    """Return why no part of the scene is in an area of interest of these shapes."""
+    kept = [shape for shape in shapes if shape is not None and not shape.is_empty]
+    if not kept:
+        return "is empty: it has no geometry. Give a file with polygons."
+    kinds = sorted({shape.geom_type for shape in kept})
+    if not len(polygons_among(shapely.make_valid(np.array(kept, object)))[0]):
+        return f"has no polygons, only {', '.join(kinds)}. Give polygons, for example a buffer around them."
+    return "has no polygon that touches the scene. Check its CRS and its position."
+
+
+def _has_pixel(area: Any, geobox: GeoBox) -> bool:
+    """Return whether a small area contains the centre of a pixel; a large one does."""
+    corners = shapely.get_coordinates(shapely.box(*shapely.intersection(area, frame_of(geobox)).bounds)).tolist()
+    cols, rows = zip(*(~geobox.transform @ (x, y) for x, y in corners), strict=True)
+    left, top = max(math.floor(min(cols)), 0), max(math.floor(min(rows)), 0)
+    right, bottom = min(math.ceil(max(cols)), geobox.shape[1]), min(math.ceil(max(rows)), geobox.shape[0])
+    if (right - left) * (bottom - top) > _SMALL:
+        return True
+    if right <= left or bottom <= top:
+        return False
+    return bool(inside(shapely.to_wkb(area), geobox.cropped(Window(left, top, right - left, bottom - top))).any())
 
 
 @functools.lru_cache(maxsize=1)  # the same for every tile of a run

@@ -21,8 +21,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.availability import check_available
+from geoseg.raster.damage import DamageError, check_complete, damage_reported
+from geoseg.raster.names import check_input_name
 from geoseg.raster.raster_file import Folders, check_raster
 from geoseg.raster.tiff_header import check_block, check_references
+from geoseg.raster.unreadable import missing_file, unreadable
 from geoseg.raster.vrt import read_vrt
 
 # Formats that contain their pixels. Others may refer to further files or addresses.
@@ -41,6 +45,7 @@ _GDAL = {
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # of a file of format JPEG; see `damage` for JPEG blocks in others
 }
 
 
@@ -81,10 +86,12 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
     RasterError
         If the file is missing or unreadable, refers to something that is not a local raster, or takes too much memory.
     """
+    check_input_name(path)
     if reload:
         _dataset.cache_clear()
     source = _source(path)
     with rasterio.Env(**source.options), _open(path, source) as dataset:
+        check_complete(dataset, path)
         yield dataset
 
 
@@ -100,14 +107,20 @@ def reading(path: str, window: Window) -> Iterator[Any]:
     Raises
     ------
     RasterError
-        If the file is missing, or damaged in the window.
+        If the file is missing; a DamageError if it is damaged in the window.
+    UnavailableError
+        If it cannot be reached or read at present.
     """
     dataset = dataset_of(path)
     try:
-        with rasterio.Env(**_options(path)):
+        with rasterio.Env(**_options(path)), damage_reported() as messages:
             yield dataset
     except RasterioError as err:
-        raise RasterError(f"{path} cannot be read at {window}: {shorten(err.__cause__ or err)}") from err
+        check_available(path, err)
+        raise _unreadable(path, window, str(err.__cause__ or err)) from err
+    if messages:
+        _dataset.cache_clear()  # GDAL would return the damaged pixels from its cache, without a warning
+        raise _unreadable(path, window, messages[0])
 
 
 def dataset_of(path: str) -> Any:
@@ -116,9 +129,15 @@ def dataset_of(path: str) -> Any:
     Raises
     ------
     RasterError
-        If the file is missing or unreadable.
+        If the file is damaged.
+    UnavailableError
+        If it cannot be reached or read at present.
     """
-    return _dataset(path, _file_state(path), threading.get_ident())
+    try:
+        return _dataset(path, _file_state(path), threading.get_ident())
+    except RasterError as err:
+        check_available(path, err)
+        raise
 
 
 def geobox_of(src: Any, path: str) -> GeoBox:
@@ -131,6 +150,10 @@ def geobox_of(src: Any, path: str) -> GeoBox:
     """
     _check_georeferencing(src, path)
     return GeoBox(src.shape, src.transform, _wkt(src, path))
+
+
+def _unreadable(path: str, window: Window, reason: str) -> DamageError:
+    return DamageError(f"{path} cannot be read at {window}: {shorten(reason)}")
 
 
 def _open(path: str, source: _Source) -> Any:
@@ -149,7 +172,7 @@ def _open(path: str, source: _Source) -> Any:
             dataset.close()
             raise
         return dataset
-    raise RasterError(f"{shorten(path)} cannot be opened as a raster: {failures[0]}")
+    raise unreadable(path, failures)
 
 
 def _source(path: str) -> _Source:
@@ -157,7 +180,7 @@ def _source(path: str) -> _Source:
     if _is_remote(path):
         return _Source(path, DRIVERS, _options(path))
     if not _file_state(path) or not Path(path).is_file():
-        raise RasterError(f"there is no file {shorten(path)}; give the path of a raster.")
+        raise missing_file(path)
     if Path(path).suffix.lower() == ".vrt":
         mosaic = read_vrt(Path(path))
         return _Source(mosaic.xml, ("VRT",), _options(path), mosaic.files)
@@ -170,7 +193,7 @@ def _options(path: str) -> dict[str, Any]:
     """Return GDAL's settings for a raster: it opens no address but that of the raster itself."""
     if not _is_remote(path):
         return _GDAL | {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}
-    # Without a list of its folder, GDAL looks for no files beside it.
+    # Without a list of its folder, GDAL opens no files beside it.
     return _GDAL | {
         "CPL_VSIL_CURL_ALLOWED_FILENAME": _parse_path(path).as_vsi(),
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",

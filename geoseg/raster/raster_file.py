@@ -22,7 +22,7 @@ HEAD = 1024  # bytes; GDAL searches as many for `VRT_ROOT`
 VRT_ROOT = b"<VRTDataset"
 # First bytes of formats that contain their pixels.
 _SIGNATURES = (*TIFF_SIGNATURES, b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\xff\xd8\xff", b"\x89PNG", b"EHFA")
-# GDAL looks for these roots anywhere in the head of a file, and before it looks for a signature.
+# GDAL searches the head of a file for these roots, before it compares signatures.
 _INDIRECT = re.compile(rb"<(vrtdataset|gdaltileindex|ogrvrt|gdal_wms|wms_|mrf_meta)", re.IGNORECASE)
 _SIDE = re.compile(r"(.+)\.(ovr|msk|aux\.xml|aux)$", re.DOTALL)
 # Georeferencing and metadata of other programs, which GDAL reads as a whole; they refer to nothing.
@@ -72,7 +72,7 @@ def check_raster(path: Path, folders: Folders) -> list[Path]:
     Raises
     ------
     RasterError
-        If a side file is not what its name states, or a header asks for too much memory or another file.
+        If a side file is not what its name means, or a header asks for too much memory or another file.
     """
     head = head_of(path)
     if head.startswith(TIFF_SIGNATURES):
@@ -226,5 +226,5 @@ def _refused(path: Path, side: Path, reason: str) -> RasterError:
     kind = "XML of GDAL without references" if side.suffix.lower() == ".xml" else "a TIFF"
     return RasterError(
         f"{side.name} beside {path} {reason}; expected {kind}, because GDAL reads it with the raster. Remove it or "
-        "replace it by what its name states."
+        "replace it by what its name means."
     )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, shorten
+
+_WORKERS_PER_CORE, _MIN_LIMIT = 8, 64  # more processes are a mistake; each takes 0.3 GB
+_MAX_TIMEOUT = 1e7  # s, four months
+_SIZE = re.compile(r"auto|0*[1-9]\d{0,15}(\.\d+)?\s*([kmgtp]i?)?b?|0?\.\d+\s*[kmgtp]i?b?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,11 @@ class ClusterOptions:
         of the machine by the number of workers.
     timeout : float
         Seconds to wait for a scheduler and its first worker.
+    tile_timeout : float, optional
+        Seconds after which the worker of a tile is restarted and the tile tried again, once. None derives them from
+        the tiles that have finished: 20 times their median, but at least 10 minutes.
+    cluster : str, optional
+        YAML file with a cluster to start, see `geoseg.run.cluster_file`. Excludes the three other places.
     tls_ca_file, tls_cert, tls_key : str, optional
         PEM files for a scheduler at a ``tls://`` address: the certificate of the authority that signed the others, and
         this process's certificate and private key. All three or none. Local workers have a key pair of their own.
@@ -34,8 +46,9 @@ class ClusterOptions:
     Raises
     ------
     ConfigError
-        If `workers` is negative, or more than one of `workers`, `scheduler` and `scheduler_file` is given;
-        or if the TLS files are incomplete, missing, or given without a scheduler at a ``tls://`` address.
+        If `workers` is negative or more than this machine can start, `timeout` is no duration, `memory_limit` no size,
+        or more than one of `workers`, `scheduler`, `scheduler_file` and `cluster` is given; or if the TLS files are
+        incomplete, missing, or given without a scheduler at a ``tls://`` address.
     """
 
     workers: int | None = None
@@ -44,21 +57,37 @@ class ClusterOptions:
     dashboard: bool = False
     memory_limit: str | None = None
     timeout: float = 60.0
+    tile_timeout: float | None = None
+    cluster: str | None = None
     tls_ca_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 0:
-            raise ConfigError(f"workers ({self.workers}) must be 0 (compute in this process) or more.")
-        if sum(place is not None for place in (self.workers, self.scheduler, self.scheduler_file)) > 1:
-            raise ConfigError("--workers, --scheduler and --scheduler-file exclude each other; give one of them.")
+        _check_workers(self.workers)
+        if not 0 < self.timeout < _MAX_TIMEOUT:  # not NaN either
+            raise ConfigError(f"timeout is {self.timeout} s; it must be more than 0 and less than {_MAX_TIMEOUT} s.")
+        if self.memory_limit is not None and not _SIZE.fullmatch(self.memory_limit.strip()):
+            raise ConfigError(f"memory_limit is {shown(self.memory_limit)}; expected a size such as '4GiB'.")
+        if self.tile_timeout is not None and not 0 < self.tile_timeout < _MAX_TIMEOUT:
+            raise ConfigError(
+                f"tile_timeout is {self.tile_timeout} s; it must be more than 0 and less than {_MAX_TIMEOUT} s."
+            )
+        if sum(place is not None for place in self.places) > 1:
+            raise ConfigError(
+                "--workers, --scheduler, --scheduler-file and --cluster exclude each other; give one of them."
+            )
         self._check_tls()
+
+    @property
+    def places(self) -> tuple[int | str | None, ...]:
+        """The options that choose where to compute, of which one at most is given."""
+        return self.workers, self.scheduler, self.scheduler_file, self.cluster
 
     @property
     def is_local(self) -> bool:
         """True if the workers are processes that geoseg starts on this machine."""
-        return self.scheduler is None and self.scheduler_file is None and self.workers != 0
+        return self.workers != 0 and all(place is None for place in self.places[1:])
 
     @property
     def certificates(self) -> tuple[str, str, str] | None:
@@ -88,3 +117,11 @@ class ClusterOptions:
                 Path(path).read_bytes()
             except (OSError, ValueError) as err:
                 raise ConfigError(f"{name} {shorten(path)} cannot be read ({err}); give a PEM file.") from err
+
+
+def _check_workers(workers: int | None) -> None:
+    most = max(_WORKERS_PER_CORE * (os.cpu_count() or 1), _MIN_LIMIT)
+    if workers is not None and workers < 0:
+        raise ConfigError(f"workers ({workers}) must be 0 (compute in this process) or more.")
+    if workers is not None and workers > most:
+        raise ConfigError(f"workers ({shown(workers)}) must be at most {most} on this machine; one per core is best.")

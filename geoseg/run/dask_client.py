@@ -21,27 +21,29 @@ from urllib.parse import urlsplit
 import dask
 from distributed import Client, LocalCluster
 from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from geoseg.errors import ConfigError, GeosegError, shorten
 from geoseg.run.cluster_options import ClusterOptions
+from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, is_loaded
+from geoseg.run.dask_local import LocalWorkers
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
-
-INSTALL_SAME_VERSIONS = "install the same versions of geoseg and its packages on all machines."
+from geoseg.run.signals import STOP_SIGNALS, deferred
 
 _log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
 # One thread each: the workers share the cores already, and sums of floats depend on the number of threads.
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 # Freed memory stays with the worker. With Dask's 65536 bytes every large array is mapped and cleared anew, which made
 # two workers slower than one process (16 Mpx: 77 s against 37 s; with these values 33 s).
-_KEEP_FREED_MEMORY = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000)
-_SPAWN_VARIABLES = (*_ONE_THREAD, *_KEEP_FREED_MEMORY, "PYTHONHASHSEED")  # all that is set for the workers
+KEEP_FREED_MEMORY = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000)
+_SPAWN_VARIABLES = (*ONE_THREAD, *KEEP_FREED_MEMORY, "PYTHONHASHSEED")  # all that is set for the workers
 _LOCAL_CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1,
-    **{f"distributed.nanny.pre-spawn-environ.{name}": n_bytes for name, n_bytes in _KEEP_FREED_MEMORY.items()},
+    **{f"distributed.nanny.pre-spawn-environ.{name}": n_bytes for name, n_bytes in KEEP_FREED_MEMORY.items()},
     "distributed.scheduler.allowed-failures": 0,  # DaskExecutor retries a tile whose worker died
     "distributed.scheduler.worker-ttl": None,  # a worker that computes for minutes is not dead
     # Other users of the machine can open these pages, which show call stacks and logs. The dashboard brings its own.
@@ -60,8 +62,8 @@ _SAME_PACKAGES = (
 
 
 @contextmanager
-def local_client(options: ClusterOptions) -> Iterator[Any]:
-    """Return a context manager with a client of new workers on this machine, one thread each.
+def local_client(options: ClusterOptions) -> Iterator[tuple[Any, LocalWorkers]]:
+    """Return a context manager with a client of new workers on this machine, one thread each, and their processes.
 
     All connections use TLS with a key pair that exists in the memory of these processes only: a port on the loopback
     address is open to every user of the machine, and whoever may connect to a scheduler or worker can run code there.
@@ -76,36 +78,58 @@ def local_client(options: ClusterOptions) -> Iterator[Any]:
     if options.dashboard and importlib.util.find_spec("bokeh") is None:
         raise ConfigError("--dashboard needs bokeh, which is not installed: pip install bokeh, or omit --dashboard.")
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="geoseg-", ignore_cleanup_errors=True))
-        with (
-            dask.config.set(_LOCAL_CONFIG | {"temporary-directory": scratch}),
-            preserved_environment(),
-            _blocked_interrupts(),
-        ):
-            os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))  # takes precedence over Dask's own setting
-            cluster = _start_workers(options)
-            stack.callback(_close, cluster)
+        with local_settings(stack):
+            n_workers = options.workers or dask.system.CPU_COUNT
+            cluster = _start_cluster(options, n_workers)
+            processes = LocalWorkers(cluster, n_workers)
+            stack.callback(processes.close)
+            stack.callback(close, cluster)
+            _start(processes)
             client = Client(cluster, set_as_default=False)
-            stack.callback(_close, client)
+            stack.callback(close, client)
         if options.dashboard:
             _log.info("Dask's dashboard: %s", cluster.dashboard_link)
-        yield client
+        yield client, processes
 
 
-def _start_workers(options: ClusterOptions) -> Any:
-    memory_limit = {} if options.memory_limit is None else {"memory_limit": options.memory_limit}
+@contextmanager
+def local_settings(stack: ExitStack) -> Iterator[None]:
+    """Return a context manager in which to start local workers: what they inherit, and no interruption meanwhile.
+
+    Parameters
+    ----------
+    stack : ExitStack
+        Receives the removal of the workers' scratch folder.
+    """
+    scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="geoseg-", ignore_cleanup_errors=True))
+    with (
+        deferred(),  # outermost: what is started is registered in the stack before a signal ends the run
+        dask.config.set(_LOCAL_CONFIG | {"temporary-directory": scratch}),
+        preserved_environment(),
+        _blocked_interrupts(),
+    ):
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # takes precedence over Dask's own setting
+        yield
+
+
+def _start_cluster(options: ClusterOptions, n_workers: int) -> Any:
+    """Return a local cluster that has no workers yet."""
+    return LocalCluster(
+        n_workers=0,
+        threads_per_worker=1,
+        memory_limit=options.memory_limit or MEMORY_LIMIT // n_workers,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=Security.temporary(),
+        dashboard_address="127.0.0.1:8787" if options.dashboard else "127.0.0.1:0",
+        scheduler_kwargs={"dashboard": options.dashboard},
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _start(processes: LocalWorkers) -> None:
     try:
-        return LocalCluster(
-            n_workers=options.workers or dask.system.CPU_COUNT,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            protocol="tls://",
-            security=Security.temporary(),
-            dashboard_address="127.0.0.1:8787" if options.dashboard else "127.0.0.1:0",
-            scheduler_kwargs={"dashboard": options.dashboard},
-            silence_logs=logging.CRITICAL,
-            **memory_limit,
-        )
+        processes.start()
     except RuntimeError as err:
         error = GeosegError if imported_by_workers() is None else MainModuleError
         raise error(
@@ -128,15 +152,14 @@ def remote_client(options: ClusterOptions) -> Iterator[Any]:
     with ExitStack() as stack:
         # In two steps, because a client that could not connect must be closed as well.
         client: Any = Client.__new__(Client)
-        stack.callback(_close, client)
+        stack.callback(close, client)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", VersionMismatchWarning)  # _check_versions reports it in one line
+                warnings.simplefilter("ignore", VersionMismatchWarning)  # check_workers_match reports it in one line
                 client.__init__(address, timeout=options.timeout, set_as_default=False, security=security)
             client.wait_for_workers(1, timeout=options.timeout)
         except (OSError, ValueError) as err:
             raise ConfigError(f"no Dask scheduler with workers at {address} ({one_line(err)}); start both.") from err
-        _check_versions(client)
         yield client
 
 
@@ -188,6 +211,21 @@ def _read_address(path: Path, *, timeout: float) -> str:
         time.sleep(0.1)
 
 
+def check_workers_match(client: Any) -> None:
+    """Check that all workers have the package versions of this process and can load geoseg.
+
+    Raises
+    ------
+    ConfigError
+        If one has not or cannot.
+    """
+    _check_versions(client)
+    try:
+        client.run(is_loaded)
+    except Exception as err:
+        raise ConfigError(f"the workers cannot load geoseg ({one_line(err)}); {INSTALL_SAME_VERSIONS}") from err
+
+
 def _check_versions(client: Any) -> None:
     """Compare the package versions of the workers with those of this process.
 
@@ -224,16 +262,17 @@ def preserved_environment() -> Iterator[None]:
 
 @contextmanager
 def _blocked_interrupts() -> Iterator[None]:
-    """Block SIGINT in this process until the end, and in workers that are started meanwhile for good.
+    """Block the signals that end a run until the end, and in workers that are started meanwhile for good.
 
-    Ctrl-C in a terminal goes to all processes. This one handles it and ends the workers, which would only print
-    tracebacks.
+    Ctrl-C in a terminal goes to all processes, and so does the SIGTERM of a batch system. This process handles it and
+    ends the workers, which would only print tracebacks, or end before their tiles are finished.
     """
     with ExitStack() as stack:
         if os.name == "posix":
-            resource_tracker.ensure_running()  # it unblocks SIGINT if it starts only now
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
             stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+            resource_tracker.ensure_running()  # it unblocks the others if it starts only now; it ignores them itself
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         yield
 
 
@@ -251,6 +290,7 @@ def quiet_dask() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _close(closable: Any) -> None:
+def close(closable: Any) -> None:
+    """Close a client or a cluster, if it still exists."""
     with suppress(Exception):  # a worker or scheduler that is gone needs no closing
         closable.close(timeout=_CLOSE_SECONDS)

@@ -5,13 +5,14 @@ Both executors accept the same top-level functions and yield the same outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import check_main_module
-from geoseg.run.outcome import Context, Outcome, TileFunction, attempt
+from geoseg.run.outcome import Context, Outcome, TileFunction, attempt_alone
+from geoseg.run.signals import is_stopping
 
 __all__ = ["ClusterOptions", "Executor", "Outcome", "Serial", "open_executor"]
 
@@ -19,8 +20,17 @@ __all__ = ["ClusterOptions", "Executor", "Outcome", "Serial", "open_executor"]
 class Executor(Protocol):
     """Applies a function to tiles."""
 
-    def run(self, function: TileFunction[Context], context: Context, keys: Sequence[int]) -> Iterator[Outcome]:
+    def run(
+        self,
+        function: TileFunction[Context],
+        context: Context,
+        keys: Sequence[int],
+        *,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Outcome]:
         """Yield the outcome of ``function(context, key)`` for every key, in any order.
+
+        After a signal (see `geoseg.run.signals`), the keys that are not yet started are left out.
 
         Parameters
         ----------
@@ -30,15 +40,24 @@ class Executor(Protocol):
             First argument of every call; small enough to be sent to the workers.
         keys : sequence of int
             Numbers of the tiles.
+        note : callable
+            Receives messages for the user, such as that nothing has moved for a minute.
         """
 
 
 class Serial:
     """Executor that computes one tile after another in this process."""
 
-    def run(self, function: TileFunction[Context], context: Context, keys: Sequence[int]) -> Iterator[Outcome]:
+    def run(
+        self,
+        function: TileFunction[Context],
+        context: Context,
+        keys: Sequence[int],
+        *,
+        note: Callable[[str], None] = lambda _: None,  # noqa: ARG002 # the tile in hand is known without it
+    ) -> Iterator[Outcome]:
         """Yield the outcome of ``function(context, key)`` for every key, in the order of the keys."""
-        return (attempt(function, context, key) for key in keys)
+        return (attempt_alone(function, context, key) for key in keys if not is_stopping())
 
 
 def check_workers(options: ClusterOptions) -> None:

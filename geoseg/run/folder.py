@@ -4,6 +4,7 @@
 
     RUN/
       manifest.json                     version, config and input to which the results belong
+      run-id                            marks the folder as one of geoseg; changes when a run starts anew
       lock                              held by the process that uses the folder
       run.json                          the report of the last run
       documents/NAME.json               small documents
@@ -18,8 +19,6 @@ import json
 import logging
 import os
 import re
-import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,8 +29,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.errors import ConfigError, RunError
+from geoseg.errors import RunError
 from geoseg.output.files import PARTIAL_SUFFIX, sync_folder, write_file, writing
+from geoseg.run.documents import parse_document, write_document
 
 _log = logging.getLogger(__name__)
 
@@ -39,31 +39,37 @@ _MAGIC = b"geoseg arrays 2\n"
 _CODEC = pa.Codec("zstd", compression_level=1)  # the size of zlib in a third of the time
 _DIGEST_SIZE = 16
 _SUFFIX = ".arrays"
-_MANIFEST = "manifest.json"
 _KEYS_PER_FOLDER = 1000
-_ADVICE = "Free space on the disk or make the folder writable and continue with --resume, or choose another --run-dir."
+ADVICE = "Free space on the disk or make the folder writable and continue with --resume, or choose another --run-dir."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RUN_ID = re.compile(r"geoseg run ([0-9a-f]{32})\n")
+
+RUN_ID = "run-id"  # name of the file that marks a run folder
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """Folder with the results of a run.
 
-    The lock of `open_run` is held until `close` or until the process ends. Pickling keeps the path only, so that a
-    worker receives the folder without the lock.
+    The lock of `manifest.open_run` is held until `close` or until the process ends. Pickling omits it, so that a worker
+    receives the folder without the lock.
 
     Parameters
     ----------
     path : Path
+    run_id : str
+        Of the run to which the results belong. It is part of each checksum, and a worker of an earlier run that is
+        still alive can store nothing. "" = not checked.
     lock : io.FileIO or None
         The locked file; None = not locked by this object.
     """
 
     path: Path
+    run_id: str = ""
     lock: io.FileIO | None = field(default=None, repr=False, compare=False)
 
-    def __reduce__(self) -> tuple[type[RunFolder], tuple[Path]]:
-        return RunFolder, (self.path,)
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[Path, str]]:
+        return RunFolder, (self.path, self.run_id)
 
     def __enter__(self) -> RunFolder:
         return self
@@ -75,6 +81,20 @@ class RunFolder:
         """Release the lock."""
         if self.lock is not None:
             self.lock.close()
+
+    def check_is_current(self) -> None:
+        """Check that the folder still exists and belongs to this run.
+
+        Raises
+        ------
+        RunError
+            If not.
+        """
+        if self.run_id and read_run_id(self.path) != self.run_id:
+            raise RunError(
+                f"the run folder {self.path} was removed, or another run has started in it; nothing is stored in it "
+                f"any more. Check which run is meant to use it, and continue that one with --resume."
+            )
 
     def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store the arrays of a step and tile.
@@ -90,10 +110,15 @@ class RunFolder:
         ------
         OutputError
             If the file cannot be written; what was there before is unchanged.
+        RunError
+            If another run has started in the folder since.
         """
         path = self._file(step, key)
         body = _MAGIC + _pack(arrays)
-        _write(path, body + _digest(path, body))
+        content = body + self._digest(path, body)
+        self.check_is_current()
+        make_folder(path.parent)
+        write_file(path, content, advice=ADVICE)
 
     def get(self, step: str, key: int | str) -> dict[str, NDArray[Any]]:
         """Return the arrays of a step and tile.
@@ -111,22 +136,25 @@ class RunFolder:
         Raises
         ------
         RunError
-            If they are absent or damaged.
+            If they are absent, damaged, or cannot be read.
         """
         path = self._file(step, key)
+        what, content = f"step {step!r} of tile {key}", read_content(path)
+        if content is None:
+            raise RunError(f"{what} is not finished: {path} does not exist; continue the run with --resume.")
         try:
-            return _unpack(_read_checked(path))
-        except (OSError, ValueError) as err:
-            raise RunError(_damage_message(f"step {step!r} of tile {key}", path, err)) from err
+            return _unpack(self._checked(path, content))
+        except ValueError as err:
+            raise RunError(f"{what} is damaged: {err}; delete {path} and continue with --resume.") from err
 
     def has(self, step: str, key: int | str, *, verify: bool = False) -> bool:
         """Return whether a step of a tile is finished and, with `verify`, its file undamaged."""
         path = self._file(step, key)
         if not verify:
             return path.exists()
-        with suppress(OSError, ValueError):
-            _read_checked(path)
-            return True
+        content = read_content(path)
+        with suppress(ValueError):
+            return content is not None and bool(self._checked(path, content))
         return False
 
     def finished(self, step: str) -> set[int | str]:
@@ -137,34 +165,64 @@ class RunFolder:
                 found.add(key)
             else:
                 _log.warning("%s (step %s, tile %s) is damaged and will be computed again.", path, step, key)
-                _remove(path)
+                _unlink(path)
         return found
 
-    def put_json(self, name: str, document: object) -> None:
-        """Store a small document as JSON."""
-        _write(self._document(name), _to_json(document))
+    def put_json(self, name: str, document: Mapping[str, Any]) -> None:
+        """Store a small document as JSON, with a checksum."""
+        path = self._document(name)
+        self.check_is_current()
+        make_folder(path.parent)
+        write_document(path, document, advice=ADVICE)
 
-    def get_json(self, name: str) -> Any:
-        """Return a document; RunError if it is absent or damaged."""
-        return _read_json(self._document(name))
+    def get_json(self, name: str) -> dict[str, Any] | None:
+        """Return a document, or None if it is absent or damaged: what it records is then not known."""
+        path = self._document(name)
+        content = read_content(path)
+        if content is None:
+            return None
+        try:
+            return parse_document(path.name, content)
+        except ValueError as err:
+            _log.warning("%s is damaged (%s) and will be made again.", path, err)
+            return None
 
-    def has_json(self, name: str) -> bool:
-        """Return whether a document exists."""
-        return self._document(name).exists()
+    def remove_json(self, name: str) -> None:
+        """Remove a document, if it exists."""
+        _unlink(self._document(name))
 
     def remove(self, step: str, key: int | str) -> None:
         """Remove the result of a step for one tile, if there is one."""
-        _remove(self._file(step, key))
+        _unlink(self._file(step, key))
 
     def remove_steps(self, *steps: str) -> None:
         """Remove the results of steps for all tiles."""
         for step in steps:
-            _remove(self.path / "stages" / _checked_name(step))
+            _remove_own(self.path / "stages" / _checked_name(step))
 
     def clean(self) -> None:
-        """Remove the results of all steps and the documents, but not the manifest and run.json."""
-        _remove(self.path / "stages")
-        _remove(self.path / "documents")
+        """Remove the documents and the results of all steps, but not the manifest, the report and foreign files."""
+        _remove_own(self.path / "documents")  # first: without them, a report means that the run is finished
+        _remove_own(self.path / "stages")
+
+    def remove_partial(self) -> None:
+        """Remove unfinished files that a killed process has left."""
+        for folder in (self.path, self.path / "documents", *(self.path / "stages").glob("*/*/")):
+            for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
+                _unlink(partial)
+
+    def _digest(self, path: Path, body: bytes) -> bytes:
+        # Includes the path, so that a file copied to the place of another tile is detected.
+        digest = hashlib.blake2b("/".join(path.parts[-3:]).encode(), digest_size=_DIGEST_SIZE, key=self.run_id.encode())
+        digest.update(body)
+        return digest.digest()
+
+    def _checked(self, path: Path, content: bytes) -> bytes:
+        """Return the compressed part of the content of a file; ValueError if its checksum is wrong."""
+        body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+        if not body.startswith(_MAGIC) or digest != self._digest(path, body):
+            raise ValueError("its content does not match its checksum")
+        return body[len(_MAGIC) :]
 
     def _file(self, step: str, key: int | str) -> Path:
         # `_checked_name` refuses negative numbers: a name does not start with "-".
@@ -173,58 +231,6 @@ class RunFolder:
 
     def _document(self, name: str) -> Path:
         return self.path / "documents" / f"{_checked_name(name)}.json"
-
-
-def open_run(path: str | Path, *, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> RunFolder:
-    """Open a run folder and lock it for this process.
-
-    Parameters
-    ----------
-    path : str or Path
-        Created if it does not exist.
-    identity : dict
-        Everything on which the results depend, as JSON values: version, config, input, grid.
-    resume : bool
-        Keep existing results if their identity is the same.
-    overwrite : bool
-        Remove existing results; other files in the folder are not changed.
-
-    Returns
-    -------
-    RunFolder
-
-    Raises
-    ------
-    ConfigError
-        If both `resume` and `overwrite` are given.
-    RunError
-        If the path is not a run folder, another process uses it, it has results and neither `resume` nor `overwrite`
-        is given, or the identity differs.
-    OutputError
-        If the folder is not writable.
-    """
-    if resume and overwrite:
-        raise ConfigError("--resume keeps existing results and --overwrite removes them; give one of them.")
-    path = Path(path)
-    _check_is_run_folder(path)
-    _make_folder(path)
-    folder = RunFolder(path, _lock(path))
-    try:
-        _prepare(folder, identity, resume=resume, overwrite=overwrite)
-    except BaseException:
-        folder.close()
-        raise
-    return folder
-
-
-def write_report(folder: RunFolder, report: Mapping[str, Any]) -> None:
-    """Write the report of a run to run.json."""
-    _write(folder.path / "run.json", _to_json(report))
-
-
-def read_report(folder: RunFolder) -> Any:
-    """Return the report of the last finished run; RunError if there is none."""
-    return _read_json(folder.path / "run.json")
 
 
 def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -244,27 +250,14 @@ def _unpack(content: bytes) -> dict[str, NDArray[Any]]:
     return {name: np.lib.format.read_array(buffer, allow_pickle=False) for name in names}
 
 
-def _digest(path: Path, body: bytes) -> bytes:
-    # Includes the path, so that a file copied to the place of another tile is detected.
-    digest = hashlib.blake2b("/".join(path.parts[-3:]).encode(), digest_size=_DIGEST_SIZE)
-    digest.update(body)
-    return digest.digest()
-
-
-def _read_checked(path: Path) -> bytes:
-    """Return the compressed content of a file; ValueError if its checksum is wrong."""
-    content = path.read_bytes()
-    body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-    if not body.startswith(_MAGIC) or digest != _digest(path, body):
-        raise ValueError("its content does not match its checksum")
-    return body[len(_MAGIC) :]
-
-
 def _stored(folder: Path) -> Iterator[tuple[int | str, Path]]:
     for shard in sorted(folder.glob("*/")):
         for path in sorted(shard.glob(f"[!.]*{_SUFFIX}")):
             name = path.name.removesuffix(_SUFFIX)
-            yield (name if shard.name == "named" else int(name)), path
+            if shard.name == "named":
+                yield name, path
+            elif name.isdecimal():  # otherwise it is not one of ours
+                yield int(name), path
 
 
 def _checked_name(name: str) -> str:
@@ -273,120 +266,57 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _write(path: Path, content: bytes) -> None:
-    _make_folder(path.parent)
-    write_file(path, content, advice=_ADVICE)
+def read_run_id(path: Path) -> str:
+    """Return the id of the run to which a folder belongs; "" if it has none."""
+    found = _RUN_ID.fullmatch((read_content(path / RUN_ID) or b"").decode("ascii", errors="replace"))
+    return found[1] if found else ""
 
 
-def _make_folder(path: Path) -> None:
+def read_content(path: Path) -> bytes | None:
+    """Return the content of a file, or None if it does not exist.
+
+    Raises
+    ------
+    RunError
+        If it cannot be read: it is then neither absent nor damaged.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as err:
+        raise RunError(f"{path} cannot be read: {err.strerror or err}; repair it and continue with --resume.") from err
+
+
+def write_run_id(folder: RunFolder) -> None:
+    """Mark a folder as belonging to a run."""
+    write_file(folder.path / RUN_ID, f"geoseg run {folder.run_id}\n".encode(), advice=ADVICE)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents where they do not exist.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be created.
+    """
     if not path.is_dir():
-        with writing(path, advice=_ADVICE):
+        with writing(path, advice=ADVICE):
             path.mkdir(parents=True, exist_ok=True)
         sync_folder(path.parent)
 
 
-def _remove(path: Path) -> None:
-    with writing(path, advice=_ADVICE):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _unlink(path: Path) -> None:
+    with writing(path, advice=ADVICE):
+        path.unlink(missing_ok=True)
 
 
-def _check_is_run_folder(path: Path) -> None:
-    if not path.exists() or (path / _MANIFEST).is_file():
-        return
-    entries = sorted(path.iterdir()) if path.is_dir() else [path]
-    # A run interrupted before the manifest is written leaves its lock and possibly a partial manifest.
-    foreign = [entry.name for entry in entries if entry.name != "lock" and not entry.name.endswith(PARTIAL_SUFFIX)]
-    if foreign:
-        raise RunError(
-            f"{path} is not a run folder: it contains {foreign[0]} but no {_MANIFEST}; give --run-dir a new or empty "
-            f"folder."
-        )
-
-
-def _lock(folder: Path) -> io.FileIO:
-    with writing(folder, advice=_ADVICE):
-        lock = io.FileIO(folder / "lock", "a+")
-    try:
-        import fcntl  # not available on every system
-
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as err:
-        holder = os.pread(lock.fileno(), 200, 0).decode(errors="replace").strip()
-        lock.close()
-        raise RunError(
-            f"another run uses {folder} ({holder or 'process unknown'}); wait for it, stop it, or choose another "
-            f"--run-dir."
-        ) from err
-    except (ImportError, OSError) as err:  # for example a network file system without locks
-        _log.warning("%s cannot be locked (%s); make sure that no other run uses it.", folder, err)
-    with suppress(OSError):  # only used in messages
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    return lock
-
-
-def _prepare(folder: RunFolder, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
-    manifest = folder.path / _MANIFEST
-    for partial in folder.path.rglob(f".*{PARTIAL_SUFFIX}"):
-        partial.unlink(missing_ok=True)
-    if manifest.exists() and not overwrite:
-        if not resume:
-            raise RunError(
-                f"{folder.path} contains the results of an earlier run; continue it with --resume, or remove them with "
-                f"--overwrite."
-            )
-        _check_identity(folder.path, _flattened(_read_json(manifest)), _flattened(json.loads(_to_json(identity))))
-        return
-    # The manifest is written last: after an interruption here, the folder is still recognised as a run folder.
-    folder.clean()
-    _remove(folder.path / "run.json")
-    _write(manifest, _to_json(identity))
-
-
-def _check_identity(path: Path, old: dict[str, str], new: dict[str, str]) -> None:
-    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
-    if names:
-        differences = "; ".join(
-            f"{name}: {old.get(name, 'absent'):.60} → {new.get(name, 'absent'):.60}" for name in names[:5]
-        )
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        raise RunError(
-            f"the results in {path} belong to another input or configuration ({differences}{more}); give the same as "
-            f"before, start again with --overwrite, or choose another --run-dir."
-        )
-
-
-def _flattened(document: Any, name: str = "") -> dict[str, str]:
-    """Return {'config.polygons.min_pixels': '64', …}; values are JSON texts, because NaN is not equal to itself."""
-    if isinstance(document, dict) and document:
-        parts: Any = document.items()
-    elif isinstance(document, list) and any(isinstance(part, dict | list) for part in document):
-        parts = enumerate(document)
-    else:
-        return {name: json.dumps(document, ensure_ascii=False)}
-    return {key: text for part, value in parts for key, text in _flattened(value, f"{name}.{part}".lstrip(".")).items()}
-
-
-def _to_json(document: object) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False, default=_to_plain) + "\n").encode()
-
-
-def _to_plain(value: object) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else os.fspath(value)  # type: ignore[call-overload]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as err:
-        raise RunError(_damage_message(path.name, path, err)) from err
-
-
-def _damage_message(what: str, path: Path, err: Exception) -> str:
-    if isinstance(err, FileNotFoundError):
-        return f"{what} is not finished: {path} does not exist; continue the run with --resume."
-    advice = "start again with --overwrite" if path.name == _MANIFEST else f"delete {path} and continue with --resume"
-    return f"{what} is damaged: {err}; {advice}."
+def _remove_own(folder: Path) -> None:
+    """Remove the files that geoseg has written below a folder, and the folders that are empty then."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            if name.endswith((_SUFFIX, ".json", PARTIAL_SUFFIX)):
+                _unlink(Path(parent, name))
+        with suppress(OSError):  # it has other files
+            Path(parent).rmdir()

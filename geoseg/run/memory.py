@@ -16,7 +16,10 @@ class MemoryFolder:
     """A `Folder` in memory, for arrays and previews: nothing is written and nothing survives the process."""
 
     arrays: dict[str, dict[int | str, dict[str, NDArray[Any]]]] = field(default_factory=dict)
-    documents: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def check_is_current(self) -> None:
+        """Do nothing: no other run can use the memory of this process."""
 
     def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store arrays."""
@@ -46,16 +49,10 @@ class MemoryFolder:
         for step in steps:
             self.arrays.pop(step, None)
 
-    def put_json(self, name: str, document: object) -> None:
+    def put_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Store a document."""
-        self.documents[name] = document
+        self.documents[name] = dict(document)
 
-    def get_json(self, name: str) -> Any:
-        """Return a stored document; RunError where it is absent."""
-        if name not in self.documents:
-            raise RunError(f"{name} is not finished; run its stage first.")
-        return self.documents[name]
-
-    def has_json(self, name: str) -> bool:
-        """Return whether a document is stored."""
-        return name in self.documents
+    def get_json(self, name: str) -> dict[str, Any] | None:
+        """Return a stored document, or None if it is absent."""
+        return self.documents.get(name)

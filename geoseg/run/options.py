@@ -19,12 +19,13 @@ from geoseg.run.plan import RunOptions
 _OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model"}
 _COMMAND_NAMES = {"tile_size": "tiles__size", "superpixels": "superpixels__method"}
 _PATHS = ("aoi", "model", "run_dir", "class_raster", "region_raster", "save_model")
-_FILES = ("scheduler_file", "tls_ca_file", "tls_cert", "tls_key")
+_FILES = ("scheduler_file", "cluster", "tls_ca_file", "tls_cert", "tls_key")
 _FLAGS = ("restretch", "resume", "overwrite", "keep", "dashboard", "class_layer")
 _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_FLAGS, (bool, "True or False")),
     "workers": (Integral, "a whole number"),
-    "timeout": (Real, "a number of seconds"),
+    **dict.fromkeys(("timeout", "tile_timeout"), (Real, "a number of seconds")),
+    "max_failed": (Real, "a number of tiles such as 20, or a share of them such as 0.05"),
     "scheduler": (str, "an address such as tcp://host:8786"),
     "memory_limit": (str, "a size such as '4GiB'"),
 }

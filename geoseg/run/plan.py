@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,19 +16,20 @@ from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.paths import Outputs
+from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
-from geoseg.run.executors import ClusterOptions
-from geoseg.run.folder import RunFolder, open_run, read_report
+from geoseg.run.failures import check_max_failed
+from geoseg.run.folder import RunFolder
+from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
+from geoseg.run.lock import locked_outputs
+from geoseg.run.manifest import open_run
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import ProductStore
-from geoseg.run.provenance import fingerprint
-
-_WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
-_BYTES_PER_VALUE = 4  # of a band of a pixel, float32
-_MAX_BYTES = 8 * 2**30  # of the values that are read or computed at once
-_BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
+from geoseg.run.provenance import fingerprint, result_versions
+from geoseg.run.published import OutputRecord
+from geoseg.run.resources import check_memory, check_room, pick_device
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,14 @@ class RunOptions:
         Whether to keep the products of all stages in the run folder at the end.
     device : {"auto", "cpu", "cuda"}
         "auto" = cuda where it is available.
+    max_failed : int, float or None
+        Largest number of failed tiles, or as float their largest share, with which results are written. None = any,
+        but the run stops where ten tiles in a row fail in the same way, see `failures.FailureLimit`.
+
+    Raises
+    ------
+    ConfigError
+        If `max_failed` is neither a number nor a share.
     """
 
     aoi: Path | None = None
@@ -64,6 +72,10 @@ class RunOptions:
     overwrite: bool = False
     keep: bool = False
     device: str = "auto"
+    max_failed: int | float | None = None
+
+    def __post_init__(self) -> None:
+        check_max_failed(self.max_failed)
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,10 @@ class Plan:
     options : RunOptions
     tiles : tuple of int
         Numbers of the tiles to process, ascending.
+    inputs : InputFiles
+        The files that are read.
+    publication : Publication
+        How the outputs are published.
     is_finished : bool
         Whether an earlier run has written these outputs already.
     """
@@ -93,6 +109,8 @@ class Plan:
     outputs: Outputs
     options: RunOptions
     tiles: tuple[int, ...]
+    inputs: InputFiles
+    publication: Publication
     is_finished: bool
 
     @property
@@ -109,7 +127,7 @@ class Plan:
     @property
     def store(self) -> ProductStore:
         """The products in the run folder."""
-        return ProductStore(self.folder)
+        return ProductStore(self.folder, self.inputs)
 
 
 @contextmanager
@@ -132,7 +150,8 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
     """
     task = check_scene(path, outputs, config, options)
     scene, config, model = task.scene, task.config, task.model
-    identity = _identity(scene, config, options)
+    inputs = InputFiles.of(scene.files)  # before their content is read
+    identity = _identity(scene, config, inputs)
     if model is not None:
         identity["model"] = {
             "scene": model.origin.scene,
@@ -140,8 +159,8 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
             "restretch": options.restretch,
         }
     tiles = tiles_of(scene, config)
-    with _run_folder(outputs, options, identity) as (folder, is_finished):
-        plan = Plan(folder, identity, scene, config, outputs, options, tiles, is_finished)
+    with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
+        plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
         yield plan, replace(task, store=plan.store)
 
 
@@ -155,17 +174,25 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     GeosegError
         If a check fails.
     """
+    outputs.check_names(options.run_dir)
     model = _load_model(options)
     config = config or (Config() if model is None else model.config)
     if model is not None:
         check_config(model, config)
-    scene = open_scene(path, bands=config.bands, aoi=options.aoi, red=config.red, nir=config.nir)
+    scene = open_scene(
+        path,
+        bands=config.bands,
+        aoi=options.aoi,
+        red=config.red,
+        nir=config.nir,
+        nodata_mode=config.nodata_mode,
+    )
     check_memory(scene, config)
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
-    _check_model_output(outputs, config, options)
-    _check_outputs(scene, outputs, options)
+    _check_model_output(outputs, config)
+    _check_outputs(scene, outputs, options, InputFiles.of(scene.files))
     device = pick_device(options.device, config)
     return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch)
 
@@ -181,23 +208,29 @@ def open_label_plan(
     GeosegError
         If a check fails; nothing has been changed then.
     """
+    outputs.check_names(options.run_dir)
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi)
-    values = None if source.values is None else open_scene(source.values, bands=config.bands)
+    values = None if source.values is None else _open_values(source.values, config)
     check_memory(labels.grid, config)
     if values is not None:
         check_same_grid(values, labels)
         check_memory(values, config)
     bands = () if values is None else values.bands
     check_attributes(config.polygons.attributes, bands=bands, ndvi=False, segmented=False)
-    scene, also_read = labels.grid, () if values is None else values.files
-    _check_outputs(scene, outputs, options, also_read=also_read)
-    identity = _identity(scene, config, options, also_read=also_read)
+    scene = labels.grid
+    inputs = InputFiles.of((*scene.files, *(() if values is None else values.files)))
+    _check_outputs(scene, outputs, options, inputs)
+    identity = _identity(scene, config, inputs)
     identity["labels"] = {"band": labels.band, "nodata": labels.nodata}
-    with _run_folder(outputs, options, identity) as (folder, is_finished):
+    with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
         tiles = tiles_of(scene, config)
-        plan = Plan(folder, identity, scene, config, outputs, options, tiles, is_finished)
+        plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
         yield plan, LabelJob(plan.store, config, labels, values)
+
+
+def _open_values(path: str, config: Config) -> Scene:
+    return open_scene(path, bands=config.bands, nodata_mode=config.nodata_mode)
 
 
 def tiles_of(scene: Scene, config: Config) -> tuple[int, ...]:
@@ -213,94 +246,34 @@ def blocks_of(scene: Scene, config: Config, tiles: Sequence[int]) -> tuple[int, 
     return tuple(sorted({block for number in tiles for block in blocks.reading(grid.tile(number).read)}))
 
 
-def pick_device(wanted: str, config: Config) -> str:
-    """Return "cpu" or "cuda"; "auto" becomes one of them.
-
-    Raises
-    ------
-    ConfigError
-        If cuda is wanted but not available, or the method does not use it.
-    """
-    if wanted == "cuda" and config.method != "backprop":
-        raise ConfigError(f"device is cuda, but method {config.method} does not use a GPU. Use --device cpu or auto.")
-    if wanted == "cpu" or config.method != "backprop":
-        return "cpu"
-    from geoseg.segment.network import cuda_is_available  # here, because torch takes seconds to import
-
-    if cuda_is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Use --device cpu or auto.")
-    return "cpu"
-
-
-def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
-    """Return where to compute if nothing is specified: on a GPU fewer processes than there are cores."""
-    specified = (cluster.workers, cluster.scheduler, cluster.scheduler_file) != (None, None, None)
-    if device == "cpu" or specified:
-        return cluster
-    return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))
-
-
-def check_memory(scene: Scene, config: Config) -> None:
-    """Check the memory of one tile and of the training sample against `_MAX_BYTES`, before any pixel is read.
-
-    Raises
-    ------
-    ConfigError
-        If the pixels of a tile or of the sample do not fit.
-    """
-    n_bands, side = max(len(scene.bands), 1), config.tiles.size + 2 * config.halo
-    rows, cols = (min(side, length) for length in scene.geobox.shape)
-    learn, channels = config.learn, max(config.network.channels)
-    needs = {
-        f"a tile of {rows} x {cols} px with {n_bands} bands": (rows * cols * n_bands, "tiles.size or fewer bands"),
-        f"{learn.windows} windows of {learn.crop} px with {n_bands} bands": (
-            learn.windows * learn.crop**2 * n_bands,
-            "learn.windows or learn.crop",
-        ),
-        f"{learn.batch} crops of {learn.crop} px with {channels} channels": (
-            learn.batch * learn.crop**2 * channels,
-            "learn.batch or learn.crop",
-        ),
-    }
-    for what, (n_values, advice) in needs.items():
-        if _BYTES_PER_VALUE * n_values > _MAX_BYTES:
-            raise ConfigError(
-                f"{what} needs {_BYTES_PER_VALUE * n_values / 2**30:.0f} GiB in memory; expected at most "
-                f"{_MAX_BYTES / 2**30:.0f} GiB. Give a smaller {advice}."
-            )
-
-
-def disk_needed(scene: Scene) -> int:
-    """Return the bytes that the run folder and the outputs of a scene need, approximately."""
-    rows, cols = scene.geobox.shape
-    return rows * cols * _BYTES_PER_PIXEL
-
-
 def _load_model(options: RunOptions) -> Model | None:
     if options.model is None and options.restretch:
         raise ConfigError("restretch applies to a scene that is segmented with a model. Give --model too, or omit it.")
     return None if options.model is None else load_model(options.model)
 
 
-def _check_model_output(outputs: Outputs, config: Config, options: RunOptions) -> None:
+def _check_model_output(outputs: Outputs, config: Config) -> None:
     if outputs.model is not None and config.method != "backprop":
         raise ConfigError(f"method {config.method} has no network to save. Omit --save-model, or use method backprop.")
     if outputs.model is not None and config.training == "tile":
         raise ConfigError(
             "training tile has no network of the scene to save. Omit --save-model, or use --training scene."
         )
-    if options.model is not None and options.model.resolve() in {path.resolve() for path in outputs.paths}:
-        raise OutputError(f"{options.model} is the model that is used. Choose another name for the output.")
 
 
-def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, *, also_read: Sequence[str] = ()) -> None:
-    """Check that all outputs can be written and that there is room; `also_read` must not be overwritten either."""
-    if options.aoi is not None and options.aoi.resolve() in {path.resolve() for path in outputs.paths}:
-        raise OutputError(f"{options.aoi} is the area of interest. Choose another name for the output.")
-    outputs.check((*scene.files, *also_read), overwrite=options.overwrite or _belongs_to_run(outputs, options))
-    _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
+def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, inputs: InputFiles) -> dict[Path, FileState]:
+    """Check that all outputs can be written and that there is room; return the existing files that may be replaced."""
+    given = {"area of interest": options.aoi, "model that is used": options.model}
+    read = {what: path for what, path in given.items() if path is not None}
+    for what, source in read.items():
+        if source.resolve() in {path.resolve() for path in outputs.files}:
+            raise OutputError(f"{source} is the {what}. Choose another name for the output.")
+    record = OutputRecord(RunFolder(_run_dir(outputs, options)))
+    sources = [*map(Path, inputs.paths), *read.values()]
+    outputs.check(inputs.paths, overwrite=True)
+    replaceable = record.replaceable(outputs, sources, resume=options.resume, overwrite=options.overwrite)
+    check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
+    return replaceable
 
 
 def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions, *, has_values: bool) -> None:
@@ -316,57 +289,38 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
         raise ConfigError("bands are those of the values, and there are no values. Give --values too, or omit --bands.")
 
 
-def _identity(scene: Scene, config: Config, options: RunOptions, *, also_read: Sequence[str] = ()) -> dict[str, Any]:
+def _identity(scene: Scene, config: Config, inputs: InputFiles) -> dict[str, Any]:
     """Return what the results depend on, as JSON values."""
-    files = [*scene.files, *also_read, *([str(options.aoi)] if options.aoi else [])]
     geobox = scene.geobox
-    grid = {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs}
-    return {"version": __version__, "config": config.to_dict(), "input": fingerprint(files), "grid": grid}
+    identity = {
+        "version": __version__,
+        "packages": result_versions(),
+        "config": config.to_dict(),
+        "input": fingerprint((*scene.files, *inputs.paths)),
+        "grid": {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs},
+        "aoi": None if scene.aoi is None else hashlib.blake2b(scene.aoi, digest_size=16).hexdigest(),
+    }
+    inputs.check()  # the content that was read is that of the files that are described
+    return identity
 
 
 @contextmanager
-def _run_folder(outputs: Outputs, options: RunOptions, identity: dict[str, Any]) -> Iterator[tuple[RunFolder, bool]]:
-    """Open the run folder; return also whether an earlier run has written these outputs already."""
-    folder = _run_dir(outputs, options)
-    with open_run(folder, identity=identity, resume=options.resume, overwrite=options.overwrite) as run:
-        is_finished = _is_finished(run, outputs)
-        if not is_finished:
-            run.put_json("outputs", [str(path.absolute()) for path in outputs.paths])
-        yield run, is_finished
+def _run_folder(
+    scene: Scene, outputs: Outputs, options: RunOptions, identity: dict[str, Any], inputs: InputFiles
+) -> Iterator[tuple[RunFolder, Publication, bool]]:
+    """Lock the outputs and open the run folder; return also whether an earlier run has written these outputs."""
+    run_dir = _run_dir(outputs, options)
+    with locked_outputs(outputs.paths):
+        # Again, now that no other run can write them; before the results of an earlier run are removed.
+        replaceable = _check_outputs(scene, outputs, options, inputs)
+        with open_run(run_dir, identity=identity, resume=options.resume, overwrite=options.overwrite) as run:
+            record = OutputRecord(run)
+            if record.is_complete(outputs):
+                run.clean()  # what an interruption has left
+                yield run, Publication(), True
+            else:
+                yield run, record.begin(replaceable, inputs), False
 
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
     return options.run_dir or outputs.polygons.with_suffix(".run")
-
-
-def _is_finished(run: RunFolder, outputs: Outputs) -> bool:
-    """Return whether nothing is left to do: there is a report, the products are removed, and the outputs exist."""
-    cleared = (run.path / "run.json").is_file() and not run.has_json("outputs")
-    if not cleared or not all(path.exists() for path in outputs.paths):
-        return False
-    return not outputs.class_layer or bool(read_report(run).get("class_layer"))
-
-
-def _belongs_to_run(outputs: Outputs, options: RunOptions) -> bool:
-    """Return whether existing outputs were written by the run that is resumed."""
-    run = RunFolder(_run_dir(outputs, options))
-    if not options.resume:
-        return False
-    if _is_finished(run, outputs):
-        return True
-    if not run.has_json("outputs"):
-        return False
-    return {str(path.absolute()) for path in outputs.paths if path.exists()} <= set(run.get_json("outputs"))
-
-
-def _check_room(scene: Scene, folders: set[Path]) -> None:
-    rows, cols = scene.geobox.shape
-    needed = disk_needed(scene)
-    for folder in sorted(folders):
-        existing = next(path for path in (folder, *folder.parents) if path.is_dir())
-        free = shutil.disk_usage(existing).free
-        if free < needed:
-            raise OutputError(
-                f"{existing} has {free / 1e9:.1f} GB of free space, and a scene of {rows * cols / 1e6:.0f} Mpx needs "
-                f"about {needed / 1e9:.1f} GB. Free some space, or choose another place for --out or --run-dir."
-            )

@@ -6,7 +6,7 @@ Everything that must be removed or computed again when a stage is repeated follo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from geoseg.run.contents import (
     pack,
     unpack,
 )
+from geoseg.run.inputs import InputFiles
 from geoseg.segment.class_model import ClassModel
+from geoseg.segment.repeats import Repeats
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
 from geoseg.vectorize.outline import CoreOutlines
@@ -70,6 +72,7 @@ VOTES = Product("segment", "votes", Votes, (SUPERPIXELS, NETWORK))
 CODE_ASSIGNMENTS = Product("classify", "code_assignments", CodeAssignments, (VOTES,))
 SUPERPIXEL_TABLE = Product("classify", "superpixel_table", SuperpixelTable, (VOTES, CODE_ASSIGNMENTS))
 MERGED_TABLE = Product("classify", "merged_table", SuperpixelTable, (SUPERPIXEL_TABLE, SUPERPIXELS))
+REPEATS = Product("classify", "repeats", Repeats, (SUPERPIXEL_TABLE, MERGED_TABLE))
 CLASS_MODEL = Product("classify", "class_model", ClassModel, (SUPERPIXEL_TABLE, MERGED_TABLE))
 # Only for a raster of labels:
 LABEL_FEATURES = Product("label", "features", LabelFeatures)
@@ -78,7 +81,7 @@ PIECES = Product(
     "label",
     "pieces",
     TilePieces,
-    (TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, MERGED_TABLE, CLASS_MODEL, LABEL_MEANS),
+    (TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, MERGED_TABLE, REPEATS, CLASS_MODEL, LABEL_MEANS),
 )
 REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES, PIECES))
 ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
@@ -95,6 +98,7 @@ PRODUCTS: tuple[Product[Any], ...] = (
     CODE_ASSIGNMENTS,
     SUPERPIXEL_TABLE,
     MERGED_TABLE,
+    REPEATS,
     CLASS_MODEL,
     LABEL_FEATURES,
     LABEL_MEANS,
@@ -125,6 +129,9 @@ def dependents(product: Product[Any]) -> list[Product[Any]]:
 class Folder(Protocol):
     """Storage of arrays and small documents by name and key: a `RunFolder` on disk or a `MemoryFolder`."""
 
+    def check_is_current(self) -> None:
+        """Check that the folder still exists and belongs to this run; RunError if not."""
+
     def put(self, step: str, key: int | str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store arrays, complete or not at all."""
 
@@ -143,14 +150,11 @@ class Folder(Protocol):
     def remove_steps(self, *steps: str) -> None:
         """Remove the arrays of all keys."""
 
-    def put_json(self, name: str, document: object) -> None:
+    def put_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Store a document."""
 
-    def get_json(self, name: str) -> Any:
-        """Return a stored document; RunError where it is absent or damaged."""
-
-    def has_json(self, name: str) -> bool:
-        """Return whether a document is stored."""
+    def get_json(self, name: str) -> dict[str, Any] | None:
+        """Return a stored document, or None where it is absent or damaged."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,23 @@ class ProductStore:
     ----------
     folder : Folder
         Where they are stored. Small enough to be sent to a worker.
+    inputs : InputFiles
+        The files from which they are computed. Nothing is stored after one of them has changed.
     """
 
     folder: Folder
+    inputs: InputFiles = field(default_factory=InputFiles)
+
+    def check(self) -> None:
+        """Check that products can still be stored.
+
+        Raises
+        ------
+        RunError
+            If an input has changed since the run began, or the folder was removed or belongs to another run.
+        """
+        self.inputs.check()
+        self.folder.check_is_current()
 
     def put(self, product: Product[Content], content: Content, key: int | str = SCENE) -> None:
         """Store the content of a product, complete or not at all.
@@ -172,7 +190,10 @@ class ProductStore:
         ------
         OutputError
             If it cannot be written.
+        RunError
+            If an input has changed since the run began.
         """
+        self.inputs.check()
         self.folder.put(product.folder, key, pack(content))
 
     def get(self, product: Product[Content], key: int | str = SCENE) -> Content:
@@ -204,7 +225,7 @@ class ProductStore:
         A tile that failed in the earlier run may have succeeded now, or the other way round. What was computed from all
         tiles together is then stale.
         """
-        document = f"{product.folder}.keys"
-        if not self.folder.has_json(document) or self.folder.get_json(document) != list(keys):
+        name, document = f"{product.folder}.keys", {"keys": list(keys)}
+        if self.folder.get_json(name) != document:
             self.folder.remove_steps(*(stale.folder for stale in dependents(product)))
-            self.folder.put_json(document, list(keys))
+            self.folder.put_json(name, document)

@@ -11,10 +11,11 @@ import numpy as np
 
 from geoseg.output.paths import Outputs
 from geoseg.progress import Note, ProgressCallback
-from geoseg.run.folder import read_report, write_report
 from geoseg.run.job import tile_grid
+from geoseg.run.manifest import read_report, write_report
 from geoseg.run.plan import Plan
 from geoseg.run.provenance import versions
+from geoseg.run.published import OutputRecord
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
 
@@ -110,6 +111,7 @@ def _merges(merges: list[list[int]]) -> Any:
 
 
 def _report(plan: Plan, stages: Stages, result: Result) -> dict[str, Any]:
+    record = OutputRecord(plan.folder)
     grid, processed = tile_grid(plan.scene.geobox.shape, plan.config), set(stages.tiles)
     states = ["done" if i in processed else "failed" if i in result.failed else "outside" for i in range(len(grid))]
     return {
@@ -120,6 +122,7 @@ def _report(plan: Plan, stages: Stages, result: Result) -> dict[str, Any]:
         "tiles": {"n_rows": grid.n_rows, "n_cols": grid.n_cols, "states": states},
         "failed": {str(number): text for number, text in result.failed.items()},
         "outputs": [str(path) for path in result.outputs.paths],
+        "published": record.names_of(record.published()),
         "n_regions": result.n_regions,
         "n_classes": result.n_classes,
         "class_layer": result.outputs.class_layer,

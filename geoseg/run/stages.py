@@ -11,7 +11,11 @@ from typing import Any
 from geoseg.errors import TileError
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.run.executors import Executor, Serial
+from geoseg.run.failures import FailureLimit
 from geoseg.run.products import Product, ProductStore, Stage
+from geoseg.run.signals import deferred
+from geoseg.segment.compiled import is_cached
+from geoseg.segment.union_find import find
 
 log = logging.getLogger(__name__)
 
@@ -57,22 +61,36 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self.reporter = StageReporter(progress)
         self._store, self._executor, self._n_pixels = store, executor or Serial(), n_pixels
-        self._done = 0
+        self._limit = FailureLimit(None, len(self.tiles))
+        self._name, self._done, self._total = "", 0, 0
 
     @contextmanager
     def stage(self, name: Stage, total: int) -> Iterator[None]:
         """Report a stage of `total` parts and record its time."""
-        start, self._done = time.monotonic(), 0
+        start, self._name, self._done, self._total = time.monotonic(), name, 0, total
         self.reporter.begin(name, total, pixels=self._n_pixels)
         yield
         if self._done < total:  # an earlier run has done the rest, or fewer parts were needed
             self.advance(total - self._done)
+        self._store.inputs.check()
         self.reporter.finish()
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 3)
 
+    def limit_failures(self, most: int | float | None) -> None:
+        """Set how many tiles may fail before the run stops, as `RunOptions.max_failed` does."""
+        self._limit = FailureLimit(most, len(self.tiles))
+
+    def note_missing_cache(self) -> None:
+        """Report that compiled functions cannot be stored, if that is so."""
+        if not is_cached(find):
+            self.reporter.note(
+                "no folder for numba's cache is writable, so every process compiles its functions anew, which takes a "
+                "minute; set NUMBA_CACHE_DIR to a writable folder"
+            )
+
     def advance(self, n: int = 1) -> None:
         """Report that `n` more parts of the stage are finished."""
-        self._done += n
+        self._done = min(self._done + n, self._total)  # parts that are read again are finished once
         self.reporter.advance(self._done)
 
     def each_block(self, function: TileFunction, job: Any, *, makes: Sequence[Product[Any]]) -> None:
@@ -84,6 +102,8 @@ class Stages:
         ------
         TileError
             If every block failed.
+        GeosegError
+            If a failure concerns all blocks, see `failures.FailureLimit`.
         """
         failed = dict(self._apply(function, job, self.blocks, makes))
         for number, error in failed.items():
@@ -99,10 +119,13 @@ class Stages:
         ------
         TileError
             If no tile is left that has not failed.
+        GeosegError
+            If a failure concerns all tiles or too many tiles have failed, see `failures.FailureLimit`.
         """
         for number, error in self._apply(function, job, self.tiles, makes):
             self.failed[number] = error
             self.reporter.note(f"tile {number} failed: {error}")
+            self._limit.check_number(self.failed)
         self.tiles = [number for number in self.tiles if number not in self.failed]
         if not self.tiles:
             raise TileError(f"every tile failed; the first error: {next(iter(self.failed.values()))}")
@@ -115,12 +138,19 @@ class Stages:
         finished = self._store.finished(makes)
         todo = [key for key in keys if key not in finished]
         self.advance(len(keys) - len(todo))
-        for outcome in self._executor.run(function, job, todo):
-            self.advance()
-            if outcome.error is not None:
-                log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
-                self._store.remove(makes, outcome.key)  # some of them may be stored, and later stages would use them
-                yield outcome.key, outcome.error
+        self._limit.begin(self._name)
+        with deferred():  # a signal lets the tiles in hand finish
+            for outcome in self._executor.run(function, job, todo, note=self._note):
+                self._limit.check_cause(outcome)
+                self.advance()
+                if outcome.error is not None:
+                    self._store.check()  # if that fails, the tile is not to blame
+                    log.debug("%s of %d: %s", makes[0].folder, outcome.key, outcome.traceback)
+                    self._store.remove(makes, outcome.key)  # some may be stored, and later stages would use them
+                    yield outcome.key, outcome.error
+
+    def _note(self, text: str) -> None:
+        self.reporter.note(f"{self._name}: {text}")
 
     def _settle(self, products: Sequence[Product[Any]], keys: Sequence[int]) -> None:
         for product in products:

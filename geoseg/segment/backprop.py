@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
 from geoseg.segment.clustering import kmeans, nearest
-from geoseg.segment.network import CodeNetwork, fold_batch_norms
+from geoseg.segment.network import CodeNetwork, fold_batch_norms, placed
 
 IGNORE = -1  # target of a nodata pixel
 _THREADS = 1  # floating point sums depend on the number of threads, and results must be reproducible
@@ -106,7 +106,7 @@ def train(
         A new network on `device`.
     """
     with _fixed_threads():
-        trained = _placed(copy.deepcopy(network), device)
+        trained = placed(copy.deepcopy(network), device)
         image, superpixels = _on_device([patch], device)
         optimizer = _optimizer(trained, options)
         for step in range(steps):
@@ -147,7 +147,7 @@ def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int,
     + w × KL(scene network ‖ this network)`` with the distillation weight w (Hinton et al. 2015).
     """
     with _fixed_threads():
-        refined = _placed(copy.deepcopy(network), device).eval()
+        refined = placed(copy.deepcopy(network), device).eval()
         image, superpixels = _on_device([patch], device)
         data = superpixels >= 0
         if not data.any():
@@ -215,7 +215,7 @@ def learn(
     """
     options, sample = config.backprop, config.learn
     with _fixed_threads():
-        learned = _placed(copy.deepcopy(network), device).train()
+        learned = placed(copy.deepcopy(network), device).train()
         optimizer = _optimizer(learned, options)
         clusters = _clusters(patches, network.n_codes) if sample.warmup_fraction else []
         draw = np.random.default_rng(config.seed)
@@ -262,10 +262,13 @@ def shares(
     """
     with _fixed_threads(), torch.inference_mode(), _autocast(device):
         network = copy.deepcopy(network).train(own_statistics)
-        network = _placed(network if own_statistics else fold_batch_norms(network), device)
+        network = placed(network if own_statistics else fold_batch_norms(network), device)
         whole = Window(0, 0, channels.shape[2], channels.shape[1])
-        if own_statistics or device != "cpu":
+        if own_statistics:
             return _shares_of(network, channels, hard, device)
+        if device != "cpu":
+            with suppress(torch.cuda.OutOfMemoryError):  # the parts below need less
+                return _shares_of(network, channels, hard, device)
         result = np.empty((*whole.shape, network.n_codes), np.uint8)
         for part in TileGrid(whole.shape, _CACHE_SIZE, network.reach):
             part_shares = _shares_of(network, channels[:, *part.read.within(whole)], hard, device)
@@ -307,12 +310,6 @@ def _fixed_threads() -> Any:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _placed(network: CodeNetwork, device: str) -> CodeNetwork:
-    """Move the network to the device, with the memory layout in which convolutions are fastest."""
-    moved: CodeNetwork = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's hints lack it
-    return moved
 
 
 def _on_device(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor]:

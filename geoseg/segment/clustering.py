@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from geoseg.segment.compiled import compiled
 
 _MAX_POINTS = 40_000  # to which k-means is fitted
 _MAX_ITERATIONS = 100  # of k-means
@@ -142,7 +143,7 @@ def nearest(points: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDAr
     return _nearest(np.ascontiguousarray(points, np.float64), np.ascontiguousarray(centroids, np.float64))
 
 
-@njit(cache=True)
+@compiled()
 def _nearest(points, centroids):  # type: ignore[no-untyped-def]
     # A loop instead of a matrix product, whose order of summation depends on the number of threads and would decide
     # ties; limiting it to one thread costs more than this loop.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geoseg.config import Network
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
 
 
 class CodeNetwork(nn.Module):
@@ -106,6 +112,38 @@ def from_arrays(arrays: dict[str, NDArray[Any]], n_channels: int, options: Netwo
     network = new_network(n_channels, options, seed=0)  # all of its weights are replaced
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
     return network
+
+
+def placed(network: CodeNetwork, device: str) -> CodeNetwork:
+    """Move the network to the device, with the memory layout in which convolutions are fastest."""
+    moved: CodeNetwork = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's hints lack it
+    return moved
+
+
+def with_device(compute: Callable[[str], Result], device: str) -> Result:
+    """Compute on a device, or on the CPU if the memory of the device does not suffice.
+
+    Parameters
+    ----------
+    compute : callable
+        Takes the name of the device.
+    device : str
+
+    Returns
+    -------
+    object
+        What `compute` returns. That of the CPU differs from that of a GPU in the last digits.
+    """
+    try:
+        return compute(device)
+    except RuntimeError as err:
+        is_memory = isinstance(err, torch.cuda.OutOfMemoryError) or "_STATUS_ALLOC_FAILED" in str(err)
+        if device == "cpu" or not is_memory:
+            raise
+    # Outside of the handler: its traceback would keep the tensors of the failed attempt in the memory of the device.
+    _log.warning("the memory of %s does not suffice, so the CPU computes this part", device)
+    torch.cuda.empty_cache()  # does nothing where no GPU is in use
+    return compute("cpu")
 
 
 def cuda_is_available() -> bool:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
@@ -20,6 +19,7 @@ from skimage.segmentation import slic as skimage_slic
 
 from geoseg.config import Superpixels
 from geoseg.grid import Tile, Window
+from geoseg.segment.compiled import compiled
 from geoseg.segment.union_find import find
 
 BLOCK = 512  # px; core of a block of superpixels
@@ -35,7 +35,10 @@ _LEVEL = 1 / 4096  # of the stretch; finer than 8 bits and than the noise of sen
 
 @dataclass(frozen=True)
 class SuperpixelParameters:
-    """The parameters of a superpixel method, see `config.Superpixels` for their meaning."""
+    """The parameters of a superpixel method, see `config.Superpixels` for their meaning.
+
+    With `by_value`, pixels of different values are never in one superpixel; for masks and thematic rasters.
+    """
 
     method: Literal["felzenszwalb", "slic"] = "felzenszwalb"
     scale: float = 32.0
@@ -43,6 +46,7 @@ class SuperpixelParameters:
     min_size: int = 32
     n_segments: int = 10_000
     compactness: float = 100.0
+    by_value: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,11 @@ def superpixels(
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
     if parameters.method == "felzenszwalb":
-        return _consecutive(felzenszwalb_labels(bands, valid, parameters))
-    step = max(1, round(BLOCK / parameters.n_segments**0.5))
-    return _consecutive(slic_labels(bands, valid, step, parameters.compactness, origin))
+        labels = felzenszwalb_labels(bands, valid, parameters)
+    else:
+        step = max(1, round(BLOCK / parameters.n_segments**0.5))
+        labels = slic_labels(bands, valid, step, parameters.compactness, origin)
+    return _consecutive(_split_by_value(labels, bands) if parameters.by_value else labels)
 
 
 def felzenszwalb_labels(
@@ -290,6 +296,13 @@ def block_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return numbers // _NUMBERS_PER_BLOCK
 
 
+def _split_by_value(labels: NDArray[np.int64], bands: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the connected parts of labels whose pixels have equal values, from 0; -1 = nodata."""
+    values = np.unique(bands.reshape(len(bands), -1), axis=1, return_inverse=True)[1].reshape(labels.shape)
+    both = np.where(labels >= 0, labels * (int(values.max()) + 1) + values + 1, 0)
+    return np.asarray(label(both, background=0, connectivity=1).astype(np.int64) - 1)
+
+
 def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
     """Return the bands under a Gaussian, normalised by the share of valid pixels under it."""
     if sigma == 0:
@@ -307,7 +320,7 @@ def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.where(labels >= 0, lookup[labels], NONE).astype(np.int32)
 
 
-@njit(cache=True)
+@compiled()
 def _edges(bands, valid):  # type: ignore[no-untyped-def]
     """Return the edges to the right and lower neighbours as 2 × first pixel + (1 if lower), and their weights."""
     n_bands, height, width = bands.shape
@@ -332,7 +345,7 @@ def _edges(bands, valid):  # type: ignore[no-untyped-def]
     return edge[:n], weight[:n]
 
 
-@njit(cache=True)
+@compiled()
 def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
     """Return edges and weights sorted by level; both are copied, because sequential reads are faster than indices."""
     start = np.zeros(_LEVELS + 1, np.int64)
@@ -348,7 +361,7 @@ def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
     return sorted_edge, sorted_weight
 
 
-@njit(cache=True)
+@compiled()
 def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     width = valid.shape[1]
     edge, weight = _by_weight(*_edges(bands, valid))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit
+from geoseg.segment.compiled import compiled
 
 
-@njit(cache=True)
+@compiled()
 def find(parent, i):  # type: ignore[no-untyped-def]
     """Return the root of the set that contains `i`, and shorten the path to it (path halving).
 
@@ -31,7 +31,7 @@ def find(parent, i):  # type: ignore[no-untyped-def]
     return i
 
 
-@njit(cache=True)
+@compiled()
 def union(parent, a, b):  # type: ignore[no-untyped-def]
     """Merge the sets that contain `a` and `b`; return the root of the merged set, which is the root of `a`.
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.segment.compiled import compiled
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import NONE, block_of
 
@@ -229,7 +229,7 @@ def rows_of(superpixel_tables: Sequence[SuperpixelTable], numbers: NDArray[np.in
     return SuperpixelTable(numbers, votes, pixels, moments, np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
 
 
-@njit(cache=True)
+@compiled()
 def _sum_moments(index, moments, n):  # type: ignore[no-untyped-def]
     """Return the number of pixels of each superpixel and the sums of their moments in units of 1/`FIXED`."""
     pixels, sums = np.zeros(n, np.int64), np.zeros((n, moments.shape[0]), np.int64)
@@ -245,7 +245,7 @@ def _sum_moments(index, moments, n):  # type: ignore[no-untyped-def]
     return pixels, sums
 
 
-@njit(cache=True)
+@compiled()
 def _sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
     """Return the weighted sum of the shares of each code per superpixel, (n, code) int64."""
     height, width, n_codes = shares.shape

@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 
 from geoseg.output.model import Model
 from geoseg.run.job import Job
-from geoseg.run.products import CLASS_MODEL, CODE_ASSIGNMENTS, MERGED_TABLE, SUPERPIXEL_TABLE, VOTES, Product
+from geoseg.run.products import (
+    CLASS_MODEL,
+    CODE_ASSIGNMENTS,
+    MERGED_TABLE,
+    REPEATS,
+    SUPERPIXEL_TABLE,
+    VOTES,
+    Product,
+)
 from geoseg.run.stages import Stages
 from geoseg.segment import votes
 from geoseg.segment.baselines import kmeans, region_merging
 from geoseg.segment.class_model import ClassModel, fit_class_model
 from geoseg.segment.class_tree import AUTO_CLASSES
+from geoseg.segment.repeats import find_repeats
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps.align_codes import align_tiles
 from geoseg.steps.segment import block_superpixels
@@ -33,11 +42,14 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
             stages.each_block(merge_block, job, makes=[MERGED_TABLE])
         if model is not None:
             job.store.put(CLASS_MODEL, model.class_model)
-        elif not job.store.has(CLASS_MODEL, verify=True):
+        if not (job.store.has(REPEATS, verify=True) and job.store.has(CLASS_MODEL, verify=True)):
             blocks = [block for block in stages.blocks if job.store.has(_table_product(job), block)]
             n = len(blocks)  # those that have not failed
             chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
-            job.store.put(CLASS_MODEL, find_classes(job, [table_of(job, blocks[i]) for i in chosen]))
+            sample = [table_of(job, blocks[i]) for i in chosen]
+            job.store.put(REPEATS, find_repeats(sample))
+            if model is None:
+                job.store.put(CLASS_MODEL, find_classes(job, sample))
         stages.advance()
 
 
@@ -66,10 +78,11 @@ def merge_block(job: Job, number: int) -> None:
 
 
 def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
-    """Return the classes of a sample of blocks, by the configured method."""
+    """Return the classes of a sample of blocks, by the configured method; equal superpixels share their votes."""
     options, n_bands = job.config.classify, len(job.scene.bands)
     if job.config.method == "backprop":
-        return fit_class_model(list(sample), options, n_bands=n_bands)
+        repeats = find_repeats(sample)
+        return fit_class_model([repeats.share(table) for table in sample], options, n_bands=n_bands)
     n_colors = AUTO_CLASSES[1] if options.classes == "auto" else options.classes
     return kmeans.fit_kmeans(sample, n_classes=n_colors, n_bands=n_bands, seed=job.config.seed)
 

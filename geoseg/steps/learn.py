@@ -11,6 +11,7 @@ from geoseg.grid import Window
 from geoseg.output.model import Model
 from geoseg.run.contents import NetworkWeights
 from geoseg.run.job import Job
+from geoseg.run.outcome import patiently
 from geoseg.run.products import NETWORK
 from geoseg.run.stages import Stages
 from geoseg.segment import superpixels
@@ -27,7 +28,7 @@ def learn_network(job: Job, stages: Stages, model: Model | None = None) -> None:
     n_windows, n_steps = len(job.survey.windows), job.config.learn.steps
     with stages.stage("learn", n_windows + n_steps):
         if not job.store.has(NETWORK, verify=True):
-            job.store.put(NETWORK, train_network(job, lambda: stages.advance()))
+            job.store.put(NETWORK, patiently(train_network, job, lambda: stages.advance()))
 
 
 def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> NetworkWeights:
@@ -40,7 +41,7 @@ def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> Netwo
         Called after each crop that is read and after each training step.
     """
     from geoseg.segment import backprop  # here, because torch takes seconds to import and other methods do not need it
-    from geoseg.segment.network import new_network, to_arrays
+    from geoseg.segment.network import new_network, to_arrays, with_device
 
     patches = []
     for window in job.survey.windows:
@@ -48,12 +49,8 @@ def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> Netwo
         advance()
     config = job.config
     network = new_network(len(patches[0].channels), config.network, seed=config.seed)
-    learned = backprop.learn(
-        network,
-        patches,
-        config,
-        device=job.device,
-        progress=lambda _: advance(),
+    learned = with_device(
+        lambda device: backprop.learn(network, patches, config, device=device, progress=lambda _: advance()), job.device
     )
     return NetworkWeights(to_arrays(learned))
 

@@ -86,7 +86,7 @@ def _code_shares(
         Superpixels of the read window.
     """
     from geoseg.segment import backprop  # here, because torch takes seconds to import and other methods do not need it
-    from geoseg.segment.network import from_arrays, new_network
+    from geoseg.segment.network import from_arrays, new_network, with_device
 
     config = job.config
     wide = tile.read.expanded(features.REACH + config.network.reach, job.scene.geobox.shape)
@@ -101,7 +101,12 @@ def _code_shares(
     if config.steps:
         patch = backprop.Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), votes.ranked(numbers)[1])
         fit = backprop.train if alone else backprop.refine
-        network = fit(network, patch, config.backprop, steps=config.steps, device=job.device)
+        start = network
+        network = with_device(
+            lambda device: fit(start, patch, config.backprop, steps=config.steps, device=device), job.device
+        )
     hard = config.classify.evidence == "votes"
-    shares = backprop.shares(network, layers, device=job.device, own_statistics=alone, hard=hard)
+    shares = with_device(
+        lambda device: backprop.shares(network, layers, device=device, own_statistics=alone, hard=hard), job.device
+    )
     return shares[tile.read.within(wide)]

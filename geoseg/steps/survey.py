@@ -8,16 +8,18 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
+from geoseg.raster.coverage import check_readable, coverage_notes, extent_of, measure_coverage, no_valid_pixels
+from geoseg.raster.nodata import finite_and_valid
 from geoseg.raster.pixel_size import resolution
-from geoseg.raster.scene import Scene, read, read_tolerant
+from geoseg.raster.scene import Scene, read, read_bands, read_tolerant
 from geoseg.run.contents import SurveyDocument
 from geoseg.run.job import Job, Task
+from geoseg.run.outcome import patiently
 from geoseg.run.products import SURVEY
 from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
@@ -39,7 +41,13 @@ def survey_scene(task: Task, stages: Stages) -> Job:
     """Survey a scene, or take over the survey of its model or of an earlier run, and return the job of later stages."""
     with stages.stage("survey", _PASSES * task.config.learn.windows):
         if not task.store.has(SURVEY, verify=True):
-            task.store.put(SURVEY, SurveyDocument(_survey_of(task, stages.advance)))
+            found = measure_coverage(task.scene)
+            for note in coverage_notes(task.scene, found):
+                stages.reporter.note(note)
+            survey = patiently(_survey_of, task, stages.advance)
+            if found is not None:
+                survey = replace(survey, superpixels=replace(survey.superpixels, by_value=found.is_flat))
+            task.store.put(SURVEY, SurveyDocument(survey))
         survey = task.store.get(SURVEY).survey
     return Job(task.store, task.scene, task.config, survey, task.device)
 
@@ -100,7 +108,8 @@ def _survey_of(task: Task, advance: Callable[[], None]) -> Survey:
 
 
 def _draw_windows(scene: Scene, config: Config) -> list[Window]:
-    whole = _extent(scene)
+    whole = extent_of(scene)
+    n_tried, errors = 0, list[RasterError]()
     rows, cols = scene.geobox.shape
     size = (min(config.learn.crop, rows), min(config.learn.crop, cols))
     draw = np.random.default_rng(_WINDOW_SEED)
@@ -108,34 +117,25 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
     poor: list[Window] = []
     for _ in range(_ROUNDS):
         for window in _spread(whole, size, scene.geobox.shape, config.learn.windows, draw):
-            share = _valid_share(scene, window)
+            n_tried += 1
+            share = _valid_share(scene, window, errors)
             (good if share >= _MIN_VALID else poor).append(window)
             if share == 0.0:
                 poor.pop()
         if len(good) >= config.learn.windows // 2:
             break
+    check_readable(scene.path, n_tried, errors)
     if len(good) < config.learn.windows // 2:
         good += poor  # scattered valid pixels: a few full windows alone are not representative
-    windows = good or list(_search(scene, size))
-    if not windows:
+    windows = good or list(_search(scene, size, errors))
+    if not windows and errors:
         raise RasterError(
-            f"{scene.path} has no valid pixels in the bands {list(scene.bands)}, so there is nothing to segment. "
-            "Check its nodata value and the area of interest."
+            f"{scene.path} has no valid pixels where it can be read, and {len(errors)} windows cannot be read; the "
+            f"first error: {errors[0]}. Copy or download the file again."
         )
+    if not windows:
+        raise RasterError(no_valid_pixels(scene))
     return windows[: config.learn.windows]
-
-
-def _extent(scene: Scene) -> Window:
-    """Return the window that holds the area of interest, or the whole scene."""
-    whole = scene.geobox.window
-    if scene.aoi is None:
-        return whole
-    to_pixels = ~scene.geobox.transform
-    coords = shapely.get_coordinates(shapely.from_wkb(scene.aoi))
-    cols, rows = np.array([to_pixels @ tuple(xy) for xy in coords]).T
-    left, top = int(np.floor(cols.min())), int(np.floor(rows.min()))
-    extent = Window(left, top, int(np.ceil(cols.max())) - left, int(np.ceil(rows.max())) - top)
-    return extent.intersection(whole) or whole
 
 
 def _spread(
@@ -153,45 +153,61 @@ def _spread(
         yield Window(left, top, size[1], size[0])
 
 
-def _search(scene: Scene, size: tuple[int, int]) -> Iterator[Window]:
-    """Yield windows with valid pixels in a scene where the random windows had none."""
+def _search(scene: Scene, size: tuple[int, int], errors: list[RasterError]) -> Iterator[Window]:
+    """Yield windows with valid pixels in a scene where the random windows had none; `errors` gets those of reading."""
     rows, cols = scene.geobox.shape
     grid = TileGrid((rows, cols), _SEARCH_TILE, 0)
-    for number in grid.touching(_extent(scene)):
+    for number in grid.touching(extent_of(scene)):
         core = grid.tile(number).core
         try:
             _, valid = read(scene, core)
-        except RasterError:
+        except RasterError as err:
+            errors.append(err)
             continue
         if valid.any():
             row, col = np.argwhere(valid).mean(axis=0).astype(int)
             top = min(max(core.row_off + row - size[0] // 2, 0), rows - size[0])
             left = min(max(core.col_off + col - size[1] // 2, 0), cols - size[1])
             window = Window(int(left), int(top), size[1], size[0])
-            if _valid_share(scene, window) > 0:
+            if _valid_share(scene, window, errors) > 0:
                 yield window
 
 
-def _valid_share(scene: Scene, window: Window) -> float:
+def _valid_share(scene: Scene, window: Window, errors: list[RasterError]) -> float:
+    """Return the share of valid pixels of a window; 0 where it cannot be read, and `errors` gets the error."""
     try:
         return float(read(scene, window)[1].mean())
     except RasterError as err:
         log.warning("%s", err)
+        errors.append(err)
         return 0.0
 
 
 def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None] = lambda: None) -> Stretch:
-    sample = []
+    sample, has_data = [], []
     for window in windows:
-        pixels, valid = read(scene, window)
-        seen = pixels[:, valid]
-        sample.append(seen[:, :: max(1, seen.shape[1] // _PIXELS_PER_WINDOW)])
+        pixels, known = read_bands(scene, window)
+        valid = finite_and_valid(pixels, known, scene.nodata_mode)
+        step = max(1, int(valid.sum()) // _PIXELS_PER_WINDOW)
+        sample.append(pixels[:, valid][:, ::step])
+        has_data.append(known[:, valid][:, ::step])
         advance()
-    values = np.concatenate(sample, axis=1).astype(np.float64)
+    values, known = np.concatenate(sample, axis=1).astype(np.float64), np.concatenate(has_data, axis=1)
     low, high = np.percentile(values, _PERCENTILES, axis=1)
     even = low == high  # nearly all pixels have one value; keep the others distinguishable
     low, high = np.where(even, values.min(axis=1), low), np.where(even, values.max(axis=1), high)
+    for band in np.flatnonzero(~known.all(axis=1)):
+        measured = values[band][known[band]]
+        if measured.size and _is_far(values[band][~known[band]], measured):
+            ends = np.percentile(measured, _PERCENTILES)
+            low[band], high[band] = ends if ends[0] < ends[1] else (measured.min(), measured.max())
     return Stretch(tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _is_far(nodata: NDArray[np.float64], measured: NDArray[np.float64]) -> bool:
+    """Return whether nodata values lie so far outside the measurements, as -9999 does, that they are none."""
+    low, high = measured.min(), measured.max()
+    return bool(((nodata < low - (high - low)) | (nodata > high + (high - low))).all())
 
 
 def _fit_standard(

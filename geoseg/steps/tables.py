@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,22 @@ def summed_regions(job: MapJob, product: Product[ZonalSums], tiles: Sequence[int
     return zonal_stats.combine(tables, len(regions))
 
 
-def cores(table: RegionTable, lookup: NDArray[Any]) -> Iterator[tuple[Window, NDArray[Any]]]:
+def cores(
+    job: MapJob, tiles: Iterable[int], regions: Regions, lookup: NDArray[Any]
+) -> Iterator[tuple[Window, NDArray[Any]]]:
     """Yield the core of each tile with the value of `lookup` for the region of each pixel.
 
     Parameters
     ----------
-    table : RegionTable
+    job : MapJob
+    tiles : iterable of int
+    regions : Regions
     lookup : (region + 1,) array
         Row 0 is nodata.
     """
-    for tile in table.tiles:
-        index = table.job.store.get(PIECES, tile).index
-        yield table.job.tiles.tile(tile).core, lookup[table.regions.of_tile(tile)[index]]
+    for tile in tiles:
+        index = job.store.get(PIECES, tile).index
+        yield job.tiles.tile(tile).core, lookup[regions.of_tile(tile)[index]]
 
 
 def batches(table: RegionTable, parts: RegionCuts) -> Iterator[pa.RecordBatch]:

@@ -19,6 +19,7 @@ from geoseg.run.products import (
     OUTLINES,
     PIECES,
     REGIONS,
+    REPEATS,
     TILE_SUPERPIXELS,
     VERTEX_COUNTS,
     VOTES,
@@ -70,6 +71,7 @@ def label_tile(job: Job, number: int) -> None:
     classes = np.zeros(len(numbers) + 1, np.int64)  # the last is nodata, -1: class 0
     confidence = np.zeros(len(numbers) + 1)
     table = votes.rows_of([table_of(job, block) for block in job.blocks.reading(tile.core)], numbers[owned])
+    table = job.store.get(REPEATS).share(table)
     classes[owned] = class_of_cluster[class_model.clusters(table)]
     confidence[owned] = class_model.confidence(table, class_of_cluster)
     found, pieces = regions.pieces(

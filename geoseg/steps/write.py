@@ -41,10 +41,10 @@ def write_results(job: Job, plan: Plan, stages: Stages, regions: Regions) -> Res
         table, classes = region_table(job, stages.tiles, regions)
         write_maps(table, plan, stages, _dissolved(table, classes) if outputs.class_layer else None)
         if outputs.model:
-            save_model(outputs.model, _model(job), overwrite=True)
+            save_model(outputs.model, _model(job), overwrite=plan.publication)
             stages.advance()
         if outputs.classes:
-            write_classes(outputs.classes, class_document(classes, _about(job)), overwrite=True)
+            write_classes(outputs.classes, class_document(classes, _about(job)), overwrite=plan.publication)
             stages.advance()
     return finish(table, plan, stages, class_model.tree, {"tree": {"auto": class_model.auto_n_classes}})
 
@@ -55,12 +55,12 @@ def write_maps(table: RegionTable, plan: Plan, stages: Stages, dissolved: Dissol
     _write_polygons(table, plan, stages, dissolved)
     stages.advance()
     if outputs.class_raster:
-        tiles = cores(table, np.concatenate([[0], table.regions.classes]))
-        write_class_raster(outputs.class_raster, geobox, tiles, table.legend, overwrite=True)
+        tiles = cores(table.job, table.tiles, table.regions, np.concatenate([[0], table.regions.classes]))
+        write_class_raster(outputs.class_raster, geobox, tiles, table.legend, overwrite=plan.publication)
         stages.advance()
     if outputs.region_raster:
-        tiles = cores(table, np.arange(len(table.regions) + 1))
-        write_region_raster(outputs.region_raster, geobox, tiles, overwrite=True)
+        tiles = cores(table.job, table.tiles, table.regions, np.arange(len(table.regions) + 1))
+        write_region_raster(outputs.region_raster, geobox, tiles, overwrite=plan.publication)
         stages.advance()
 
 
@@ -114,7 +114,7 @@ def _write_polygons(table: RegionTable, plan: Plan, stages: Stages, dissolved: D
             failed=failed,
             dissolved=dissolved,
         ),
-        overwrite=True,  # checked before the first tile
+        overwrite=plan.publication,
     )
 
 

@@ -19,6 +19,7 @@ from geoseg.run.plan import Plan
 from geoseg.run.products import VALUE_SUMS, ZONAL_SUMS
 from geoseg.run.report import Result
 from geoseg.run.stages import Stages
+from geoseg.segment.grouped import grouped_sum
 from geoseg.steps.tables import RegionTable, summed_regions
 from geoseg.steps.write import finish, write_maps
 from geoseg.vectorize import zonal_stats
@@ -55,7 +56,7 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
         bands = job.values.bands
         columns = zonal_stats.columns(of_values, bands=bands) | columns  # pixels and areas are those of the labels
         colors = _mean_colors(of_values, of_class, len(values), job.values)
-    pixels = np.bincount(of_class, total.pixels, minlength=len(values)).astype(np.int64)
+    pixels = grouped_sum(total.pixels, of_class, len(values)).astype(np.int64)
     source = job.source
     legend = label_legend(values, colors, pixels, palette=source.palette, names=source.names)
     columns |= {"region": np.arange(1, len(regions) + 1), "class": values[of_class], "color": _hexes(legend)[of_class]}
@@ -67,9 +68,8 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
 def _mean_colors(sums: ZonalSums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
     mean, scatter = (np.nan_to_num(table[:, list(values.red_green_blue)]) for table in (sums.mean, sums.scatter))
     weights = sums.pixels[:, None]
-    pixels = np.bincount(of_class, sums.pixels, minlength=n).astype(np.int64)
-    totals = [np.bincount(of_class, sums.pixels * band, minlength=n) for band in mean.T]
-    means = np.stack(totals, axis=1) / np.where(pixels > 0, pixels, np.nan)[:, None]
+    pixels = grouped_sum(sums.pixels, of_class, n).astype(np.int64)
+    means = grouped_sum(mean, of_class, n, weights=sums.pixels) / np.where(pixels > 0, pixels, np.nan)[:, None]
     n_pixels = max(int(pixels.sum()), 1)
     apart = mean - (weights * mean).sum(axis=0) / n_pixels
     spread = np.sqrt((scatter + weights * apart**2).sum(axis=0) / n_pixels)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Window
 from geoseg.segment import splitmix
+from geoseg.segment.compiled import compiled
 from geoseg.synthetic import land_cover, landscape
 from geoseg.synthetic.land_cover import GRASS, RIPE_CROP, ROAD, ROOF, SHADE, WATER, WOODLAND, Spot, spot_at
 from geoseg.synthetic.landscape import noise, part, scramble
@@ -71,7 +72,7 @@ def kernel() -> Kernel:
     files = (__file__, land_cover.__file__, landscape.__file__, splitmix.__file__)
     checksum = zlib.crc32(b"".join(Path(file).read_bytes() for file in files))
 
-    @njit(nogil=True, error_model="numpy", cache=True)
+    @compiled(nogil=True, error_model="numpy")
     def expose(window: Window, exposure: Exposure, seed: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         _ = checksum
         key = scramble(seed, 0, np.uint64(0))

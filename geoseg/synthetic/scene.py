@@ -26,6 +26,8 @@ from rasterio.errors import RasterioError
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
 from geoseg.output.files import staged
+from geoseg.output.names import check_output_name
+from geoseg.output.publication import Publication
 from geoseg.synthetic.camera import Exposure, kernel
 from geoseg.synthetic.land_cover import LAND_COVERS
 
@@ -138,7 +140,9 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
         raise OutputError(f"{path} cannot be both the scene and its land cover; give the land cover another name.")
     try:
         with ExitStack() as stack, rasterio.Env(GDAL_CACHEMAX=64):  # MB; every block is written once
-            folders = [stack.enter_context(staged(target)) for target in targets]  # the land cover is published first
+            folders = [
+                stack.enter_context(staged(target, Publication())) for target in targets
+            ]  # the land cover is published first
             unfinished = [folder / target.name for folder, target in zip(folders, targets, strict=True)]
             _check_written(unfinished, options, _write(unfinished, options))
     except (OSError, RasterioError) as err:
@@ -147,6 +151,7 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
 
 
 def _check_free(target: Path) -> None:
+    check_output_name(target)
     if target.exists():
         raise OutputError(f"{target} exists; remove it or choose another name.")
     if not target.parent.is_dir():

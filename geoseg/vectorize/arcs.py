@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from geoseg.segment.compiled import compiled
 
 
 class Arcs(NamedTuple):
@@ -143,7 +144,7 @@ _PASSED, _OPEN, _NODE = 1, 2, 3  # kinds of lattice points on a border; 0 = not 
 _KIND, _WAYS = 3, 2  # mask of the kind, and its number of bits
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _sides(y, x, way):  # type: ignore[no-untyped-def]
     """Return the pixels left and right of the edge that leaves a lattice point, as rows and cols of the framed core."""
     if way == 0:
@@ -155,7 +156,7 @@ def _sides(y, x, way):  # type: ignore[no-untyped-def]
     return y, x, y, x + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _is_traced(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
     """Return whether the edge that leaves a lattice point is a border that this tile traces."""
     height, width = regions.shape
@@ -172,7 +173,7 @@ def _is_traced(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
     return (pieces[a, b] > 0 or regions[a, b] == 0) and (pieces[c, d] > 0 or regions[c, d] == 0)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
     """Write the bits of every lattice point, and return the number of edges."""
     n_edges = 0
@@ -196,7 +197,7 @@ def _find_stops(regions, pieces, stops):  # type: ignore[no-untyped-def]
     return n_edges // 2
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _trace(regions, pieces, stops, n_edges, offset):  # type: ignore[no-untyped-def]
     """Return the columns of the arcs, the number of vertices and that of arcs; changes `stops`."""
     xy = np.empty((2 * n_edges, 2), np.float64)
@@ -231,7 +232,7 @@ def _trace(regions, pieces, stops, n_edges, offset):  # type: ignore[no-untyped-
     return xy, ends, left, right, ways, ring, whole, n_vertices, n_arcs
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _walk(stops, start, offset, xy, n):  # type: ignore[no-untyped-def]
     """Follow an arc to its end; return the number of vertices, the end, and the last direction.
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
+from geoseg.segment.compiled import compiled
 from geoseg.segment.union_find import find, union
 from geoseg.vectorize.arcs import Arcs, trace
 from geoseg.vectorize.regions import CoreSides
@@ -193,7 +193,7 @@ def _points_along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
     return (xy - offset).astype(np.int64)[:, ::-1]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _regions_of(pieces: NDArray[np.int32], regions: NDArray[np.int64], n_pieces: int) -> NDArray[np.int64]:
     """Return the region of each piece, (piece + 1,) int64; 0 = nodata."""
     numbers = np.zeros(n_pieces + 1, np.int64)
@@ -204,7 +204,7 @@ def _regions_of(pieces: NDArray[np.int32], regions: NDArray[np.int64], n_pieces:
     return numbers
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     """Return the 4-connected pieces of the core, numbered from 1 in reading order, and how many there are.
 
@@ -246,7 +246,7 @@ def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     return pieces, n_pieces
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _number_roots(parents: NDArray[np.int32], n_found: int) -> int:
     """Replace the parent of each number by the final number of its piece; return how many pieces there are."""
     n_pieces = 0

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import shapely
 from affine import Affine
-from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.segment.compiled import compiled
 from geoseg.vectorize.arcs import Arcs, starts_of
 from geoseg.vectorize.wkb import polygons_to_wkb, wkb_sizes
 
@@ -172,7 +172,7 @@ def _compact(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return (np.cumsum(used) - 1)[keys - low]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _following(piece, begin, end, begin_way, end_way):  # type: ignore[no-untyped-def]
     """Return the side that continues each one in its ring.
 
@@ -196,7 +196,7 @@ def _following(piece, begin, end, begin_way, end_way):  # type: ignore[no-untype
     return following
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _trace_rings(following):  # type: ignore[no-untyped-def]
     """Return the sides ring by ring, and the number of sides of each ring."""
     order, sizes = np.empty_like(following), np.empty_like(following)
@@ -216,7 +216,7 @@ def _trace_rings(following):  # type: ignore[no-untyped-def]
     return order, sizes[:n_rings].copy()
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _measure(arcs, sides, bounds, alone):  # type: ignore[no-untyped-def]
     """Return the number of vertices of each ring, with the closing one, and whether it is a hole.
 
@@ -243,7 +243,7 @@ def _measure(arcs, sides, bounds, alone):  # type: ignore[no-untyped-def]
     return lengths, is_hole
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _write(arcs, sides, bounds, sorted_rings, rings, coords):  # type: ignore[no-untyped-def]
     """Write the vertices of the rings, closed, in the order `sorted_rings`."""
     xy, offsets = arcs.xy, arcs.offsets

@@ -11,9 +11,9 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.segment.compiled import compiled
 from geoseg.vectorize.arcs import Arcs, starts_of
 from geoseg.vectorize.smooth import keep_area, pixel_edges, smooth_line, twice_area
 
@@ -162,7 +162,7 @@ def shape_arcs(arcs: Arcs, allowances: NDArray[np.float64], shaping: Shaping, po
     return arcs._replace(xy=out[:n].copy(), offsets=starts_of(sizes))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _shape_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
     total = 0
     smooth = options[1]
@@ -181,7 +181,7 @@ def _shape_each(arcs, allowances, options, points, out, sizes):  # type: ignore[
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _smoothed(own, ring, allowances, options, near):  # type: ignore[no-untyped-def]
     middles = pixel_edges(own, ring)
     line = smooth_line(middles, ring)
@@ -193,7 +193,7 @@ def _smoothed(own, ring, allowances, options, near):  # type: ignore[no-untyped-
     return _thinned(closed, middles, ring, allowances, options, near)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _thinned(line, middles, ring, allowances, options, near):  # type: ignore[no-untyped-def]
     """Return a line without the corners that may be removed.
 
@@ -236,7 +236,7 @@ def _thinned(line, middles, ring, allowances, options, near):  # type: ignore[no
     return _remaining(line, removed, n_left, ring)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _corners_by_area(line, before, behind, ring):  # type: ignore[no-untyped-def]
     """Return a heap of (area of the triangle, vertex, stamp) of the vertices that may be removed."""
     n = len(before)
@@ -247,7 +247,7 @@ def _corners_by_area(line, before, behind, ring):  # type: ignore[no-untyped-def
     return corners
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _remaining(line, removed, n_left, ring):  # type: ignore[no-untyped-def]
     """Return the vertices of a line that are not `removed`; a ring is closed again."""
     kept = np.empty((n_left + 1 if ring else n_left, 2))
@@ -261,14 +261,14 @@ def _remaining(line, removed, n_left, ring):  # type: ignore[no-untyped-def]
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _triangle(line, a, b, c):  # type: ignore[no-untyped-def]
     """Return the signed area of a triangle."""
     x, y = line[a, 0], line[a, 1]
     return ((line[b, 0] - x) * (line[c, 1] - y) - (line[c, 0] - x) * (line[b, 1] - y)) / 2
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _is_removable(line, middles, corner, n, options, near):  # type: ignore[no-untyped-def]
     """Return whether the line may go straight from the previous corner to the next."""
     reach, smooth, features = options
@@ -283,7 +283,7 @@ def _is_removable(line, middles, corner, n, options, near):  # type: ignore[no-u
     return not features or _is_triangle_free(line, corner, n, near)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _crosses_edges(line, middles, a, b, n):  # type: ignore[no-untyped-def]
     """Return whether the straight line between two points crosses all pixel edges between them, in their order."""
     x, y = line[a, 0], line[a, 1]
@@ -304,7 +304,7 @@ def _crosses_edges(line, middles, a, b, n):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _distance(line, k, a, b):  # type: ignore[no-untyped-def]
     """Return the distance of a point from the straight line between two others."""
     x, y = line[k, 0] - line[a, 0], line[k, 1] - line[a, 1]
@@ -314,7 +314,7 @@ def _distance(line, k, a, b):  # type: ignore[no-untyped-def]
     return np.hypot(x - share * right, y - share * down)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
     """Return whether the triangle of a corner contains no lattice point except those of the line it replaces."""
     a, i, b = corner
@@ -333,7 +333,7 @@ def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _contains(line, a, b, c, x, y):  # type: ignore[no-untyped-def]
     """Return whether a point is inside a triangle or on its boundary."""
     signs = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.segment.compiled import compiled
 from geoseg.vectorize.arcs import Arcs, starts_of
 
 
@@ -130,7 +130,7 @@ def _following(
     return following
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _chains(following, whole, waits):  # type: ignore[no-untyped-def]
     """Return the parts of the complete arcs, arc by arc, and which parts belong to none.
 
@@ -172,7 +172,7 @@ def _chains(following, whole, waits):  # type: ignore[no-untyped-def]
     return order[:total].copy(), sizes[:n_arcs].copy(), ring[:n_arcs].copy(), is_open
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _merge(xy, offsets, order, sizes, ring):  # type: ignore[no-untyped-def]
     """Return the vertices of arcs composed of parts, without those on straight lines, and how many each arc has."""
     total = 0
@@ -204,7 +204,7 @@ def _merge(xy, offsets, order, sizes, ring):  # type: ignore[no-untyped-def]
     return merged[:n].copy(), lengths
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _from_first(line):  # type: ignore[no-untyped-def]
     """Return a ring that begins and ends at its first vertex in reading order, which is always a corner."""
     first = 0
@@ -218,7 +218,7 @@ def _from_first(line):  # type: ignore[no-untyped-def]
     return turned
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _is_straight(line, i):  # type: ignore[no-untyped-def]
     a, b = i - 1, i + 1
     return (line[a, 0] == line[i, 0] == line[b, 0]) or (line[a, 1] == line[i, 1] == line[b, 1])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
+
+from geoseg.segment.compiled import compiled
 
 
 def polygons_to_wkb(coords: NDArray[np.float64], rings: NDArray[np.int64], parts: NDArray[np.int64]) -> pa.Array:
@@ -38,7 +39,7 @@ def wkb_sizes(rings: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(9 + 4 * np.diff(parts) + 16 * np.diff(rings[parts]))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _write_wkb(content, offsets, raw, rings, parts):  # type: ignore[no-untyped-def]
     for polygon in range(len(parts) - 1):
         at = offsets[polygon]
@@ -53,7 +54,7 @@ def _write_wkb(content, offsets, raw, rings, parts):  # type: ignore[no-untyped-
             at += 4 + end - begin
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _write_number(content, at, number):  # type: ignore[no-untyped-def]
     for i in range(4):
         content[at + i] = (number >> (8 * i)) & 255

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.errors import RunError, TileError
 from geoseg.raster.pixel_size import PixelSize
+from geoseg.segment.compiled import compiled
 
 FIXED = 1 << 20  # indices are summed as integers in units of 1/FIXED, so the order of tiles does not matter
 
@@ -229,7 +229,7 @@ def compactness(area: NDArray[np.float64], perimeter: NDArray[np.float64]) -> ND
     return np.minimum(16 * area / np.where(perimeter > 0, perimeter, np.inf) ** 2, 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _geometry(pieces, regions, area, width, height, n_pieces):  # type: ignore[no-untyped-def]
     n = np.zeros(n_pieces, np.int64)
     total = np.zeros(n_pieces)
@@ -253,7 +253,7 @@ def _geometry(pieces, regions, area, width, height, n_pieces):  # type: ignore[n
     return n, total, perimeter
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _moments(pieces, pixels, n):  # type: ignore[no-untyped-def]
     shape = (n.size, pixels.shape[0])
     mean, scatter = np.zeros(shape), np.zeros(shape)
@@ -279,7 +279,7 @@ def _moments(pieces, pixels, n):  # type: ignore[no-untyped-def]
     return mean, scatter, low, high
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _counts(pieces, indices, n_pieces, fixed):  # type: ignore[no-untyped-def]
     shape = (n_pieces, indices.shape[0])
     counted, total = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -293,7 +293,7 @@ def _counts(pieces, indices, n_pieces, fixed):  # type: ignore[no-untyped-def]
     return counted, total
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _add(regions, part, total):  # type: ignore[no-untyped-def]
     n, area, perimeter, mean, scatter, low, high, counted, summed = part
     n_all, area_all, perimeter_all, mean_all, scatter_all, low_all, high_all, counted_all, summed_all = total

@@ -50,7 +50,7 @@ def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: in
     mix[:, :n_bands] = luma_chroma(n_bands)
     colours = moments @ mix.T  # (superpixel, luma or chroma)
     with threadpool_limits(1):  # floating point sums depend on the number of threads
-        n_centres = min(n_classes, len(np.unique(colours, axis=0)))
+        n_centres = min(n_classes, len(np.unique(moments[:, :n_bands], axis=0)))  # equal colours may differ in rounding
         means = MiniBatchKMeans(n_centres, n_init=_RESTARTS, batch_size=_BATCH, random_state=seed)
         centres = means.fit(colours, sample_weight=pixels).cluster_centers_
         centres = centres[np.unique(pairwise_distances_argmin(colours, centres))]

@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.grid import TileGrid
+from geoseg.segment.compiled import compiled
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.union_find import find
@@ -215,7 +215,7 @@ class _Graph(NamedTuple):
     other: NDArray[np.int64]
 
 
-@njit(cache=True)
+@compiled()
 def _merge(graph, threshold):  # type: ignore[no-untyped-def]
     n = len(graph.pixels)
     n_searches = 0
@@ -237,7 +237,7 @@ def _merge(graph, threshold):  # type: ignore[no-untyped-def]
     return np.array([find(graph.parent, x) for x in range(n)])
 
 
-@njit(cache=True)
+@compiled()
 def _nearest(graph, x, search):  # type: ignore[no-untyped-def]
     """Return (difference, lower row, higher row, x, versions of both) for the most similar neighbour of x."""
     least, nearest = np.inf, x
@@ -261,7 +261,7 @@ def _nearest(graph, x, search):  # type: ignore[no-untyped-def]
     return least, a, b, x, graph.version[a], graph.version[b]
 
 
-@njit(cache=True)
+@compiled()
 def _difference(graph, x, y):  # type: ignore[no-untyped-def]
     n_bands = graph.totals.shape[1]
     square = 0.0
@@ -270,7 +270,7 @@ def _difference(graph, x, y):  # type: ignore[no-untyped-def]
     return np.sqrt(square / n_bands)
 
 
-@njit(cache=True)
+@compiled()
 def _join(graph, a, b):  # type: ignore[no-untyped-def]
     graph.parent[b] = a
     graph.version[a] += 1

@@ -1,0 +1,116 @@
+"""Random changes of every kind of file that geoseg reads; only a `GeosegError` may come out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fault_rows.bench import Bench, Row
+
+
+def loaders(bench: Bench, options: argparse.Namespace) -> Row:
+    """Change valid files at random for a time, and load each."""
+    from geoseg.errors import GeosegError
+
+    targets = _targets(bench)
+    row = Row(f"random changes of {', '.join(targets)}: {options.fuzz_seconds:.0f} s each")
+    for name, (original, load) in targets.items():
+        content, end = original.read_bytes(), time.monotonic() + options.fuzz_seconds
+        path = original.with_name(f"fuzzed{original.suffix}") if name not in _IN_PLACE else original
+        failures: dict[str, str] = {}
+        while time.monotonic() < end:
+            path.write_bytes(_changed(content, bench))
+            row.tried += 1
+            try:
+                with contextlib.redirect_stderr(io.StringIO()):
+                    load(path)
+            except GeosegError:
+                row.survived += 1
+            except Exception as err:
+                where = traceback.extract_tb(err.__traceback__)[-1]
+                failures.setdefault(
+                    f"{name}: {type(err).__name__} at {Path(where.filename).name}:{where.lineno}", str(err)
+                )
+            else:
+                row.survived += 1
+        path.write_bytes(content)
+        row.notes += [f"{place}: {text:.60}" for place, text in failures.items()]
+    return row
+
+
+_IN_PLACE = ("run.json", "manifest", "document", "artefact")
+
+
+def _targets(bench: Bench) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
+    """Return a valid file of each kind, and the function that reads it."""
+    import rasterio.shutil
+
+    from geoseg.config import load_config
+    from geoseg.output.model import load_model
+    from geoseg.raster.label_raster import LabelInput, open_label_raster
+    from geoseg.raster.scene import open_scene, read_tolerant
+    from geoseg.run.folder import RunFolder, read_run_id
+    from geoseg.run.manifest import open_run, read_report
+
+    folder = bench.folder / "fuzz"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    bench.remove("fuzzed")
+    bench.geoseg(*bench.tile("fuzzed", "--keep", "--save-model", folder / "model.geoseg", "--progress", "none"))
+    run = RunFolder(bench.folder / "fuzzed.run", read_run_id(bench.folder / "fuzzed.run"))
+    artefact = sorted((run.path / "stages" / "segment.votes").rglob("*.arrays"))[0]
+    document = sorted((run.path / "documents").iterdir())[0]
+    shutil.copy(bench.folder / "fuzzed.tif", folder / "labels.tif")
+    shutil.copy(bench.scene, folder / "scene.tif")
+    rasterio.shutil.copy(folder / "scene.tif", folder / "mosaic.vrt", driver="VRT")
+    shutil.copy(bench.config, folder / "config.yaml")
+
+    def read_scene(path: Path) -> None:
+        scene = open_scene(path)
+        read_tolerant(scene, scene.geobox.window)
+
+    def read_artefact(_path: Path) -> None:
+        run.has("segment.votes", 0, verify=True)
+        run.get("segment.votes", 0)
+
+    def open_folder(_path: Path) -> None:
+        open_run(run.path, identity={}, resume=True, overwrite=False).close()
+
+    return {
+        "config": (folder / "config.yaml", load_config),
+        "run.json": (run.path / "run.json", lambda _: read_report(run)),
+        "manifest": (run.path / "manifest.json", open_folder),
+        "document": (document, lambda path: run.get_json(path.stem)),
+        "artefact": (artefact, read_artefact),
+        "model": (folder / "model.geoseg", load_model),
+        "VRT": (folder / "mosaic.vrt", read_scene),
+        "labels": (folder / "labels.tif", lambda path: open_label_raster(LabelInput(str(path)))),
+    }
+
+
+def _changed(content: bytes, bench: Bench) -> bytes:
+    """Flip, insert, delete or repeat bytes of a content, or cut it."""
+    damaged, draw = bytearray(content), bench.random
+    for _ in range(draw.choice((1, 1, 2, 8, 40))):
+        at, length = draw.randrange(len(damaged) + 1), draw.choice((1, 1, 2, 4, 16, 64))
+        kind = draw.randrange(6)
+        if kind == 0:
+            damaged[at : at + length] = draw.randbytes(length)
+        elif kind == 1:
+            damaged[at:at] = draw.randbytes(length)
+        elif kind == 2:
+            del damaged[at : at + length]
+        elif kind == 3:
+            damaged[at:at] = damaged[at : at + length] * draw.choice((1, 2, 50))
+        elif kind == 4:
+            damaged[at : at + length] = bytes(draw.choice(b"0123456789-.eE{}[]\"'&*<>:,/ \n") for _ in range(length))
+        elif draw.random() < 0.2:
+            del damaged[at:]
+    return bytes(damaged)

@@ -1,0 +1,86 @@
+"""Local workers: start them, and replace those that are lost, also while they start."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Any
+
+from distributed import Status
+
+_START_SECONDS = 120.0  # a worker imports a lot, and the machine may be loaded
+_PROCESS_NAME = "Dask Worker process"
+
+
+class LocalWorkers:
+    """The processes of a local cluster.
+
+    A nanny restarts a worker that dies. It gives up, though, if the new one dies before it is ready, and waits without
+    end for one that is stopped; both are replaced here.
+
+    Parameters
+    ----------
+    cluster : distributed.LocalCluster
+        Without workers at first.
+    n_workers : int
+    """
+
+    def __init__(self, cluster: Any, n_workers: int) -> None:
+        self._cluster, self._n_workers = cluster, n_workers
+        self._missing: dict[int, float] = {}  # process → time since when it has not been registered
+        self._n_lost = 0
+
+    def start(self) -> None:
+        """Start all workers, and return when they are ready.
+
+        Raises
+        ------
+        RuntimeError
+            If several die one after the other before any is ready.
+        """
+        begin = time.monotonic()
+        while self._n_ready() < self._n_workers and time.monotonic() - begin < _START_SECONDS:
+            self.replace()
+            if self._n_lost >= self._n_workers + 2:
+                break
+            time.sleep(0.05)
+        if not self._n_ready():
+            raise RuntimeError(f"{self._n_lost} processes ended before they were ready")
+
+    def replace(self) -> None:
+        """Start new workers for those whose nanny has given up; this does not wait until they are ready."""
+        self._cluster.sync(self._replace)
+
+    def close(self) -> None:
+        """End processes that the cluster has left behind, such as stopped ones."""
+        for process in multiprocessing.active_children():
+            if process.name.startswith(_PROCESS_NAME):
+                process.kill()
+                process.join(1)
+
+    async def _replace(self) -> None:
+        nannies = self._cluster.workers
+        lost = [name for name, nanny in nannies.items() if nanny.status in (Status.closed, Status.failed)]
+        for name in lost:
+            del nannies[name]
+        self._n_lost += len(lost)
+        self._end_missing()
+        if len(nannies) < self._n_workers:
+            self._cluster.scale(self._n_workers)
+
+    def _end_missing(self) -> None:
+        """End processes that have not become ready for long, so that their nanny notices it."""
+        registered = self._cluster.scheduler.workers
+        missing = {nanny.pid for nanny in self._cluster.workers.values() if nanny.worker_address not in registered}
+        now = time.monotonic()
+        self._missing = {pid: self._missing.get(pid, now) for pid in missing if pid}
+        for pid, since in self._missing.items():
+            if now - since > _START_SECONDS:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _n_ready(self) -> int:
+        return len(self._cluster.scheduler.workers)

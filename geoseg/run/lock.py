@@ -1,0 +1,94 @@
+"""Locks on files: one run at a time uses a run folder, and one at a time writes an output."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from geoseg.errors import RunError
+from geoseg.output.files import writing
+
+_log = logging.getLogger(__name__)
+
+LOCK_SUFFIX = ".geoseg-lock"  # of the locks on outputs
+
+
+def lock_file(path: Path, *, what: str, advice: str) -> io.FileIO:
+    """Lock a file until it is closed or this process ends, and write to it who holds the lock.
+
+    Parameters
+    ----------
+    path : Path
+        Created if it does not exist.
+    what : str
+        What the lock protects, for messages.
+    advice : str
+        The last part of the message if it is locked.
+
+    Raises
+    ------
+    RunError
+        If another process, or another file object of this one, holds the lock.
+    OutputError
+        If the file cannot be created.
+    """
+    while True:
+        with writing(path.parent):
+            lock = io.FileIO(path, "a+")
+        try:
+            _acquire(lock, what, advice)
+        except BaseException:
+            lock.close()
+            raise
+        if _is_at(lock, path):
+            break
+        lock.close()  # the holder before has removed the file meanwhile
+    with suppress(OSError):  # only used in messages
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return lock
+
+
+@contextmanager
+def locked_outputs(paths: Iterable[Path]) -> Iterator[None]:
+    """Hold a lock beside each output, so that two runs never write the same file; removed at the end.
+
+    Raises
+    ------
+    RunError
+        If another run writes one of them.
+    OutputError
+        If a lock cannot be created.
+    """
+    with ExitStack() as stack:
+        for path in sorted({path.resolve() for path in paths}):
+            lock_path = path.with_name(f".{path.name}{LOCK_SUFFIX}")
+            lock = lock_file(lock_path, what=str(path), advice="wait for it, stop it, or choose another name.")
+            stack.callback(lock.close)
+            stack.callback(lock_path.unlink, missing_ok=True)  # while it is held, before it is closed
+        yield
+
+
+def _acquire(lock: io.FileIO, what: str, advice: str) -> None:
+    try:
+        import fcntl  # not available on every system
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as err:
+        holder = os.pread(lock.fileno(), 200, 0).decode(errors="replace").strip()
+        raise RunError(f"another run uses {what} ({holder or 'process unknown'}); {advice}") from err
+    except (ImportError, OSError) as err:  # for example a network file system without locks
+        _log.warning("%s cannot be locked (%s); make sure that no other run uses it.", what, err)
+
+
+def _is_at(lock: io.FileIO, path: Path) -> bool:
+    """Return whether the locked file is still the one with this name."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

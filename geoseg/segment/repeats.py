@@ -1,0 +1,104 @@
+"""Superpixels with identical values: they share their votes, so that equal input gets an equal class.
+
+The votes of a superpixel depend on the pixels around it. In a photograph hardly two superpixels have the same mean
+values. In a mask or a thematic raster most have, and without this they would be split by their surroundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.segment.grouped import grouped_mean
+from geoseg.segment.votes import SuperpixelTable
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Moments that several superpixels have, and their common votes.
+
+    Parameters
+    ----------
+    moments : (n, moment) float64
+        All rows different.
+    votes : (n, code) float64
+        Mean votes of the superpixels with these moments.
+    """
+
+    moments: NDArray[np.float64]
+    votes: NDArray[np.float64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fields by name."""
+        return dict(vars(self))
+
+    def share(self, table: SuperpixelTable) -> SuperpixelTable:
+        """Return a table whose superpixels with repeated moments have the common votes.
+
+        Parameters
+        ----------
+        table : SuperpixelTable
+
+        Returns
+        -------
+        SuperpixelTable
+            The same object where no superpixel has repeated moments.
+
+        Examples
+        --------
+        >>> none = np.zeros(0, np.int64)
+        >>> moments, votes = np.array([[0.5, 0.25], [0.1, 0.01]]), np.array([[0.9, 0.1], [0.3, 0.7]])
+        >>> table = SuperpixelTable(np.arange(2), votes, np.ones(2, int), moments, none, none)
+        >>> Repeats(moments[:1], np.array([[0.8, 0.2]])).share(table).votes.tolist()
+        [[0.8, 0.2], [0.3, 0.7]]
+        """
+        rows = np.flatnonzero(np.isin(table.moments[:, -1], self.moments[:, -1]))  # few rows in a photograph
+        if not len(rows):
+            return table
+        n = len(self.moments)
+        both = np.concatenate([self.moments, table.moments[rows]])
+        group = np.unique(both, axis=0, return_inverse=True)[1].ravel()
+        repeat = np.full(int(group.max()) + 1, -1)
+        repeat[group[:n]] = np.arange(n)
+        found = repeat[group[n:]]
+        votes = table.votes.copy()
+        votes[rows[found >= 0]] = self.votes[found[found >= 0]]
+        return replace(table, votes=votes)
+
+
+def find_repeats(tables: Sequence[SuperpixelTable]) -> Repeats:
+    """Return the moments that several superpixels have, with their mean votes, weighted by pixels.
+
+    Parameters
+    ----------
+    tables : sequence of SuperpixelTable
+        Of several blocks, in ascending order.
+
+    Examples
+    --------
+    >>> none = np.zeros(0, np.int64)
+    >>> moments, votes = np.array([[0.5], [0.5], [0.1]]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    >>> found = find_repeats([SuperpixelTable(np.arange(3), votes, np.array([3, 1, 1]), moments, none, none)])
+    >>> found.moments.tolist(), found.votes.tolist()
+    ([[0.5]], [[0.75, 0.25]])
+    """
+    filled = [table for table in tables if len(table.numbers)]
+    if not filled:
+        return Repeats(np.zeros((0, 1)), np.zeros((0, 1)))
+    moments, votes, pixels = (
+        np.concatenate([vars(table)[name] for table in filled]) for name in ("moments", "votes", "pixels")
+    )
+    _, inverse, counts = np.unique(moments[:, -1], return_inverse=True, return_counts=True)
+    rows = np.flatnonzero(counts[inverse] > 1)  # of several that agree in one moment: a quick first choice
+    distinct, group, counts = np.unique(moments[rows], axis=0, return_inverse=True, return_counts=True)
+    repeated = counts > 1
+    kept = repeated[group.ravel()]
+    place = (np.cumsum(repeated) - 1)[group.ravel()[kept]]
+    rows = rows[kept]
+    return Repeats(
+        distinct[repeated], grouped_mean(votes[rows], place, int(repeated.sum()), weights=pixels[rows].astype(float))
+    )
