@@ -143,6 +143,9 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
             if len(source.layers) != 1:
                 found = f"the layers {', '.join(source.layers)}" if source.layers else "no layer with geometry"
                 raise RasterError(f"{path} has {found}; give a file with one layer of polygons.")
+            n_features = int(pyogrio.read_info(source.path, layer=source.layers[0])["features"])
+            if n_features > _MAX_VERTICES:
+                raise RasterError(f"{path} has {n_features} features; expected at most {_MAX_VERTICES}. Dissolve them.")
             return pyogrio.read_dataframe(source.path, layer=source.layers[0], columns=[])
     except Exception as err:  # pyogrio and GDAL raise many types
         raise RasterError(f"the area of interest {path} cannot be read: {shorten(err, 400)}") from err

@@ -25,7 +25,7 @@ from geoseg.raster.availability import check_available
 from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.names import check_input_name
 from geoseg.raster.raster_file import Folders, check_raster
-from geoseg.raster.tiff_header import check_block
+from geoseg.raster.tiff_header import check_block, check_references
 from geoseg.raster.unreadable import missing_file, unreadable
 from geoseg.raster.vrt import read_vrt
 
@@ -167,7 +167,7 @@ def _open(path: str, source: _Source) -> Any:
             failures.append(shorten(err))
             continue
         try:
-            _check_memory(dataset, path)
+            _check_contents(dataset, path)
         except RasterError:
             dataset.close()
             raise
@@ -204,8 +204,9 @@ def _is_remote(path: str) -> bool:
     return path.startswith(_REMOTE) and not Path(path).is_file()
 
 
-def _check_memory(src: Any, path: str) -> None:
-    """Check what GDAL reads as a whole, and the number of pixels and bands."""
+def _check_contents(src: Any, path: str) -> None:
+    """Check that an open raster refers to no other file, and its numbers of pixels, bands and bytes per block."""
+    check_references(path, " ".join(src.tags(ns="OVERVIEWS")).encode("utf-8", "replace"))
     rows, cols = src.shape
     if rows * cols > _MAX_PIXELS:
         raise RasterError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import xml.parsers.expat as expat
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.errors import RasterError, shorten
-from geoseg.raster.tiff_header import TIFF_SIGNATURES, check_references, check_tiff
+from geoseg.raster.tiff_header import TIFF_SIGNATURES, check_block, check_references, check_tiff
 
 HEAD = 1024  # bytes; GDAL searches as many for `VRT_ROOT`
 VRT_ROOT = b"<VRTDataset"
@@ -24,7 +25,12 @@ _SIGNATURES = (*TIFF_SIGNATURES, b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\xff\
 # GDAL searches the head of a file for these roots, before it compares signatures.
 _INDIRECT = re.compile(rb"<(vrtdataset|gdaltileindex|ogrvrt|gdal_wms|wms_|mrf_meta)", re.IGNORECASE)
 _SIDE = re.compile(r"(.+)\.(ovr|msk|aux\.xml|aux)$", re.DOTALL)
-_MAX_PAM = 64 * 2**20  # bytes
+# Georeferencing and metadata of other programs, which GDAL reads as a whole; they refer to nothing.
+_TEXT = re.compile(
+    r"(.+?)(_rpc|_metadata)?\.(tfw|tifw|tiffw|wld|[a-z]gw|tab|xml|imd|rpb|rpc|txt|hdr|prj|pvl|dim|eph)$", re.DOTALL
+)
+_MAX_TEXT = 64 * 2**20  # bytes
+_INTERLACED = struct.Struct(">8s8xIIBBBBB")  # of the head of a PNG: width, height, bits, colours, and interlacing last
 _ADDRESS = re.compile(r"\s*(/vsi|[a-z0-9+.-]{2,}://)", re.IGNORECASE)
 
 
@@ -41,12 +47,18 @@ class Folders:
     listed: dict[Path, dict[str, list[Path]]] = field(default_factory=dict)
 
     def beside(self, path: Path) -> list[Path]:
-        """Return the side files of a raster, those of its side files included."""
-        if path.parent not in self.listed:
-            self.listed[path.parent] = _side_files(path.parent)
-        found = self.listed[path.parent]
-        stem = [each for each in found.get(path.stem.lower(), []) if each.suffix.lower() == ".aux"]
-        return [*found.get(path.name.lower(), []), *stem]
+        """Return the masks, overviews and metadata of GDAL of a raster, those of its side files included."""
+        stem = [each for each in self._named(path.parent, path.stem) if each.suffix.lower() == ".aux"]
+        return [*self._named(path.parent, path.name), *stem]
+
+    def texts_beside(self, path: Path) -> list[Path]:
+        """Return the georeferencing and metadata of other programs beside a raster."""
+        return self._named(path.parent, f"{path.stem}/")
+
+    def _named(self, folder: Path, name: str) -> list[Path]:
+        if folder not in self.listed:
+            self.listed[folder] = _side_files(folder)
+        return self.listed[folder].get(name.lower(), [])
 
 
 def check_raster(path: Path, folders: Folders) -> list[Path]:
@@ -65,9 +77,12 @@ def check_raster(path: Path, folders: Folders) -> list[Path]:
     head = head_of(path)
     if head.startswith(TIFF_SIGNATURES):
         check_tiff(path)
+    _check_png(path, head)
     sides = folders.beside(path)
     for side in sides:
         _check_side(path, side)
+    for text in folders.texts_beside(path):
+        _check_text(path, text)
     return sides
 
 
@@ -101,7 +116,29 @@ def _side_files(folder: Path) -> dict[str, list[Path]]:
         while match := _SIDE.match(base):  # scene.tif.msk.ovr belongs to scene.tif.msk and to scene.tif
             base = match[1]
             found[base].append(folder / name)
+        if match := _TEXT.match(name.lower()):
+            found[f"{match[1]}/"].append(folder / name)  # no name of a file
     return found
+
+
+def _check_text(path: Path, side: Path) -> None:
+    if not side.exists():  # a link to nothing
+        return
+    if not side.is_file() or side.stat().st_size > _MAX_TEXT:
+        what = f"has {side.stat().st_size} bytes" if side.is_file() else "is no file"
+        raise RasterError(
+            f"{side.name} beside {path} {what}; expected a file of at most {_MAX_TEXT} bytes, because GDAL reads "
+            "it with the raster. Move it elsewhere."
+        )
+
+
+def _check_png(path: Path, head: bytes) -> None:
+    """Check the memory of an interlaced PNG, which GDAL reads as a whole."""
+    if len(head) < _INTERLACED.size or not head.startswith(b"\x89PNG"):
+        return
+    _, width, height, bits, colours, _, _, interlacing = _INTERLACED.unpack_from(head)
+    if interlacing:
+        check_block(path, width * height * {2: 3, 4: 2, 6: 4}.get(colours, 1) * bits // 8)
 
 
 def _check_side(path: Path, side: Path) -> None:
@@ -122,8 +159,8 @@ def _check_side(path: Path, side: Path) -> None:
 
 def _check_pam(path: Path, side: Path) -> None:
     """Check a file of GDAL's persistent auxiliary metadata."""
-    if side.stat().st_size > _MAX_PAM:
-        raise _refused(path, side, f"has {side.stat().st_size} bytes; expected at most {_MAX_PAM}")
+    if side.stat().st_size > _MAX_TEXT:
+        raise _refused(path, side, f"has {side.stat().st_size} bytes; expected at most {_MAX_TEXT}")
     content = side.read_bytes()
     if _INDIRECT.search(content):
         raise _refused(path, side, "contains a VRT")
