@@ -31,6 +31,7 @@ from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
 from geoseg.run.resources import choose_workers
 from geoseg.run.stages import Stages
+from geoseg.run.status import record_size
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
@@ -239,6 +240,7 @@ def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: Progress
     stages = Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
     if kept := other_tables(plan.outputs.polygons):
         stages.reporter.note(f"{plan.outputs.polygons} keeps its other tables: {', '.join(kept)}")
+    record_size(plan.folder, plan.tiles, blocks)
     stages.limit_failures(plan.options.max_failed)
     stages.note_missing_cache()
     return stages

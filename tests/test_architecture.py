@@ -28,7 +28,7 @@ FLOORS = (
     ("run",),
     ("steps",),
     ("pipeline", "evaluate", "preview", "synthetic"),
-    ("arrays",),
+    ("arrays", "parts"),
     ("cli",),
     ("__main__",),
 )

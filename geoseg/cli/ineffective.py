@@ -121,16 +121,20 @@ _WORKERS = (
         "use --workers 1 or more",
     ),
 )
-TILE_RULES = (
+PLAN_RULES = (
     _NO_TILE_TRAINING,
-    *_WORKERS,
     *(
         Rule(name, _has_no_ndvi, "because --attributes selects no ndvi_mean", "add ndvi_mean to --attributes")
         for name in ("--red", "--nir")
     ),
     Rule("--seed", lambda options, _: options["model"] is not None, "with --model, which leaves nothing to draw"),
+)
+TILE_RULES = (
+    *PLAN_RULES,
+    *_WORKERS,
     Rule("--json", lambda options, _: not options["dry_run"], "without --dry-run", "add --dry-run"),
 )
+FINISH_RULES = _WORKERS
 OUTLINE_RULES = (
     *_WORKERS,
     Rule("--nodata-mode", lambda options, _: options["values"] is None, "without --values", "add --values RASTER"),

@@ -18,13 +18,17 @@ from geoseg import __version__
 from geoseg.cli.config import config
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.failures import check_memory_limit, explain
+from geoseg.cli.finish import finish
 from geoseg.cli.info import info
 from geoseg.cli.outline import outline
 from geoseg.cli.parsing import EXIT_DONE, EXIT_FIXABLE
+from geoseg.cli.plan import plan
 from geoseg.cli.preview import preview
+from geoseg.cli.status import status
 from geoseg.cli.streams import OutputFailedError, end_output, output_failed, prepare_streams, print_error
 from geoseg.cli.synthetic import scene, synthetic
 from geoseg.cli.tile import tile
+from geoseg.cli.work import work
 from geoseg.errors import GeosegError
 from geoseg.run.signals import Stopped, ignore_signals, stoppable
 
@@ -92,5 +96,5 @@ def commands() -> None:
     check_memory_limit()
 
 
-for _command in (tile, outline, preview, info, evaluate, config, synthetic, scene):
+for _command in (tile, outline, preview, info, plan, work, finish, status, evaluate, config, synthetic, scene):
     commands.add_command(_command)

@@ -144,18 +144,20 @@ HALO = option(
     type=int,
     help="Blend neighbouring tiles over this many pixels on each side, with --tile-steps.  " + default_of("tiles.halo"),
 )
+KEEP = option("--keep", is_flag=True, help="Keep the products of all stages in the run folder.")
+MAX_FAILED = option(
+    "--max-failed",
+    metavar="N|SHARE",
+    type=failed_tiles,
+    help="Stop, and write nothing, if more than N tiles or a SHARE such as 5% of them fail.  [default: stop if 10 "
+    "in a row fail in the same way]",
+)
 RUN_OPTIONS: tuple[Decorator, ...] = (
     option("--run-dir", **FILE, help="Use this run folder.  [default: OUT with the suffix .run]"),
     option("--resume", is_flag=True, help="Continue the run in the run folder."),
     OVERWRITE,
-    option("--keep", is_flag=True, help="Keep the products of all stages in the run folder."),
-    option(
-        "--max-failed",
-        metavar="N|SHARE",
-        type=failed_tiles,
-        help="Stop, and write nothing, if more than N tiles or a SHARE such as 5% of them fail.  [default: stop if 10 "
-        "in a row fail in the same way]",
-    ),
+    KEEP,
+    MAX_FAILED,
 )
 
 # Where to compute
@@ -231,4 +233,45 @@ DISPLAY = option_group(
     ),
     VERBOSE,
     option("-q", "--quiet", is_flag=True, help="Show nothing but errors."),
+)
+
+# Groups of several commands
+OUTPUT_GROUP = option_group(
+    "Output",
+    OUT,
+    option("--class-raster", **FILE, help="Also write the classes to this COG, a .tif file."),
+    REGION_RASTER,
+    option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg."),
+    option("--save-model", **FILE, help="Also write the network and its classes to this .geoseg file."),
+)
+SEGMENTATION_GROUP = option_group(
+    "Segmentation",
+    CONFIG,
+    CLASSES,
+    BANDS,
+    NODATA_MODE,
+    AOI,
+    METHOD,
+    TRAINING,
+    TILE_STEPS,
+    SUPERPIXELS,
+    SEED,
+    MODEL,
+    option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of using that of --model."),
+)
+
+POLYGON_GROUP = option_group(
+    "Polygons",
+    MIN_PIXELS,
+    SIMPLIFY,
+    SMOOTH,
+    MAX_VERTICES,
+    ATTRIBUTES,
+    option("--red", type=int, metavar="N", help="Compute ndvi_mean with this red band.  [default: from the metadata]"),
+    option(
+        "--nir",
+        type=int,
+        metavar="N",
+        help="Compute ndvi_mean with this near-infrared band.  [default: from the metadata]",
+    ),
 )

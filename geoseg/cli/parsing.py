@@ -14,6 +14,7 @@ from geoseg.config_parser import shown
 
 if TYPE_CHECKING:
     from geoseg.config import Config
+    from geoseg.output.paths import Outputs
     from geoseg.run.executors import ClusterOptions
     from geoseg.run.plan import RunOptions
 
@@ -53,6 +54,19 @@ def config_from(options: Mapping[str, Any]) -> Config:
     )
 
 
+def outputs_from(options: Mapping[str, Any]) -> Outputs:
+    """Return the output files."""
+    from geoseg.output.paths import Outputs
+
+    return Outputs(
+        options["out"],
+        options["class_raster"],
+        options["region_raster"],
+        options["save_model"],
+        options["class_layer"],
+    )
+
+
 def run_options(options: Mapping[str, Any]) -> RunOptions:
     """Return the options of a run."""
     from geoseg.run.plan import RunOptions
@@ -80,6 +94,14 @@ def integers(text: str | None, name: str, example: str, *, n: int | None = None)
 def is_whole(text: str) -> bool:
     """Return whether a text is a number of decimal digits, and not so long that Python does not convert it."""
     return text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """Return the number of a part and the number of all, written as 3/100."""
+    part, slash, n_parts = text.partition("/")
+    if not slash or not is_whole(part.strip()) or not is_whole(n_parts.strip()):
+        raise click.BadParameter(f"{shown(text)} is not a part; write its number and the number of all, as 3/100.")
+    return int(part), int(n_parts)
 
 
 def failed_tiles(text: str) -> int | float:

@@ -16,6 +16,7 @@ from geoseg.cli.parsing import (
     cluster_options,
     config_from,
     display_mode,
+    outputs_from,
     run_options,
     start_log,
 )
@@ -30,44 +31,9 @@ if TYPE_CHECKING:
 
 @command()
 @shared.SCENE
-@option_group(
-    "Output",
-    shared.OUT,
-    option("--class-raster", **shared.FILE, help="Also write the classes to this COG, a .tif file."),
-    shared.REGION_RASTER,
-    option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg."),
-    option("--save-model", **shared.FILE, help="Also write the network and its classes to this .geoseg file."),
-)
-@option_group(
-    "Segmentation",
-    shared.CONFIG,
-    shared.CLASSES,
-    shared.BANDS,
-    shared.NODATA_MODE,
-    shared.AOI,
-    shared.METHOD,
-    shared.TRAINING,
-    shared.TILE_STEPS,
-    shared.SUPERPIXELS,
-    shared.SEED,
-    shared.MODEL,
-    option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of using that of --model."),
-)
-@option_group(
-    "Polygons",
-    shared.MIN_PIXELS,
-    shared.SIMPLIFY,
-    shared.SMOOTH,
-    shared.MAX_VERTICES,
-    shared.ATTRIBUTES,
-    option("--red", type=int, metavar="N", help="Compute ndvi_mean with this red band.  [default: from the metadata]"),
-    option(
-        "--nir",
-        type=int,
-        metavar="N",
-        help="Compute ndvi_mean with this near-infrared band.  [default: from the metadata]",
-    ),
-)
+@shared.OUTPUT_GROUP
+@shared.SEGMENTATION_GROUP
+@shared.POLYGON_GROUP
 @option_group(
     "Tiling and run",
     shared.TILE_SIZE,
@@ -92,10 +58,10 @@ def tile(scene: str, **options: Any) -> int:
         config = config_from(options)
         refuse_ineffective(TILE_RULES, options, config)
         if options["dry_run"]:
-            facts = _check(scene, _outputs(options), config, options, progress)
+            facts = _check(scene, outputs_from(options), config, options, progress)
             click.echo(to_json(facts) if options["json"] else to_text(facts))
             return EXIT_DONE
-        result = _run(scene, _outputs(options), config, options, progress)
+        result = _run(scene, outputs_from(options), config, options, progress)
         progress.summary(result)
     return EXIT_TILES_FAILED if result.failed else EXIT_DONE
 
@@ -125,15 +91,3 @@ def _check(
     task = check_scene(scene, outputs, config, run_options(options))
     cluster = choose_workers(cluster_options(options), task.device)
     return scene_info(task, workers=cluster.workers, progress=progress)
-
-
-def _outputs(options: dict[str, Any]) -> Outputs:
-    from geoseg.output.paths import Outputs
-
-    return Outputs(
-        options["out"],
-        options["class_raster"],
-        options["region_raster"],
-        options["save_model"],
-        options["class_layer"],
-    )

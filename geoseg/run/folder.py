@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,10 +157,13 @@ class RunFolder:
             return content is not None and bool(self._checked(path, content))
         return False
 
-    def finished(self, step: str) -> set[int | str]:
-        """Return the keys of the tiles for which a step is finished; damaged files are removed."""
+    def finished(self, step: str, keys: Iterable[int | str] | None = None) -> set[int | str]:
+        """Return the keys for which a step is finished, among `keys` or all; damaged files are removed."""
+        stored = _stored(self.path / "stages" / _checked_name(step))
+        if keys is not None:
+            stored = ((key, path) for key in keys if (path := self._file(step, key)).exists())
         found: set[int | str] = set()
-        for key, path in _stored(self.path / "stages" / _checked_name(step)):
+        for key, path in stored:
             if self.has(step, key, verify=True):
                 found.add(key)
             else:

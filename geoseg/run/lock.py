@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,10 +16,11 @@ from geoseg.output.files import writing
 
 _log = logging.getLogger(__name__)
 
+_ATTEMPTS, _PAUSE = 4, 0.05  # s
 LOCK_SUFFIX = ".geoseg-lock"  # of the locks on outputs
 
 
-def lock_file(path: Path, *, what: str, advice: str) -> io.FileIO:
+def lock_file(path: Path, *, what: str, advice: str, shared: bool = False) -> io.FileIO:
     """Lock a file until it is closed or this process ends, and write to it who holds the lock.
 
     Parameters
@@ -29,6 +31,8 @@ def lock_file(path: Path, *, what: str, advice: str) -> io.FileIO:
         What the lock protects, for messages.
     advice : str
         The last part of the message if it is locked.
+    shared : bool
+        Whether other processes may hold it too, if they share it.
 
     Raises
     ------
@@ -41,7 +45,7 @@ def lock_file(path: Path, *, what: str, advice: str) -> io.FileIO:
         with writing(path.parent):
             lock = io.FileIO(path, "a+")
         try:
-            _acquire(lock, what, advice)
+            _acquire(lock, what, advice, shared=shared)
         except BaseException:
             lock.close()
             raise
@@ -74,14 +78,36 @@ def locked_outputs(paths: Iterable[Path]) -> Iterator[None]:
         yield
 
 
-def _acquire(lock: io.FileIO, what: str, advice: str) -> None:
+def holder_of(path: Path) -> str | None:
+    """Return who holds the lock on a file, or None if nobody does; the lock is tried for a moment."""
+    try:
+        import fcntl
+
+        with io.FileIO(path, "r") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(lock)
+    except (ImportError, OSError):
+        return None
+    return None
+
+
+def _holder(lock: io.FileIO) -> str:
+    return os.pread(lock.fileno(), 200, 0).decode(errors="replace").strip() or "process unknown"
+
+
+def _acquire(lock: io.FileIO, what: str, advice: str, *, shared: bool) -> None:
     try:
         import fcntl  # not available on every system
 
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as err:
-        holder = os.pread(lock.fileno(), 200, 0).decode(errors="replace").strip()
-        raise RunError(f"another run uses {what} ({holder or 'process unknown'}); {advice}") from err
+        for attempt in range(_ATTEMPTS):
+            try:
+                return fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError as err:
+                if attempt == _ATTEMPTS - 1:
+                    raise RunError(f"another run uses {what} ({_holder(lock)}); {advice}") from err
+                time.sleep(_PAUSE)  # `holder_of` holds it for a moment
     except (ImportError, OSError) as err:  # for example a network file system without locks
         _log.warning("%s cannot be locked (%s); make sure that no other run uses it.", what, err)
 

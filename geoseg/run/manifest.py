@@ -62,6 +62,40 @@ def open_run(path: str | Path, *, identity: Mapping[str, Any], resume: bool, ove
         raise
 
 
+def open_part(path: str | Path) -> RunFolder:
+    """Open an existing run folder together with other parts of the same run; its lock is shared.
+
+    Raises
+    ------
+    RunError
+        If it is no run folder, or a process uses it alone.
+    OutputError
+        If the folder is not writable.
+    """
+    path = Path(path)
+    if not (path / _MANIFEST).exists():
+        raise RunError(f"{path} is not the folder of a planned run. Plan one first: geoseg plan SCENE --run-dir {path}")
+    advice = "wait for it, or stop it."
+    lock = lock_file(path / "lock", what=str(path), advice=advice, shared=True)
+    try:
+        return RunFolder(path, _read_manifest(path)["run"], lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """Return the identity of the run in a folder.
+
+    Raises
+    ------
+    RunError
+        If there is none, or the manifest is damaged.
+    """
+    identity: dict[str, Any] = _read_manifest(path)["identity"]
+    return identity
+
+
 def write_report(folder: RunFolder, report: Mapping[str, Any]) -> None:
     """Write the report of a run to run.json."""
     write_document(folder.path / _REPORT, report, advice=ADVICE)

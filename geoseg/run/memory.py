@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +36,10 @@ class MemoryFolder:
         """Return whether arrays are stored."""
         return key in self.arrays.get(step, {})
 
-    def finished(self, step: str) -> set[int | str]:
-        """Return the keys of stored arrays."""
-        return set(self.arrays.get(step, {}))
+    def finished(self, step: str, keys: Iterable[int | str] | None = None) -> set[int | str]:
+        """Return the keys of stored arrays, among `keys` or all."""
+        found = set(self.arrays.get(step, {}))
+        return found if keys is None else found.intersection(keys)
 
     def remove(self, step: str, key: int | str) -> None:
         """Remove the arrays of one key, if there are any."""

@@ -15,6 +15,7 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
+from geoseg.output.names import check_output_name
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
@@ -149,19 +150,33 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
         If a check fails; nothing has been changed then.
     """
     task = check_scene(path, outputs, config, options)
-    scene, config, model = task.scene, task.config, task.model
+    scene, config = task.scene, task.config
     inputs = InputFiles.of(scene.files)  # before their content is read
-    identity = _identity(scene, config, inputs)
-    if model is not None:
-        identity["model"] = {
-            "scene": model.origin.scene,
-            "digest": model.digest,
-            "restretch": options.restretch,
-        }
+    identity = _task_identity(task, inputs)
     tiles = tiles_of(scene, config)
     with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
         plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
         yield plan, replace(task, store=plan.store)
+
+
+@contextmanager
+def open_parts(
+    path: str, run_dir: Path, config: Config | None, options: RunOptions
+) -> Iterator[tuple[RunFolder, Task, InputFiles]]:
+    """Check everything that concerns no output, and open the run folder for a run that is computed in parts.
+
+    Raises
+    ------
+    GeosegError
+        If a check fails; nothing has been changed then.
+    """
+    check_output_name(run_dir)
+    task = _open_task(path, config, options)
+    check_room(task.scene, {run_dir.absolute()})
+    inputs = InputFiles.of(task.scene.files)
+    identity = _task_identity(task, inputs)
+    with open_run(run_dir, identity=identity, resume=options.resume, overwrite=options.overwrite) as folder:
+        yield folder, replace(task, store=ProductStore(folder, inputs)), inputs
 
 
 def check_scene(path: str, outputs: Outputs, config: Config | None, options: RunOptions) -> Task:
@@ -175,6 +190,13 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
         If a check fails.
     """
     outputs.check_names(options.run_dir)
+    task = _open_task(path, config, options)
+    _check_model_output(outputs, task.config)
+    _check_outputs(task.scene, outputs, options, InputFiles.of(task.scene.files))
+    return task
+
+
+def _open_task(path: str, config: Config | None, options: RunOptions) -> Task:
     model = _load_model(options)
     config = config or (Config() if model is None else model.config)
     if model is not None:
@@ -191,8 +213,6 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
-    _check_model_output(outputs, config)
-    _check_outputs(scene, outputs, options, InputFiles.of(scene.files))
     device = pick_device(options.device, config)
     return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch)
 
@@ -287,6 +307,13 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
         raise ConfigError(f"outlining labels finds no classes, so {wrong[0]} has no effect here. Omit it.")
     if config.bands and not has_values:
         raise ConfigError("bands are those of the values, and there are no values. Give --values too, or omit --bands.")
+
+
+def _task_identity(task: Task, inputs: InputFiles) -> dict[str, Any]:
+    identity, model = _identity(task.scene, task.config, inputs), task.model
+    if model is not None:
+        identity["model"] = {"scene": model.origin.scene, "digest": model.digest, "restretch": task.restretch}
+    return identity
 
 
 def _identity(scene: Scene, config: Config, inputs: InputFiles) -> dict[str, Any]:

@@ -141,8 +141,8 @@ class Folder(Protocol):
     def has(self, step: str, key: int | str, *, verify: bool = False) -> bool:
         """Return whether arrays are stored; with `verify`, whether they are also undamaged."""
 
-    def finished(self, step: str) -> set[int | str]:
-        """Return the keys of undamaged arrays; remove the damaged ones."""
+    def finished(self, step: str, keys: Iterable[int | str] | None = None) -> set[int | str]:
+        """Return the keys of undamaged arrays, among `keys` or all; remove the damaged ones."""
 
     def remove(self, step: str, key: int | str) -> None:
         """Remove the arrays of one key, if there are any."""
@@ -210,9 +210,9 @@ class ProductStore:
         """Return whether a product is stored; with `verify`, whether it is also undamaged."""
         return self.folder.has(product.folder, key, verify=verify)
 
-    def finished(self, products: Iterable[Product[Any]]) -> set[int | str]:
-        """Return the keys for which all of `products` are stored and undamaged."""
-        return set.intersection(*(self.folder.finished(product.folder) for product in products))
+    def finished(self, products: Iterable[Product[Any]], keys: Iterable[int | str] | None = None) -> set[int | str]:
+        """Return the keys, among `keys` or all, for which all of `products` are stored and undamaged."""
+        return set.intersection(*(self.folder.finished(product.folder, keys) for product in products))
 
     def remove(self, products: Iterable[Product[Any]], key: int | str) -> None:
         """Remove `products` of one key, where they are stored."""

@@ -62,6 +62,7 @@ class Stages:
         self.reporter = StageReporter(progress)
         self._store, self._executor, self._n_pixels = store, executor or Serial(), n_pixels
         self._limit = FailureLimit(None, len(self.tiles))
+        self._is_part = False
         self._name, self._done, self._total = "", 0, 0
 
     @contextmanager
@@ -79,6 +80,10 @@ class Stages:
     def limit_failures(self, most: int | float | None) -> None:
         """Set how many tiles may fail before the run stops, as `RunOptions.max_failed` does."""
         self._limit = FailureLimit(most, len(self.tiles))
+
+    def compute_part(self) -> None:
+        """Compute the given tiles and blocks as a part of a run: what depends on all tiles is left as it is."""
+        self._is_part = True
 
     def note_missing_cache(self) -> None:
         """Report that compiled functions cannot be stored, if that is so."""
@@ -135,7 +140,7 @@ class Stages:
         self, function: TileFunction, job: Any, keys: Sequence[int], makes: Sequence[Product[Any]]
     ) -> Iterator[tuple[int, str]]:
         """Yield the key and the error of each failure; what is stored for that key is removed."""
-        finished = self._store.finished(makes)
+        finished = self._store.finished(makes, keys)
         todo = [key for key in keys if key not in finished]
         self.advance(len(keys) - len(todo))
         self._limit.begin(self._name)
@@ -153,5 +158,5 @@ class Stages:
         self.reporter.note(f"{self._name}: {text}")
 
     def _settle(self, products: Sequence[Product[Any]], keys: Sequence[int]) -> None:
-        for product in products:
+        for product in () if self._is_part else products:
             self._store.settle(product, keys)

@@ -1,0 +1,53 @@
+"""The command ``geoseg plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from cloup import command, option, option_group
+
+from geoseg.cli import options as shared
+from geoseg.cli.ineffective import PLAN_RULES, refuse_ineffective
+from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, run_options, start_log
+
+if TYPE_CHECKING:
+    from geoseg.parts.parts import PlannedRun
+
+
+@command()
+@shared.SCENE
+@shared.SEGMENTATION_GROUP
+@shared.POLYGON_GROUP
+@option_group(
+    "Tiling and run",
+    option("--run-dir", required=True, **shared.FILE, help="Use this run folder, which all parts can write to."),
+    shared.TILE_SIZE,
+    shared.HALO,
+    option("--resume", is_flag=True, help="Continue an interrupted plan; keep what the parts have computed."),
+    option("--overwrite", is_flag=True, help="Remove what the run folder has of an earlier run."),
+)
+@option_group("Where to compute", shared.DEVICE)
+@shared.DISPLAY
+@shared.FORMER_PRIOR
+def plan(scene: str, **options: Any) -> int:
+    """Plan a run on SCENE that geoseg work computes in parts and geoseg finish completes."""
+    from geoseg.cli.progress_bars import progress_display
+
+    with progress_display(display_mode(options)) as progress:
+        start_log(options)
+        config = config_from(options)
+        refuse_ineffective(PLAN_RULES, options, config)
+        planned = _run(scene, config, run_options(options), progress)
+    click.echo(f"{planned.n_tiles} tiles, {planned.n_blocks} blocks of superpixels. Compute them in parts, such as")
+    click.echo(f"  geoseg work --run-dir {planned.run_dir} --part 1/10")
+    click.echo(f"  geoseg finish --run-dir {planned.run_dir} --out {Path(scene).stem}.gpkg")
+    return EXIT_DONE
+
+
+def _run(scene: str, config: Any, options: Any, progress: Any) -> PlannedRun:
+    """Call the Python function behind the command."""
+    from geoseg.parts.parts import run_plan
+
+    return run_plan(scene, config, options=options, progress=progress)

@@ -1,0 +1,1 @@
+"""Runs that are computed in parts, by processes that share nothing but a run folder."""
