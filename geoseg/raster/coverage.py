@@ -67,7 +67,7 @@ def extent_of(scene: Scene) -> Window:
 
 
 def measure_coverage(scene: Scene) -> Coverage | None:
-    """Return the coverage of a scene in windows that are spread over it; None where they have no data.
+    """Return the coverage of a scene in windows that are spread over it; None where they are not valid.
 
     Raises
     ------

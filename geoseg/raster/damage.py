@@ -60,7 +60,7 @@ class _Listener(logging.Filter):
 
 @contextlib.contextmanager
 def damage_reported() -> Iterator[list[str]]:
-    """Yield a list that receives what GDAL says about damaged pixels in this thread."""
+    """Yield a list that receives the messages of GDAL about damaged pixels in this thread."""
     logger = logging.getLogger(_LOGGER)
     listener = next((each for each in logger.filters if isinstance(each, _Listener)), None)
     if listener is None:
