@@ -58,7 +58,7 @@ def test_band_that_is_empty_or_has_one_value_is_named(make_raster, nodata):
 
     notes = notes_on(make_raster(pixels, nodata=nodata))
 
-    assert "bands 2, 5 have no data or a single value everywhere" in notes[-1]
+    assert "bands 2, 5 have nodata or a single value everywhere" in notes[-1]
 
 
 def test_band_with_one_value_in_half_of_the_scene_is_named_without_a_nodata_value(make_raster):
@@ -91,7 +91,7 @@ def test_scene_whose_empty_band_leaves_no_valid_pixel_names_the_band(make_raster
     pixels = fields(SHAPE, 3).astype(np.float32)
     pixels[1] = np.nan
 
-    with pytest.raises(RasterError, match=r"band 2 has no data at all.*--bands"):
+    with pytest.raises(RasterError, match=r"band 2 has only nodata.*--bands"):
         geoseg.segment_scene(make_raster(pixels), tmp_path / "out.gpkg", method="kmeans", workers=0)
 
 

@@ -37,7 +37,7 @@ class AlphaBands(NamedTuple):
 
 
 def is_named_alpha(name: str | None) -> bool:
-    """Return whether the description of a band marks it as alpha."""
+    """Return whether the description of a band is alpha."""
     return (name or "").strip().lower() == _NAME
 
 

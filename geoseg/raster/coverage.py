@@ -67,7 +67,7 @@ def extent_of(scene: Scene) -> Window:
 
 
 def measure_coverage(scene: Scene) -> Coverage | None:
-    """Return the coverage of a scene in windows that are spread over it; None where no pixel of them is valid.
+    """Return the coverage of a scene in windows that are spread over it; None where they are not valid.
 
     Raises
     ------
@@ -130,8 +130,8 @@ def no_valid_pixels(scene: Scene, errors: list[RasterError]) -> str:
     empty = [] if found is None else [str(b) for b, n in zip(scene.bands, found.without_data, strict=True) if n == 1]
     if empty and len(empty) < len(scene.bands):
         return (
-            f"{scene.path} has no pixel that is valid in all bands {list(scene.bands)}: {_bands(empty)} only nodata. "
-            "Leave out what is empty with --bands."
+            f"{scene.path} has no pixel with data in all of the bands {list(scene.bands)}: {_bands(empty)} only "
+            "nodata. Leave out what is empty with --bands."
         )
     return (
         f"{scene.path} has no valid pixels in the bands {list(scene.bands)}, so there is nothing to segment. "
@@ -275,9 +275,9 @@ def _constant_notes(scene: Scene, found: Coverage) -> Iterator[str]:
         if share >= _DEAD and band not in empty
     ]
     if empty:
-        yield f"{scene.path}: {_bands(list(map(str, empty)))} only nodata or a single value"
+        yield f"{scene.path}: {_bands(list(map(str, empty)))} nodata or a single value everywhere"
     if dead:
-        yield f"{scene.path}: {_bands(dead)} only nodata or a single value in a large part of the scene"
+        yield f"{scene.path}: {_bands(dead)} nodata or a single value in a large part of the scene"
 
 
 def _saturation_notes(scene: Scene, found: Coverage) -> Iterator[str]:
