@@ -154,8 +154,8 @@ def test_an_executor_can_be_used_again_after_a_run_that_was_closed_early(executo
 # --- workers die --------------------------------------------------------------------------------------------------
 
 
-def test_only_the_tile_that_kills_its_worker_fails(cluster):
-    outcomes = by_key(cluster.run(die_at, {13}, range(40)))
+def test_only_the_tile_that_kills_its_worker_fails(executors):
+    outcomes = by_key(executors["two workers"].run(die_at, {13}, range(40)))
 
     assert [outcome.key for outcome in outcomes] == list(range(40))
     assert [outcome.key for outcome in outcomes if outcome.error] == [13]

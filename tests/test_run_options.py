@@ -21,6 +21,7 @@ RUN = {
     "overwrite": True,
     "keep": True,
     "device": "cpu",
+    "max_failed": 5,
 }
 CLUSTER = {
     "workers": 2,
@@ -29,12 +30,15 @@ CLUSTER = {
     "dashboard": True,
     "memory_limit": "4GiB",
     "timeout": 5.0,
+    "tile_timeout": 60.0,
+    "cluster": "cluster.yaml",
 }
 
 
 def test_every_field_of_the_run_and_of_the_cluster_is_an_option():
     assert RUN.keys() == {field.name for field in fields_of(RunOptions)}
-    assert CLUSTER.keys() == {field.name for field in fields_of(ClusterOptions)}
+    tls = {"tls_ca_file", "tls_cert", "tls_key"}  # only together; see test_tls
+    assert CLUSTER.keys() | tls == {field.name for field in fields_of(ClusterOptions)}
 
 
 @pytest.mark.parametrize(("name", "value"), RUN.items())
@@ -135,6 +139,10 @@ def test_unknown_value_of_a_section_is_a_config_error_of_the_config():
         {"device": 0},
         {"memory_limit": []},
         {"timeout": "long"},
+        {"tile_timeout": 0},
+        {"tile_timeout": float("nan")},
+        *({"max_failed": value} for value in ("5", -1, 1.5, float("nan"), True)),
+        {"cluster": 5},
         {"scheduler": 8786},
     ],
     ids=str,

@@ -153,8 +153,8 @@ RUN_OPTIONS: tuple[Decorator, ...] = (
         "--max-failed",
         metavar="N|SHARE",
         type=failed_tiles,
-        help="Stop, and write nothing, if more than N tiles or a SHARE such as 5% of them fail.  [default: stop if "
-        "10 in a row fail in the same way]",
+        help="Stop, and write nothing, if more than N tiles or a SHARE such as 5% of them fail.  [default: stop if 10 "
+        "in a row fail in the same way]",
     ),
 )
 

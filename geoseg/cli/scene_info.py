@@ -20,7 +20,7 @@ from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
-from geoseg.raster.scene import Scene, read, read_bands
+from geoseg.raster.scene import Scene, read_bands, read_tolerant
 from geoseg.run.job import Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.plan import blocks_of, tiles_of
@@ -186,7 +186,7 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         resolution(scene.geobox),
         scene.geobox.crs,
         _bands(scene, survey),
-        float(np.mean([read(scene, window)[1].mean() for window in survey.windows])),
+        float(np.mean([read_tolerant(scene, window)[1].mean() for window in survey.windows])),
         len(survey.windows),
         _used_parameters(survey),
         len(tiles),
@@ -259,7 +259,7 @@ def _estimate(
 def _sample_window(scene: Scene, survey: Survey, config: Config) -> Window:
     """Return a window of the size of a tile around the window of the survey with the most valid pixels."""
     rows, cols = scene.geobox.shape
-    best = max(survey.windows, key=lambda window: read(scene, window)[1].mean())
+    best = max(survey.windows, key=lambda window: read_tolerant(scene, window)[1].mean())
     height, width = min(config.tiles.size, rows), min(config.tiles.size, cols)
     top = min(max(best.row_off + best.height // 2 - height // 2, 0), rows - height)
     left = min(max(best.col_off + best.width // 2 - width // 2, 0), cols - width)

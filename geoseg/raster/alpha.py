@@ -65,8 +65,11 @@ def corrected_colours(src: Any, mistaken: tuple[int, ...]) -> tuple[ColorInterp,
 
 
 def spread_windows(extent: Window, n_windows: int, size: int) -> Iterator[Window]:
-    """Yield ``n_windows`` × ``n_windows`` windows of at most `size` px that are spread evenly over an extent."""
-    height, width = min(size, extent.height), min(size, extent.width)
+    """Yield ``n_windows`` × ``n_windows`` windows of at most `size` px that are spread evenly over an extent.
+
+    Windows that would overlap are smaller, so that each pixel of a small extent is in one or two of them.
+    """
+    height, width = (min(size, -(-side // n_windows)) for side in (extent.height, extent.width))
     for top in np.unique(np.linspace(0, extent.height - height, n_windows).astype(int)):
         for left in np.unique(np.linspace(0, extent.width - width, n_windows).astype(int)):
             yield Window(extent.col_off + int(left), extent.row_off + int(top), width, height)

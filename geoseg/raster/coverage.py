@@ -74,7 +74,7 @@ def measure_coverage(scene: Scene) -> Coverage | None:
     RasterError
         If more than half of the windows cannot be read.
     """
-    sample = list(_sample(scene))
+    sample = list(_sample(scene, []))
     if not any(part.known.shape[1] for part in sample):
         return None
     values = np.concatenate([part.values for part in sample], axis=1)
@@ -107,9 +107,26 @@ def coverage_notes(scene: Scene, found: Coverage | None) -> list[str]:
     ]
 
 
-def no_valid_pixels(scene: Scene) -> str:
-    """Return the error message for a scene without a valid pixel, which names the bands that are empty."""
+def no_valid_pixels(scene: Scene, errors: list[RasterError]) -> str:
+    """Return the error message for a scene without a valid pixel, which names the bands that are empty.
+
+    Parameters
+    ----------
+    scene : Scene
+    errors : list of RasterError
+        Of windows that could not be read.
+
+    Raises
+    ------
+    RasterError
+        If more than half of a sample of windows cannot be read.
+    """
     found = measure_coverage(scene)
+    if errors:
+        return (
+            f"{scene.path} has no valid pixels where it can be read, and parts of it cannot be read; the first error: "
+            f"{errors[0]}. Copy or download the file again."
+        )
     empty = [] if found is None else [str(b) for b, n in zip(scene.bands, found.without_data, strict=True) if n == 1]
     if empty and len(empty) < len(scene.bands):
         return (
@@ -129,9 +146,8 @@ def check_readable(path: str, n_windows: int, errors: list[RasterError]) -> None
     ----------
     path : str
     n_windows : int
-        That were tried.
     errors : list of RasterError
-        Of those that could not be read.
+        Of those whose centre cannot be read.
 
     Raises
     ------
@@ -155,10 +171,10 @@ class _Part(NamedTuple):
     n_neighbours: int
 
 
-def _sample(scene: Scene) -> Iterator[_Part]:
-    """Yield the sample of each window that can be read."""
+def _sample(scene: Scene, errors: list[RasterError]) -> Iterator[_Part]:
+    """Yield the sample of each window that can be read; `errors` gets the errors of the others."""
     windows = list(spread_windows(extent_of(scene), _N_WINDOWS, _WINDOW))
-    errors: list[RasterError] = []
+    at_centres: list[RasterError] = []
     largest = _largest_nodata(scene)
     most = max(_MAX_VALUES // (len(scene.bands) * len(windows)), 1)  # pixels of a window
     for window in windows:
@@ -166,6 +182,7 @@ def _sample(scene: Scene) -> Iterator[_Part]:
             pixels, known = read_bands(scene, window)
         except RasterError as err:
             errors.append(err)
+            at_centres += _error_at_centre(scene, window)
             continue
         known = known & np.isfinite(pixels)
         shown = np.asarray(known.any(axis=0))
@@ -177,7 +194,17 @@ def _sample(scene: Scene) -> Iterator[_Part]:
             float((saturated & ~shown).mean()),
             *_equal_neighbours(pixels, shown),
         )
-    check_readable(scene.path, len(windows), errors)
+    check_readable(scene.path, len(windows), at_centres)
+
+
+def _error_at_centre(scene: Scene, window: Window) -> list[RasterError]:
+    """Return the error of reading one pixel; a window may fail because of one of many blocks."""
+    centre = Window(window.col_off + window.width // 2, window.row_off + window.height // 2, 1, 1)
+    try:
+        read_bands(scene, centre)
+    except RasterError as err:
+        return [err]
+    return []
 
 
 def _equal_neighbours(pixels: NDArray[np.float32], shown: NDArray[np.bool_]) -> tuple[int, int]:

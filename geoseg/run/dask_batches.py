@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
+import platform
 import time
 from dataclasses import dataclass
 
@@ -11,6 +14,11 @@ from geoseg.errors import ConfigError
 from geoseg.run.outcome import Outcome, attempt, attempt_alone, one_line
 
 INSTALL_SAME_VERSIONS = "install the same versions of geoseg and its packages on all machines."
+# Must be the same on all machines: tasks are pickled, and results depend on these packages.
+SAME_PACKAGES = (
+    *("python", "geoseg", "dask", "distributed", "numpy", "scipy", "scikit-image", "scikit-learn", "numba", "torch"),
+    *("rasterio", "shapely"),
+)
 BATCH_SECONDS = 1.0  # per batch: rare enough for the scheduler (some ms each), often enough to show progress
 BATCHES_PER_SLOT = 2  # one that is computed and one that waits, so that no worker waits for the scheduler
 
@@ -63,7 +71,27 @@ def batch_size(n_waiting: int, n_slots: int, seconds_per_key: float | None) -> i
     return int(max(1, min(n_for_duration, n_fair_share, _BATCH_KEYS)))
 
 
-def run_batch(payload: bytes, keys: list[int], *, is_alone: bool = False) -> tuple[list[Outcome], float]:
+@functools.cache
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that must be the same on all machines."""
+    return {"python": platform.python_version()} | {name: _installed(name) for name in SAME_PACKAGES[1:]}
+
+
+def release(package: str, version: str | None) -> str:
+    """Return a version without its local part, or that of Python without its patch level.
+
+    Examples
+    --------
+    >>> release("torch", "2.4.0+cu121"), release("python", "3.11.7"), release("numba", None)
+    ('2.4.0', '3.11', 'absent')
+    """
+    version = version or "absent"
+    return ".".join(version.split(".")[:2]) if package == "python" else version.partition("+")[0]
+
+
+def run_batch(
+    payload: bytes, keys: list[int], *, versions: dict[str, str] | None = None, is_alone: bool = False
+) -> tuple[list[Outcome], float]:
     """Compute keys for about a second; runs on a worker.
 
     Parameters
@@ -71,6 +99,8 @@ def run_batch(payload: bytes, keys: list[int], *, is_alone: bool = False) -> tup
     payload : bytes
         The pickled function and context.
     keys : list of int
+    versions : dict of str to str, optional
+        The versions that this worker must have, which may have joined late. None = it is not checked.
     is_alone : bool
         Whether no other worker computes anything.
 
@@ -84,9 +114,11 @@ def run_batch(payload: bytes, keys: list[int], *, is_alone: bool = False) -> tup
     Raises
     ------
     ConfigError
-        If the payload cannot be unpickled here.
+        If the payload cannot be unpickled here, or this worker has other versions.
     """
     begin = time.monotonic()
+    if versions is not None:
+        _check_versions(versions)
     try:
         function, context = pickle.loads(payload)
     except Exception as err:
@@ -97,6 +129,20 @@ def run_batch(payload: bytes, keys: list[int], *, is_alone: bool = False) -> tup
     while not outcomes or (len(outcomes) < len(keys) and time.monotonic() - begin < BATCH_SECONDS):
         outcomes.append(compute(function, context, keys[len(outcomes)]))
     return outcomes, time.monotonic() - begin
+
+
+def _check_versions(expected: dict[str, str]) -> None:
+    pairs = {name: (release(name, installed_versions().get(name)), release(name, expected[name])) for name in expected}
+    differing = [f"{name} {found} (here {own})" for name, (found, own) in pairs.items() if found != own]
+    if differing:
+        raise ConfigError(f"a worker on {platform.node()} has {', '.join(differing)}; {INSTALL_SAME_VERSIONS}")
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 def is_loaded() -> bool:

@@ -26,7 +26,7 @@ from distributed.versions import VersionMismatchWarning
 
 from geoseg.errors import ConfigError, GeosegError, shorten
 from geoseg.run.cluster_options import ClusterOptions
-from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, is_loaded
+from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, SAME_PACKAGES, is_loaded, release
 from geoseg.run.dask_local import LocalWorkers
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
@@ -54,11 +54,6 @@ _LOCAL_CONFIG: dict[str, Any] = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
 }
-# Must be the same on all machines: tasks are pickled, and results depend on these packages.
-_SAME_PACKAGES = (
-    *("python", "geoseg", "dask", "distributed", "numpy", "scipy", "scikit-image", "scikit-learn", "numba", "torch"),
-    *("rasterio", "shapely"),
-)
 
 
 @contextmanager
@@ -232,20 +227,15 @@ def _check_versions(client: Any) -> None:
     Not by ``get_versions(check=True)``: that warns with a table of several lines instead of raising, and takes torch
     2.4+cpu and 2.4+cu121, or Python 3.11.4 and 3.11.7, for different.
     """
-    versions = client.get_versions(packages=_SAME_PACKAGES[1:])
+    versions = client.get_versions(packages=SAME_PACKAGES[1:])
     here = versions["client"]["packages"]
     for worker, info in versions["workers"].items():
         there = info["packages"]
-        differing = [name for name in _SAME_PACKAGES if _release(name, there) != _release(name, here)]
+        pairs = {name: (release(name, there.get(name)), release(name, here.get(name))) for name in SAME_PACKAGES}
+        differing = [f"{name} {found} (here {own})" for name, (found, own) in pairs.items() if found != own]
         if differing:
-            text = ", ".join(f"{name} {_release(name, there)} (here {_release(name, here)})" for name in differing)
+            text = ", ".join(differing)
             raise ConfigError(f"worker {worker} has {text}; {INSTALL_SAME_VERSIONS}")
-
-
-def _release(package: str, versions: dict[str, str | None]) -> str:
-    """Return the version of a package without its local part, or that of Python without its patch level."""
-    version = versions.get(package) or "absent"
-    return ".".join(version.split(".")[:2]) if package == "python" else version.partition("+")[0]
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 
 from distributed.protocol import pickle
@@ -92,11 +91,10 @@ def open_dask_executor(options: ClusterOptions) -> Iterator[DaskExecutor]:
                 yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout)
         elif options.cluster is not None:
             with started_client(options) as (client, replace, patience):
-                check = partial(check_workers_match, client)
-                workers = Workers(client, replace=replace, check=check, patience=patience)
+                workers = Workers(client, replace=replace, patience=patience)
                 yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout)
         else:
             with remote_client(options) as client:
                 check_workers_match(client)
-                workers = Workers(client, check=partial(check_workers_match, client), patience=_REMOTE_PATIENCE)
+                workers = Workers(client, patience=_REMOTE_PATIENCE)
                 yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout)

@@ -14,7 +14,7 @@ from typing import Any
 from distributed import KilledWorker, wait
 
 from geoseg.errors import ConfigError
-from geoseg.run.dask_batches import BATCH_SECONDS, BATCHES_PER_SLOT, Batch, batch_size, run_batch
+from geoseg.run.dask_batches import BATCH_SECONDS, BATCHES_PER_SLOT, Batch, batch_size, installed_versions, run_batch
 from geoseg.run.dask_workers import Workers
 from geoseg.run.outcome import Kind, Outcome, one_line
 
@@ -23,6 +23,7 @@ MIN_TILE_SECONDS = 600.0  # least time limit of a tile
 MEDIANS_PER_TILE = 20  # time limit of a tile, in medians of the duration of those that have finished
 
 _WAIT_SECONDS = 5.0
+_RESULT_SECONDS = 30.0  # to receive a result, which is small
 _QUIET_SECONDS = 60.0  # without a finished tile, until the first note; then twice as long each time
 _DURATIONS = 1000  # of the latest batches
 _SHOWN = 5
@@ -68,7 +69,7 @@ class Schedule:
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=_DURATIONS))
     _moved: float = field(default_factory=time.monotonic)
     _checked: float = field(default_factory=time.monotonic)
-    _quiet: float = _QUIET_SECONDS
+    _quiet: float = field(default_factory=lambda: _QUIET_SECONDS)
 
     @property
     def is_finished(self) -> bool:
@@ -120,14 +121,22 @@ class Schedule:
         return min(_WAIT_SECONDS, self.time_limit / 4)
 
     def _submit_batch(self, batch: Batch) -> None:
-        future = self.client.submit(run_batch, self.payload, batch.keys, is_alone=batch.is_retry, pure=False)
-        self.submitted[future] = batch
+        options = {"versions": installed_versions(), "is_alone": batch.is_retry}
+        self.submitted[self.client.submit(run_batch, self.payload, batch.keys, **options, pure=False)] = batch
 
     def _finish_batch(self, batch: Batch, future: Any) -> Iterator[Outcome]:
         try:
-            outcomes, seconds = future.result()
+            outcomes, seconds = future.result(timeout=min(_RESULT_SECONDS, self.time_limit))
         except ConfigError:
             raise
+        except TimeoutError:  # the worker was stopped just after this batch
+            lost = [batch]
+            for address in self.workers.holders(future):
+                self.note(f"the result of {_tiles(batch.keys)} does not arrive from {address}; the worker is restarted")
+                lost += self._restart(address)
+            for one in lost:
+                yield from self._retry(one, _timed_out(one.keys[0], self.time_limit))
+            return
         except Exception as err:  # the worker died, or the results could not be sent
             yield from self._retry(batch, _failure(batch.keys[0], err))
             return
@@ -164,25 +173,26 @@ class Schedule:
         """Restart the workers that have exceeded the time limit, and retry their keys."""
         limit, now = self.time_limit, time.monotonic()
         is_overdue = {
-            batch.worker
+            batch.worker: batch.keys
             for batch in self.submitted.values()
-            if batch.started is not None and now - batch.started > limit + BATCH_SECONDS
+            if batch.worker and batch.started is not None and now - batch.started > limit + BATCH_SECONDS
         }
-        for address in filter(None, is_overdue):
-            tasks = set(self.workers.processing().get(address, ()))
-            own = [future for future, batch in self.submitted.items() if future.key in tasks]
-            batches = [self.submitted.pop(future) for future in own]
-            self.note(
-                f"{_tiles([key for batch in batches if batch.started for key in batch.keys])} took longer than "
-                f"{limit:.0f} s on {address}; the worker is restarted"
-            )
-            self.client.cancel(own, force=True)
-            self.workers.restart(address)
-            for batch in batches:
-                if batch.started is None:  # it has only waited behind the other
-                    self.waiting.extendleft(reversed(batch.keys))
-                else:
-                    yield from self._retry(batch, _timed_out(batch.keys[0], limit))
+        for address, keys in is_overdue.items():
+            self.note(f"{_tiles(keys)} took longer than {limit:.0f} s on {address}; the worker is restarted")
+            for batch in self._restart(address):
+                yield from self._retry(batch, _timed_out(batch.keys[0], limit))
+
+    def _restart(self, address: str) -> list[Batch]:
+        """Restart a worker that hangs, and return the batches that it was computing; others wait again."""
+        tasks = set(self.workers.processing().get(address, ()))
+        futures = [future for future in self.submitted if future.key in tasks]
+        batches = [self.submitted.pop(future) for future in futures]
+        self.client.cancel(futures, force=True)
+        self.workers.restart(address)
+        for batch in batches:
+            if batch.started is None:
+                self.waiting.extendleft(reversed(batch.keys))
+        return [batch for batch in batches if batch.started is not None]
 
     def _note_standstill(self) -> None:
         if time.monotonic() - self._moved < self._quiet or not self.submitted:
@@ -193,7 +203,9 @@ class Schedule:
                 by_worker.setdefault(batch.worker, []).extend(batch.keys)
         places = [f"{_tiles(keys)} on {address}" for address, keys in sorted(by_worker.items())]
         more = [f"{len(places) - _SHOWN} more workers"] if len(places) > _SHOWN else []
-        where = "; ".join(places[:_SHOWN] + more) or "no worker computes any"
+        where = "; ".join(places[:_SHOWN] + more)
+        if not where:
+            where = "none yet" if self.workers.threads else "none, since no worker is connected"
         self.note(f"no tile has finished for {time.monotonic() - self._moved:.0f} s; in hand: {where}")
         self._quiet *= 2
 

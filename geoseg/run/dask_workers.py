@@ -21,8 +21,6 @@ class Workers:
     client : distributed.Client
     replace : callable or None
         Starts new workers for those that are lost, where geoseg has started them.
-    check : callable or None
-        Called after workers have joined; raises where they have other versions.
     patience : float
         Seconds without any worker after which the run fails.
     """
@@ -32,13 +30,11 @@ class Workers:
         client: Any,
         *,
         replace: Callable[[], None] | None = None,
-        check: Callable[[], None] | None = None,
         patience: float,
     ) -> None:
-        self._client, self._replace, self._check, self._patience = client, replace, check, patience
+        self._client, self._replace, self._patience = client, replace, patience
         self._threads: dict[str, int] = {}
         self._refreshed = self._seen = float("-inf")
-        self._known: set[str] = set()
 
     @property
     def threads(self) -> dict[str, int]:
@@ -55,7 +51,7 @@ class Workers:
         Raises
         ------
         GeosegError
-            If the cluster has had no worker for too long, or a worker that has joined cannot be used.
+            If the cluster has had no worker for too long.
         """
         if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
             self._refresh()
@@ -64,6 +60,10 @@ class Workers:
     def processing(self) -> dict[str, list[str]]:
         """Return the keys of the tasks that each worker has, by address."""
         return {address: list(map(str, tasks)) for address, tasks in self._client.processing().items()}
+
+    def holders(self, future: Any) -> list[str]:
+        """Return the addresses of the workers that have the result of a task."""
+        return [address for found in self._client.who_has([future]).values() for address in found]
 
     def restart(self, address: str) -> None:
         """End the process of a worker that hangs; its nanny starts another."""
@@ -79,9 +79,6 @@ class Workers:
         self._refreshed = time.monotonic()
         if self._replace is not None:
             self._replace()
-        if self._check is not None and self._threads.keys() - self._known:
-            self._check()
-        self._known |= self._threads.keys()
         if self._threads:
             self._seen = self._refreshed
         elif self._refreshed - self._seen > self._patience:

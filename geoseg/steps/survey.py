@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
-from geoseg.raster.coverage import check_readable, coverage_notes, extent_of, measure_coverage, no_valid_pixels
+from geoseg.raster.coverage import coverage_notes, extent_of, measure_coverage, no_valid_pixels
 from geoseg.raster.nodata import finite_and_valid
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_bands, read_tolerant
@@ -25,8 +24,6 @@ from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
 from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
 from geoseg.segment.survey import Survey
-
-log = logging.getLogger(__name__)
 
 _PERCENTILES = (1.0, 99.0)  # of the stretch; minimum and maximum would depend on outliers
 _ROUNDS = 4  # draws of windows, where many of them are not valid
@@ -93,7 +90,7 @@ def read_crop(
     valid : (y, x) bool
     """
     wide = window.expanded(REACH, scene.geobox.shape)
-    pixels, valid = read_tolerant(scene, wide, core=window)
+    pixels, valid = read_tolerant(scene, wide)
     bands = stretch.apply(pixels, valid)
     inner = window.within(wide)
     return bands[:, *inner], network_input(bands, valid, inputs)[:, *inner], valid[inner]
@@ -109,32 +106,30 @@ def _survey_of(task: Task, advance: Callable[[], None]) -> Survey:
 
 def _draw_windows(scene: Scene, config: Config) -> list[Window]:
     whole = extent_of(scene)
-    n_tried, errors = 0, list[RasterError]()
     rows, cols = scene.geobox.shape
     size = (min(config.learn.crop, rows), min(config.learn.crop, cols))
     draw = np.random.default_rng(_WINDOW_SEED)
     good: list[Window] = []
     poor: list[Window] = []
+    damaged: list[Window] = []  # in part at least
     for _ in range(_ROUNDS):
         for window in _spread(whole, size, scene.geobox.shape, config.learn.windows, draw):
-            n_tried += 1
-            share = _valid_share(scene, window, errors)
-            (good if share >= _MIN_VALID else poor).append(window)
-            if share == 0.0:
-                poor.pop()
+            try:
+                share = float(read(scene, window)[1].mean())
+            except RasterError:
+                damaged.append(window)
+                continue
+            if share > 0:
+                (good if share >= _MIN_VALID else poor).append(window)
         if len(good) >= config.learn.windows // 2:
             break
-    check_readable(scene.path, n_tried, errors)
     if len(good) < config.learn.windows // 2:
         good += poor  # scattered valid pixels: a few full windows alone are not representative
-    windows = good or list(_search(scene, size, errors))
-    if not windows and errors:
-        raise RasterError(
-            f"{scene.path} has no valid pixels where it can be read, and {len(errors)} windows cannot be read; the "
-            f"first error: {errors[0]}. Copy or download the file again."
-        )
+    errors: list[RasterError] = []
+    windows = good or [window for window in damaged if _has_valid(scene, window)]
+    windows = windows or list(_search(scene, size, errors))
     if not windows:
-        raise RasterError(no_valid_pixels(scene))
+        raise RasterError(no_valid_pixels(scene, errors))
     return windows[: config.learn.windows]
 
 
@@ -169,28 +164,21 @@ def _search(scene: Scene, size: tuple[int, int], errors: list[RasterError]) -> I
             top = min(max(core.row_off + row - size[0] // 2, 0), rows - size[0])
             left = min(max(core.col_off + col - size[1] // 2, 0), cols - size[1])
             window = Window(int(left), int(top), size[1], size[0])
-            if _valid_share(scene, window, errors) > 0:
+            if _has_valid(scene, window):
                 yield window
 
 
-def _valid_share(scene: Scene, window: Window, errors: list[RasterError]) -> float:
-    """Return the share of valid pixels of a window; 0 where it cannot be read, and `errors` gets the error."""
-    try:
-        return float(read(scene, window)[1].mean())
-    except RasterError as err:
-        log.warning("%s", err)
-        errors.append(err)
-        return 0.0
+def _has_valid(scene: Scene, window: Window) -> bool:
+    return bool(read_tolerant(scene, window)[1].any())
 
 
 def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None] = lambda: None) -> Stretch:
     sample, has_data = [], []
     for window in windows:
-        pixels, known = read_bands(scene, window)
-        valid = finite_and_valid(pixels, known, scene.nodata_mode)
-        step = max(1, int(valid.sum()) // _PIXELS_PER_WINDOW)
-        sample.append(pixels[:, valid][:, ::step])
-        has_data.append(known[:, valid][:, ::step])
+        pixels, known, valid = _read_tolerant_bands(scene, window)
+        chosen = _thinned(valid)
+        sample.append(pixels.reshape(len(pixels), -1)[:, chosen])
+        has_data.append(known.reshape(len(pixels), -1)[:, chosen])
         advance()
     values, known = np.concatenate(sample, axis=1).astype(np.float64), np.concatenate(has_data, axis=1)
     low, high = np.percentile(values, _PERCENTILES, axis=1)
@@ -202,6 +190,24 @@ def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None
             ends = np.percentile(measured, _PERCENTILES)
             low[band], high[band] = ends if ends[0] < ends[1] else (measured.min(), measured.max())
     return Stretch(tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _read_tolerant_bands(
+    scene: Scene, window: Window
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the pixels of a window, where each band has data, and which pixels are valid; not where it is damaged."""
+    try:
+        pixels, known = read_bands(scene, window)
+    except RasterError:
+        pixels, valid = read_tolerant(scene, window)
+        return pixels, np.broadcast_to(valid, pixels.shape), valid
+    return pixels, known, finite_and_valid(pixels, known, scene.nodata_mode)
+
+
+def _thinned(valid: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return positions of valid pixels in the flattened window, evenly thinned out."""
+    chosen = np.flatnonzero(valid)
+    return chosen[:: max(1, len(chosen) // _PIXELS_PER_WINDOW)]
 
 
 def _is_far(nodata: NDArray[np.float64], measured: NDArray[np.float64]) -> bool:
@@ -216,8 +222,7 @@ def _fit_standard(
     sample = []
     for window in windows:
         _, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
-        values = layers[:, valid]
-        sample.append(values[:, :: max(1, values.shape[1] // _PIXELS_PER_WINDOW)])
+        sample.append(layers.reshape(len(layers), -1)[:, _thinned(valid)])
         advance()
     values = np.concatenate(sample, axis=1).astype(np.float64)
     deviation = np.maximum(values.std(axis=1), 1e-6)
@@ -229,7 +234,7 @@ def _fit_superpixels(
 ) -> SuperpixelParameters:
     stretched = []
     for window in windows:
-        pixels, valid = read(scene, window)
+        pixels, valid = read_tolerant(scene, window)
         stretched.append(contrast(stretch.apply(pixels, valid), valid))
         advance()
     return fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))
