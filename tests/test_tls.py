@@ -41,7 +41,7 @@ def is_answered(port, security=None):
 
 
 def test_only_the_holder_of_the_certificate_is_answered_by_a_local_cluster():
-    with local_client(ClusterOptions(workers=1)) as client:
+    with local_client(ClusterOptions(workers=1)) as (client, _):
         workers = client.scheduler_info()["workers"]
         addresses = [client.scheduler.address, *workers, *(worker["nanny"] for worker in workers.values())]
         servers = [int(address.rsplit(":", 1)[1]) for address in addresses]

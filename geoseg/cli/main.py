@@ -71,7 +71,7 @@ def _run() -> int:
     if "_GEOSEG_COMPLETE" in os.environ:
         return int(commands(standalone_mode=False))
     try:
-        with commands.make_context("geoseg", sys.argv[1:]) as context:
+        with commands.make_context("geoseg", with_file_names(sys.argv[1:])) as context:
             return int(commands.invoke(context) or EXIT_DONE)
     except click.exceptions.Exit as err:  # after --help and --version
         return err.exit_code

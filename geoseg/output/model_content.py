@@ -77,10 +77,10 @@ def _check_survey(model: Model, n_bands: int, n_channels: int) -> None:
         if len(values) != expected:
             raise ValueError(f"{name}: {len(values)}, expected {expected}")
         _check_finite(name, np.asarray(values, np.float64))
-    parameters = asdict(survey.superpixels)
-    if not isinstance(parameters.pop("by_value"), bool):  # not an option of the config
-        raise ValueError("survey.superpixels.by_value is neither true nor false")
-    Config(superpixels=Superpixels(**parameters))  # checks types and ranges
+    given = asdict(survey.superpixels)
+    if not isinstance(given.pop("by_value"), bool):
+        raise ValueError("superpixels by value: expected true or false")
+    Config(superpixels=Superpixels(**given))  # checks types and ranges
 
 
 def _check_network(arrays: dict[str, NDArray[Any]], options: Network, n_channels: int) -> None:
