@@ -1,17 +1,27 @@
 """``python -m geoseg`` is the command ``geoseg``."""
 
+import os
 import sys
 
-_INTERRUPTED = 130  # as shells report Ctrl-C
+_FAILED, _INTERRUPTED = 1, 130  # 130 as shells report Ctrl-C
 
 
 def start() -> None:
-    """Run the command line; Ctrl-C before it is imported ends the process without a traceback."""
+    """Run the command line in a process of its own, which ends without a traceback whatever happens."""
     try:
+        from geoseg.cli.failures import is_memory_error
         from geoseg.cli.main import main
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    main()
+    except (ImportError, OSError, MemoryError) as err:
+        reason = " ".join(f"{type(err).__name__}: {err}".split())
+        sys.exit(f"geoseg: a package cannot be imported ({reason}). Install geoseg again: pip install geoseg")
+    try:
+        main()
+    except SystemExit as end:
+        if end.__cause__ is not None and is_memory_error(end.__cause__):
+            os._exit(_FAILED)  # what the interpreter does at its end would lack memory too, and print tracebacks
+        raise
 
 
 if __name__ == "__main__":

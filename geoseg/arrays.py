@@ -22,8 +22,9 @@ from geoseg.raster.scene import Scene
 from geoseg.run.job import Job, Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.options import array_settings, config_of
-from geoseg.run.plan import blocks_of, pick_device, tiles_of
+from geoseg.run.plan import blocks_of, tiles_of
 from geoseg.run.products import CLASS_MODEL, NETWORK, OUTLINES, VERTEX_COUNTS, ZONAL_SUMS, ProductStore
+from geoseg.run.resources import pick_device
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
 from geoseg.steps import segment, vectorize
@@ -225,7 +226,7 @@ class SceneModel:
         changes, device = array_settings(options)
         config = config_of(self.model.config, changes)
         place = Place(affine_of(transform), crs, pixel_size)
-        scene, place = open_array(image, place, valid=valid, choice=BandChoice(config.bands, config.red, config.nir))
+        scene, place = open_array(image, place, valid=valid, choice=_bands_of(config))
         check_fits(self.model, scene)
         task = Task(_store(), scene, config, pick_device(device, config), self.model, restretch)
         return _segmented(task, place, ignore)
@@ -298,13 +299,17 @@ def segment_array(
     changes, device = array_settings(options)
     chosen = config_of(config, changes | ({} if classes is None else {"classify__classes": classes}))
     place = Place(affine_of(transform), crs, pixel_size)
-    scene, place = open_array(image, place, valid=valid, choice=BandChoice(chosen.bands, chosen.red, chosen.nir))
+    scene, place = open_array(image, place, valid=valid, choice=_bands_of(chosen))
     return _segmented(Task(_store(), scene, chosen, pick_device(device, chosen)), place, progress or ignore)
 
 
 def _segmented(task: Task, place: Place, progress: ProgressCallback) -> Segmentation:
     job, regions = run_stages(task, _stages(task.store, task.scene, task.config, progress))
     return Segmentation(job, regions, place.crs)
+
+
+def _bands_of(config: Config) -> BandChoice:
+    return BandChoice(config.bands, config.red, config.nir, config.nodata_mode)
 
 
 def _store() -> ProductStore:

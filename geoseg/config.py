@@ -13,43 +13,23 @@ from typing import Any, Literal
 
 import yaml
 
-from geoseg.config_parser import build, check_types, option_paths, shown, to_plain, unknown_option
-from geoseg.errors import ConfigError
+from geoseg.config_parser import (
+    MAX_BAND,
+    MAX_CHANNELS,
+    MAX_CODES,
+    MAX_KERNEL,
+    MAX_LAYERS,
+    RANGES,
+    build,
+    check_types,
+    option_paths,
+    parse_yaml,
+    shown,
+    to_plain,
+    unknown_option,
+)
+from geoseg.errors import ConfigError, shorten
 
-_FINITE = float(2**53)  # beyond it, not every integer is a float
-_MAX_LAYERS, _MAX_KERNEL, _MAX_CHANNELS = 32, 63, 1024  # a network that size still fits into memory
-_MAX_CODES = 256  # codes are stored as uint8
-_RANGES: dict[str, tuple[float, float]] = {  # option → smallest and largest value
-    "tile_steps": (0, _FINITE),
-    "red": (1, _FINITE),
-    "nir": (1, _FINITE),
-    "seed": (0, 2**32 - 1),  # what scikit-learn takes
-    "tiles.size": (64, _FINITE),
-    "tiles.halo": (0, _FINITE),
-    "superpixels.scale": (0, _FINITE),
-    "superpixels.sigma": (0, 100),
-    "superpixels.min_size": (1, _FINITE),
-    "superpixels.n_segments": (1, _FINITE),
-    "superpixels.compactness": (1e-6, _FINITE),
-    "backprop.learning_rate": (1e-9, _FINITE),
-    "backprop.momentum": (0, 1),
-    "backprop.max_steps": (1, _FINITE),
-    "backprop.min_labels": (1, _FINITE),
-    "backprop.entropy_weight": (0, _FINITE),
-    "backprop.distillation_weight": (0, 1),
-    "learn.windows": (1, _FINITE),
-    "learn.crop": (32, 4096),  # px; larger crops do not fit into memory
-    "learn.batch": (1, _FINITE),
-    "learn.steps": (1, _FINITE),
-    "learn.warmup_fraction": (0, 1),
-    "classify.classes": (2, 255),
-    "classify.clusters": (2, _FINITE),
-    "classify.adjacency_weight": (0, _FINITE),
-    "rag.threshold": (0, _FINITE),
-    "polygons.min_pixels": (0, _FINITE),
-    "polygons.simplify": (0, _FINITE),
-    "polygons.max_vertices": (4, _FINITE),  # a rectangle has 4
-}
 _RENAMED = {  # former names of options and sections → today's paths
     "prior": "training",
     "harmonize": "classify",
@@ -163,10 +143,11 @@ class Config:
         Numbers of the bands to use, from 1. Empty = all except alpha.
     red, nir : int or None
         Numbers of the bands for NDVI. None = by band name or colour interpretation.
+    nodata_mode : {"all", "any"}
+        Whether a pixel is nodata where all bands are, or where any band is; see `raster.nodata`.
     method : {"backprop", "kmeans", "rag"}
-        "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" does the same after
-        merging adjacent superpixels of similar colour. These two train nothing: network, backprop and learn have no
-        effect, and of classify only classes has.
+        "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" merges neighbours first.
+        These two train nothing: of network, backprop, learn and classify, only classify.classes has an effect.
     training : {"scene", "tile"}
         "scene" = one network for the whole scene. "tile" = one network per tile, from random weights.
     tile_steps : int or None
@@ -190,6 +171,7 @@ class Config:
     bands: tuple[int, ...] = ()
     red: int | None = None
     nir: int | None = None
+    nodata_mode: Literal["all", "any"] = "all"
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
     training: Literal["scene", "tile"] = "scene"
     tile_steps: int | None = None
@@ -214,8 +196,8 @@ class Config:
         )
         if self.training == "tile" and self.steps == 0:
             raise ConfigError("training tile with tile_steps 0 gives random classes; give tile_steps 1 or more.")
-        if len(set(self.bands)) != len(self.bands) or any(band < 1 for band in self.bands):
-            raise ConfigError(f"bands {list(self.bands)} must be different numbers from 1.")
+        if len(set(self.bands)) != len(self.bands) or any(not 1 <= band <= MAX_BAND for band in self.bands):
+            raise ConfigError(f"bands {shown(list(self.bands))} must be different numbers from 1 to {MAX_BAND}.")
         if self.red is not None and self.red == self.nir:
             raise ConfigError(f"red and nir are both band {self.red}; NDVI needs two different ones.")
 
@@ -237,8 +219,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain dicts, lists and numbers."""
-        values: dict[str, Any] = to_plain(self)
-        return values
+        return dict(to_plain(self))
 
 
 def load_config(source: str | Path | Mapping[str, Any] | Config | None = None, **changes: Any) -> Config:
@@ -299,8 +280,7 @@ def _values_of(source: object) -> dict[str, Any]:
         raise ConfigError(
             f"the config is {shown(source)}; expected the name of a configuration, a YAML file, a dict or a Config."
         )
-    values: dict[str, Any] = to_plain(source)
-    return values
+    return dict(to_plain(source))
 
 
 def _read(source: str | Path) -> dict[str, Any]:
@@ -308,12 +288,14 @@ def _read(source: str | Path) -> dict[str, Any]:
     path = named.get(str(source), Path(source))
     try:
         if not path.is_file():
-            raise ConfigError(f"there is no config {str(source)!r}: give a YAML file or one of {', '.join(named)}.")
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            raise ConfigError(
+                f"there is no config {shown(str(source))}: give a YAML file or one of {', '.join(named)}."
+            )
+        values = parse_yaml(path) or {}
     except ConfigError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as err:  # ValueError: an invalid date, or not UTF-8
-        raise ConfigError(f"{path} is not a readable YAML file: {' '.join(str(err).split())}") from err
+        raise ConfigError(f"{shorten(path)} is not a readable YAML file: {shorten(err)}") from err
     if not isinstance(values, dict):
         raise ConfigError(f"{path} contains a {type(values).__name__}; expected names with values, such as 'seed: 1'.")
     return values
@@ -348,12 +330,11 @@ def _follow_classes(values: dict[str, Any]) -> None:
 
 def _check_ranges(config: Config) -> None:
     values = config.to_dict()
-    for path, (low, high) in _RANGES.items():
+    for path, (low, high) in RANGES.items():
         section, _, name = path.rpartition(".")
         value = (values[section] if section else values)[name]
         if value not in (None, "auto") and not low <= value <= high:
-            bounds = f"at least {low} and finite" if high == _FINITE else f"from {low} to {high}"
-            raise ConfigError(f"{path} is {shown(value)}; it must be {bounds}.")
+            raise ConfigError(f"{path} is {shown(value)}; it must be from {low:.12g} to {high:.12g}.")
 
 
 def _check_classify(config: Config) -> None:
@@ -381,17 +362,17 @@ def _check_network(layers: Network) -> None:
         raise ConfigError(
             f"network.kernels has {n_kernels} layers and network.channels {n_channels}; give one number for each layer."
         )
-    if n_kernels > _MAX_LAYERS or max(layers.kernels) > _MAX_KERNEL or max(layers.channels) > _MAX_CHANNELS:
+    if n_kernels > MAX_LAYERS:
+        raise ConfigError(f"network.kernels has {n_kernels} layers; expected at most {MAX_LAYERS}.")
+    if any(not 1 <= kernel <= MAX_KERNEL or kernel % 2 == 0 for kernel in layers.kernels):
         raise ConfigError(
-            f"network has {n_kernels} layers with kernels of up to {shown(max(layers.kernels))} px and up to "
-            f"{shown(max(layers.channels))} channels; give at most {_MAX_LAYERS} layers, kernels of {_MAX_KERNEL} px "
-            f"and {_MAX_CHANNELS} channels."
+            f"network.kernels is {shown(list(layers.kernels))}; expected odd numbers such as 1, 3 or 5, at most "
+            f"{MAX_KERNEL}."
         )
-    if any(kernel < 1 or kernel % 2 == 0 for kernel in layers.kernels):
-        raise ConfigError(f"network.kernels is {list(layers.kernels)}; expected odd numbers such as 1, 3 or 5.")
-    if min(layers.channels) < 2 or layers.channels[-1] > _MAX_CODES:
+    if not 2 <= min(layers.channels) <= max(layers.channels) <= MAX_CHANNELS or layers.channels[-1] > MAX_CODES:
         raise ConfigError(
-            f"network.channels is {list(layers.channels)}; each must be at least 2, and the last at most {_MAX_CODES}."
+            f"network.channels is {shown(list(layers.channels))}; each must be at least 2 and at most {MAX_CHANNELS}, "
+            f"and the last at most {MAX_CODES}."
         )
 
 

@@ -16,7 +16,7 @@ _MAX_MESSAGE = 2000  # characters; a message can quote file names and values, an
 
 
 def shorten(text: object, limit: int = 200) -> str:
-    r"""Return text from a file or a library as it is quoted in a message: on one line and not too long.
+    r"""Return text from a file or a library as it is quoted in a message: printable, on one line and not too long.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ def shorten(text: object, limit: int = 200) -> str:
     ('a b', '01…89')
     """
     line = " ".join(str(text).split())
+    if not line.isprintable():  # a terminal would obey some of these characters
+        line = "".join(each if each.isprintable() else "?" for each in line)
     return line if len(line) <= limit else f"{line[: limit // 2]}…{line[len(line) - limit // 2 :]}"
 
 

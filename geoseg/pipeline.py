@@ -27,13 +27,14 @@ from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.options import config_of, settings, source_path
-from geoseg.run.plan import Plan, RunOptions, choose_workers, open_label_plan, open_plan
+from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
+from geoseg.run.resources import choose_workers
 from geoseg.run.stages import Stages
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
-_OUTLINE_SECTIONS = ("tiles", "polygons", "bands")  # of the config, that outlining labels uses
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "nodata_mode")  # of the config, that outlining labels uses
 
 
 def segment_scene(
@@ -74,7 +75,8 @@ def segment_scene(
         Receives the events of `geoseg.progress`; None = no progress is reported.
     **options
         ``class_raster``, ``region_raster``, ``class_layer``, ``save_model``; ``model``, ``restretch``, ``run_dir``,
-        ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``dashboard``, ``memory_limit``; and config values by
+        ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``tls_ca_file``,
+        ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by
         name, such as ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
 
     Returns
@@ -161,9 +163,12 @@ def outline_labels(
     for path in given.config_changes:
         if path.partition("__")[0] not in _OUTLINE_SECTIONS:
             raise ConfigError(f"option {path.replace('__', '.')} is for segmentation and has no effect here; omit it.")
+    source = replace(source, **named)
+    if source.values is None and given.config_changes.get("nodata_mode") is not None:
+        raise ConfigError("nodata_mode is that of the values, and there are no values. Give values too, or omit it.")
     config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
     return run_labels(
-        replace(source, **named),
+        source,
         given.outputs,
         config,
         options=given.run,

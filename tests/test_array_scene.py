@@ -126,12 +126,13 @@ def test_bool_is_read_as_0_and_1():
     assert valid.all()
 
 
-@pytest.mark.parametrize(("dtype", "expected"), [("uint8", np.any), ("int16", np.all), ("float32", np.all)])
-def test_masked_array_is_valid_where_any_unsigned_or_all_other_bands_are_not_masked(dtype, expected):
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize(("mode", "expected"), [("all", np.any), ("any", np.all)], ids=["all", "any"])
+def test_masked_array_is_valid_by_the_nodata_mode_whatever_the_data_type(dtype, mode, expected):
     mask = np.random.default_rng(4).random((2, *SHAPE)) < 0.5
     image = np.ma.MaskedArray(np.ones((2, *SHAPE), dtype), mask)
 
-    pixels, valid = read(scene_of_array(image, GEOBOX), WHOLE)
+    pixels, valid = read(scene_of_array(image, GEOBOX, choice=BandChoice(nodata_mode=mode)), WHOLE)
 
     np.testing.assert_array_equal(valid, expected(~mask, axis=0))
     assert type(pixels) is np.ndarray

@@ -11,7 +11,8 @@ from geoseg.errors import ConfigError
 from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.plan import RunOptions, pick_device
+from geoseg.run.plan import RunOptions
+from geoseg.run.resources import pick_device
 
 from .conftest import fields, rest_slow
 

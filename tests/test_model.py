@@ -51,7 +51,11 @@ def a_model(seed=0, **origin):
     survey = Survey(
         Stretch((0.0,) * 3, (1 / 3, 2.0, 255.0)), Standardizer((0.1,) * 6, (1.0,) * 6), (), SuperpixelParameters()
     )
-    weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32), "layers.1.seen": np.array(7)}
+    weights = {"layers.0.weight": draw.random((4, 6, 3, 3)).astype(np.float32)}
+    weights |= {"layers.0.bias": np.zeros(4, np.float32), "layers.1.num_batches_tracked": np.array(7)}
+    weights |= {
+        f"layers.1.{name}": np.ones(4, np.float32) for name in ("weight", "bias", "running_mean", "running_var")
+    }
     trained = Origin("trained.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
     return Model(config, survey, weights, class_model, replace(trained, **origin))
 
@@ -231,15 +235,108 @@ def test_missing_model_and_folder_are_refused(tmp_path):
             load_model(path)
 
 
-def rewritten(path, change):
-    """Apply `change` to the document of the model in `path` and write it again with the checksum that fits."""
+def rewritten(path, change, change_arrays=None):
+    """Apply changes to the document and the arrays of the model in `path`; write it with the checksum that fits."""
     with safetensors.safe_open(path, framework="numpy") as file:
         document = json.loads(file.metadata()["geoseg"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # it is not a mapping
     change(document)
+    if change_arrays is not None:
+        change_arrays(arrays)
     document.pop("digest")
     document["digest"] = checksum(document, arrays)
     path.write_bytes(safetensors.numpy.save(arrays, metadata={"geoseg": json.dumps(document)}))
+
+
+def damaged(array, value):
+    """Return a change of the arrays: one value of the one with this name."""
+
+    def change(arrays):
+        arrays[array] = arrays[array].copy()
+        arrays[array].reshape(-1)[0] = value
+
+    return change
+
+
+def replaced(array, value):
+    """Return a change of the arrays: another one with this name."""
+
+    def change(arrays):
+        arrays[array] = value
+
+    return change
+
+
+HOSTILE_ARRAYS = {  # what is wrong → change of the arrays
+    **{
+        f"{value} in {name}": damaged(name, value)
+        for value in (np.nan, np.inf)
+        for name in ("network.layers.0.weight", "network.layers.1.running_mean", "class_model.centroids",
+                     "class_model.moments", "class_model.weights", "class_model.costs")
+    },
+    "negative variance": damaged("network.layers.1.running_var", -1),
+    "leaf that does not exist": damaged("class_model.merges", -5),
+    "leaf that is merged twice": replaced("class_model.merges", np.array([[0, 2], [0, 2], [3, 4]])),
+    "leaf beyond the clusters": replaced("class_model.merges", np.array([[0, 2], [0, 1], [3, 2**40]])),
+    "leaf that is merged with itself": replaced("class_model.merges", np.array([[0, 2], [1, 1], [3, 4]])),
+    "fractional leaf": replaced("class_model.merges", np.array([[0, 2.5], [0, 1], [3, 4]])),
+    "tree of three columns": replaced("class_model.merges", np.zeros((3, 3), np.int64)),
+    "more costs than steps": replaced("class_model.costs", np.zeros(9)),
+    "no clusters": replaced("class_model.moments", np.zeros((0, 4))),
+    "million clusters": replaced("class_model.moments", np.zeros((1_000_000, 4))),
+    "centroids of other clusters": replaced("class_model.centroids", np.zeros((2, 8))),
+    "centroids in another space": replaced("class_model.centroids", np.zeros((5, 3))),
+    "weights of other clusters": replaced("class_model.weights", np.ones(2)),
+    "negative weight": damaged("class_model.weights", -1),
+    "no automatic classes": replaced("class_model.auto_n_classes", np.array(-4)),
+    "many automatic classes": replaced("class_model.auto_n_classes", np.array(2**40)),
+    "bands among the moments": replaced("class_model.n_bands", np.array(2**40)),
+    "list of numbers of bands": replaced("class_model.n_bands", np.array([3, 3])),
+    "kernel of another size": replaced("network.layers.0.weight", np.zeros((4, 6, 5, 5), np.float32)),
+    "layer too many": replaced("network.layers.3.weight", np.zeros((4, 4, 1, 1), np.float32)),
+    "complex weights": replaced("network.layers.0.bias", np.zeros(4, np.complex64)),
+    "logical weights": replaced("network.layers.0.bias", np.zeros(4, bool)),
+}  # fmt: skip
+HOSTILE_DOCUMENTS = {  # what is wrong → change of the document
+    "nan in the stretch": lambda document: document["stretch"].update(low=[float("nan")] * 3),
+    "words in the stretch": lambda document: document["stretch"].update(high=["a", "b", "c"]),
+    "infinite deviation": lambda document: document["standard"].update(deviation=[float("inf")] * 6),
+    "million superpixels per pixel": lambda document: document["superpixels"].update(n_segments=10**15),
+    "unknown superpixels": lambda document: document["superpixels"].update(method="x" * 10_000),
+    "huge network": lambda document: document["config"]["network"].update(kernels=[999_999], channels=[200]),
+    "huge tiles": lambda document: document["config"]["tiles"].update(size=10**12),
+    "bands without dtypes": lambda document: document["origin"].update(dtypes=[]),
+    "dtype of objects": lambda document: document["origin"].update(dtypes=["O"] * 3),
+    "display of other bands": lambda document: document["origin"].update(red_green_blue=[0, 1, 99]),
+    "negative band": lambda document: document["origin"].update(bands=[-1, 2, 3]),
+    "scene that is no name": lambda document: document["origin"].update(scene={"a": 1}),
+    "long version": lambda document: document.update(geoseg="x" * 100_000, format=[9] * 1000),
+    "config that is a list": lambda document: document.update(config=[1, 2]),
+    "origin that is a word": lambda document: document.update(origin="x"),
+    "stretch that is null": lambda document: document.update(stretch=None),
+}
+
+
+@pytest.mark.parametrize("hostile", [*HOSTILE_ARRAYS, *HOSTILE_DOCUMENTS])
+def test_model_with_numbers_that_make_no_sense_is_refused_in_one_line(tmp_path, hostile):
+    path = tmp_path / "a.geoseg"
+    save_model(path, a_model())
+    unchanged = HOSTILE_DOCUMENTS.get(hostile, lambda _: None)
+    rewritten(path, unchanged, HOSTILE_ARRAYS.get(hostile))
+
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_model_of_gigabytes_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "a.geoseg").open("wb") as file:
+        file.truncate(2**34)  # no block of it is on the disk
+
+    with pytest.raises(ModelError, match=r"has 16\.0 GiB; expected at most 1 GiB"):
+        load_model(tmp_path / "a.geoseg")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +350,7 @@ def rewritten(path, change):
         (lambda document: document["origin"].update(colour=1), "colour"),
         (
             lambda document: document["config"]["network"].update(channels=[5]),
-            "class model takes no superpixels of 5 codes",
+            r"layers\.0\.weight of the network has the shape \(4, 6, 3, 3\), expected \(5, 6, 3, 3\)",
         ),
     ],
 )

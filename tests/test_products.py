@@ -90,7 +90,7 @@ def unbroken(tmp_path_factory, inputs):
 
 def key_of(product):
     """Return the key of the file that a test deletes."""
-    if product in (SURVEY, NETWORK) or product.name == "class_model":
+    if product in (SURVEY, NETWORK) or product.name in ("class_model", "repeats"):
         return SCENE
     return BLOCK if product in (SUPERPIXELS, SUPERPIXEL_TABLE, MERGED_TABLE) else TILE
 
@@ -272,7 +272,7 @@ class Marking:
 
     recording: Recording
 
-    def run(self, function, context, keys):
+    def run(self, function, context, keys, **_options):
         self.recording.mark()
         for outcome in Serial().run(function, context, keys):
             self.recording.mark()

@@ -55,6 +55,7 @@ ALLOWED = {
     **{(f"{name}.py", "prior"): "names a former option" for name in ("options", "ineffective", "preview", "tile")},
     **{(name, "ground"): "ground control points" for name in ("dataset.py", "running.md")},
     ("label_raster.py", "no data"): "the words of the type Nodata",
+    ("dataset.py", "interleaving"): "an attribute of a dataset of rasterio",
     ("scene.py", "interleave"): "a creation option of GDAL",
 }
 

@@ -98,7 +98,7 @@ def two_hosts(bench: Bench, _options: argparse.Namespace) -> Row:
         bench.remove("hosts")
         command = bench.tile("hosts", "--workers", "none")
         command = [part for part in command if part not in ("--workers", "none")]
-        geoseg = [sys.executable, "-m", "geoseg", *command, "--scheduler", address, *tls]
+        geoseg = [sys.executable, "-m", "geoseg", *command, "--scheduler", "tls://10.77.0.1:8786", *tls]
         with _inside(first, scheduler), _inside(second, worker):
             time.sleep(3)
             ended = subprocess.run(

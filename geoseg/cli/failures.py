@@ -6,6 +6,7 @@ import errno
 import re
 import textwrap
 
+_MIN_ADDRESS_SPACE = 1 << 30  # bytes, for the libraries alone
 _MAX_LENGTH = 1000  # of a line; errors of libraries can be pages long
 _NO_MEMORY = re.compile("out of memory|allocate memory|cannot allocate|bad_alloc|start new thread|failed to map", re.I)
 _ADVICE = {
@@ -17,6 +18,25 @@ _ADVICE = {
     errno.EIO: "Check the disk.",
 }
 _MEMORY_ADVICE = "Free memory or raise its limit (ulimit -v), use fewer --workers, or a smaller --tile-size."
+
+
+def check_memory_limit() -> None:
+    """Check that the limit of the address space suffices to import the libraries.
+
+    With less, OpenBLAS tries for ever to allocate its buffers, and no signal but SIGKILL ends it.
+
+    Raises
+    ------
+    MemoryError
+        If it does not.
+    """
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _MIN_ADDRESS_SPACE:
+        raise MemoryError(f"the limit of the address space is {limit >> 20} MiB; expected {_MIN_ADDRESS_SPACE >> 20}")
 
 
 def explain(err: BaseException) -> str:
@@ -34,7 +54,7 @@ def explain(err: BaseException) -> str:
     "unexpected KeyError: 'x'. This is a bug in geoseg: please report it, with the traceback that -v shows."
     """
     text = _shortened(str(err))
-    if isinstance(err, MemoryError) or _NO_MEMORY.search(text) or _errno(err) == errno.ENOMEM:
+    if is_memory_error(err):
         return f"there is not enough memory{f' ({text})' if text else ''}. {_MEMORY_ADVICE}"
     if isinstance(err, ImportError):
         return f"a package cannot be imported ({text}). Install geoseg again with all that it needs: pip install geoseg"
@@ -50,6 +70,17 @@ def explain(err: BaseException) -> str:
         return f"{what or type(err).__name__}. {advice}"
     what = f"{type(err).__name__}: {text}" if text else type(err).__name__
     return f"unexpected {what}. This is a bug in geoseg: please report it, with the traceback that -v shows."
+
+
+def is_memory_error(err: BaseException) -> bool:
+    """Return whether an error, or one that led to it, is a lack of memory, which libraries report in many ways."""
+    while True:
+        if isinstance(err, MemoryError) or _NO_MEMORY.search(str(err)) or _errno(err) == errno.ENOMEM:
+            return True
+        earlier = err.__cause__ or err.__context__
+        if earlier is None:
+            return False
+        err = earlier
 
 
 def printable(text: str) -> str:

@@ -131,7 +131,10 @@ TILE_RULES = (
     Rule("--seed", lambda options, _: options["model"] is not None, "with --model, which leaves nothing to draw"),
     Rule("--json", lambda options, _: not options["dry_run"], "without --dry-run", "add --dry-run"),
 )
-OUTLINE_RULES = _WORKERS
+OUTLINE_RULES = (
+    *_WORKERS,
+    Rule("--nodata-mode", lambda options, _: options["values"] is None, "without --values", "add --values RASTER"),
+)
 _ONLY_SUPERPIXELS = "with --stage scene or superpixels"
 PREVIEW_RULES = (
     Rule("--steps", lambda options, _: options["animation"] is None, "without --animation", "add --animation FILE.gif"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "Segmentation",
     shared.CONFIG,
     shared.BANDS,
+    shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,
@@ -79,10 +80,18 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.output.model_checks import check_config, check_fits
     from geoseg.raster.scene import open_scene
     from geoseg.run.executors import ClusterOptions
-    from geoseg.run.plan import choose_workers, pick_device
+    from geoseg.run.resources import check_memory, choose_workers, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
-    source = open_scene(scene, bands=config.bands, aoi=options["aoi"], red=config.red, nir=config.nir)
+    source = open_scene(
+        scene,
+        bands=config.bands,
+        aoi=options["aoi"],
+        red=config.red,
+        nir=config.nir,
+        nodata_mode=config.nodata_mode,
+    )
+    check_memory(source, config)
     if model is not None:
         check_config(model, config)
         check_fits(model, source)

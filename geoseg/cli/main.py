@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 
@@ -16,7 +17,7 @@ import cloup
 from geoseg import __version__
 from geoseg.cli.config import config
 from geoseg.cli.evaluate import evaluate
-from geoseg.cli.failures import explain
+from geoseg.cli.failures import check_memory_limit, explain
 from geoseg.cli.info import info
 from geoseg.cli.outline import outline
 from geoseg.cli.parsing import EXIT_DONE, EXIT_FIXABLE
@@ -29,12 +30,14 @@ from geoseg.run.signals import Stopped, ignore_signals, stoppable
 
 _log = logging.getLogger("geoseg")
 
+_TRACEBACK = "traceback of the error:"  # with -v
 _SIGNALLED = 128  # plus the number of the signal, as shells report it
 
 
 def main() -> None:
-    """Run the command line and exit with its exit code."""
+    """Run the command line and exit with its exit code; the cause of the SystemExit is an error that was unforeseen."""
     prepare_streams()
+    failure: Exception | None = None
     try:
         with stoppable():
             code = _run()
@@ -47,16 +50,16 @@ def main() -> None:
         err.show()
         code = err.exit_code
     except GeosegError as err:
-        _log.debug("", exc_info=err)  # the traceback, with -v
+        _log.debug(_TRACEBACK, exc_info=err)
         print_error(str(err))
         code = EXIT_FIXABLE
     except OutputFailedError as err:
         code = output_failed(err.reason)
     except Exception as err:  # a traceback is of no use to who runs the command
-        _log.debug("", exc_info=err)
+        _log.debug(_TRACEBACK, exc_info=err)
         print_error(explain(err))
-        code = EXIT_FIXABLE
-    sys.exit(end_output(code))
+        code, failure = EXIT_FIXABLE, err
+    raise SystemExit(end_output(code)) from failure
 
 
 def _run() -> int:
@@ -76,10 +79,17 @@ def _stopped(number: int) -> int:
     return _SIGNALLED + number
 
 
+def with_file_names(arguments: list[str]) -> list[str]:
+    """Return arguments in which the name of an existing file, such as ``-dash.tif``, is not taken for an option."""
+    is_file = [bool(re.match(r"-[^-].*\.\w+$", text, re.DOTALL)) and os.path.isfile(text) for text in arguments]  # noqa: PTH113
+    return [f"./{text}" if found else text for text, found in zip(arguments, is_file, strict=True)]
+
+
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="geoseg")
 def commands() -> None:
     """Segment rasters larger than memory into seamless polygons, without training data."""
+    check_memory_limit()
 
 
 for _command in (tile, outline, preview, info, evaluate, config, synthetic, scene):

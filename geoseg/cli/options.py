@@ -80,6 +80,11 @@ CONFIG = option(
     help="Use a named configuration (see geoseg config) or a YAML file; other options take precedence over it.",
 )
 BANDS = option("--bands", metavar="N,N,…", help="Use these bands, numbered from 1.  [default: all except alpha]")
+NODATA_MODE = option(
+    "--nodata-mode",
+    type=click.Choice(["all", "any"]),
+    help="Treat a pixel as nodata where all bands are nodata, or where any band is.  " + default_of("nodata_mode"),
+)
 AOI = option("--aoi", **FILE, help="Treat pixels outside the polygons of this vector file as nodata.")
 METHOD = option(
     "--method",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         help="Compute zonal statistics of this raster on the same grid.",
     ),
     option("--bands", metavar="N,N,…", help="Use these bands of --values, from 1.  [default: all except alpha]"),
+    shared.NODATA_MODE,
     shared.AOI,
 )
 @option_group(

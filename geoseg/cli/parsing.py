@@ -24,6 +24,7 @@ _MAX_DIGITS = 100
 _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes it
     "red": "red",
     "nir": "nir",
+    "nodata_mode": "nodata_mode",
     "method": "method",
     "training": "training",
     "tile_steps": "tile_steps",

@@ -30,7 +30,8 @@ Add one line to the startup file of your shell:
 | 1 | an error that you can fix, described in one line on stderr |
 | 2 | wrong usage, such as an unknown option or an option without effect |
 | 3 | done, but some tiles failed |
-| 130 | interrupted |
+| 129, 130, 143 | stopped by SIGHUP, Ctrl-C (SIGINT) or SIGTERM |
+| 141 | the reader of standard output, such as `head`, has closed it |
 
 ## Progress as JSON lines
 

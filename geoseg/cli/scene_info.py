@@ -17,13 +17,15 @@ from geoseg.grid import Window
 from geoseg.output.model import Model
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
+from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
-from geoseg.raster.scene import Scene, read
+from geoseg.raster.scene import Scene, read_bands, read_tolerant
 from geoseg.run.job import Task
 from geoseg.run.memory import MemoryFolder
-from geoseg.run.plan import blocks_of, disk_needed, tiles_of
+from geoseg.run.plan import blocks_of, tiles_of
 from geoseg.run.products import ProductStore
+from geoseg.run.resources import disk_needed
 from geoseg.run.stages import Stages
 from geoseg.segment.survey import Survey
 from geoseg.steps.survey import survey_scene, survey_windows
@@ -110,6 +112,8 @@ class SceneInfo:
         Bytes of the run folder and the outputs together, approximately.
     estimate : Estimate or None
         None = the sample tile could not be segmented.
+    notes : tuple of str
+        What the user should know of the bands.
     """
 
     path: str
@@ -127,6 +131,7 @@ class SceneInfo:
     workers: int
     disk_needed: int
     estimate: Estimate | None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can store."""
@@ -141,11 +146,11 @@ class WindowPixels:
     window: Window
 
     def read(self, bands: tuple[int, ...], window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the pixels of a window of the smaller scene and which of them are valid."""
+        """Return the pixels of a window of the smaller scene and where each band has data."""
         shifted = window._replace(
             col_off=window.col_off + self.window.col_off, row_off=window.row_off + self.window.row_off
         )
-        return read(replace(self.scene, bands=bands), shifted)
+        return read_bands(replace(self.scene, bands=bands), shifted)
 
 
 def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCallback = ignore) -> SceneInfo:
@@ -181,7 +186,7 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         resolution(scene.geobox),
         scene.geobox.crs,
         _bands(scene, survey),
-        float(np.mean([read(scene, window)[1].mean() for window in survey.windows])),
+        float(np.mean([read_tolerant(scene, window)[1].mean() for window in survey.windows])),
         len(survey.windows),
         _used_parameters(survey),
         len(tiles),
@@ -190,29 +195,34 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         n_workers,
         disk_needed(scene),
         _estimate(task, survey, progress, stages.seconds, (len(tiles), n_workers)),
+        tuple(coverage_notes(scene, measure_coverage(scene))),
     )
 
 
 def _bands(scene: Scene, survey: Survey) -> tuple[Band, ...]:
     with opened(scene.path) as src:
         values = [src.nodatavals[band - 1] for band in scene.bands]
-        masks = [[flag.name for flag in src.mask_flag_enums[band - 1]] for band in scene.bands]
-    unsigned = all(dtype.startswith("uint") for dtype in scene.dtypes)
-    treatments = [_treatment(value, mask, unsigned=unsigned) for value, mask in zip(values, masks, strict=True)]
+        flags = src.mask_flag_enums
+        masks = [[flag.name for flag in flags[band - 1]] for band in scene.bands]
+    treatments = [
+        _treatment(scene, value, mask, dtype) for value, mask, dtype in zip(values, masks, scene.dtypes, strict=True)
+    ]
     columns = (scene.bands, scene.names, scene.dtypes, values, treatments, survey.stretch.low, survey.stretch.high)
     return tuple(Band(*row) for row in zip(*columns, strict=True))
 
 
-def _treatment(nodata: float | None, mask: list[str], *, unsigned: bool) -> str:
-    """Return how nodata is recognised, by the rule of `raster.scene.read`."""
-    where = "in all bands" if unsigned else "in any band"
+def _treatment(scene: Scene, nodata: float | None, mask: list[str], dtype: str) -> str:
+    """Return how nodata is recognised, by the rule of `raster.nodata`."""
+    reasons = []
     if nodata is not None:
-        return f"nodata where {nodata:g} {where}"
-    if "alpha" in mask:
-        return "nodata where transparent"
-    if "per_dataset" in mask:
-        return "nodata by the mask of the file"
-    return "all pixels are valid" if unsigned else "nodata where not finite"
+        reasons.append(f"nodata where {nodata:g} in {scene.nodata_mode} band{'s' * (scene.nodata_mode == 'all')}")
+    elif "per_dataset" in mask and "alpha" not in mask:
+        reasons.append("nodata by the mask of the file")
+    if scene.alpha:
+        reasons.append("nodata where transparent")
+    if dtype.startswith("float"):
+        reasons.append("nodata where not finite")
+    return ", ".join(reasons) or "all pixels are valid"
 
 
 def _used_parameters(survey: Survey) -> dict[str, Any]:
@@ -249,7 +259,7 @@ def _estimate(
 def _sample_window(scene: Scene, survey: Survey, config: Config) -> Window:
     """Return a window of the size of a tile around the window of the survey with the most valid pixels."""
     rows, cols = scene.geobox.shape
-    best = max(survey.windows, key=lambda window: read(scene, window)[1].mean())
+    best = max(survey.windows, key=lambda window: read_tolerant(scene, window)[1].mean())
     height, width = min(config.tiles.size, rows), min(config.tiles.size, cols)
     top = min(max(best.row_off + best.height // 2 - height // 2, 0), rows - height)
     left = min(max(best.col_off + best.width // 2 - width // 2, 0), cols - width)

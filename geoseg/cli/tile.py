@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     shared.CONFIG,
     shared.CLASSES,
     shared.BANDS,
+    shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,
@@ -118,7 +119,8 @@ def _check(
 ) -> SceneInfo:
     """Call the Python functions behind --dry-run."""
     from geoseg.cli.scene_info import scene_info
-    from geoseg.run.plan import check_scene, choose_workers
+    from geoseg.run.plan import check_scene
+    from geoseg.run.resources import choose_workers
 
     task = check_scene(scene, outputs, config, run_options(options))
     cluster = choose_workers(cluster_options(options), task.device)

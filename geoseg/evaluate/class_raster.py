@@ -18,7 +18,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from geoseg.errors import RasterError
+from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import frame_of
 from geoseg.raster.dataset import opened
@@ -156,7 +156,7 @@ def _read(src: Any, path: str, window: Window) -> NDArray[np.integer]:
     try:
         numbers, valid = src.read(1, window=part), src.read_masks(1, window=part) > 0
     except RasterioError as err:
-        reason = " ".join(str(err.__cause__ or err).split())
+        reason = shorten(err.__cause__ or err)
         raise RasterError(f"{path} cannot be read at {window}: {reason}. Is the file complete?") from err
     return np.where(valid & (numbers > 0), numbers, np.zeros(1, numbers.dtype))
 
@@ -194,7 +194,7 @@ def _warped(src: Any, path: str | Path, own: GeoBox, geobox: GeoBox) -> Iterator
             tolerance=1e-6,  # px; a larger one would depend on the windows, and rasterio rejects 0
         )
     except (RasterioError, CPLE_BaseError) as err:
-        reason = " ".join(str(err.__cause__ or err).split())
+        reason = shorten(err.__cause__ or err)
         raise RasterError(
             f"{path} cannot be warped to the grid of the classes: {reason}. Warp it first with gdalwarp -r near."
         ) from err

@@ -26,16 +26,18 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoseg.errors import GeosegError, RasterError
+from geoseg.errors import GeosegError, RasterError, shorten
 from geoseg.evaluate.class_raster import Labels, check_overlap, open_labels_on
 from geoseg.grid import GeoBox, Window
 from geoseg.output.columns import Field, Layer
 from geoseg.output.files import Source, writing
 from geoseg.raster.aoi import frame_of, outline_near, polygons_among, reproject
+from geoseg.raster.vector_file import opened_vector
 
-POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml", ".sqlite")
+POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml")
 _ARROW_SUFFIXES = (".parquet", ".geoparquet")  # the GDAL in the wheels of pyogrio cannot read them
 
+_MAX_GROUP_BYTES = 2 * 2**30
 _ROWS_PER_BATCH = 10_000
 _MAX_NAMES = 65_535  # distinct values of a field; more are identifiers of polygons
 _FIELDS = (Field("position", pa.int64(), "Order in the file"), Field("number", pa.int32(), "Number of the label"))
@@ -153,9 +155,7 @@ def _reading_polygons(path: str | Path) -> Iterator[None]:
     except GeosegError:
         raise
     except Exception as err:  # pyogrio, pyarrow, pyproj, shapely and GDAL raise many kinds
-        raise RasterError(
-            f"the polygons of {path} cannot be read: {' '.join(str(err).split())}. Is it a file of polygons?"
-        ) from err
+        raise RasterError(f"the polygons of {path} cannot be read: {shorten(err)}. Is it a file of polygons?") from err
 
 
 def _copy(path: Path, copy: Path, geobox: GeoBox, *, field: str | None, layer: str | None) -> Names:
@@ -216,21 +216,22 @@ def _batches(path: Path, geobox: GeoBox, *, field: str | None, layer: str | None
 def _ogr_batches(
     path: Path, geobox: GeoBox, field: str | None, layer: str | None
 ) -> Iterator[tuple[pa.RecordBatch, str, str]]:
-    layer = _layer(path, layer)
-    info = pyogrio.read_info(path, layer=layer)
-    _check_field(path, field, list(info["fields"]))
-    crs = _check_crs(path, info["crs"])
-    near = outline_near(geobox, crs)
-    with pyogrio.open_arrow(
-        path,
-        layer=layer,
-        columns=[field] if field else [],
-        bbox=None if near is None else near.bounds,
-        batch_size=_ROWS_PER_BATCH,
-        use_pyarrow=True,
-    ) as (meta, reader):
-        for rows in reader:
-            yield rows, meta["geometry_name"] or "wkb_geometry", crs
+    with opened_vector(path, with_fields=field is not None) as source:
+        layer = _layer(path, source.layers, layer)
+        info = pyogrio.read_info(source.path, layer=layer)
+        _check_field(path, field, list(info["fields"]))
+        crs = _check_crs(path, info["crs"])
+        near = outline_near(geobox, crs)
+        with pyogrio.open_arrow(
+            source.path,
+            layer=layer,
+            columns=[field] if field else [],
+            bbox=None if near is None else near.bounds,
+            batch_size=_ROWS_PER_BATCH,
+            use_pyarrow=True,
+        ) as (meta, reader):
+            for rows in reader:
+                yield rows, meta["geometry_name"] or "wkb_geometry", crs
 
 
 def _parquet_batches(
@@ -249,12 +250,25 @@ def _parquet_batches(
             raise RasterError(f"{path} is GeoParquet, which has no layers, but layer {layer!r} was given. Omit it.")
         _check_field(path, field, [name for name in file.schema_arrow.names if name != geometry])
         crs = _check_crs(path, column.get("crs", "OGC:CRS84"))  # the default of the standard
+        _check_row_groups(path, file, [geometry, *([field] if field else [])])
         for rows in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[geometry, *([field] if field else [])]):
             yield rows, geometry, crs
 
 
-def _layer(path: Path, layer: str | None) -> str:
-    layers = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+def _check_row_groups(path: Path, file: Any, columns: list[str]) -> None:
+    """Check the memory of the columns that are read, which are decompressed by row group."""
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        found = [group.column(i) for i in range(group.num_columns)]
+        n_bytes = sum(each.total_uncompressed_size for each in found if each.path_in_schema.split(".")[0] in columns)
+        if n_bytes > _MAX_GROUP_BYTES:
+            raise RasterError(
+                f"{path} has a row group of {n_bytes / 2**30:.1f} GiB; expected at most "
+                f"{_MAX_GROUP_BYTES / 2**30:.0f} GiB. Write it with smaller row groups."
+            )
+
+
+def _layer(path: Path, layers: tuple[str, ...], layer: str | None) -> str:
     if layer is None and len(layers) == 1:
         return layers[0]
     if layer is not None and layer in layers:

@@ -21,20 +21,20 @@ from numpy.typing import NDArray
 
 from geoseg import __version__
 from geoseg.config import Config, load_config
-from geoseg.errors import GeosegError, ModelError, OutputError
+from geoseg.errors import GeosegError, ModelError, OutputError, shorten
 from geoseg.output.files import check_output, staged, writing
+from geoseg.output.model_content import check_content
 from geoseg.output.publication import Publication
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel
-from geoseg.segment.features import network_input, pixel_moments
 from geoseg.segment.survey import Survey
-from geoseg.segment.votes import SuperpixelTable
 
 MODEL_SUFFIXES = (".geoseg",)
 
 # Raise it when the arrays, or what geoseg computes from pixels before it uses them, change their meaning.
 _FORMAT = 4
+_MAX_BYTES = 2**30
 _DOCUMENT = "geoseg"  # the only key of the metadata
 _NETWORK, _CLASS_MODEL = "network.", "class_model."  # prefixes of the arrays
 
@@ -146,21 +146,21 @@ def load_model(path: Path) -> Model:
         If the file does not exist, is damaged, or was written by an incompatible version of geoseg.
     """
     document, arrays = _read(path)
-    version = document.get("geoseg")
+    version = shorten(document.get("geoseg"), 40)
     if document.get("format") != _FORMAT:
         raise ModelError(
-            f"{path} was written by geoseg {version} in format {document.get('format')}, but geoseg {__version__} "
-            f"reads format {_FORMAT}. Use geoseg {version}, or train the model again."
+            f"{path} was written by geoseg {version} in format {shorten(document.get('format'), 40)}, but geoseg "
+            f"{__version__} reads format {_FORMAT}. Use geoseg {version}, or train the model again."
         )
     if document.pop("digest", None) != checksum(document, arrays):
         raise ModelError(f"{path} is damaged: its content does not match its checksum. Copy the file again.")
     try:
         model = _from_document(document, arrays)
-        _check_sizes(model)
-    except (GeosegError, KeyError, TypeError, ValueError) as err:  # undamaged, so another version has written it
-        raise ModelError(
-            f"{path} was written by geoseg {version} and does not fit geoseg {__version__} ({err}). Use geoseg "
-            f"{version}, or train the model again."
+        check_content(model)
+    except (GeosegError, LookupError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as err:
+        raise ModelError(  # undamaged, so another program has written it
+            f"{path} was written by geoseg {version} and does not fit geoseg {__version__} ({shorten(err)}). Use "
+            f"geoseg {version}, or train the model again."
         ) from err
     return model
 
@@ -216,35 +216,6 @@ def _from_document(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any
     )
 
 
-def _check_sizes(model: Model) -> None:
-    """Check that survey and class model fit the bands and codes; ValueError otherwise."""
-    n_bands, n_codes = len(model.origin.bands), model.config.network.channels[-1]
-    bands = np.zeros((n_bands, 1, 1), np.float32)
-    n_channels = len(network_input(bands, np.ones((1, 1), bool), model.config.network.inputs))
-    n_moments = len(pixel_moments(bands))
-    sizes = {
-        "bands of the stretch": (len(model.survey.stretch.low), n_bands),
-        "channels of the network": (len(model.survey.standard.mean), n_channels),
-        "moments of the clusters": (model.class_model.moments.shape[1], n_moments),
-    }
-    for name, (found, expected) in sizes.items():
-        if found != expected:
-            raise ValueError(f"{name}: {found}, expected {expected}")
-    none = np.zeros(0, np.int64)
-    one_of_each_code = SuperpixelTable(
-        numbers=np.arange(n_codes),
-        votes=np.eye(n_codes),
-        pixels=np.ones(n_codes, np.int64),
-        moments=np.zeros((n_codes, n_moments)),
-        pairs=none,
-        borders=none,
-    )
-    try:
-        model.class_model.confidence(one_of_each_code, model.class_model.class_of_cluster("auto"))
-    except (IndexError, ValueError) as err:
-        raise ValueError(f"the class model takes no superpixels of {n_codes} codes: {err}") from err
-
-
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         exists = path.is_file()
@@ -252,14 +223,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         exists = False
     if not exists:
         raise ModelError(f"there is no model file {path}; give a file of --save-model.")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ModelError(
+            f"{path} has {path.stat().st_size / 2**30:.1f} GiB; expected at most {_MAX_BYTES / 2**30:.0f} GiB. Give a "
+            "file of --save-model."
+        )
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             document = json.loads((file.metadata() or {}).get(_DOCUMENT, "null"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # it is not a mapping
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as err:
         # TypeError, AttributeError: a dtype that numpy does not have
-        reason = " ".join(str(err).split())
-        raise ModelError(f"{path} is not a model or is damaged: {reason}; give a file of --save-model.") from err
+        raise ModelError(f"{path} is not a model or is damaged: {shorten(err)}; give a file of --save-model.") from err
     if not isinstance(document, dict):
         raise ModelError(f"{path} contains arrays but is not a geoseg model; give a file of --save-model.")
     return document, arrays

@@ -19,6 +19,7 @@ _FREE = (  # options that do not depend on the model
     "bands",
     "red",
     "nir",
+    "nodata_mode",
     "seed",
     "tile_steps",
     "backprop.distillation_weight",

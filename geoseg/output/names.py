@@ -130,7 +130,7 @@ def _problem(path: Path) -> str | None:
     problem = name_problem(str(path))
     if problem is not None:
         return problem
-    if not name.strip(". ") or (name.startswith(".") and "." not in name.lstrip(".")):
+    if not path.stem.strip(". ") or (name.startswith(".") and "." not in name.lstrip(".")):
         return "has no name before its suffix"
     if not name.isprintable():
         return "contains control characters"

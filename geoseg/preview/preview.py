@@ -32,7 +32,7 @@ from geoseg.preview.window_classes import View, find_classes, read_view, start_j
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene, open_scene
 from geoseg.run.job import Job
-from geoseg.run.plan import pick_device
+from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
 from geoseg.steps.tables import class_colors
 from geoseg.vectorize import regions
@@ -124,7 +124,8 @@ def preview_scene(
     chosen, reporter = parse_options(options), StageReporter(progress or ignore)
     settings = _settings(config, chosen)
     picture_path = _picture_path(scene, out)
-    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi)
+    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi, nodata_mode=settings.nodata_mode)
+    check_memory(source, settings)
     publications = _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
     job = start_job(source, settings, device, progress or ignore)

@@ -16,11 +16,13 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from geoseg.errors import RasterError
+from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.vector_file import opened_vector
 
 _MARGIN = 0.1  # of the scene's size, on each side; an area is clipped to this before it is reprojected
 _SMALL = 1_000_000  # px; an area with a larger extent contains the centre of a pixel
+_MAX_VERTICES = 5_000_000  # their union takes some minutes and GiB
 _STEPS = 64  # vertices along the scene's size; straight lines become curves when they are reprojected
 
 
@@ -39,19 +41,21 @@ def read_aoi(path: Path, geobox: GeoBox) -> bytes:
     RasterError
         If the file cannot be read, has no CRS or several layers, or no polygon intersects the scene.
     """
-    try:
-        frame = geopandas.read_file(path, layer=_layer(path))
-    except RasterError:
-        raise
-    except Exception as err:  # pyogrio and GDAL raise many types
-        raise RasterError(f"the area of interest {path} cannot be read: {' '.join(str(err).split())}") from err
+    frame = _read(path)
     if frame.crs is None:
         raise RasterError(
             f"the area of interest {path} has no CRS, so its position is unknown. "
             f"Set one first: ogr2ogr -a_srs EPSG:<code> area.gpkg {path}"
         )
     given = np.asarray(frame.geometry.array, object)
-    shapes = shapely.make_valid(np.asarray(frame.geometry.dropna().array, object))
+    shapes = np.asarray(frame.geometry.dropna().array, object)
+    n_vertices = int(shapely.get_num_coordinates(shapes).sum())
+    if n_vertices > _MAX_VERTICES:
+        raise RasterError(
+            f"the area of interest {path} has {n_vertices} vertices; expected at most {_MAX_VERTICES}. Simplify it "
+            f"first: ogr2ogr -simplify 1 area.gpkg {path}"
+        )
+    shapes = shapely.make_valid(shapes)
     if frame.crs != geobox.crs:
         shapes = reproject(shapes, frame.crs.to_wkt(), geobox)
     area = shapely.union_all(polygons_among(shapes)[0])
@@ -132,13 +136,19 @@ def polygons_among(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], ND
     return np.asarray(parts[chosen]), np.asarray(source[outer][chosen])
 
 
-def _layer(path: Path) -> str:
-    """Return the name of the only layer with geometry."""
-    layers = [name for name, geometry in pyogrio.list_layers(path) if geometry is not None]
-    if len(layers) != 1:
-        found = f"the layers {', '.join(layers)}" if layers else "no layer with geometry"
-        raise RasterError(f"the area of interest {path} has {found}; give a file with one layer of polygons.")
-    return str(layers[0])
+def _read(path: Path) -> geopandas.GeoDataFrame:
+    """Return the geometries of the only layer, without attributes."""
+    try:
+        with opened_vector(path) as source:
+            if len(source.layers) != 1:
+                found = f"the layers {', '.join(source.layers)}" if source.layers else "no layer with geometry"
+                raise RasterError(f"{path} has {found}; give a file with one layer of polygons.")
+            n_features = int(pyogrio.read_info(source.path, layer=source.layers[0])["features"])
+            if n_features > _MAX_VERTICES:
+                raise RasterError(f"{path} has {n_features} features; expected at most {_MAX_VERTICES}. Dissolve them.")
+            return pyogrio.read_dataframe(source.path, layer=source.layers[0], columns=[])
+    except Exception as err:  # pyogrio and GDAL raise many types
+        raise RasterError(f"the area of interest {path} cannot be read: {shorten(err, 400)}") from err
 
 
 def _reason(shapes: NDArray[np.object_]) -> str:

@@ -11,8 +11,10 @@ from rasterio.enums import ColorInterp
 
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.alpha import is_named_alpha
 from geoseg.raster.bands import BandDescriptions, natural_colours, vegetation_bands
-from geoseg.raster.scene import Scene, combine_band_masks
+from geoseg.raster.nodata import NodataMode
+from geoseg.raster.scene import Scene
 
 NAME = "the array"  # stands in messages where the path of a file would
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -29,25 +31,29 @@ class ArrayPixels:
     valid : (y, x) bool or None
         False = not valid; None = all valid.
     nodata : float or None
-        Value of pixels that are not valid; None = no such value.
+        Value of bands without data; None = no such value.
+    alpha : tuple of int
+        Numbers of the bands that are 0 where a pixel is not valid.
     """
 
     values: NDArray[Any]
     valid: NDArray[np.bool_] | None = None
     nodata: float | None = None
+    alpha: tuple[int, ...] = ()
 
     def read(self, bands: tuple[int, ...], window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the pixels (band, y, x) float32 of a window and which of them are valid, (y, x) bool."""
+        """Return the pixels (band, y, x) float32 of a window and where each band has data, (band, y, x) bool."""
         inner = window.within(Window(0, 0, self.values.shape[2], self.values.shape[1]))
         values = self.values[:, *inner][[band - 1 for band in bands]]
-        valid = np.ones(window.shape, bool) if self.valid is None else self.valid[inner].copy()
-        unsigned = values.dtype.kind in "ub"
+        known = np.broadcast_to(True if self.valid is None else self.valid[inner], values.shape)
         if isinstance(values, np.ma.MaskedArray):
-            valid &= combine_band_masks(~np.ma.getmaskarray(values), unsigned=unsigned)
+            known = known & ~np.ma.getmaskarray(values)
             values = values.data
         if self.nodata is not None:
-            valid &= combine_band_masks(values != self.nodata, unsigned=unsigned)
-        return _as_float32(values), valid
+            known = known & (values != self.nodata)
+        for band in self.alpha:
+            known = known & (np.ma.getdata(self.values)[band - 1][inner] > 0)
+        return _as_float32(values), known
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,17 @@ class BandChoice:
     Parameters
     ----------
     bands : tuple of int
-        Band numbers from 1. Empty = all.
+        Band numbers from 1. Empty = all but one that is named alpha.
     red, nir : int or None
         Band numbers for NDVI, from 1. None = by band name.
+    nodata_mode : {"all", "any"}
+        As in `Scene`.
     """
 
     bands: tuple[int, ...] = ()
     red: int | None = None
     nir: int | None = None
+    nodata_mode: NodataMode = "all"
 
 
 def scene_of_array(
@@ -88,7 +97,7 @@ def scene_of_array(
     valid : (y, x) bool or None
         False = not valid. None = all valid. NaN and infinite values are not valid in any case.
     nodata : float or None
-        Value of pixels that are not valid, by the rule in the notes of `read`. None = no such value.
+        Value of bands without data, see `raster.nodata`. None = no such value.
     names : tuple of str
         Description of each band of `image`, such as "red" or "B08". Empty = none.
     choice : BandChoice
@@ -109,6 +118,7 @@ def scene_of_array(
     """
     values = _checked_values(image, geobox)
     described = _describe_bands(len(values), names, choice.bands)
+    alpha = tuple(band for band in _named_alpha(names) if band not in described.numbers)
     return Scene(
         NAME,
         geobox,
@@ -119,12 +129,15 @@ def scene_of_array(
         vegetation=vegetation_bands(described, NAME, red=choice.red, nir=choice.nir),
         aoi=None,
         files=(),
-        source=ArrayPixels(values, _checked_valid(valid, geobox), nodata),
+        source=ArrayPixels(values, _checked_valid(valid, geobox), nodata, alpha),
+        alpha=alpha,
+        nodata=(nodata,) * len(described.numbers),
+        nodata_mode=choice.nodata_mode,
     )
 
 
 def _describe_bands(n_bands: int, names: tuple[str, ...], wanted: tuple[int, ...]) -> BandDescriptions:
-    bands = wanted or tuple(range(1, n_bands + 1))
+    bands = wanted or tuple(band for band in range(1, n_bands + 1) if band not in _named_alpha(names))
     if missing := [band for band in bands if not 1 <= band <= n_bands]:
         raise RasterError(f"{NAME} has bands 1 to {n_bands}; there is no band {missing[0]}. Choose among them.")
     if names and len(names) != n_bands:
@@ -136,6 +149,10 @@ def _describe_bands(n_bands: int, names: tuple[str, ...], wanted: tuple[int, ...
         scales=(1.0,) * len(bands),
         offsets=(0.0,) * len(bands),
     )
+
+
+def _named_alpha(names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(band for band, name in enumerate(names, start=1) if is_named_alpha(name))
 
 
 def _checked_values(image: ArrayLike, geobox: GeoBox) -> NDArray[Any]:

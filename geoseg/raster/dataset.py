@@ -4,35 +4,71 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from pyproj import CRS
 from pyproj.exceptions import CRSError
+from rasterio._path import _parse_path  # rasterio has no public name for it
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from geoseg.errors import RasterError
+from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.availability import check_available
+from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.names import check_input_name
+from geoseg.raster.raster_file import Folders, check_raster
+from geoseg.raster.tiff_header import check_block, check_references
 from geoseg.raster.unreadable import missing_file, unreadable
-from geoseg.raster.vrt import check_vrt
+from geoseg.raster.vrt import read_vrt
 
 # Formats that contain their pixels. Others may refer to further files or addresses.
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "HFA", "ENVI")
 _REMOTE = ("http://", "https://", "s3://")
+# Drivers that open addresses. GDAL obeys this when it is used for the first time in a process, and the checks of files
+# do not depend on it.
+_SKIPPED = "DAAS EEDA EEDAI HTTP PLMOSAIC STACIT STACTA WCS WMS WMTS"
+_MAX_PIXELS = 2**42  # 65 000 tiles of a million pixels each
+_MAX_BANDS = 4096
 _GDAL = {
+    "GDAL_SKIP": _SKIPPED,
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_CONNECTTIMEOUT": "15",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # of a file of format JPEG; see `damage` for JPEG blocks in others
 }
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What GDAL opens, and how.
+
+    Parameters
+    ----------
+    target : str or Path
+        A file, an address, or the XML of a VRT.
+    drivers : tuple of str
+        GDAL's names of the formats that are tried.
+    options : dict
+        GDAL's settings while it is open.
+    files : tuple of str
+        The file and all others that it refers to. Empty = those that GDAL names.
+    """
+
+    target: str | Path
+    drivers: tuple[str, ...]
+    options: dict[str, Any]
+    files: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -48,13 +84,20 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
     Raises
     ------
     RasterError
-        If the file is missing or unreadable.
+        If the file is missing or unreadable, refers to something that is not a local raster, or takes too much memory.
     """
     check_input_name(path)
     if reload:
         _dataset.cache_clear()
-    with rasterio.Env(**_GDAL), _open(path) as source:
-        yield source
+    source = _source(path)
+    with rasterio.Env(**source.options), _open(path, source) as dataset:
+        check_complete(dataset, path)
+        yield dataset
+
+
+def files_of(src: Any, path: str) -> tuple[str, ...]:
+    """Return every file of an open raster: itself, the members of a mosaic, and the files beside them."""
+    return _source(path).files or tuple(src.files) or (path,)
 
 
 @contextlib.contextmanager
@@ -64,18 +107,20 @@ def reading(path: str, window: Window) -> Iterator[Any]:
     Raises
     ------
     RasterError
-        If the file is damaged in the window.
+        If the file is missing; a DamageError if it is damaged in the window.
     UnavailableError
         If it cannot be reached or read at present.
     """
     dataset = dataset_of(path)
     try:
-        with rasterio.Env(**_GDAL):
+        with rasterio.Env(**_options(path)), damage_reported() as messages:
             yield dataset
     except RasterioError as err:
         check_available(path, err)
-        reason = " ".join(str(err.__cause__ or err).split())
-        raise RasterError(f"{path} cannot be read at {window}: {reason}") from err
+        raise _unreadable(path, window, str(err.__cause__ or err)) from err
+    if messages:
+        _dataset.cache_clear()  # GDAL would return the damaged pixels from its cache, without a warning
+        raise _unreadable(path, window, messages[0])
 
 
 def dataset_of(path: str) -> Any:
@@ -107,41 +152,94 @@ def geobox_of(src: Any, path: str) -> GeoBox:
     return GeoBox(src.shape, src.transform, _wkt(src, path))
 
 
-def _open(path: str) -> Any:
+def _unreadable(path: str, window: Window, reason: str) -> DamageError:
+    return DamageError(f"{path} cannot be read at {window}: {shorten(reason)}")
+
+
+def _open(path: str, source: _Source) -> Any:
     failures = []
-    for driver in _drivers(path):
+    for driver in source.drivers:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `_check_georeferencing` reports it
-                return rasterio.open(path, driver=driver)
+                dataset = rasterio.open(source.target, driver=driver)
         except (RasterioError, OSError) as err:
-            failures.append(" ".join(str(err).split()))
+            failures.append(shorten(err))
+            continue
+        try:
+            _check_contents(dataset, path)
+        except RasterError:
+            dataset.close()
+            raise
+        return dataset
     raise unreadable(path, failures)
 
 
-def _drivers(path: str) -> list[str]:
-    if path.startswith(_REMOTE):
-        return list(DRIVERS)
+def _source(path: str) -> _Source:
+    """Return what GDAL may open of a raster, after checking it."""
+    if _is_remote(path):
+        return _Source(path, DRIVERS, _options(path))
     if not _file_state(path) or not Path(path).is_file():
         raise missing_file(path)
     if Path(path).suffix.lower() == ".vrt":
-        check_vrt(Path(path))
-        return ["VRT"]
-    return list(DRIVERS)
+        mosaic = read_vrt(Path(path))
+        return _Source(mosaic.xml, ("VRT",), _options(path), mosaic.files)
+    check_raster(Path(path), Folders())
+    # As an absolute path, no name is an address or the name of a driver: not zip:scene.tif, nor GTIFF_DIR:1:scene.tif.
+    return _Source(Path(os.path.abspath(path)), DRIVERS, _options(path))  # noqa: PTH100 # `..` of a link is kept
+
+
+def _options(path: str) -> dict[str, Any]:
+    """Return GDAL's settings for a raster: it opens no address but that of the raster itself."""
+    if not _is_remote(path):
+        return _GDAL | {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}
+    # Without a list of its folder, GDAL opens no files beside it.
+    return _GDAL | {
+        "CPL_VSIL_CURL_ALLOWED_FILENAME": _parse_path(path).as_vsi(),
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    }
+
+
+def _is_remote(path: str) -> bool:
+    return path.startswith(_REMOTE) and not Path(path).is_file()
+
+
+def _check_contents(src: Any, path: str) -> None:
+    """Check that an open raster refers to no other file, and its numbers of pixels, bands and bytes per block."""
+    check_references(path, " ".join(src.tags(ns="OVERVIEWS")).encode("utf-8", "replace"))
+    rows, cols = src.shape
+    if rows * cols > _MAX_PIXELS:
+        raise RasterError(
+            f"{path} has {cols} x {rows} pixels; expected at most {_MAX_PIXELS:.0e}. Is the file what it should be? "
+            f"Otherwise cut it first: gdal_translate -projwin {path} part.tif"
+        )
+    if src.count > _MAX_BANDS:
+        raise RasterError(
+            f"{path} has {src.count} bands; expected at most {_MAX_BANDS}. Select some first: gdal_translate -b 1 -b 2 "
+            f"{path} bands.tif"
+        )
+    n_bands = src.count if src.interleaving is not None and src.interleaving.value == "PIXEL" else 1
+    for (height, width), dtype in zip(src.block_shapes, src.dtypes, strict=True):
+        check_block(path, height * width * n_bands * np.dtype(_numpy_type(dtype)).itemsize)
+
+
+def _numpy_type(dtype: str) -> str:
+    return "complex64" if dtype == "complex_int16" else dtype
 
 
 @functools.lru_cache(maxsize=8)  # one open file per worker thread; opening a mosaic for each tile would be slow
 def _dataset(path: str, state: tuple[int, ...], thread: int) -> Any:  # noqa: ARG001
     """Return an open dataset, one per thread (GDAL datasets must not be shared) and per state of the file."""
-    with rasterio.Env(**_GDAL):
-        return _open(path)
+    source = _source(path)
+    with rasterio.Env(**source.options):
+        return _open(path, source)
 
 
 def _file_state(path: str) -> tuple[int, ...]:
     """Return values that change when a file is rewritten, so that a long-lived worker does not read the old one."""
     try:
         found = Path(path).stat()
-    except OSError:  # an address, or a missing file, which reading reports
+    except (OSError, ValueError):  # an address, or a missing file or impossible name, which reading reports
         return ()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -176,7 +274,7 @@ def _wkt(src: Any, path: str) -> str:
         CRS(wkt)  # pyproj must be able to read it to write the polygons
     except (rasterio.errors.CRSError, CRSError) as err:
         raise RasterError(
-            f"{path} has a CRS that cannot be read: {' '.join(str(err).split())} "
+            f"{path} has a CRS that cannot be read: {shorten(err)} "
             f"Set another one: gdal_edit.py -a_srs EPSG:<code> {path}"
         ) from err
     return wkt

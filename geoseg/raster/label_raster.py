@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import rasterio.windows
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp
 
 from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
+from geoseg.raster.alpha import find_alpha, spread_windows
 from geoseg.raster.aoi import inside, read_aoi
-from geoseg.raster.dataset import geobox_of, opened, reading
+from geoseg.raster.coverage import check_readable
+from geoseg.raster.damage import DamageError
+from geoseg.raster.dataset import files_of, geobox_of, opened, reading
+from geoseg.raster.nodata import has_data
 from geoseg.raster.scene import Scene
 
 Nodata = int | Literal["file", "none"]
@@ -24,7 +27,7 @@ Colour = tuple[int, int, int]
 
 _MAX_LABEL = 2**63 - 1  # an attribute of a polygon layer is int64
 _MAX_FLOAT_LABEL = 2**53  # beyond it, float64 does not represent every integer
-_N_WINDOWS = 8  # per direction, checked for fractional values when a float raster is opened
+_N_WINDOWS = 8  # per direction, checked when a raster is opened
 _WINDOW = 64  # px; their width and height
 _MAX_NAMES_BYTES = 4_000_000  # of a file with category names; larger files are ignored
 
@@ -43,7 +46,7 @@ class LabelInput:
         Band of `labels` to use, from 1. None = the only one that is not alpha.
     nodata : int, "file" or "none"
         Value of pixels that are not valid. "file" = by the nodata value, mask or alpha of the file. "none" = every
-        value is a label and every pixel is valid.
+        value is a label and every pixel is valid. Unless it is "none", a pixel that is 0 in an alpha band is not valid.
 
     Examples
     --------
@@ -80,6 +83,8 @@ class LabelRaster:
         Label → (red, green, blue); empty where the file has no palette.
     names : dict
         Label → category name; empty where the file has none.
+    alpha : tuple of int
+        Numbers of the alpha bands; a pixel that is 0 in one of them is not valid.
     """
 
     path: str
@@ -91,6 +96,7 @@ class LabelRaster:
     files: tuple[str, ...]
     palette: dict[int, Colour] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+    alpha: tuple[int, ...] = ()
 
     @property
     def grid(self) -> Scene:
@@ -111,25 +117,25 @@ def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> L
     ------
     RasterError
         If the file is missing, unreadable or not georeferenced, has no integers, or has several bands and none is
-        given.
+        given; or if more than half of a sample of windows cannot be read.
     ConfigError
         If `source.nodata` is not an integer, "file" or "none".
     """
     path = str(source.labels)
     _check_nodata(source.nodata)
     with opened(path, reload=True) as src:
-        band = _choose_band(src, path, source.band)
+        alpha = find_alpha(src).used
+        band = _choose_band(src, path, source.band, alpha)
         _check_type(src.dtypes[band - 1], path)
         geobox = geobox_of(src, path)
-        files = tuple(src.files) or (path,)
+        files = files_of(src, path)
         palette = _palette(src, band)
         dtype = src.dtypes[band - 1]
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
     names = _category_names(files, band)
-    labels = LabelRaster(path, geobox, band, dtype, source.nodata, area, files, palette, names)
-    if dtype.startswith("float"):  # find fractional values now rather than in the middle of a run
-        for window in _spread_windows(geobox.shape):
-            read_labels(labels, window)
+    applied = tuple(one for one in alpha if one != band and source.nodata != "none")
+    labels = LabelRaster(path, geobox, band, dtype, source.nodata, area, files, palette, names, applied)
+    _check_sample(labels)
     return labels
 
 
@@ -186,18 +192,40 @@ def _size(geobox: GeoBox) -> str:
     return f"{geobox.shape[1]} x {geobox.shape[0]}"
 
 
+def _check_sample(labels: LabelRaster) -> None:
+    """Find damage and fractional values now rather than in the middle of a run."""
+    windows = list(spread_windows(labels.geobox.window, _N_WINDOWS, _WINDOW))
+    errors: list[RasterError] = []
+    for window in windows:
+        try:
+            read_labels(labels, window)
+        except DamageError:
+            errors += _error_at_centre(labels, window)
+    check_readable(labels.path, len(windows), errors)
+
+
+def _error_at_centre(labels: LabelRaster, window: Window) -> list[RasterError]:
+    """Return the error of reading one pixel; a window may fail because of one of many blocks."""
+    centre = Window(window.col_off + window.width // 2, window.row_off + window.height // 2, 1, 1)
+    try:
+        read_labels(labels, centre)
+    except DamageError as err:
+        return [err]
+    return []
+
+
 def _check_nodata(nodata: Nodata) -> None:
     is_word = isinstance(nodata, str) and nodata in ("file", "none")
     if not is_word and not (isinstance(nodata, int) and -(2**63) <= nodata <= _MAX_LABEL):
         raise ConfigError(f"nodata is {nodata!r}; give an integer, or none if every value is a label.")
 
 
-def _choose_band(src: Any, path: str, wanted: int | None) -> int:
+def _choose_band(src: Any, path: str, wanted: int | None, alpha: tuple[int, ...]) -> int:
     if wanted is not None:
         if not isinstance(wanted, int) or wanted not in src.indexes:
             raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {wanted}. Choose among them.")
         return wanted
-    bands = [band for band in src.indexes if src.colorinterp[band - 1] != ColorInterp.alpha]
+    bands = [band for band in src.indexes if band not in alpha]
     if len(bands) != 1:
         raise RasterError(
             f"{path} has {len(bands)} bands; expected one band of labels. Choose it with --band, or segment an image "
@@ -233,21 +261,13 @@ def _category_names(files: tuple[str, ...], band: int) -> dict[int, str]:
     return names
 
 
-def _spread_windows(shape: tuple[int, int]) -> Iterator[Window]:
-    rows, cols = shape
-    for top in np.linspace(0, max(rows - _WINDOW, 0), _N_WINDOWS).astype(int):
-        for left in np.linspace(0, max(cols - _WINDOW, 0), _N_WINDOWS).astype(int):
-            yield Window(int(left), int(top), min(_WINDOW, cols), min(_WINDOW, rows))
-
-
 def _valid(handle: Any, labels: LabelRaster, numbers: NDArray[Any], part: Any) -> NDArray[np.bool_]:
-    if labels.nodata == "none":
-        return np.ones(numbers.shape, bool)
-    if labels.nodata != "file":
-        return np.asarray(numbers != labels.nodata)
-    if MaskFlags.all_valid in handle.mask_flag_enums[labels.band - 1]:
-        return np.ones(numbers.shape, bool)
-    return np.asarray(handle.read_masks(labels.band, window=part) > 0)
+    if labels.nodata == "file":
+        return has_data(handle, (labels.band,), part, numbers[None], alpha=labels.alpha)[0].copy()
+    valid = np.ones(numbers.shape, bool) if labels.nodata == "none" else np.asarray(numbers != labels.nodata)
+    for band in labels.alpha:
+        valid &= handle.read(band, window=part) > 0
+    return valid
 
 
 def _integers(numbers: NDArray[Any], valid: NDArray[np.bool_], path: str, window: Window) -> NDArray[np.integer[Any]]:

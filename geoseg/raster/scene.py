@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,14 +17,15 @@ import numpy as np
 import rasterio
 import rasterio.windows
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NodataShadowWarning
+from rasterio.enums import ColorInterp
 
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.alpha import AlphaBands, corrected_colours, find_alpha
 from geoseg.raster.aoi import inside, read_aoi, touches_area
 from geoseg.raster.bands import BandDescriptions, VegetationBands, natural_colours, vegetation_bands
-from geoseg.raster.dataset import dataset_of, geobox_of, opened, reading
+from geoseg.raster.dataset import dataset_of, files_of, geobox_of, opened, reading
+from geoseg.raster.nodata import NodataMode, finite_and_valid, has_data
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class PixelSource(Protocol):
     """Pixels that do not come from a file; see `array_scene`."""
 
     def read(self, bands: tuple[int, ...], window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the pixels (band, y, x) float32 of a window and which of them are valid, (y, x) bool."""
+        """Return the pixels (band, y, x) float32 of a window and where each band has data, (band, y, x) bool."""
         ...
 
 
@@ -65,6 +65,14 @@ class Scene:
         Every file of the raster.
     source : PixelSource or None
         Pixels in memory; None = the file at `path`.
+    alpha : tuple of int
+        Numbers of the alpha bands of the file; a pixel that is 0 in one of them is not valid.
+    nodata : tuple of float or None
+        Nodata value of each of `bands`; None = none.
+    nodata_mode : {"all", "any"}
+        Whether nodata in all bands or in any band makes a pixel nodata.
+    notes : tuple of str
+        What the user should know about how the bands are used.
     """
 
     path: str
@@ -77,6 +85,10 @@ class Scene:
     aoi: bytes | None
     files: tuple[str, ...]
     source: PixelSource | None = None
+    alpha: tuple[int, ...] = ()
+    nodata: tuple[float | None, ...] = ()
+    nodata_mode: NodataMode = "all"
+    notes: tuple[str, ...] = ()
 
 
 def open_scene(
@@ -86,6 +98,7 @@ def open_scene(
     aoi: str | Path | None = None,
     red: int | None = None,
     nir: int | None = None,
+    nodata_mode: NodataMode = "all",
 ) -> Scene:
     """Return the description of a raster file, after checking that it can be segmented.
 
@@ -99,6 +112,8 @@ def open_scene(
         Vector file with polygons. Pixels outside are not valid.
     red, nir : int or None
         Band numbers for NDVI, from 1. None = by band name or colour interpretation.
+    nodata_mode : {"all", "any"}
+        As in `Scene`.
 
     Raises
     ------
@@ -106,15 +121,21 @@ def open_scene(
         If the file is missing, unreadable or not georeferenced, has complex or palette bands, or lacks a given band.
     """
     with opened(str(path), reload=True) as src:
-        chosen = _choose_bands(src, str(path), bands)
+        found = find_alpha(src)
+        chosen = _choose_bands(src, str(path), bands, found)
         geobox = geobox_of(src, str(path))
-        described = _describe_bands(src, chosen)
+        described = _describe_bands(src, chosen, found)
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
         vegetation = vegetation_bands(described, str(path), red=red, nir=nir)
-        files = tuple(src.files) or (str(path),)
+        files = files_of(src, str(path))
+        nodata_of_all = src.nodatavals
+        nodata = tuple(nodata_of_all[band - 1] for band in chosen)
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
     colours = natural_colours(described)
-    return Scene(str(path), geobox, chosen, described.names, dtypes, colours, vegetation, area, files)
+    scene = Scene(str(path), geobox, chosen, described.names, dtypes, colours, vegetation, area, files)
+    alpha = tuple(band for band in found.used if band not in chosen)
+    notes = tuple(_note_on(band, scene) for band in found.mistaken if band not in bands)
+    return replace(scene, alpha=alpha, nodata=nodata, nodata_mode=nodata_mode, notes=notes)
 
 
 def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -125,23 +146,38 @@ def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.
     pixels : (band, y, x) float32
         Values as stored; 0 where not valid.
     valid : (y, x) bool
-        False = nodata, NaN or infinite, transparent, masked by the file, or outside the area of interest.
+        False = nodata by the rule of `raster.nodata`.
 
     Raises
     ------
     RasterError
         If the file is damaged there.
-
-    Notes
-    -----
-    A nodata value such as -9999 or NaN is not a measurement: a pixel with it in any band is not valid. In unsigned
-    bands a nodata value such as 0 or 255 is also a colour: only a pixel with it in all bands is not valid.
     """
-    pixels, valid = _read_file(scene, window) if scene.source is None else scene.source.read(scene.bands, window)
-    valid = valid & np.isfinite(pixels).all(axis=0)
-    if scene.aoi is not None:
-        valid &= inside(scene.aoi, scene.geobox.cropped(window))
+    pixels, known = read_bands(scene, window)
+    valid = finite_and_valid(pixels, known, scene.nodata_mode)
     return np.where(valid, pixels, np.float32(0)), valid
+
+
+def read_bands(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the pixels of a window and where each band has data.
+
+    Returns
+    -------
+    pixels : (band, y, x) float32
+        Values as stored.
+    known : (band, y, x) bool, perhaps read-only
+        False = nodata or masked in that band, transparent, or outside the area of interest. Values that are not finite
+        are not looked for.
+
+    Raises
+    ------
+    RasterError
+        If the file is damaged there.
+    """
+    pixels, known = _read_file(scene, window) if scene.source is None else scene.source.read(scene.bands, window)
+    if scene.aoi is not None:
+        known = known & inside(scene.aoi, scene.geobox.cropped(window))
+    return pixels, known
 
 
 def read_tolerant(
@@ -176,39 +212,43 @@ def touches(scene: Scene, window: Window) -> bool:
     return scene.aoi is None or touches_area(scene.aoi, scene.geobox.cropped(window))
 
 
-def combine_band_masks(shown: NDArray[np.bool_], *, unsigned: bool) -> NDArray[np.bool_]:
-    """Return which pixels are valid from a mask per band, by the rule in the notes of `read`.
-
-    Parameters
-    ----------
-    shown : (band, y, x) bool
-        False = nodata or masked in that band.
-    unsigned : bool
-        Whether all bands are of an unsigned type.
-
-    Returns
-    -------
-    (y, x) bool
-    """
-    return np.any(shown, axis=0) if unsigned else np.all(shown, axis=0)
-
-
-def _describe_bands(src: Any, bands: tuple[int, ...]) -> BandDescriptions:
+def _describe_bands(src: Any, bands: tuple[int, ...], alpha: AlphaBands) -> BandDescriptions:
     positions = [band - 1 for band in bands]
+    colours = corrected_colours(src, alpha.mistaken)
+    descriptions, scales, offsets = src.descriptions, src.scales, src.offsets  # each asks all bands
     return BandDescriptions(
         bands,
-        names=tuple((src.descriptions[i] or "").strip() for i in positions),
-        colours=tuple(src.colorinterp[i] for i in positions),
-        scales=tuple(src.scales[i] for i in positions),
-        offsets=tuple(src.offsets[i] for i in positions),
+        names=tuple((descriptions[i] or "").strip() for i in positions),
+        colours=tuple(colours[i] for i in positions),
+        scales=tuple(scales[i] for i in positions),
+        offsets=tuple(offsets[i] for i in positions),
+    )
+
+
+def _note_on(band: int, scene: Scene) -> str:
+    """Return what the user should know of a band that is mistaken for alpha."""
+    vegetation = scene.vegetation
+    is_nir = vegetation is not None and band in scene.bands and scene.bands.index(band) == vegetation.nir
+    use = "near infrared" if is_nir else "a band like the others" if band in scene.bands else "neither band nor alpha"
+    return (
+        f"band {band} of {scene.path} is flagged as alpha, but has the values of a measurement; it is used as {use}. "
+        "If it is transparency, set its description to alpha."
     )
 
 
 def _read_file(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     part = rasterio.windows.Window(*window)
+    pixels = np.empty((len(scene.bands), *window.shape), np.float32)
     with reading(scene.path, window) as handle:
-        pixels = handle.read(scene.bands, window=part, out_dtype=np.float32)
-        return pixels, _valid(handle, scene.bands, part)
+        for positions in _by_dtype(scene.dtypes):
+            bands = [scene.bands[i] for i in positions]
+            pixels[positions] = handle.read(bands, window=part, out_dtype=np.float32)
+        return pixels, has_data(handle, scene.bands, part, pixels, alpha=scene.alpha)
+
+
+def _by_dtype(dtypes: tuple[str, ...]) -> list[list[int]]:
+    """Return the positions of the bands of each data type; rasterio reads only bands of one type at once."""
+    return [[i for i, dtype in enumerate(dtypes) if dtype == one] for one in dict.fromkeys(dtypes)]
 
 
 def _block_shape(scene: Scene) -> tuple[int, int]:
@@ -250,32 +290,14 @@ def _read_part(scene: Scene, part: Window, core: Window | None) -> tuple[NDArray
     return pixels, valid
 
 
-def _valid(handle: Any, bands: tuple[int, ...], part: rasterio.windows.Window) -> NDArray[np.bool_]:
-    flags = [handle.mask_flag_enums[band - 1] for band in bands]
-    valid = np.ones((part.height, part.width), bool)
-    if not all(MaskFlags.all_valid in of_band for of_band in flags):
-        unsigned = all(handle.dtypes[band - 1].startswith("uint") for band in bands)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NodataShadowWarning)  # alpha is applied below
-            shown = handle.read_masks(bands, window=part) > 0  # (band, y, x)
-        valid = combine_band_masks(shown, unsigned=unsigned)
-    if any(MaskFlags.nodata in of_band for of_band in flags):  # GDAL then ignores alpha
-        for band in _alpha(handle):
-            valid &= handle.read(band, window=part) > 0
-    return valid
-
-
-def _alpha(src: Any) -> list[int]:
-    return [band for band, meaning in zip(src.indexes, src.colorinterp, strict=True) if meaning == ColorInterp.alpha]
-
-
-def _choose_bands(src: Any, path: str, wanted: tuple[int, ...]) -> tuple[int, ...]:
+def _choose_bands(src: Any, path: str, wanted: tuple[int, ...], alpha: AlphaBands) -> tuple[int, ...]:
     missing = [band for band in wanted if band not in src.indexes]
     if missing:
         raise RasterError(f"{path} has bands 1 to {src.count}; there is no band {missing[0]}. Choose among them.")
-    bands = wanted or tuple(band for band in src.indexes if band not in _alpha(src))
+    bands = wanted or tuple(band for band in src.indexes if band not in alpha.used)
     if not bands:
         raise RasterError(f"{path} has only alpha bands, so there is nothing to segment.")
+    colours = src.colorinterp
     for band in bands:
         dtype = src.dtypes[band - 1]
         if "complex" in dtype:
@@ -283,7 +305,7 @@ def _choose_bands(src: Any, path: str, wanted: tuple[int, ...]) -> tuple[int, ..
                 f"{path} has complex numbers ({dtype}) in band {band}. Take their magnitude first: "
                 f"gdal_calc.py -A {path} --calc 'abs(A)' --type Float32 --outfile magnitude.tif"
             )
-        if src.colorinterp[band - 1] == ColorInterp.palette:
+        if colours[band - 1] == ColorInterp.palette:
             raise RasterError(
                 f"{path} has palette indices in band {band}, not measurements. "
                 f"Expand them first: gdal_translate -expand rgb {path} rgb.tif"

@@ -170,7 +170,12 @@ def _security(options: ClusterOptions, address: str) -> Security:
         names = {f"tls_{role}_{part}": value for role in ("client", "scheduler", "worker")
                  for part, value in (("cert", certificate), ("key", key))}  # fmt: skip
         return Security(tls_ca_file=ca_file, require_encryption=True, **names)
-    if address.startswith("tcp://") and not _is_loopback(address):
+    if address.startswith("tls://"):  # of a scheduler file
+        raise ConfigError(
+            f"the scheduler is at {shorten(address)}; expected its certificates. Give --tls-ca-file, --tls-cert and "
+            "--tls-key."
+        )
+    if not address.startswith(("wss://", "inproc://")) and not _is_loopback(address):
         _log.warning(
             "the connection to %s is not encrypted: whoever reaches that port can run code as you. Use tls:// with "
             "--tls-ca-file, --tls-cert and --tls-key.",
@@ -181,7 +186,7 @@ def _security(options: ClusterOptions, address: str) -> Security:
 
 def _is_loopback(address: str) -> bool:
     try:
-        host = urlsplit(address).hostname or ""
+        host = urlsplit(address if "://" in address else f"tcp://{address}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name of a host
         return False
@@ -193,7 +198,7 @@ def _read_address(path: Path, *, timeout: float) -> str:
     while True:
         try:
             return str(json.loads(path.read_text())["address"])
-        except (OSError, ValueError, KeyError, TypeError) as err:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
             if time.monotonic() > deadline:
                 raise ConfigError(
                     f"{path} has no address of a Dask scheduler ({one_line(err)}); check that the scheduler is running."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,12 +15,10 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
-from geoseg.output.names import check_writable_folder
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
-from geoseg.run.executors import ClusterOptions
 from geoseg.run.failures import check_max_failed
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
@@ -33,9 +29,7 @@ from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import ProductStore
 from geoseg.run.provenance import fingerprint, result_versions
 from geoseg.run.published import OutputRecord
-
-_WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
-_BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
+from geoseg.run.resources import check_memory, check_room, pick_device
 
 
 @dataclass(frozen=True)
@@ -185,7 +179,15 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     config = config or (Config() if model is None else model.config)
     if model is not None:
         check_config(model, config)
-    scene = open_scene(path, bands=config.bands, aoi=options.aoi, red=config.red, nir=config.nir)
+    scene = open_scene(
+        path,
+        bands=config.bands,
+        aoi=options.aoi,
+        red=config.red,
+        nir=config.nir,
+        nodata_mode=config.nodata_mode,
+    )
+    check_memory(scene, config)
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
         check_fits(model, scene)
@@ -209,9 +211,11 @@ def open_label_plan(
     outputs.check_names(options.run_dir)
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi)
-    values = None if source.values is None else open_scene(source.values, bands=config.bands)
+    values = None if source.values is None else _open_values(source.values, config)
+    check_memory(labels.grid, config)
     if values is not None:
         check_same_grid(values, labels)
+        check_memory(values, config)
     bands = () if values is None else values.bands
     check_attributes(config.polygons.attributes, bands=bands, ndvi=False, segmented=False)
     scene = labels.grid
@@ -225,6 +229,10 @@ def open_label_plan(
         yield plan, LabelJob(plan.store, config, labels, values)
 
 
+def _open_values(path: str, config: Config) -> Scene:
+    return open_scene(path, bands=config.bands, nodata_mode=config.nodata_mode)
+
+
 def tiles_of(scene: Scene, config: Config) -> tuple[int, ...]:
     """Return the numbers of the tiles that touch the area of interest, ascending."""
     grid = tile_grid(scene.geobox.shape, config)
@@ -236,41 +244,6 @@ def blocks_of(scene: Scene, config: Config, tiles: Sequence[int]) -> tuple[int, 
     grid = tile_grid(scene.geobox.shape, config)
     blocks = block_grid(scene.geobox.shape)
     return tuple(sorted({block for number in tiles for block in blocks.reading(grid.tile(number).read)}))
-
-
-def pick_device(wanted: str, config: Config) -> str:
-    """Return "cpu" or "cuda"; "auto" becomes one of them.
-
-    Raises
-    ------
-    ConfigError
-        If cuda is wanted but not available, or the method does not use it.
-    """
-    if wanted == "cuda" and config.method != "backprop":
-        raise ConfigError(f"device is cuda, but method {config.method} does not use a GPU. Use --device cpu or auto.")
-    if wanted == "cpu" or config.method != "backprop":
-        return "cpu"
-    from geoseg.segment.network import cuda_is_available  # here, because torch takes seconds to import
-
-    if cuda_is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Use --device cpu or auto.")
-    return "cpu"
-
-
-def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
-    """Return where to compute if nothing is specified: on a GPU fewer processes than there are cores."""
-    specified = any(place is not None for place in cluster.places)
-    if device == "cpu" or specified:
-        return cluster
-    return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))
-
-
-def disk_needed(scene: Scene) -> int:
-    """Return the bytes that the run folder and the outputs of a scene need, approximately."""
-    rows, cols = scene.geobox.shape
-    return rows * cols * _BYTES_PER_PIXEL
 
 
 def _load_model(options: RunOptions) -> Model | None:
@@ -299,7 +272,7 @@ def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, inputs: 
     sources = [*map(Path, inputs.paths), *read.values()]
     outputs.check(inputs.paths, overwrite=True)
     replaceable = record.replaceable(outputs, sources, resume=options.resume, overwrite=options.overwrite)
-    _check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
+    check_room(scene, {outputs.polygons.absolute().parent, _run_dir(outputs, options).absolute()})
     return replaceable
 
 
@@ -351,17 +324,3 @@ def _run_folder(
 
 def _run_dir(outputs: Outputs, options: RunOptions) -> Path:
     return options.run_dir or outputs.polygons.with_suffix(".run")
-
-
-def _check_room(scene: Scene, folders: set[Path]) -> None:
-    rows, cols = scene.geobox.shape
-    needed = disk_needed(scene)
-    for folder in sorted(folders):
-        existing = next(path for path in (folder, *folder.parents) if path.is_dir())
-        check_writable_folder(existing)  # a read-only file system has no free space either
-        free = shutil.disk_usage(existing).free
-        if free < needed:
-            raise OutputError(
-                f"{existing} has {free / 1e9:.1f} GB of free space, and a scene of {rows * cols / 1e6:.0f} Mpx needs "
-                f"about {needed / 1e9:.1f} GB. Free some space, or choose another place for --out or --run-dir."
-            )

@@ -57,7 +57,8 @@ class Stretch:
         """
         low = np.asarray(self.low, np.float32)[:, None, None]
         span = np.asarray(self.high, np.float32)[:, None, None] - low
-        bands = (pixels - low) / np.where(span > 0, span, np.float32(1))
+        with np.errstate(over="ignore"):  # of nodata values such as -3e38 in some bands
+            bands = (pixels - low) / np.where(span > 0, span, np.float32(1))
         return _with_zeros(np.clip(bands, -0.5, 1.5).astype(np.float32, copy=False), valid)
 
 

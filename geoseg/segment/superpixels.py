@@ -35,7 +35,10 @@ _LEVEL = 1 / 4096  # of the stretch; finer than 8 bits and than the noise of sen
 
 @dataclass(frozen=True)
 class SuperpixelParameters:
-    """The parameters of a superpixel method, see `config.Superpixels` for their meaning."""
+    """The parameters of a superpixel method, see `config.Superpixels` for their meaning.
+
+    With `by_value`, pixels of different values are never in one superpixel; for masks and thematic rasters.
+    """
 
     method: Literal["felzenszwalb", "slic"] = "felzenszwalb"
     scale: float = 32.0
@@ -43,6 +46,7 @@ class SuperpixelParameters:
     min_size: int = 32
     n_segments: int = 10_000
     compactness: float = 100.0
+    by_value: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,11 @@ def superpixels(
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
     if parameters.method == "felzenszwalb":
-        return _consecutive(felzenszwalb_labels(bands, valid, parameters))
-    step = max(1, round(BLOCK / parameters.n_segments**0.5))
-    return _consecutive(slic_labels(bands, valid, step, parameters.compactness, origin))
+        labels = felzenszwalb_labels(bands, valid, parameters)
+    else:
+        step = max(1, round(BLOCK / parameters.n_segments**0.5))
+        labels = slic_labels(bands, valid, step, parameters.compactness, origin)
+    return _consecutive(_split_by_value(labels, bands) if parameters.by_value else labels)
 
 
 def felzenszwalb_labels(
@@ -288,6 +294,13 @@ def assemble(window: Window, blocks: Iterable[BlockSuperpixels]) -> NDArray[np.i
 def block_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of the block of each superpixel number."""
     return numbers // _NUMBERS_PER_BLOCK
+
+
+def _split_by_value(labels: NDArray[np.int64], bands: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the connected parts of labels whose pixels have equal values, from 0; -1 = nodata."""
+    values = np.unique(bands.reshape(len(bands), -1), axis=1, return_inverse=True)[1].reshape(labels.shape)
+    both = np.where(labels >= 0, labels * (int(values.max()) + 1) + values + 1, 0)
+    return np.asarray(label(both, background=0, connectivity=1).astype(np.int64) - 1)
 
 
 def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:

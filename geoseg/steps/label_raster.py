@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
+from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.label_raster import read_labels
 from geoseg.raster.pixel_size import pixel_size
 from geoseg.raster.scene import read
@@ -44,6 +45,8 @@ def label_tiles(job: LabelJob, stages: Stages) -> LabelFeatures | None:
     """
     total = None
     with stages.stage("label", len(stages.tiles) * (3 if job.uses_features else 1)):
+        for note in () if job.values is None else coverage_notes(job.values, measure_coverage(job.values)):
+            stages.reporter.note(note)
         if job.uses_features:
             stages.each_tile(measure_tile, job, makes=[LABEL_FEATURES])
             total = share_means(job, stages)

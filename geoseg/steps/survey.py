@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
+from geoseg.raster.coverage import coverage_notes, extent_of, measure_coverage, no_valid_pixels
+from geoseg.raster.nodata import finite_and_valid
 from geoseg.raster.pixel_size import resolution
-from geoseg.raster.scene import Scene, read, read_tolerant
+from geoseg.raster.scene import Scene, read, read_bands, read_tolerant
 from geoseg.run.contents import SurveyDocument
 from geoseg.run.job import Job, Task
 from geoseg.run.outcome import patiently
@@ -24,8 +24,6 @@ from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
 from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
 from geoseg.segment.survey import Survey
-
-log = logging.getLogger(__name__)
 
 _PERCENTILES = (1.0, 99.0)  # of the stretch; minimum and maximum would depend on outliers
 _ROUNDS = 4  # draws of windows, where many of them are not valid
@@ -40,7 +38,13 @@ def survey_scene(task: Task, stages: Stages) -> Job:
     """Survey a scene, or take over the survey of its model or of an earlier run, and return the job of later stages."""
     with stages.stage("survey", _PASSES * task.config.learn.windows):
         if not task.store.has(SURVEY, verify=True):
-            task.store.put(SURVEY, SurveyDocument(patiently(_survey_of, task, stages.advance)))
+            found = measure_coverage(task.scene)
+            for note in coverage_notes(task.scene, found):
+                stages.reporter.note(note)
+            survey = patiently(_survey_of, task, stages.advance)
+            if found is not None:
+                survey = replace(survey, superpixels=replace(survey.superpixels, by_value=found.is_flat))
+            task.store.put(SURVEY, SurveyDocument(survey))
         survey = task.store.get(SURVEY).survey
     return Job(task.store, task.scene, task.config, survey, task.device)
 
@@ -86,7 +90,7 @@ def read_crop(
     valid : (y, x) bool
     """
     wide = window.expanded(REACH, scene.geobox.shape)
-    pixels, valid = read_tolerant(scene, wide, core=window)
+    pixels, valid = read_tolerant(scene, wide)
     bands = stretch.apply(pixels, valid)
     inner = window.within(wide)
     return bands[:, *inner], network_input(bands, valid, inputs)[:, *inner], valid[inner]
@@ -101,44 +105,32 @@ def _survey_of(task: Task, advance: Callable[[], None]) -> Survey:
 
 
 def _draw_windows(scene: Scene, config: Config) -> list[Window]:
-    whole = _extent(scene)
+    whole = extent_of(scene)
     rows, cols = scene.geobox.shape
     size = (min(config.learn.crop, rows), min(config.learn.crop, cols))
     draw = np.random.default_rng(_WINDOW_SEED)
     good: list[Window] = []
     poor: list[Window] = []
+    damaged: list[Window] = []  # in part at least
     for _ in range(_ROUNDS):
         for window in _spread(whole, size, scene.geobox.shape, config.learn.windows, draw):
-            share = _valid_share(scene, window)
-            (good if share >= _MIN_VALID else poor).append(window)
-            if share == 0.0:
-                poor.pop()
+            try:
+                share = float(read(scene, window)[1].mean())
+            except RasterError:
+                damaged.append(window)
+                continue
+            if share > 0:
+                (good if share >= _MIN_VALID else poor).append(window)
         if len(good) >= config.learn.windows // 2:
             break
     if len(good) < config.learn.windows // 2:
         good += poor  # scattered valid pixels: a few full windows alone are not representative
-    windows = good or list(_search(scene, size))
+    errors: list[RasterError] = []
+    windows = good or [window for window in damaged if _has_valid(scene, window)]
+    windows = windows or list(_search(scene, size, errors))
     if not windows:
-        where = "" if scene.aoi is None else " inside the area of interest"
-        advice = "" if scene.aoi is None else " and the area of interest"
-        raise RasterError(
-            f"{scene.path} has no valid pixels in the bands {list(scene.bands)}{where}, so there is nothing to "
-            f"segment. Check its nodata value{advice}."
-        )
+        raise RasterError(no_valid_pixels(scene, errors))
     return windows[: config.learn.windows]
-
-
-def _extent(scene: Scene) -> Window:
-    """Return the window that holds the area of interest, or the whole scene."""
-    whole = scene.geobox.window
-    if scene.aoi is None:
-        return whole
-    to_pixels = ~scene.geobox.transform
-    coords = shapely.get_coordinates(shapely.from_wkb(scene.aoi))
-    cols, rows = np.array([to_pixels @ tuple(xy) for xy in coords]).T
-    left, top = int(np.floor(cols.min())), int(np.floor(rows.min()))
-    extent = Window(left, top, int(np.ceil(cols.max())) - left, int(np.ceil(rows.max())) - top)
-    return extent.intersection(whole) or whole
 
 
 def _spread(
@@ -156,45 +148,72 @@ def _spread(
         yield Window(left, top, size[1], size[0])
 
 
-def _search(scene: Scene, size: tuple[int, int]) -> Iterator[Window]:
-    """Yield windows with valid pixels in a scene where the random windows had none."""
+def _search(scene: Scene, size: tuple[int, int], errors: list[RasterError]) -> Iterator[Window]:
+    """Yield windows with valid pixels in a scene where the random windows had none; `errors` gets those of reading."""
     rows, cols = scene.geobox.shape
     grid = TileGrid((rows, cols), _SEARCH_TILE, 0)
-    for number in grid.touching(_extent(scene)):
+    for number in grid.touching(extent_of(scene)):
         core = grid.tile(number).core
         try:
             _, valid = read(scene, core)
-        except RasterError:
+        except RasterError as err:
+            errors.append(err)
             continue
         if valid.any():
             row, col = np.argwhere(valid).mean(axis=0).astype(int)
             top = min(max(core.row_off + row - size[0] // 2, 0), rows - size[0])
             left = min(max(core.col_off + col - size[1] // 2, 0), cols - size[1])
             window = Window(int(left), int(top), size[1], size[0])
-            if _valid_share(scene, window) > 0:
+            if _has_valid(scene, window):
                 yield window
 
 
-def _valid_share(scene: Scene, window: Window) -> float:
-    try:
-        return float(read(scene, window)[1].mean())
-    except RasterError as err:
-        log.warning("%s", err)
-        return 0.0
+def _has_valid(scene: Scene, window: Window) -> bool:
+    return bool(read_tolerant(scene, window)[1].any())
 
 
 def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None] = lambda: None) -> Stretch:
-    sample = []
+    sample, has_data = [], []
     for window in windows:
-        pixels, valid = read(scene, window)
-        seen = pixels[:, valid]
-        sample.append(seen[:, :: max(1, seen.shape[1] // _PIXELS_PER_WINDOW)])
+        pixels, known, valid = _read_tolerant_bands(scene, window)
+        chosen = _thinned(valid)
+        sample.append(pixels.reshape(len(pixels), -1)[:, chosen])
+        has_data.append(known.reshape(len(pixels), -1)[:, chosen])
         advance()
-    values = np.concatenate(sample, axis=1).astype(np.float64)
+    values, known = np.concatenate(sample, axis=1).astype(np.float64), np.concatenate(has_data, axis=1)
     low, high = np.percentile(values, _PERCENTILES, axis=1)
     even = low == high  # nearly all pixels have one value; keep the others distinguishable
     low, high = np.where(even, values.min(axis=1), low), np.where(even, values.max(axis=1), high)
+    for band in np.flatnonzero(~known.all(axis=1)):
+        measured = values[band][known[band]]
+        if measured.size and _is_far(values[band][~known[band]], measured):
+            ends = np.percentile(measured, _PERCENTILES)
+            low[band], high[band] = ends if ends[0] < ends[1] else (measured.min(), measured.max())
     return Stretch(tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _read_tolerant_bands(
+    scene: Scene, window: Window
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the pixels of a window, where each band has data, and which pixels are valid; not where it is damaged."""
+    try:
+        pixels, known = read_bands(scene, window)
+    except RasterError:
+        pixels, valid = read_tolerant(scene, window)
+        return pixels, np.broadcast_to(valid, pixels.shape), valid
+    return pixels, known, finite_and_valid(pixels, known, scene.nodata_mode)
+
+
+def _thinned(valid: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return positions of valid pixels in the flattened window, evenly thinned out."""
+    chosen = np.flatnonzero(valid)
+    return chosen[:: max(1, len(chosen) // _PIXELS_PER_WINDOW)]
+
+
+def _is_far(nodata: NDArray[np.float64], measured: NDArray[np.float64]) -> bool:
+    """Return whether nodata values lie so far outside the measurements, as -9999 does, that they are none."""
+    low, high = measured.min(), measured.max()
+    return bool(((nodata < low - (high - low)) | (nodata > high + (high - low))).all())
 
 
 def _fit_standard(
@@ -203,8 +222,7 @@ def _fit_standard(
     sample = []
     for window in windows:
         _, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
-        values = layers[:, valid]
-        sample.append(values[:, :: max(1, values.shape[1] // _PIXELS_PER_WINDOW)])
+        sample.append(layers.reshape(len(layers), -1)[:, _thinned(valid)])
         advance()
     values = np.concatenate(sample, axis=1).astype(np.float64)
     deviation = np.maximum(values.std(axis=1), 1e-6)
@@ -216,7 +234,7 @@ def _fit_superpixels(
 ) -> SuperpixelParameters:
     stretched = []
     for window in windows:
-        pixels, valid = read(scene, window)
+        pixels, valid = read_tolerant(scene, window)
         stretched.append(contrast(stretch.apply(pixels, valid), valid))
         advance()
     return fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))

@@ -1,0 +1,105 @@
+"""Resources of a run: the device and the workers that compute it, and the memory and disk space that it needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from geoseg.config import Config
+from geoseg.errors import ConfigError, OutputError
+from geoseg.output.names import check_writable_folder
+from geoseg.raster.scene import Scene
+from geoseg.run.cluster_options import ClusterOptions
+
+_WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
+_BYTES_PER_VALUE = 4  # of a band of a pixel, float32
+_MAX_BYTES = 8 * 2**30  # of the values that are read or computed at once
+_BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
+
+
+def pick_device(wanted: str, config: Config) -> str:
+    """Return "cpu" or "cuda"; "auto" becomes one of them.
+
+    Raises
+    ------
+    ConfigError
+        If cuda is wanted but not available, or the method does not use it.
+    """
+    if wanted == "cuda" and config.method != "backprop":
+        raise ConfigError(f"device is cuda, but method {config.method} does not use a GPU. Use --device cpu or auto.")
+    if wanted == "cpu" or config.method != "backprop":
+        return "cpu"
+    from geoseg.segment.network import cuda_is_available  # here, because torch takes seconds to import
+
+    if cuda_is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Use --device cpu or auto.")
+    return "cpu"
+
+
+def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
+    """Return where to compute if nothing is specified: on a GPU fewer processes than there are cores."""
+    specified = any(place is not None for place in cluster.places)
+    if device == "cpu" or specified:
+        return cluster
+    return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))
+
+
+def check_memory(scene: Scene, config: Config) -> None:
+    """Check the memory of one tile and of the training sample against `_MAX_BYTES`, before any pixel is read.
+
+    Raises
+    ------
+    ConfigError
+        If the pixels of a tile or of the sample do not fit.
+    """
+    n_bands, side = max(len(scene.bands), 1), config.tiles.size + 2 * config.halo
+    rows, cols = (min(side, length) for length in scene.geobox.shape)
+    learn, channels = config.learn, max(config.network.channels)
+    needs = {
+        f"a tile of {rows} x {cols} px with {n_bands} bands": (rows * cols * n_bands, "tiles.size or fewer bands"),
+        f"{learn.windows} windows of {learn.crop} px with {n_bands} bands": (
+            learn.windows * learn.crop**2 * n_bands,
+            "learn.windows or learn.crop",
+        ),
+        f"{learn.batch} crops of {learn.crop} px with {channels} channels": (
+            learn.batch * learn.crop**2 * channels,
+            "learn.batch or learn.crop",
+        ),
+    }
+    for what, (n_values, advice) in needs.items():
+        if _BYTES_PER_VALUE * n_values > _MAX_BYTES:
+            raise ConfigError(
+                f"{what} needs {_BYTES_PER_VALUE * n_values / 2**30:.0f} GiB in memory; expected at most "
+                f"{_MAX_BYTES / 2**30:.0f} GiB. Give a smaller {advice}."
+            )
+
+
+def disk_needed(scene: Scene) -> int:
+    """Return the bytes that the run folder and the outputs of a scene need, approximately."""
+    rows, cols = scene.geobox.shape
+    return rows * cols * _BYTES_PER_PIXEL
+
+
+def check_room(scene: Scene, folders: set[Path]) -> None:
+    """Check that there is room for the outputs and the run folder of a scene.
+
+    Raises
+    ------
+    OutputError
+        If a folder is not writable or its disk is too full.
+    """
+    rows, cols = scene.geobox.shape
+    needed = disk_needed(scene)
+    for folder in sorted(folders):
+        existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+        check_writable_folder(existing)  # a read-only file system has no free space either
+        free = shutil.disk_usage(existing).free
+        if free < needed:
+            raise OutputError(
+                f"{existing} has {free / 1e9:.1f} GB of free space, and a scene of {rows * cols / 1e6:.0f} Mpx needs "
+                f"about {needed / 1e9:.1f} GB. Free some space, or choose another place for --out or --run-dir."
+            )

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.measure import label
+
+import geoseg
+from geoseg.segment.repeats import find_repeats
+from geoseg.segment.superpixels import SuperpixelParameters, superpixels
+from geoseg.segment.votes import SuperpixelTable
+
+from .conftest import fields
+
+QUICK = {"learn": {"windows": 4, "crop": 64, "steps": 6}, "backprop": {"max_steps": 6}, "polygons": {"min_pixels": 1}}
+METHODS = {
+    "scene": {},
+    "scene-steps": {"tile_steps": 4},
+    "tile": {"training": "tile"},
+    "votes": {"training": "tile", "classify__evidence": "votes"},
+    "kmeans": {"method": "kmeans"},
+    "rag": {"method": "rag"},
+}
+
+
+def table_of(moments, votes, pixels):
+    none = np.zeros(0, np.int64)
+    return SuperpixelTable(np.arange(len(moments)), votes, pixels, moments, none.reshape(0, 2), none)
+
+
+@given(seed=st.integers(0, 9999), n=st.integers(0, 30))
+def test_rows_with_equal_moments_get_their_mean_votes_and_the_others_keep_theirs(seed, n):
+    draw = np.random.default_rng(seed)
+    moments, votes = draw.integers(0, 3, (n, 2)) / 7, draw.dirichlet(np.ones(4), n).reshape(n, 4)
+    pixels = draw.integers(1, 50, n)
+    halves = [table_of(moments[part], votes[part], pixels[part]) for part in (slice(0, n // 2), slice(n // 2, n))]
+
+    repeats = find_repeats(halves)
+    found = np.concatenate([repeats.share(half).votes for half in halves]) if n else votes
+
+    for row in range(n):
+        same = (moments == moments[row]).all(axis=1)
+        if same.sum() == 1:
+            np.testing.assert_array_equal(found[row], votes[row])
+        else:
+            np.testing.assert_allclose(found[row], np.average(votes[same], axis=0, weights=pixels[same]))
+            assert (found[same] == found[row]).all()
+
+
+def test_table_without_repeated_moments_is_returned_as_it_is():
+    table = table_of(np.array([[0.1, 0.2], [0.1, 0.3], [0.2, 0.2]]), np.eye(3), np.ones(3, int))
+
+    assert find_repeats([table]).share(table) is table
+
+
+def squares(shape=(150, 170), n=9):
+    """Return (y, x) pixels that are 255 in squares and 0 elsewhere."""
+    draw, image = np.random.default_rng(5), np.zeros(shape, np.uint8)
+    for _ in range(n):
+        top, left, side = draw.integers(0, 130), draw.integers(0, 150), draw.integers(9, 40)
+        image[top : top + side, left : left + side] = 255
+    return image
+
+
+def n_pieces(image):
+    return int(label(image.astype(int) + 1, connectivity=1).max())
+
+
+@pytest.mark.parametrize("options", METHODS.values(), ids=METHODS)
+def test_pixels_of_equal_value_get_one_class_in_all_tiles(options):
+    image = squares()
+
+    found = geoseg.segment_array(image, config=QUICK, device="cpu", tiles__size=64, tiles__halo=8, **options)
+
+    assert [len(np.unique(found.classes[image == value])) for value in (0, 255)] == [1, 1]
+    assert len(found.region_list) == n_pieces(image)
+
+
+@pytest.mark.slow
+def test_number_of_regions_of_a_mask_does_not_depend_on_the_workers(make_raster, tmp_path):
+    image = squares()
+    path = make_raster(image[None])
+
+    results = [
+        geoseg.segment_scene(
+            path, tmp_path / f"{n}.gpkg", config=QUICK, device="cpu", tiles__size=64, tiles__halo=8, workers=n
+        )
+        for n in (0, 2)
+    ]
+
+    assert [result.n_regions for result in results] == [n_pieces(image)] * 2
+
+
+def test_model_gives_pixels_of_equal_value_one_class():
+    image = squares()
+    model = geoseg.segment_array(fields((128, 128), 1), config=QUICK, device="cpu").model
+
+    found = model.predict(image[None], device="cpu")
+
+    assert [len(np.unique(found.classes[image == value])) for value in (0, 255)] == [1, 1]
+
+
+@pytest.mark.parametrize("pixel_size", [0.05, 0.5, 10])
+@pytest.mark.parametrize("superpixel_method", ["felzenszwalb", "slic"])
+def test_superpixels_of_a_thematic_raster_do_not_mix_values_at_any_resolution(pixel_size, superpixel_method):
+    image = np.stack([squares(), squares()[::-1]]) // 3 + 20
+
+    found = geoseg.segment_array(
+        image, config=QUICK, method="kmeans", pixel_size=pixel_size, superpixels=superpixel_method
+    )
+
+    values = image[0].astype(int) * 256 + image[1]
+    for value in np.unique(values):
+        assert len(np.unique(found.classes[values == value])) == 1
+
+
+@pytest.mark.parametrize("by_value", [False, True])
+def test_superpixels_are_connected_and_of_one_value_with_by_value(by_value):
+    bands, valid = squares()[None] / np.float32(255), np.ones((150, 170), bool)
+    valid[:10] = False
+
+    found = superpixels(bands, valid, SuperpixelParameters(sigma=1.0, min_size=200, by_value=by_value))
+
+    np.testing.assert_array_equal(found < 0, ~valid)
+    mixed = [number for number in range(found.max() + 1) if len(np.unique(bands[0][found == number])) > 1]
+    assert bool(mixed) != by_value
+    for number in range(found.max() + 1):
+        assert label(found == number, connectivity=1).max() == 1
