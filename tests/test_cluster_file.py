@@ -72,7 +72,7 @@ def test_file_that_describes_no_cluster_is_an_error_of_one_line(cluster_file, te
 
 
 def test_missing_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(ConfigError, match="absent.yaml"):
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
         read_cluster_file(str(tmp_path / "absent.yaml"))
 
 
@@ -98,13 +98,13 @@ def test_arguments_that_the_class_does_not_accept_are_an_error_of_one_line(clust
     install(monkeypatch, "dask_jobqueue", SLURMCluster=refuse)
 
     with (
-        pytest.raises(ConfigError, match="SLURMCluster does not start .*unexpected keyword"),
+        pytest.raises(ConfigError, match=r"SLURMCluster does not start .*unexpected keyword"),
         open_executor(ClusterOptions(cluster=cluster_file("type: slurm\nworkers: 1"))),
     ):
         pass
 
 
-def test_places_exclude_each_other(cluster_file):
+def test_places_exclude_each_other():
     with pytest.raises(ConfigError, match="exclude each other"):
         ClusterOptions(workers=2, cluster="cluster.yaml")
 
@@ -116,9 +116,8 @@ class JobQueue(LocalCluster):
 
     def __init__(self, **arguments):
         self.created.append(arguments)
-        super().__init__(
-            n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
-        )
+        options = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+        super().__init__(n_workers=0, threads_per_worker=1, **options)
 
     def scale(self, n=None, *, jobs=None):
         super().scale(n if jobs is None else jobs)

@@ -198,7 +198,7 @@ def test_a_task_that_a_worker_cannot_load_is_reported_in_one_line(cluster):
 def test_a_batch_is_never_empty_nor_leaves_other_workers_without_tiles(n_waiting, n_slots, seconds):
     n_keys = batch_size(n_waiting, n_slots, seconds)
 
-    assert 1 <= n_keys <= 100
+    assert 1 <= n_keys <= 400
     assert n_keys == 1 or n_keys * n_slots <= n_waiting
     assert n_keys == 1 or n_keys * seconds <= 1
 

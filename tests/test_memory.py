@@ -44,7 +44,7 @@ def resident():
 class Measured:
     memory = {{}}
 
-    def run(self, function, job, keys):
+    def run(self, function, job, keys, **_options):
         for i, key in enumerate(keys, start=1):
             yield attempt(function, job, key)
             if i in ({FIRST}, len(keys)):

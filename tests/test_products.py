@@ -272,7 +272,7 @@ class Marking:
 
     recording: Recording
 
-    def run(self, function, context, keys):
+    def run(self, function, context, keys, **_options):
         self.recording.mark()
         for outcome in Serial().run(function, context, keys):
             self.recording.mark()

@@ -102,7 +102,9 @@ class _Jobs:
 def _batch_arguments(file: ClusterFile) -> dict[str, Any]:
     """Return the arguments of a class of dask-jobqueue: one thread per worker, as many workers as cores."""
     cores = file.arguments.get("cores", 1)
-    variables = dict.fromkeys(ONE_THREAD, 1) | KEEP_FREED_MEMORY
+    variables: dict[str, Any] = dict.fromkeys(ONE_THREAD, 1) | KEEP_FREED_MEMORY
+    # Pages with call stacks and logs, open to the network.
+    variables |= {f"DASK_DISTRIBUTED__{part}__HTTP__ROUTES": "[]" for part in ("WORKER", "NANNY")}
     prologue = [f"export {name}={value}" for name, value in variables.items()]
     own = file.arguments.get("job_script_prologue") or []
     if not file.arguments.get("security"):
