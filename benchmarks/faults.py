@@ -26,6 +26,7 @@ ROWS: dict[str, Callable[[Bench, argparse.Namespace], Row]] = {
     "disk": disk.full,
     "inputs": inputs.changed,
     "corrupt": inputs.corrupted,
+    "practice": inputs.practice,
     "hostile": hostile.files,
     "user": hostile.another_user,
     "http": hostile.servers,

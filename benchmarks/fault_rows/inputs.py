@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import rasterio
 import shapely
 
-from fault_rows.bench import Bench, Row
+from fault_rows.bench import Bench, Row, SkippedError
 
 _COPIES = 20  # of each of the three formats
 
@@ -136,3 +138,29 @@ def _corrupted(content: bytes, bench: Bench, i: int) -> bytes:
     for _ in range(draw.choice((1, 8, 64))):
         damaged[draw.randrange(min(reach, len(content)))] = draw.randrange(256)
     return bytes(damaged)
+
+
+def practice(bench: Bench, _options: argparse.Namespace) -> Row:
+    """Segment odd files, and those that generators of situations from practice write, where these are at hand."""
+    data = Path(__file__).parents[3] / "shared" / "data"
+    if not data.is_dir():
+        raise SkippedError("the odd files and the generators are not at hand")
+    row = Row("odd files, and inputs from practice")
+    folder = bench.folder / "practice"
+    shutil.rmtree(folder, ignore_errors=True)
+    for generator in sorted((data / "field").glob("[!c]*.py")):  # without common.py
+        target = folder / generator.stem
+        subprocess.run([sys.executable, str(generator), str(target)], check=False, capture_output=True)
+    rasters = [path for path in sorted((data / "odd").iterdir()) if path.suffix != ".msk"]
+    rasters += [
+        path for path in sorted(folder.rglob("*")) if path.suffix in (".tif", ".vrt") and ".run" not in str(path)
+    ]
+    codes: dict[int | None, int] = {}
+    for path in rasters:
+        bench.remove("practice")
+        command = bench.tile("practice", "--method", "kmeans", "--min-pixels", 4, "--progress", "none", scene=path)
+        ended = bench.geoseg(*command)
+        codes[ended.code] = codes.get(ended.code, 0) + 1
+        row.add(f"{path.parent.name}/{path.name}: exit {ended.code} {ended.text[-120:]}", survived=ended.is_clean)
+    row.notes.append(", ".join(f"exit {code}: {n}" for code, n in sorted(codes.items(), key=str)))
+    return row
