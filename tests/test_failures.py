@@ -320,17 +320,18 @@ def test_too_many_open_files_are_not_taken_for_damaged_pixels(scene, monkeypatch
         ("CURL error: Empty reply from server", "transient"),
         ("HTTP response code: 404", "environment"),
         ("HTTP response code: 403", "environment"),
-        ("TIFFFillTile: invalid tile offset", None),
     ],
 )
 def test_address_that_does_not_answer_is_distinguished_from_damaged_pixels(message, kind):
-    try:
+    with pytest.raises(UnavailableError) as caught:
         check_available("https://host.example/scene.tif", RuntimeError(message))
-    except UnavailableError as err:
-        assert failure_kind(err) == kind
-        assert message in str(err)
-    else:
-        assert kind is None
+
+    assert message in str(caught.value)
+    assert failure_kind(caught.value) == kind
+
+
+def test_damaged_file_at_an_address_is_available():
+    check_available("https://host.example/scene.tif", RuntimeError("TIFFFillTile: invalid tile offset"))
 
 
 # --- the memory of a GPU ------------------------------------------------------------------------------------------
