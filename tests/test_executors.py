@@ -513,6 +513,21 @@ def test_a_running_cluster_gives_the_same_outcomes(scheduler_file, by):
 
 
 @pytest.mark.slow
+def test_a_worker_that_leaves_is_not_missed_and_a_late_one_is_used(scheduler_file):
+    options = ClusterOptions(scheduler_file=str(scheduler_file))
+
+    with started(*worker_arguments(scheduler_file), "--lifetime", "6s"), open_executor(options) as executor:
+        run = executor.run(nap, 0.5, range(30))
+        outcomes = [next(run)]
+        with started(*worker_arguments(scheduler_file)):
+            outcomes += run
+
+    assert sorted(outcome.key for outcome in outcomes) == list(range(30))
+    assert not [outcome for outcome in outcomes if outcome.error]
+    assert len({outcome.result for outcome in outcomes}) == 2
+
+
+@pytest.mark.slow
 def test_a_scheduler_without_workers_is_reported_in_one_line(scheduler_file):
     options = ClusterOptions(scheduler_file=str(scheduler_file), timeout=1)
 

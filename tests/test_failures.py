@@ -11,6 +11,7 @@ import pytest
 from geoseg.errors import ConfigError, GeosegError, OutputError, RasterError, RunError, UnavailableError
 from geoseg.output.files import write_file
 from geoseg.pipeline import segment_scene
+from geoseg.raster.availability import check_available
 from geoseg.raster.scene import open_scene, read_tolerant
 from geoseg.run import outcome
 from geoseg.run.executors import Serial
@@ -309,6 +310,28 @@ def test_too_many_open_files_are_not_taken_for_damaged_pixels(scene, monkeypatch
     with pytest.raises(UnavailableError, match="Too many open files") as caught:
         read_tolerant(opened, window, core=core)
     assert failure_kind(caught.value) == "environment"
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("TIFFReadEncodedTile:Read error at row 4294967295; got 0 bytes, expected 16384", "transient"),
+        ("HTTP response code: 503", "transient"),
+        ("CURL error: Empty reply from server", "transient"),
+        ("HTTP response code: 404", "environment"),
+        ("HTTP response code: 403", "environment"),
+    ],
+)
+def test_address_that_does_not_answer_is_distinguished_from_damaged_pixels(message, kind):
+    with pytest.raises(UnavailableError) as caught:
+        check_available("https://host.example/scene.tif", RuntimeError(message))
+
+    assert message in str(caught.value)
+    assert failure_kind(caught.value) == kind
+
+
+def test_damaged_file_at_an_address_is_available():
+    check_available("https://host.example/scene.tif", RuntimeError("TIFFFillTile: invalid tile offset"))
 
 
 # --- the memory of a GPU ------------------------------------------------------------------------------------------

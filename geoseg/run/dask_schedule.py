@@ -138,7 +138,8 @@ class Schedule:
                 yield from self._retry(one, _timed_out(one.keys[0], self.time_limit))
             return
         except Exception as err:  # the worker died, or the results could not be sent
-            yield from self._retry(batch, _failure(batch.keys[0], err))
+            # A scheduler that was not started by geoseg may have tried it on several workers.
+            yield from self._retry(batch, _failure(batch.keys[0], err), 1 + getattr(err, "allowed_failures", 0))
             return
         self._moved, self._quiet = time.monotonic(), _QUIET_SECONDS
         self.durations.append(seconds / len(outcomes))
@@ -149,12 +150,12 @@ class Schedule:
             else:
                 yield outcome
 
-    def _retry(self, batch: Batch, failure: Outcome) -> Iterator[Outcome]:
+    def _retry(self, batch: Batch, failure: Outcome, n_attempts: int = 1) -> Iterator[Outcome]:
         """Try the keys of a batch again, each alone; yield the failure of a key that has been tried often enough."""
         if not batch.is_retry:
             self.retries.extend(batch.keys)
             return
-        self.attempts[failure.key] += 1
+        self.attempts[failure.key] += n_attempts
         if self.attempts[failure.key] < _ATTEMPTS_ALONE.get(failure.kind or "unexpected", 1):
             self.retries.append(failure.key)
         else:
