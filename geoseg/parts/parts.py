@@ -43,6 +43,11 @@ class PlannedRun:
     run_dir : Path
     n_tiles, n_blocks : int
         Number of tiles, and of blocks of superpixels.
+
+    Examples
+    --------
+    >>> PlannedRun(Path("run"), n_tiles=40, n_blocks=6).n_tiles
+    40
     """
 
     run_dir: Path
@@ -62,6 +67,11 @@ class PartResult:
         Tile number → error; `finish_run` tries them again.
     seconds : dict of str to float
         Wall time of each stage.
+
+    Examples
+    --------
+    >>> PartResult((0, 1), failed={1: "RasterError: damaged"}, seconds={"segment": 2.5})
+    PartResult(tiles=(0, 1), failed={1: 'RasterError: damaged'})
     """
 
     tiles: tuple[int, ...]
@@ -91,6 +101,10 @@ def plan_scene(
     **options
         ``aoi``, ``model``, ``restretch``, ``device``, ``resume``, ``overwrite``; and config values by name.
 
+    Returns
+    -------
+    PlannedRun
+
     Raises
     ------
     GeosegError
@@ -104,10 +118,6 @@ def plan_scene(
     >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128), seed=1))
     >>> plan_scene(folder / "scene.tif", folder / "run", classes=4, method="kmeans").n_tiles
     1
-    >>> work_part(folder / "run", 1, 1).failed
-    {}
-    >>> finish_run(folder / "run", folder / "labels.gpkg", workers=0).n_classes
-    4
     """
     given = settings(Path("planned.gpkg"), options)
     chosen = config_of(config, given.config_changes | ({} if classes is None else {"classify__classes": classes}))
@@ -162,7 +172,13 @@ def work_part(
 
     Examples
     --------
-    See `plan_scene`.
+    >>> import tempfile
+    >>> from geoseg.synthetic.scene import SceneOptions, write_scene
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128), seed=1))
+    >>> planned = plan_scene(folder / "scene.tif", folder / "run", tile_size=64, method="kmeans")
+    >>> work_part(planned.run_dir, 1, 2).tiles, work_part(planned.run_dir, 2, 2).tiles
+    ((0, 1), (2, 3))
     """
     check_part(part, n_parts)
     cluster = ClusterOptions(workers=workers)
@@ -209,14 +225,26 @@ def finish_run(
         ``class_raster``, ``region_raster``, ``class_layer``, ``save_model``, ``keep``, ``max_failed``; ``scheduler``
         and the other options of where to compute.
 
+    Returns
+    -------
+    Result
+
     Raises
     ------
+    ConfigError
+        If an option belongs to the plan.
     GeosegError
         If a part is still computed, the scene has changed, or an output exists or cannot be written.
 
     Examples
     --------
-    See `plan_scene`.
+    >>> import tempfile
+    >>> from geoseg.synthetic.scene import SceneOptions, write_scene
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128), seed=1))
+    >>> planned = plan_scene(folder / "scene.tif", folder / "run", classes=4, method="kmeans")
+    >>> finish_run(planned.run_dir, folder / "labels.gpkg", workers=0).n_classes
+    4
     """
     given = settings(out, options | {"workers": workers})
     if given.config_changes:

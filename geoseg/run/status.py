@@ -53,6 +53,11 @@ class StageStatus:
         Tiles, blocks or scenes that are stored, and all.
     seconds_left : float or None
         Estimated from the times of the latest files; None where nothing is known, or nothing is left.
+
+    Examples
+    --------
+    >>> StageStatus("segment", done=40, total=100, seconds_left=90.0).stage
+    'segment'
     """
 
     stage: str
@@ -77,6 +82,12 @@ class RunStatus:
         Tile number → error.
     outputs : tuple of str
         Of a finished run.
+
+    Examples
+    --------
+    >>> print(RunStatus(Path("run"), "running", "process 7 on node3", (StageStatus("segment", 40, 100, 90.0),), {}))
+    run: running, used by process 7 on node3
+      segment           40 of 100, about 1 min 30 s left
     """
 
     run_dir: Path
@@ -110,6 +121,10 @@ def run_status(run_dir: str | Path) -> RunStatus:
     Parameters
     ----------
     run_dir : str or Path
+
+    Returns
+    -------
+    RunStatus
 
     Raises
     ------
