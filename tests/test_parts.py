@@ -11,10 +11,12 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+from geoseg.parts.finish import finish_run
+from geoseg.parts.plan import plan_scene
+from geoseg.parts.work import work_part
 
 import geoseg
 from geoseg.errors import ConfigError, RunError
-from geoseg.parts.parts import finish_run, plan_scene, work_part
 from geoseg.pipeline import segment_scene
 from geoseg.run.status import run_status
 from geoseg.segment import superpixels
@@ -139,7 +141,7 @@ WORK = """
 import sys
 from geoseg.segment import superpixels
 superpixels.BLOCK = 96
-from geoseg.parts.parts import work_part
+from geoseg.parts.work import work_part
 print("ready", flush=True)
 work_part(sys.argv[1], int(sys.argv[2]), 2)
 """
