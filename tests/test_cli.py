@@ -303,7 +303,7 @@ def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene
 
 
 def test_disk_without_room_is_told_before_the_work_starts(geoseg_tile, scene, monkeypatch, tmp_path):
-    monkeypatch.setattr("geoseg.run.plan._BYTES_PER_PIXEL", 10**15)
+    monkeypatch.setattr("geoseg.run.resources._BYTES_PER_PIXEL", 10**15)
 
     assert "Free some space" in only_line(geoseg_tile(scene, "--run-dir", tmp_path / "far" / "away"))
 

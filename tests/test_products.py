@@ -15,12 +15,14 @@ from geoseg.run.executors import Serial
 from geoseg.run.folder import RunFolder
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import (
+    CLASS_MODEL,
     CODE_ASSIGNMENTS,
     LABEL_FEATURES,
     LABEL_MEANS,
     MERGED_TABLE,
     NETWORK,
     PRODUCTS,
+    REPEATS,
     SCENE,
     SUPERPIXEL_TABLE,
     SUPERPIXELS,
@@ -348,7 +350,9 @@ def test_product_that_is_lost_is_computed_again_and_nothing_else_changes(
 
 
 def together(product):
-    """Return the products that one function stores for a tile."""
+    """Return the products that one function stores for a tile, or for the scene."""
+    if product in (REPEATS, CLASS_MODEL):
+        return [REPEATS, CLASS_MODEL]
     if product.stage in ("segment", "outline"):
         return [each for each in PRODUCTS if each.stage == product.stage]
     return [product]

@@ -52,7 +52,10 @@ ALLOWED = {
     ("config.py", word): "names an option of earlier versions, so that the error can give its new name"
     for word in ("prior", "harmonize", "interleaving", "hold", "lead", "fine classes", "looks")
 } | {
-    **{(f"{name}.py", "prior"): "names a former option" for name in ("options", "ineffective", "plan", "preview", "tile")},
+    **{
+        (f"{name}.py", "prior"): "names a former option"
+        for name in ("options", "ineffective", "preview", "plan", "tile")
+    },
     **{(name, "ground"): "ground control points" for name in ("dataset.py", "running.md")},
     ("label_raster.py", "no data"): "the words of the type Nodata",
     ("dataset.py", "interleaving"): "an attribute of a dataset of rasterio",

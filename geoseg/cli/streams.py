@@ -67,7 +67,10 @@ class Tolerant:
 
     Examples
     --------
-    >>> Tolerant(open("/dev/full", "w")).write("lost")
+    >>> import io
+    >>> stream = io.StringIO()
+    >>> stream.close()
+    >>> Tolerant(stream).write("lost")
     4
     """
 

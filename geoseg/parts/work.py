@@ -105,9 +105,9 @@ def work_part(
     >>> from geoseg.synthetic.scene import SceneOptions, write_scene
     >>> folder = Path(tempfile.mkdtemp())
     >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128), seed=1))
-    >>> run = plan_scene(folder / "scene.tif", folder / "run", classes=4, method="kmeans")
+    >>> run = plan_scene(folder / "scene.tif", folder / "run", method="kmeans", tile_size=64)
     >>> work_part(run.run_dir, 1, 2), work_part(run.run_dir, 2, 2)
-    (PartResult(tiles=(), failed={}), PartResult(tiles=(0,), failed={}))
+    (PartResult(tiles=(0, 1), failed={}), PartResult(tiles=(2, 3), failed={}))
     """
     check_part(part, n_parts)
     check_max_failed(max_failed)
