@@ -4,9 +4,11 @@
 #
 #     source .venv/bin/activate
 #     examples/slurm_array.sh SCENE.tif LABELS.gpkg N_PARTS [options of geoseg plan]
+#     geoseg status --run-dir LABELS.run
 #
 # Scene, result and run folder must be on a file system that all nodes share. Parts may run at any time and in any
-# order. What a part has not computed, because its node failed, the last job computes itself.
+# order. What a part has not computed, because its node failed, the last job computes itself. After an interruption, the
+# same command continues.
 
 set -euo pipefail
 
@@ -15,24 +17,20 @@ labels=$2
 n_parts=$3
 shift 3
 run_dir="${labels%.*}.run"
+options=(--parsable --cpus-per-task=1 --mem-per-cpu=4G --time=04:00:00 --requeue --open-mode=append)
 
-submit() { # name of the job, options of sbatch, --, command
-  local options=(--parsable "--job-name=geoseg-$1" --cpus-per-task=1 --mem-per-cpu=4G --time=04:00:00)
-  shift
-  while [[ $1 != -- ]]; do
-    options+=("$1")
-    shift
-  done
-  shift
-  local command
-  printf -v command '%q ' "$@"
-  sbatch "${options[@]}" --wrap "export OMP_NUM_THREADS=1; $command"
+# The command of a job as one word of a shell. One thread: floating point sums depend on the number of threads.
+command_of() {
+  echo "export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1; $(printf '%q ' "$@")"
 }
 
-plan=$(submit plan -- geoseg plan "$scene" --run-dir "$run_dir" --progress plain "$@")
-# --part must be expanded by the job, so it is not quoted by `submit`.
-work=$(sbatch --parsable --job-name=geoseg-work --cpus-per-task=1 --mem-per-cpu=4G --time=04:00:00 \
-  "--dependency=afterok:$plan" "--array=1-$n_parts" \
-  --wrap "export OMP_NUM_THREADS=1; geoseg work --run-dir $(printf %q "$run_dir") --part \$SLURM_ARRAY_TASK_ID/$n_parts --progress plain")
-submit finish "--dependency=afterany:$work" -- \
-  geoseg finish --run-dir "$run_dir" --out "$labels" --workers 1 --progress plain
+plan=$(sbatch "${options[@]}" --job-name=geoseg-plan \
+  --wrap "$(command_of geoseg plan "$scene" --run-dir "$run_dir" --resume --progress plain "$@")")
+# The number of the part is known in the job only, so it is not quoted.
+work=$(sbatch "${options[@]}" --job-name=geoseg-work --array="1-$n_parts" \
+  --dependency="afterok:$plan" --kill-on-invalid-dep=yes \
+  --wrap "$(command_of geoseg work --run-dir "$run_dir" --progress plain) --part \$SLURM_ARRAY_TASK_ID/$n_parts")
+# afterany: parts that failed do not keep it from running.
+finish=$(sbatch "${options[@]}" --job-name=geoseg-finish --dependency="afterany:$work" \
+  --wrap "$(command_of geoseg finish --run-dir "$run_dir" --out "$labels" --workers 0 --progress plain)")
+echo "jobs: plan $plan, work $work, finish $finish"

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from geoseg.evaluate.evaluate import evaluate_classes
     from geoseg.evaluate.evaluation import Evaluation
     from geoseg.output.paths import Outputs
-    from geoseg.parts.parts import PartResult, PlannedRun, finish_run, plan_scene, work_part
+    from geoseg.parts.finish import finish_run
+    from geoseg.parts.plan import PlannedRun, plan_scene
+    from geoseg.parts.work import PartResult, work_part
     from geoseg.pipeline import outline_labels, segment_scene
     from geoseg.preview.preview import Preview, preview_scene
     from geoseg.progress import Note, StageAdvanced, StageFinished, StageStarted
     from geoseg.raster.label_raster import LabelInput
     from geoseg.run.report import Result
-    from geoseg.run.status import RunStatus, StageStatus, run_status
+    from geoseg.run.status import PartStatus, RunStatus, StageStatus, run_status
     from geoseg.segment.array_superpixels import felzenszwalb, slic
     from geoseg.vectorize.polygonize import polygonize
 
@@ -49,13 +51,15 @@ _MODULES = {
     "geoseg.evaluate.evaluate": ("evaluate_classes",),
     "geoseg.evaluate.evaluation": ("Evaluation",),
     "geoseg.output.paths": ("Outputs",),
-    "geoseg.parts.parts": ("PartResult", "PlannedRun", "finish_run", "plan_scene", "work_part"),
+    "geoseg.parts.finish": ("finish_run",),
+    "geoseg.parts.plan": ("PlannedRun", "plan_scene"),
+    "geoseg.parts.work": ("PartResult", "work_part"),
     "geoseg.pipeline": ("outline_labels", "segment_scene"),
     "geoseg.preview.preview": ("Preview", "preview_scene"),
     "geoseg.progress": ("Note", "StageAdvanced", "StageFinished", "StageStarted"),
     "geoseg.raster.label_raster": ("LabelInput",),
     "geoseg.run.report": ("Result",),
-    "geoseg.run.status": ("RunStatus", "StageStatus", "run_status"),
+    "geoseg.run.status": ("PartStatus", "RunStatus", "StageStatus", "run_status"),
     "geoseg.segment.array_superpixels": ("felzenszwalb", "slic"),
     "geoseg.vectorize.polygonize": ("polygonize",),
 }
@@ -72,6 +76,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "OutputError",
     "Outputs",
     "PartResult",
+    "PartStatus",
     "PlannedRun",
     "Preview",
     "RasterError",

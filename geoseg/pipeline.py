@@ -30,8 +30,8 @@ from geoseg.run.options import config_of, settings, source_path
 from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
 from geoseg.run.resources import choose_workers
+from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
-from geoseg.run.status import record_size
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 

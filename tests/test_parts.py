@@ -3,19 +3,26 @@
 import fcntl
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import geopandas
 import numpy as np
 import pytest
+import shapely
 
 import geoseg
-from geoseg.errors import ConfigError, RunError
-from geoseg.parts.parts import finish_run, plan_scene, work_part
-from geoseg.pipeline import segment_scene
+from geoseg.errors import ConfigError, GeosegError, OutputError, RunError
+from geoseg.parts import plan_document
+from geoseg.parts.advice import advice_for_parts
+from geoseg.parts.finish import finish_run
+from geoseg.parts.plan import plan_scene
+from geoseg.parts.work import work_part
+from geoseg.pipeline import outline_labels, segment_scene
+from geoseg.run import plan as run_plan
 from geoseg.run.status import run_status
 from geoseg.segment import superpixels
 from geoseg.steps import segment
@@ -51,6 +58,25 @@ def plan(scene, config, tmp_path):
     return lambda **options: plan_scene(scene, tmp_path / "run", config=config, **options)
 
 
+@pytest.fixture(scope="module")
+def planned_once(tmp_path_factory):
+    """The folder of a run that is planned, with 1 of 3 parts, and its scene and area of interest beside it."""
+    folder = tmp_path_factory.mktemp("planned")
+    write_raster(folder / "scene.tif", fields((200, 230)))
+    write_area(folder / "area.geojson", 2300)
+    (folder / "quick.yaml").write_text(QUICK)
+    aoi = folder / "area.geojson"
+    plan_scene(folder / "scene.tif", folder / "run", config=folder / "quick.yaml", method="kmeans", aoi=aoi)
+    work_part(folder / "run", 1, 3)
+    return folder
+
+
+@pytest.fixture
+def run_dir(planned_once, tmp_path):
+    """A copy of the run folder of `planned_once`."""
+    return shutil.copytree(planned_once / "run", tmp_path / "run")
+
+
 @pytest.fixture
 def finish(tmp_path):
     def run(name="parts", **options):
@@ -60,16 +86,45 @@ def finish(tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def wholes():
+    return {}
+
+
 @pytest.fixture
-def whole(scene, config, tmp_path):
+def whole(scene, config, tmp_path, wholes):
     """whole(**options) → class raster and polygons of a run in one process."""
 
     def run(**options):
+        known = f"{superpixels.BLOCK} {options}"
+        if known not in wholes:
+            wholes[known] = compute(**options)
+        return wholes[known]
+
+    def compute(**options):
         raster = tmp_path / "whole.tif"
         segment_scene(scene, tmp_path / "whole.gpkg", config=config, workers=0, class_raster=raster, **options)
         return contents(tmp_path, "whole")
 
     return run
+
+
+def write_area(path, width):
+    """Write an area of interest that covers the left `width` metres of the scene."""
+    frame = geopandas.GeoSeries([shapely.box(500_000, 4_998_000, 500_000 + width, 5_000_000)], crs="EPSG:32631")
+    frame.to_crs(4326).to_file(path, driver="GeoJSON")
+
+
+def bytes_of(folder):
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def change_digit(path):
+    """Change one digit of a document, which stays JSON."""
+    content = bytearray(path.read_bytes())
+    at = next(i for i in range(len(content) // 2, len(content)) if chr(content[i]).isdigit())
+    content[at] = ord("7") if content[at] != ord("7") else ord("3")
+    path.write_bytes(content)
 
 
 def contents(folder, name):
@@ -124,6 +179,7 @@ def test_each_part_computes_its_tiles_and_the_blocks_that_they_read_and_nothing_
     assert len(calls) == n_calls
 
 
+@pytest.mark.slow
 def test_more_parts_than_tiles_and_a_single_part_are_parts_too(plan, finish, whole, tmp_path):
     plan(method="kmeans")
 
@@ -139,31 +195,45 @@ WORK = """
 import sys
 from geoseg.segment import superpixels
 superpixels.BLOCK = 96
-from geoseg.parts.parts import work_part
-print("ready", flush=True)
+from geoseg.steps import segment
+function, done = segment.segment_tile, []
+
+def slow(job, number):
+    if len(done) == 2 and sys.argv[3] == "waits":
+        print("two tiles are done", flush=True)
+        sys.stdin.read()
+    function(job, number)
+    done.append(number)
+
+segment.segment_tile = slow
+from geoseg.parts.work import work_part
 work_part(sys.argv[1], int(sys.argv[2]), 2)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
-def test_parts_at_the_same_time_one_of_them_killed_give_the_result_of_one_process(plan, finish, whole, tmp_path):
-    plan(method="kmeans")
+@pytest.mark.parametrize("mode", MODES)
+def test_parts_at_the_same_time_one_of_them_killed_give_the_result_of_one_process(plan, finish, whole, tmp_path, mode):
+    plan(**MODES[mode])
     command = [sys.executable, "-c", WORK, tmp_path / "run"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with (
-        subprocess.Popen([*command, "1"], stdout=subprocess.PIPE) as one,
-        subprocess.Popen([*command, "2"], stdout=subprocess.PIPE) as two,
+        subprocess.Popen([*command, "1", "waits"], **pipes) as one,
+        subprocess.Popen([*command, "2", "goes on"], **pipes) as two,
     ):
-        assert one.stdout.readline()
-        assert two.stdout.readline()
-        time.sleep(0.7)
+        assert one.stdout.readline() == b"two tiles are done\n"
+        running = run_status(tmp_path / "run")
         one.kill()
-    assert one.returncode != 0
-    assert two.returncode == 0
+    status = run_status(tmp_path / "run")
 
+    assert (one.returncode, two.returncode) == (-signal.SIGKILL, 0)
+    assert running.state == "running"
+    assert "running" in [part.state for part in running.parts]
+    assert [(part.part, part.state) for part in status.parts] == [("1/2", "interrupted"), ("2/2", "done")]
+    assert "not segmented; geoseg work --part I/N" in status.advice
     finish()
-
-    assert contents(tmp_path, "parts") == whole(method="kmeans")
+    assert contents(tmp_path, "parts") == whole(**MODES[mode])
 
 
 def test_interrupted_plan_is_resumed_and_keeps_what_parts_have_computed(plan, tmp_path, monkeypatch):
@@ -182,6 +252,7 @@ def test_interrupted_plan_is_resumed_and_keeps_what_parts_have_computed(plan, tm
     assert run_status(tmp_path / "run").stages[2].done == 0
 
 
+@pytest.mark.slow
 def test_tile_resumes_a_planned_run(scene, config, plan, whole, tmp_path):
     plan(method="kmeans")
     work_part(tmp_path / "run", 1, 2)
@@ -203,7 +274,7 @@ def test_tile_that_fails_in_a_part_is_reported_and_tried_again_at_the_end(plan, 
 
     def failing(job, number):
         if number == 4:
-            raise RuntimeError("no luck")
+            raise RuntimeError("not readable")
         function(job, number)
 
     with monkeypatch.context() as patch:
@@ -287,6 +358,255 @@ def test_option_that_the_plan_has_settled_is_refused_at_the_end(plan, finish):
         finish(min_pixels=5)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"aoi": "area.gpkg"},
+        {"model": "a.geoseg"},
+        {"device": "cpu"},
+        {"resume": True},
+        {"restretch": True},
+        {"seed": 3},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_option_of_the_plan_is_refused_at_the_end(run_dir, tmp_path, options):
+    with pytest.raises(ConfigError, match="is settled by the plan of the run and has no effect here; omit it"):
+        finish_run(run_dir, tmp_path / "parts.gpkg", workers=0, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["workers", "keep", "class_raster", "max_failed", "scheduler", "dashboard", "class_layer"]
+)
+def test_option_that_has_no_effect_on_the_plan_is_refused(scene, tmp_path, name):
+    values = {"workers": 2, "class_raster": "a.tif", "max_failed": 3, "scheduler": "tcp://a:1"}
+
+    with pytest.raises(ConfigError, match=f"option {name} has no effect on a plan"):
+        plan_scene(scene, tmp_path / "run", **{name: values.get(name, True)})
+
+    assert not (tmp_path / "run").exists()
+
+
+# --- a part computes what was planned, or nothing ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", rest_slow(["area of interest", "mask beside the scene", "time of the scene"]))
+def test_file_that_changes_between_plan_and_part_is_refused_even_if_it_is_as_before_at_the_end(
+    scene, config, finish, whole, tmp_path, what
+):
+    area = tmp_path / "area.geojson"
+    write_area(area, 1500)
+    before = area.read_bytes()
+    plan_scene(scene, tmp_path / "run", config=config, method="kmeans", aoi=area)
+    if what == "area of interest":
+        write_area(area, 1900)
+    elif what == "mask beside the scene":
+        write_raster(tmp_path / "scene.tif.msk", np.zeros((1, 200, 230), np.uint8))
+    else:
+        os.utime(scene)
+
+    with pytest.raises(RunError, match=r"(belong to another|was changed after).*geoseg plan --(resume|overwrite)"):
+        work_part(tmp_path / "run", 1, 2)
+
+    area.write_bytes(before)
+    (tmp_path / "scene.tif.msk").unlink(missing_ok=True)
+    if what == "time of the scene":  # its content is as before
+        plan_scene(scene, tmp_path / "run", config=config, method="kmeans", aoi=area, resume=True)
+    work_part(tmp_path / "run", 1, 2)
+    finish()
+    assert contents(tmp_path, "parts") == whole(method="kmeans", aoi=area)
+
+
+def test_part_with_other_versions_of_packages_is_refused(run_dir, monkeypatch):
+    versions = run_plan.result_versions()
+    monkeypatch.setattr(run_plan, "result_versions", lambda: versions | {"numpy": "0.9"})
+
+    with pytest.raises(RunError, match=r"packages\.numpy: .* → \"0\.9\".*geoseg plan --overwrite"):
+        work_part(run_dir, 2, 3)
+
+
+def test_plan_that_is_damaged_or_of_another_run_is_refused(run_dir, scene, config, tmp_path):
+    plan_scene(scene, tmp_path / "other", config=config, method="kmeans", min_pixels=5)
+    original = (run_dir / "plan.json").read_bytes()
+    change_digit(run_dir / "plan.json")
+
+    for reason in ("plan.json is damaged.*geoseg plan --resume", "has no plan of the run in it"):
+        for attempt in (lambda: work_part(run_dir, 2, 3), lambda: finish_run(run_dir, tmp_path / "b.gpkg", workers=0)):
+            with pytest.raises(RunError, match=reason):
+                attempt()
+        shutil.copy(tmp_path / "other" / "plan.json", run_dir)
+    (run_dir / "plan.json").write_bytes(original)
+    assert work_part(run_dir, 2, 3).failed == {}
+
+
+@pytest.mark.slow
+def test_network_that_is_lost_is_refused_once_and_made_again_by_plan(scene, config, tmp_path):
+    plan_scene(scene, tmp_path / "run", config=config)
+    (network,) = (tmp_path / "run" / "stages" / "learn.network").rglob("*.arrays")
+    content = network.read_bytes()
+    network.write_bytes(content[:-1])
+
+    with pytest.raises(RunError, match=r"its network is absent or damaged\. Make it with geoseg plan --resume"):
+        work_part(tmp_path / "run", 1, 3)
+
+    plan_scene(scene, tmp_path / "run", config=config, resume=True)
+    assert network.read_bytes() == content
+
+
+def test_folder_of_others_is_refused_and_nothing_in_it_is_changed(tmp_path):
+    for name in ("manifest.json", "lock", "plan.json"):
+        (tmp_path / name).write_text("not of geoseg")
+    before = bytes_of(tmp_path)
+
+    for attempt in (
+        lambda: work_part(tmp_path, 1, 2),
+        lambda: finish_run(tmp_path, tmp_path / "b.gpkg", workers=0),
+        lambda: run_status(tmp_path),
+    ):
+        with pytest.raises(RunError, match="is not a run folder"):
+            attempt()
+
+    assert bytes_of(tmp_path) == before
+
+
+@pytest.mark.usefixtures("scene", "config")
+def test_paths_of_the_plan_hold_in_every_working_folder(finish, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_area(tmp_path / "area.geojson", 1500)
+    plan_scene("./scene.tif", "run", config="quick.yaml", method="kmeans", aoi="area.geojson")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert work_part(tmp_path / "run", 1, 1).failed == {}
+    assert finish().n_regions
+
+
+@pytest.mark.slow
+def test_plan_with_a_model_takes_its_configuration_and_needs_the_model_at_the_end_only(scene, config, finish, tmp_path):
+    model, options = tmp_path / "scene.geoseg", {"workers": 0, "class_raster": tmp_path / "whole.tif"}
+    segment_scene(scene, tmp_path / "first.gpkg", config=config, save_model=model, workers=0)
+    segment_scene(scene, tmp_path / "whole.gpkg", model=model, **options)
+    plan_scene(scene, tmp_path / "run", model=model)
+    model.rename(tmp_path / "moved.geoseg")
+    work_part(tmp_path / "run", 1, 1)
+    (tmp_path / "moved.geoseg").rename(model)
+
+    finish()
+
+    assert contents(tmp_path, "parts") == contents(tmp_path, "whole")
+
+
+@pytest.mark.slow
+def test_options_of_the_display_and_of_the_device_do_not_matter(scene, config, tmp_path, whole):
+    run = ("--run-dir", tmp_path / "run")
+    assert run_command(
+        "plan", scene, *run, "--config", config, "--method", "kmeans", "--device", "cpu", "--progress", "json", "-v"
+    ).code == 0  # fmt: skip
+    assert run_command("work", *run, "--part", "1/2", "--progress", "plain", "--max-failed", "0").code == 0
+    ended = run_command("work", *run, "--part", "2/2", "--progress", "json")
+    outputs = ("--out", tmp_path / "parts.gpkg", "--class-raster", tmp_path / "parts.tif")
+    assert run_command("finish", *run, *outputs, "-j", 0, "--progress", "none", "--keep").code == 0
+
+    assert json.loads(ended.lines[-1])["text"].startswith("part 2 of 2: ")
+    assert all(json.loads(line)["event"] for line in ended.lines)
+    assert contents(tmp_path, "parts") == whole(method="kmeans")
+
+
+def test_tiles_that_were_planned_for_a_gpu_are_computed_on_a_gpu_only(run_dir, tmp_path, monkeypatch):
+    def no_gpu(_wanted, _config):
+        raise ConfigError("torch finds no GPU")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plan_document, "pick_device", no_gpu)
+        for attempt in (lambda: work_part(run_dir, 2, 3), lambda: finish_run(run_dir, tmp_path / "a.gpkg", workers=0)):
+            with pytest.raises(ConfigError, match="planned on a machine with a GPU"):
+                attempt()
+    work_part(run_dir, 1, 1)
+    monkeypatch.setattr(plan_document, "pick_device", no_gpu)
+
+    assert finish_run(run_dir, tmp_path / "a.gpkg", workers=0).failed == {}  # nothing is left for a GPU
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+
+def test_missing_tiles_are_announced_at_the_end(run_dir, tmp_path):
+    notes = []
+
+    finish_run(run_dir, tmp_path / "a.gpkg", workers=0, progress=notes.append)
+
+    texts = [event.text for event in notes if isinstance(event, geoseg.Note)]
+    assert "6 of 9 tiles are not segmented yet, and are computed now" in texts
+
+
+def test_finished_run_has_nothing_left_for_a_part_or_for_a_second_end(run_dir, tmp_path):
+    first = finish_run(run_dir, tmp_path / "a.gpkg", workers=0)
+    before, notes = bytes_of(tmp_path), []
+
+    part = work_part(run_dir, 2, 3, progress=notes.append)
+    second = finish_run(run_dir, tmp_path / "a.gpkg", workers=0, progress=notes.append)
+
+    assert part.tiles == ()
+    assert second.n_regions == first.n_regions
+    assert [event.text.partition(": ")[2] for event in notes] == 2 * ["nothing is left to do"]
+    lock = run_dir / "lock"  # who used the folder last
+    assert {path: content for path, content in bytes_of(tmp_path).items() if path != lock} == {
+        path: content for path, content in before.items() if path != lock
+    }
+
+
+def test_existing_output_is_replaced_only_if_that_is_asked_for_and_parts_are_kept(run_dir, tmp_path, monkeypatch):
+    work_part(run_dir, 1, 1)
+    calls = []
+    monkeypatch.setattr(segment, "segment_tile", lambda _, number: calls.append(number))
+    out = tmp_path / "a.gpkg"
+    out.write_bytes(b"of somebody")
+
+    with pytest.raises(OutputError, match=r"a\.gpkg exists.*--overwrite"):
+        finish_run(run_dir, out, workers=0)
+    assert out.read_bytes() == b"of somebody"
+    result = finish_run(run_dir, out, workers=0, overwrite=True)
+    written = out.read_bytes()
+
+    assert len(geopandas.read_file(out, layer="labels")) == result.n_regions
+    assert not calls
+    assert finish_run(run_dir, out, workers=0, overwrite=True).n_regions == result.n_regions  # is finished
+    assert out.read_bytes() == written
+
+
+def test_output_that_is_the_scene_is_never_replaced(planned_once, run_dir, tmp_path):
+    scene = planned_once / "scene.tif"
+    before = scene.read_bytes()
+
+    with pytest.raises(GeosegError, match=r"scene\.tif"):
+        finish_run(run_dir, tmp_path / "a.gpkg", class_raster=scene, overwrite=True, workers=0)
+
+    assert scene.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("No space left. Free space on the disk and continue with --resume.", "start the same command again"),
+        (
+            "give the same as before, start again with --overwrite, or choose another --run-dir.",
+            "geoseg plan --overwrite.",
+        ),
+        (
+            "If its content is as before, continue with --resume; otherwise start again with --overwrite.",
+            "repeat geoseg plan",
+        ),
+    ],
+    ids=["disk", "identity", "input"],
+)
+def test_advice_names_options_that_the_command_has(message, expected):
+    with pytest.raises(RunError, match=expected) as caught, advice_for_parts():
+        raise RunError(message)
+
+    assert "or choose another" not in str(caught.value)
+    assert "with --resume" not in str(caught.value)
+
+
 # --- status -------------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +629,131 @@ def test_status_counts_what_is_stored_and_changes_nothing(plan, finish, tmp_path
     status = run_status(tmp_path / "run")
     assert status.state == "finished"
     assert status.outputs == tuple(str(path) for path in result.outputs.paths)
+
+
+def test_status_is_finished_where_products_are_kept_and_not_while_a_later_run_is_under_way(
+    planned_once, run_dir, tmp_path, monkeypatch
+):
+    finish_run(run_dir, tmp_path / "a.gpkg", workers=0, keep=True)
+    assert run_status(run_dir).state == "finished"
+
+    def interrupted(_job, _stages):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geoseg.steps.survey.survey_scene", interrupted)
+    options = {"config": planned_once / "quick.yaml", "method": "kmeans", "aoi": planned_once / "area.geojson"}
+    with pytest.raises(KeyboardInterrupt):
+        plan_scene(planned_once / "scene.tif", run_dir, resume=True, **options)
+
+    status = run_status(run_dir)
+    assert (status.state, status.stages[0].done) == ("stopped", 1)
+
+
+def test_failures_are_in_the_status_as_they_occur(scene, config, tmp_path, monkeypatch):
+    function, seen = segment.segment_tile, []
+
+    def failing(job, number):
+        seen.append(run_status(tmp_path / "labels.run"))
+        if number == 4:
+            raise RuntimeError("not readable")
+        function(job, number)
+
+    monkeypatch.setattr(segment, "segment_tile", failing)
+    segment_scene(scene, tmp_path / "labels.gpkg", config=config, method="kmeans", workers=0)
+
+    assert {status.state for status in seen} == {"running"}
+    assert seen[4].failed == {}
+    assert seen[5].failed == {4: "RuntimeError: not readable"}
+    assert "tile 4 failed: RuntimeError: not readable" in str(seen[-1])
+    assert [stage.total for stage in seen[-1].stages if stage.stage in ("segment", "label")] == [9, 8]
+    assert str(os.getpid()) in seen[-1].used_by
+    status = run_status(tmp_path / "labels.run")
+    assert (status.state, status.failed) == ("finished", {4: "RuntimeError: not readable"})
+    assert "tries the failed tiles again" in status.advice
+
+
+def test_tile_that_succeeds_after_all_is_not_among_the_failed_ones(run_dir, monkeypatch):
+    def failing(_job, _number):
+        raise RuntimeError("not readable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "segment_tile", failing)
+        assert list(work_part(run_dir, 2, 3).failed) == [3, 4, 5]
+    assert list(run_status(run_dir).failed) == [3, 4, 5]
+    work_part(run_dir, 2, 2)
+
+    assert list(run_status(run_dir).failed) == [3]
+
+
+def test_speed_and_time_left_follow_from_the_times_of_the_files_of_this_run(run_dir):
+    begin = json.loads((run_dir / "documents" / "size.json").read_text())["begin"]
+    tiles = sorted((run_dir / "stages" / "segment.votes").rglob("*.arrays"))
+    for path, seconds in zip(tiles, (-1000, 10, 30), strict=True):  # the first is of an earlier run
+        os.utime(path, (begin + seconds, begin + seconds))
+
+    assert run_status(run_dir).stages[2].per_second is None  # nobody uses it
+    with (run_dir / "lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        (stage,) = (stage for stage in run_status(run_dir).stages if stage.stage == "segment")
+
+    assert (stage.done, stage.total, stage.per_second, stage.seconds_left) == (3, 9, 0.05, 120.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "plan.json", "run.json", "documents/size.json", "documents/part-1-of-3.json"]
+)
+def test_status_of_a_damaged_folder_is_one_line_and_changes_nothing(run_dir, tmp_path, name):
+    if name == "run.json":
+        finish_run(run_dir, tmp_path / "a.gpkg", workers=0, keep=True)
+    change_digit(run_dir / name)
+    before = bytes_of(run_dir)
+
+    ended = run_command("status", "--run-dir", run_dir)
+
+    assert (ended.code, len(ended.lines)) == (1, 1)
+    assert "damaged" in ended.text
+    assert bytes_of(run_dir) == before
+
+
+def test_status_works_on_a_folder_that_is_read_only(run_dir):
+    folders = [run_dir, *(path for path in run_dir.rglob("*") if path.is_dir())]
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    for path in (*files, *folders):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        status = run_status(run_dir)
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+
+    assert [stage.done for stage in status.stages if stage.stage == "segment"] == [3]
+    assert "6 tiles are not segmented; geoseg work --part I/N" in status.advice
+    assert [(part.part, part.state, part.n_tiles) for part in status.parts] == [("1/3", "done", 3)]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_status_of_a_folder_that_cannot_be_read_is_one_line(run_dir):
+    (run_dir / "stages" / "segment.votes").chmod(0)
+    try:
+        with pytest.raises(RunError, match="cannot be read: Permission denied"):
+            run_status(run_dir)
+    finally:
+        (run_dir / "stages" / "segment.votes").chmod(0o755)
+
+
+def test_status_of_outlined_labels_has_their_stages(tmp_path, monkeypatch):
+    write_raster(tmp_path / "labels.tif", (fields((100, 100))[:1] // 60).astype(np.uint8))
+    seen = []
+    monkeypatch.setattr(
+        "geoseg.steps.write_labels.write_results", lambda *_: seen.append(run_status(tmp_path / "out.run"))
+    )
+
+    outline_labels(tmp_path / "labels.tif", tmp_path / "out.gpkg", workers=0)
+
+    assert [(stage.stage, stage.done, stage.total) for stage in seen[0].stages] == [
+        ("label", 1, 1), ("merge", 1, 1), ("outline", 1, 1)
+    ]  # fmt: skip
+    assert "geoseg outline" in run_status(tmp_path / "out.run").advice
 
 
 def test_status_of_a_folder_that_is_no_run_is_refused(tmp_path):
@@ -379,13 +824,17 @@ def test_example_gives_the_result_of_one_process(scene, config, tmp_path, whole,
 
     environment, labels = os.environ | {"PATH": path, "SPOOL": str(tmp_path)}, tmp_path / "the labels.gpkg"
 
+    options = ("--config", config, "--method", "kmeans")
+    interrupted = run_command("plan", scene, "--run-dir", labels.with_suffix(".run"), *options)
+
     done = subprocess.run(
-        [ROOT / "examples" / example, scene, labels, "3", "--config", config, "--method", "kmeans"],
+        [ROOT / "examples" / example, scene, labels, "3", *options],
         capture_output=True, text=True, check=False, timeout=300, env=environment,
     )  # fmt: skip
 
-    assert done.returncode == 0, done.stderr
+    assert (interrupted.code, done.returncode) == (0, 0), done.stderr
     assert not (tmp_path / "failed").exists()
+    assert "not segmented yet" not in done.stderr  # by `finish`: the parts have computed all
     if example == "slurm_array.sh":
         assert (tmp_path / "dependencies").read_text().split() == ["afterok:1", "afterany:2"]
     expected = whole(method="kmeans")[1]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @option_group(
     "Run",
     option("--run-dir", required=True, **shared.FILE, help="Use this folder of a planned run."),
+    option("--overwrite", is_flag=True, help="Replace existing output files; keep what the parts have computed."),
     shared.KEEP,
     shared.MAX_FAILED,
 )
@@ -49,7 +50,7 @@ def finish(**options: Any) -> int:
 
 def _run(options: dict[str, Any], progress: Any) -> Result:
     """Call the Python function behind the command."""
-    from geoseg.parts.parts import run_finish
+    from geoseg.parts.finish import run_finish
 
     return run_finish(
         outputs_from(options), options=run_options(options), cluster=cluster_options(options), progress=progress

@@ -79,7 +79,8 @@ def _run() -> int:
 
 def _stopped(number: int) -> int:
     name = signal.Signals(number).name
-    print_error(f"interrupted ({name}); if there is a run folder, the same command with --resume continues the run")
+    again = "the same command" if sys.argv[1:2] in (["work"], ["finish"]) else "the same command with --resume"
+    print_error(f"interrupted ({name}); if there is a run folder, {again} continues the run")
     return _SIGNALLED + number
 
 

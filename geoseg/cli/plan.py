@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from geoseg.cli.ineffective import PLAN_RULES, refuse_ineffective
 from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, run_options, start_log
 
 if TYPE_CHECKING:
-    from geoseg.parts.parts import PlannedRun
+    from geoseg.parts.plan import PlannedRun
 
 
 @command()
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 @shared.DISPLAY
 @shared.FORMER_PRIOR
 def plan(scene: str, **options: Any) -> int:
-    """Plan a run on SCENE that geoseg work computes in parts and geoseg finish completes."""
+    """Plan a run on SCENE that geoseg work computes in parts and geoseg finish completes.
+
+    Surveys the scene, trains the network, and chooses the device for all parts.
+
+    Exit codes: 0 done; 1 an error that you can fix, described in one line; 2 wrong usage.
+    """
     from geoseg.cli.progress_bars import progress_display
 
     with progress_display(display_mode(options)) as progress:
@@ -40,14 +46,16 @@ def plan(scene: str, **options: Any) -> int:
         config = config_from(options)
         refuse_ineffective(PLAN_RULES, options, config)
         planned = _run(scene, config, run_options(options), progress)
+    run_dir, out = shlex.quote(str(planned.run_dir)), shlex.quote(f"{Path(scene).stem}.gpkg")
+    n_parts = min(planned.n_tiles, 10)
     click.echo(f"{planned.n_tiles} tiles, {planned.n_blocks} blocks of superpixels. Compute them in parts, such as")
-    click.echo(f"  geoseg work --run-dir {planned.run_dir} --part 1/10")
-    click.echo(f"  geoseg finish --run-dir {planned.run_dir} --out {Path(scene).stem}.gpkg")
+    click.echo(f"  geoseg work --run-dir {run_dir} --part 1/{n_parts}  # to {n_parts}/{n_parts}, in any order")
+    click.echo(f"  geoseg finish --run-dir {run_dir} --out {out}")
     return EXIT_DONE
 
 
 def _run(scene: str, config: Any, options: Any, progress: Any) -> PlannedRun:
     """Call the Python function behind the command."""
-    from geoseg.parts.parts import run_plan
+    from geoseg.parts.plan import run_plan
 
     return run_plan(scene, config, options=options, progress=progress)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.config import Config, load_config
-from geoseg.errors import RunError
+from geoseg.errors import ConfigError, GeosegError, RunError
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
+from geoseg.run.manifest import read_plan, write_plan
 from geoseg.run.plan import RunOptions
+from geoseg.run.resources import pick_device
 
-_DOCUMENT = "plan"
+_OPTIONS = ("aoi", "model", "restretch", "device")  # those that concern the result
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class PlanDocument:
         Absolute path, or an address.
     config : Config
     options : RunOptions
-        Those that concern the result: area of interest, model, restretch, device.
+        Those that concern the result: area of interest, model, restretch, and the device, which is not "auto".
     inputs : InputFiles
         The files of the scene, in the state in which their content was identified.
-    tiles, blocks : tuple of int
-        Numbers of the tiles, and of the blocks of superpixels that they read, ascending.
+    tiles : tuple of int
+        Numbers of the tiles, ascending.
     """
 
     scene: str
@@ -38,7 +40,6 @@ class PlanDocument:
     options: RunOptions
     inputs: InputFiles
     tiles: tuple[int, ...]
-    blocks: tuple[int, ...]
 
     def write(self, folder: RunFolder) -> None:
         """Store it in a run folder.
@@ -48,16 +49,15 @@ class PlanDocument:
         OutputError
             If it cannot be written.
         """
-        options = {name: getattr(self.options, name) for name in ("aoi", "model", "restretch", "device")}
+        options = {name: getattr(self.options, name) for name in _OPTIONS}
         document = {
             "scene": self.scene,
             "config": self.config.to_dict(),
             "options": {name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
             "inputs": [list(state) for state in self.inputs.states],
             "tiles": list(self.tiles),
-            "blocks": list(self.blocks),
         }
-        folder.put_json(_DOCUMENT, document)
+        write_plan(folder, document)
 
     @classmethod
     def read(cls, folder: RunFolder) -> PlanDocument:
@@ -66,24 +66,49 @@ class PlanDocument:
         Raises
         ------
         RunError
-            If there is none, or it is damaged.
+            If there is none of the run in this folder, or it is damaged.
         """
-        document = folder.get_json(_DOCUMENT)
+        document = read_plan(folder)
         if document is None:
             raise RunError(
-                f"{folder.path} has no intact plan of a run. Plan it first, or again: geoseg plan SCENE --run-dir "
-                f"{folder.path}"
+                f"{folder.path} has no plan of the run in it. Plan it with geoseg plan SCENE --run-dir {folder.path} "
+                f"--resume, or continue geoseg tile with --resume."
             )
-        return cls(
-            document["scene"],
-            load_config(document["config"]),
-            _options(document["options"]),
-            InputFiles(tuple((str(path), *map(int, state)) for path, *state in document["inputs"])),  # type: ignore[misc]
-            tuple(document["tiles"]),
-            tuple(document["blocks"]),
-        )
+        try:
+            return cls(
+                str(document["scene"]),
+                load_config(document["config"]),
+                _options(document["options"]),
+                InputFiles(tuple(_state(*state) for state in document["inputs"])),
+                tuple(map(int, document["tiles"])),
+            )
+        except (KeyError, TypeError, ValueError, GeosegError) as err:
+            raise RunError(
+                f"the plan in {folder.path} is of another version of geoseg ({type(err).__name__}: {str(err)[:80]}); "
+                f"plan the run again with geoseg plan --resume."
+            ) from err
+
+    def device_here(self) -> str:
+        """Return the device of the plan.
+
+        Raises
+        ------
+        ConfigError
+            If this machine has none.
+        """
+        try:
+            return pick_device(self.options.device, self.config)
+        except ConfigError as err:
+            raise ConfigError(
+                "the run was planned on a machine with a GPU, which all tiles are to be computed on, and torch finds "
+                "none here. Compute them on a machine with a GPU, or plan the run anew with geoseg plan --device cpu."
+            ) from err
 
 
 def _options(values: Mapping[str, Any]) -> RunOptions:
     aoi, model = (None if values[name] is None else Path(values[name]) for name in ("aoi", "model"))
     return RunOptions(aoi=aoi, model=model, restretch=values["restretch"], device=values["device"])
+
+
+def _state(path: str, size: int, mtime: int, ctime: int) -> tuple[str, int, int, int]:
+    return str(path), int(size), int(mtime), int(ctime)

@@ -7,6 +7,7 @@
       run-id                            marks the folder as one of geoseg; changes when a run starts anew
       lock                              held by the process that uses the folder
       run.json                          the report of the last run
+      plan.json                         what the parts of a planned run need to know
       documents/NAME.json               small documents
       stages/STAGE.PRODUCT/000012/12345.arrays    one file per product and tile, 1000 tiles to a folder
 """

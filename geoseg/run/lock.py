@@ -54,8 +54,13 @@ def lock_file(path: Path, *, what: str, advice: str, shared: bool = False) -> io
         lock.close()  # the holder before has removed the file meanwhile
     with suppress(OSError):  # only used in messages
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        lock.write(f"{process_name()}\n".encode())
     return lock
+
+
+def process_name() -> str:
+    """Return how messages name this process."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 @contextmanager
@@ -83,7 +88,7 @@ def holder_of(path: Path) -> str | None:
     try:
         import fcntl
 
-        with io.FileIO(path, "r") as lock:
+        with _opened_to_try(path) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -91,6 +96,16 @@ def holder_of(path: Path) -> str | None:
     except (ImportError, OSError):
         return None
     return None
+
+
+def _opened_to_try(path: Path) -> io.FileIO:
+    """Open a file without changing it; for writing where that is possible, as locks on network file systems need."""
+    if not path.is_file():  # a pipe would be waited for
+        raise FileNotFoundError(path)
+    try:
+        return io.FileIO(path, "r+")
+    except OSError:
+        return io.FileIO(path, "r")
 
 
 def _holder(lock: io.FileIO) -> str:

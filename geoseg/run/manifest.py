@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from geoseg.run.lock import lock_file
 _FORMAT = "geoseg run 3"
 _MANIFEST = "manifest.json"
 _REPORT = "run.json"
+_PLAN = "plan.json"  # not among the documents, which are removed when a run is finished
 
 
 def open_run(path: str | Path, *, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> RunFolder:
@@ -62,23 +64,35 @@ def open_run(path: str | Path, *, identity: Mapping[str, Any], resume: bool, ove
         raise
 
 
-def open_part(path: str | Path) -> RunFolder:
-    """Open an existing run folder together with other parts of the same run; its lock is shared.
+def planned_folder(path: str | Path) -> RunFolder:
+    """Return the folder of a planned run without its lock, for reading.
 
     Raises
     ------
     RunError
-        If it is no run folder, or a process uses it alone.
+        If it is not the folder of a run.
+    """
+    path = Path(path)
+    _check_is_run_folder(path)
+    if not (path / _MANIFEST).is_file():
+        raise RunError(f"{path} is not the folder of a planned run. Plan one first: geoseg plan SCENE --run-dir {path}")
+    return RunFolder(path, _read_manifest(path)["run"])
+
+
+def open_part(path: str | Path, *, shared: bool = True) -> RunFolder:
+    """Open the folder of a planned run; by default together with other processes, each with a part of the tiles.
+
+    Raises
+    ------
+    RunError
+        If it is not the folder of a run, or a process uses it that does not share it.
     OutputError
         If the folder is not writable.
     """
-    path = Path(path)
-    if not (path / _MANIFEST).exists():
-        raise RunError(f"{path} is not the folder of a planned run. Plan one first: geoseg plan SCENE --run-dir {path}")
-    advice = "wait for it, or stop it."
-    lock = lock_file(path / "lock", what=str(path), advice=advice, shared=True)
+    folder = planned_folder(path)  # before a file named lock in it is written to
+    lock = lock_file(folder.path / "lock", what=str(path), advice="wait for it, or stop it.", shared=shared)
     try:
-        return RunFolder(path, _read_manifest(path)["run"], lock)
+        return replace(planned_folder(path), lock=lock)  # again: now no other run can start in it
     except BaseException:
         lock.close()
         raise
@@ -94,6 +108,43 @@ def read_identity(path: Path) -> dict[str, Any]:
     """
     identity: dict[str, Any] = _read_manifest(path)["identity"]
     return identity
+
+
+def check_identity(path: Path, identity: Mapping[str, Any]) -> None:
+    """Check entries of an identity against those of the run in a folder.
+
+    Raises
+    ------
+    RunError
+        If one differs, or the manifest is damaged.
+    """
+    old, new = read_identity(path), plain_values(identity)
+    _check_identity(path, _flattened({name: old.get(name) for name in new}), _flattened(new))
+
+
+def write_plan(folder: RunFolder, plan: Mapping[str, Any]) -> None:
+    """Write the plan of a run that is computed in parts."""
+    folder.check_is_current()
+    write_document(folder.path / _PLAN, dict(plan) | {"run": folder.run_id}, advice=ADVICE)
+
+
+def read_plan(folder: RunFolder) -> dict[str, Any] | None:
+    """Return the plan of the run in a folder; None if it has none, or that of another run.
+
+    Raises
+    ------
+    RunError
+        If it is damaged.
+    """
+    path = folder.path / _PLAN
+    content = read_content(path)
+    if content is None:
+        return None
+    try:
+        plan = parse_document(path.name, content)
+    except ValueError as err:
+        raise RunError(f"{path} is damaged: {err}; plan the run again with geoseg plan --resume.") from err
+    return plan if plan.pop("run", None) == folder.run_id else None
 
 
 def write_report(folder: RunFolder, report: Mapping[str, Any]) -> None:
@@ -140,7 +191,7 @@ def _opened(path: Path, lock: io.FileIO, identity: dict[str, Any], *, resume: bo
         return folder
     # The manifest goes first and comes last: after an interruption here, the folder has no results and is still ours.
     with writing(path, advice=ADVICE):
-        for name in (_MANIFEST, _REPORT):
+        for name in (_MANIFEST, _REPORT, _PLAN):
             (path / name).unlink(missing_ok=True)
     folder = RunFolder(path, secrets.token_hex(16), lock)
     write_run_id(folder)

@@ -266,6 +266,18 @@ def blocks_of(scene: Scene, config: Config, tiles: Sequence[int]) -> tuple[int, 
     return tuple(sorted({block for number in tiles for block in blocks.reading(grid.tile(number).read)}))
 
 
+def settings_identity(scene: Scene, config: Config) -> dict[str, Any]:
+    """Return that part of the identity of a run for which no pixel is read, as JSON values."""
+    geobox = scene.geobox
+    return {
+        "version": __version__,
+        "packages": result_versions(),
+        "config": config.to_dict(),
+        "grid": {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs},
+        "aoi": None if scene.aoi is None else hashlib.blake2b(scene.aoi, digest_size=16).hexdigest(),
+    }
+
+
 def _load_model(options: RunOptions) -> Model | None:
     if options.model is None and options.restretch:
         raise ConfigError("restretch applies to a scene that is segmented with a model. Give --model too, or omit it.")
@@ -318,15 +330,7 @@ def _task_identity(task: Task, inputs: InputFiles) -> dict[str, Any]:
 
 def _identity(scene: Scene, config: Config, inputs: InputFiles) -> dict[str, Any]:
     """Return what the results depend on, as JSON values."""
-    geobox = scene.geobox
-    identity = {
-        "version": __version__,
-        "packages": result_versions(),
-        "config": config.to_dict(),
-        "input": fingerprint((*scene.files, *inputs.paths)),
-        "grid": {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs},
-        "aoi": None if scene.aoi is None else hashlib.blake2b(scene.aoi, digest_size=16).hexdigest(),
-    }
+    identity = settings_identity(scene, config) | {"input": fingerprint((*scene.files, *inputs.paths))}
     inputs.check()  # the content that was read is that of the files that are described
     return identity
 

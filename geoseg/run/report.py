@@ -16,6 +16,7 @@ from geoseg.run.manifest import read_report, write_report
 from geoseg.run.plan import Plan
 from geoseg.run.provenance import versions
 from geoseg.run.published import OutputRecord
+from geoseg.run.size import begin_of
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
 
@@ -115,6 +116,7 @@ def _report(plan: Plan, stages: Stages, result: Result) -> dict[str, Any]:
     grid, processed = tile_grid(plan.scene.geobox.shape, plan.config), set(stages.tiles)
     states = ["done" if i in processed else "failed" if i in result.failed else "outside" for i in range(len(grid))]
     return {
+        "begin": begin_of(plan.folder),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "scene": plan.scene.path,

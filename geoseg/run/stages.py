@@ -19,6 +19,9 @@ from geoseg.segment.union_find import find
 
 log = logging.getLogger(__name__)
 
+FAILURES = "failed"  # begin of the names of the documents with failed tiles
+_MAX_RECORDED = 1000  # of them; the report of the run lists all
+
 TileFunction = Callable[[Any, int], object]
 
 
@@ -62,7 +65,8 @@ class Stages:
         self.reporter = StageReporter(progress)
         self._store, self._executor, self._n_pixels = store, executor or Serial(), n_pixels
         self._limit = FailureLimit(None, len(self.tiles))
-        self._is_part = False
+        self._part: str | None = None
+        self._recorded: dict[str, dict[str, str]] = {}
         self._name, self._done, self._total = "", 0, 0
 
     @contextmanager
@@ -81,9 +85,9 @@ class Stages:
         """Set how many tiles may fail before the run stops, as `RunOptions.max_failed` does."""
         self._limit = FailureLimit(most, len(self.tiles))
 
-    def compute_part(self) -> None:
+    def compute_part(self, name: str) -> None:
         """Compute the given tiles and blocks as a part of a run: what depends on all tiles is left as it is."""
-        self._is_part = True
+        self._part = name
 
     def note_missing_cache(self) -> None:
         """Report that compiled functions cannot be stored, if that is so."""
@@ -130,6 +134,7 @@ class Stages:
         for number, error in self._apply(function, job, self.tiles, makes):
             self.failed[number] = error
             self.reporter.note(f"tile {number} failed: {error}")
+            self._record_failure(makes[-1], number, error)
             self._limit.check_number(self.failed)
         self.tiles = [number for number in self.tiles if number not in self.failed]
         if not self.tiles:
@@ -158,5 +163,12 @@ class Stages:
         self.reporter.note(f"{self._name}: {text}")
 
     def _settle(self, products: Sequence[Product[Any]], keys: Sequence[int]) -> None:
-        for product in () if self._is_part else products:
+        for product in products if self._part is None else ():
             self._store.settle(product, keys)
+
+    def _record_failure(self, product: Product[Any], number: int, error: str) -> None:
+        """Store the failures so far, for those who ask for the status of the run."""
+        if len(self._recorded) < _MAX_RECORDED:
+            self._recorded[str(number)] = {"product": product.folder, "error": error}
+            name = FAILURES if self._part is None else f"{FAILURES}-{self._part}"
+            self._store.folder.put_json(name, {"failed": self._recorded})

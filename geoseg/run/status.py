@@ -1,18 +1,22 @@
-"""Status of a run, also of one under way: which stages are done, what failed, and how long it will take."""
+"""Status of a run, also of one under way: which stages are done, what failed, and how long it will take.
+
+Nothing in the folder is changed, and no product is read: files are counted, and their times are compared.
+"""
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Mapping, Sequence
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import RunError
-from geoseg.run.folder import RunFolder, read_run_id
+from geoseg.errors import GeosegError, RunError
+from geoseg.run.documents import parse_document
+from geoseg.run.folder import RUN_ID, RunFolder, read_content, read_run_id
 from geoseg.run.lock import holder_of
-from geoseg.run.manifest import has_report, read_identity, read_report
+from geoseg.run.manifest import has_report, read_identity, read_plan, read_report
 from geoseg.run.products import (
     CLASS_MODEL,
     NETWORK,
@@ -21,11 +25,14 @@ from geoseg.run.products import (
     REGIONS,
     SUPERPIXELS,
     SURVEY,
+    TILE_SUPERPIXELS,
     VOTES,
     Product,
 )
+from geoseg.run.size import SIZE
+from geoseg.run.stages import FAILURES
 
-_SIZE = "size"
+PART = "part"  # begin of the names of the documents about parts
 _PER_SCENE, _PER_BLOCK, _PER_TILE = "scene", "block", "tile"
 # The product of each stage that is stored last, and how many there are of it.
 _LAST_PRODUCTS: tuple[tuple[Product[Any], str], ...] = (
@@ -39,7 +46,7 @@ _LAST_PRODUCTS: tuple[tuple[Product[Any], str], ...] = (
     (OUTLINES, _PER_TILE),
 )
 _RECENT = 1000  # files from whose times the speed is taken
-_SHOWN = 20  # failed tiles in the text
+_SHOWN = 20  # failed tiles and parts in the text
 
 
 @dataclass(frozen=True)
@@ -51,43 +58,76 @@ class StageStatus:
     stage : str
     done, total : int
         Tiles, blocks or scenes that are stored, and all.
+    per_second : float or None
+        How many are stored per second, from the times of the latest files; None where that is not known.
     seconds_left : float or None
-        Estimated from the times of the latest files; None where nothing is known, or nothing is left.
+        Estimated from the speed; None where that is not known, or nothing is left.
 
     Examples
     --------
-    >>> StageStatus("segment", done=40, total=100, seconds_left=90.0).stage
-    'segment'
+    >>> StageStatus("segment", done=4, total=8, per_second=2.0, seconds_left=2.0).done
+    4
     """
 
     stage: str
     done: int
     total: int
+    per_second: float | None = None
     seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
+class PartStatus:
+    """Status of a part of a planned run.
+
+    Parameters
+    ----------
+    part : str
+        Its number and the number of all, such as 3/7.
+    state : {"done", "running", "interrupted"}
+    process : str
+        That has computed it last.
+    n_tiles : int
+
+    Examples
+    --------
+    >>> PartStatus("3/7", "done", "process 17 on node4", n_tiles=12).state
+    'done'
+    """
+
+    part: str
+    state: str
+    process: str
+    n_tiles: int
+
+
+@dataclass(frozen=True)
 class RunStatus:
-    """Status of a run.
+    """Status of a run; as text, what `geoseg status` prints.
 
     Parameters
     ----------
     run_dir : Path
     state : {"finished", "running", "stopped"}
     used_by : str or None
-        The process that uses the run folder, where it is on this machine or the file system shares locks.
+        The process that uses the run folder, or the latest of several, where it is on this machine or the file system
+        shares locks.
     stages : tuple of StageStatus
-        In their order; empty for a finished run, whose products are removed.
+        In their order; empty for a finished run.
     failed : dict of int to str
         Tile number → error.
     outputs : tuple of str
         Of a finished run.
+    parts : tuple of PartStatus
+        Of a planned run, those that have begun.
+    advice : str
+        What to do next; empty for a run under way.
 
     Examples
     --------
-    >>> print(RunStatus(Path("run"), "running", "process 7 on node3", (StageStatus("segment", 40, 100, 90.0),), {}))
-    run: running, used by process 7 on node3
-      segment           40 of 100, about 1 min 30 s left
+    >>> print(RunStatus(Path("labels.run"), "stopped", None, (StageStatus("segment", 4, 8),), {}))
+    labels.run: stopped
+      segment            4 of 8
     """
 
     run_dir: Path
@@ -96,6 +136,8 @@ class RunStatus:
     stages: tuple[StageStatus, ...]
     failed: dict[int, str]
     outputs: tuple[str, ...] = ()
+    parts: tuple[PartStatus, ...] = ()
+    advice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as JSON values."""
@@ -104,15 +146,16 @@ class RunStatus:
     def __str__(self) -> str:
         lines = [f"{self.run_dir}: {self.state}" + (f", used by {self.used_by}" if self.used_by else "")]
         for stage in self.stages:
+            speed = "" if stage.per_second is None else f", {stage.per_second:.3g} per second"
             left = "" if stage.seconds_left is None else f", about {_duration(stage.seconds_left)} left"
-            lines.append(f"  {stage.stage:<12} {stage.done:>7} of {stage.total}{left}")
-        lines += [f"  tile {number} failed: {text}" for number, text in sorted(self.failed.items())[:_SHOWN]]
-        if len(self.failed) > _SHOWN:
-            lines.append(f"  and {len(self.failed) - _SHOWN} more tiles failed")
+            lines.append(f"  {stage.stage:<12} {stage.done:>7} of {stage.total}{speed}{left}")
+        open_parts = [part for part in self.parts if part.state != "done"]
+        if self.parts:
+            lines.append(f"  {len(self.parts) - len(open_parts)} parts are done")
+        lines += _some([f"  part {part.part} {part.state}: {part.process}" for part in open_parts], "parts")
+        lines += _some([f"  tile {number} failed: {text}" for number, text in sorted(self.failed.items())], "tiles")
         lines += [f"  wrote {name}" for name in self.outputs]
-        if self.state == "stopped":
-            lines.append("  continue it with the same command and --resume, or with geoseg work and geoseg finish")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  {self.advice}"] if self.advice else lines)
 
 
 def run_status(run_dir: str | Path) -> RunStatus:
@@ -121,6 +164,7 @@ def run_status(run_dir: str | Path) -> RunStatus:
     Parameters
     ----------
     run_dir : str or Path
+        The folder of a run of any command, finished, interrupted or under way.
 
     Returns
     -------
@@ -129,7 +173,7 @@ def run_status(run_dir: str | Path) -> RunStatus:
     Raises
     ------
     RunError
-        If it is not a run folder, or its manifest is damaged.
+        If it is not a run folder, cannot be read, or one of its documents is damaged.
 
     Examples
     --------
@@ -143,67 +187,169 @@ def run_status(run_dir: str | Path) -> RunStatus:
     'finished'
     """
     path = Path(run_dir)
-    if not read_run_id(path):
-        raise RunError(f"{path} is not a run folder; give the --run-dir of a run, or OUT with the suffix .run.")
-    identity = read_identity(path)
-    folder = RunFolder(path, read_run_id(path))
-    used_by = holder_of(path / "lock")
-    document = folder.get_json("outputs")
-    if has_report(folder) and document is None:
-        report = read_report(folder)
+    try:
+        if not (path / RUN_ID).is_file() or not read_run_id(path):
+            raise RunError(f"{path} is not a run folder; give the --run-dir of a run, or OUT with the suffix .run.")
+        return _status(RunFolder(path, read_run_id(path)))
+    except GeosegError:
+        raise
+    except OSError as err:
+        raise RunError(f"{path} cannot be read: {err.strerror or err}. Make it readable.") from err
+    except (AttributeError, KeyError, TypeError, ValueError) as err:  # intact, but with other content
+        raise RunError(
+            f"{path} has documents of another version of geoseg ({type(err).__name__}: {str(err)[:80]}). Use that one."
+        ) from err
+
+
+def missing_tiles(folder: RunFolder, tiles: Sequence[int]) -> list[int]:
+    """Return the tiles that are not segmented; what is stored is not read."""
+    votes, superpixels = (_times(folder, product) for product in (VOTES, TILE_SUPERPIXELS))
+    return [tile for tile in tiles if str(tile) not in votes or str(tile) not in superpixels]
+
+
+def _status(folder: RunFolder) -> RunStatus:
+    identity = read_identity(folder.path)
+    used_by = holder_of(folder.path / "lock")
+    size, report = _document(folder, SIZE), read_report(folder) if has_report(folder) else None
+    if report is not None and (size is None or size["begin"] == report["begin"]):
         failed = {int(number): text for number, text in report["failed"].items()}
-        return RunStatus(path, "finished", used_by, (), failed, tuple(report["outputs"]))
-    stages = _stages(folder, folder.get_json(_SIZE) or {}, identity.get("config", {}), is_labels="labels" in identity)
-    return RunStatus(path, "running" if used_by else "stopped", used_by, stages, _failed(folder))
+        advice = "--resume, or geoseg finish, tries the failed tiles again" if failed else "nothing is left to do"
+        return RunStatus(folder.path, "finished", used_by, (), failed, tuple(report["outputs"]), advice=advice)
+    size = size or {"tiles": 0, "blocks": 0, "begin": 0.0}
+    failed, plan = _failed(folder), read_plan(folder)
+    begins, parts = _parts(folder, is_used=used_by is not None)
+    begin = min(begins, default=float(size["begin"])) if used_by else None  # of the parts that run
+    products = _last_products(identity, size, n_failed=len(failed))
+    stages = tuple(_stage_status(folder, product, total, begin) for product, total in products)
+    state = "running" if used_by else "stopped"
+    advice = "" if used_by else _advice(folder, None if plan is None else plan["tiles"], stages, identity)
+    return RunStatus(folder.path, state, used_by, stages, failed, (), parts, advice)
 
 
-def record_size(folder: RunFolder, tiles: Sequence[int], blocks: Sequence[int]) -> None:
-    """Record how many tiles and blocks a run has."""
-    folder.put_json(_SIZE, {"tiles": len(tiles), "blocks": len(blocks), "begin": time.time()})
-
-
-def _stages(
-    folder: RunFolder, size: Mapping[str, Any], config: Mapping[str, Any], *, is_labels: bool
-) -> tuple[StageStatus, ...]:
-    totals = {_PER_SCENE: 1, _PER_BLOCK: size.get("blocks", 0), _PER_TILE: size.get("tiles", 0)}
-    has_network = config.get("method") == "backprop" and config.get("training") == "scene"
-    found = []
-    for product, per in _LAST_PRODUCTS:
-        if is_labels and product not in (PIECES, REGIONS, OUTLINES):
-            continue
-        if product is NETWORK and not has_network:
-            continue
-        done, times = _stored(folder.path / "stages" / product.folder)
-        found.append(StageStatus(product.stage, done, totals[per], _seconds_left(totals[per] - done, times)))
-    return tuple(found)
-
-
-def _stored(folder: Path) -> tuple[int, list[float]]:
-    """Return the number of stored files, and the times at which the latest of them were written, ascending."""
-    files = folder.glob("*/[!.]*.arrays")
-    times = []
-    for file in files:
-        try:
-            times.append(file.stat().st_mtime)
-        except FileNotFoundError:  # replaced or removed meanwhile
-            continue
-    return len(times), sorted(times)[-_RECENT:]
-
-
-def _seconds_left(n_left: int, times: Sequence[float]) -> float | None:
-    if n_left <= 0 or len(times) < 2 or times[-1] <= times[0]:
+def _document(folder: RunFolder, name: str) -> dict[str, Any] | None:
+    """Return a document, None where it does not exist; unlike in a run, damage is an error."""
+    path = folder.path / "documents" / f"{name}.json"
+    content = read_content(path) if path.is_file() else None
+    if content is None:
         return None
-    return round(n_left * (times[-1] - times[0]) / (len(times) - 1), 1)
+    try:
+        return parse_document(path.name, content)
+    except ValueError as err:
+        raise RunError(f"{path} is damaged: {err}; the run makes it again when it is continued.") from err
+
+
+def _documents(folder: RunFolder, begin: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for entry in sorted(_entries(folder.path / "documents"), key=lambda entry: entry.name):
+        name = entry.name.removesuffix(".json")
+        if name != entry.name and (name == begin or name.startswith(f"{begin}-")):
+            document = _document(folder, name)
+            if document is not None:
+                yield name, document
 
 
 def _failed(folder: RunFolder) -> dict[int, str]:
-    documents = sorted((folder.path / "documents").glob("failed*.json"))
-    found = (folder.get_json(path.stem) or {} for path in documents)
-    parts = itertools.chain.from_iterable(document.get("failed", {}).items() for document in found)
-    failed = {int(number): text for number, text in parts}
-    if has_report(folder):
-        failed |= {int(number): text for number, text in read_report(folder)["failed"].items()}
-    return failed
+    """Return the tiles that failed and have not succeeded since."""
+    found = [document["failed"] for _, document in _documents(folder, FAILURES)]
+    return {
+        int(number): failure["error"]
+        for failures in found
+        for number, failure in failures.items()
+        if not folder.has(failure["product"], int(number))
+    }
+
+
+def _parts(folder: RunFolder, *, is_used: bool) -> tuple[list[float], tuple[PartStatus, ...]]:
+    """Return the times at which the parts that run have begun, and the status of all that have begun."""
+    begins, parts = [], []
+    for name, document in _documents(folder, PART):
+        _, number, _, count = name.split("-")
+        state = "done" if document["is_done"] else "interrupted"
+        if state != "done" and is_used and _may_run(document["host"], document["pid"]):
+            state = "running"
+            begins.append(float(document["begin"]))
+        process = f"process {document['pid']} on {document['host']}"
+        parts.append(PartStatus(f"{number}/{count}", state, process, int(document["tiles"])))
+    return begins, tuple(sorted(parts, key=lambda part: [int(number) for number in part.part.split("/")][::-1]))
+
+
+def _may_run(host: str, pid: int) -> bool:
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is of another user
+        return True
+    return True
+
+
+def _last_products(
+    identity: Mapping[str, Any], size: Mapping[str, Any], *, n_failed: int
+) -> list[tuple[Product[Any], int]]:
+    """Return the last product of each stage of the run, and how many there will be of it."""
+    totals = {_PER_SCENE: 1, _PER_BLOCK: int(size["blocks"]), _PER_TILE: int(size["tiles"])}
+    config = identity["config"]
+    has_network = config["method"] == "backprop" and config["training"] == "scene"
+    found = []
+    for product, per in _LAST_PRODUCTS:
+        if "labels" in identity and product not in (PIECES, REGIONS, OUTLINES):
+            continue
+        if product is not NETWORK or has_network:
+            is_later = per == _PER_TILE and product is not VOTES  # failed tiles are left out of later stages
+            found.append((product, max(totals[per] - (n_failed if is_later else 0), 0)))
+    return found
+
+
+def _stage_status(folder: RunFolder, product: Product[Any], total: int, begin: float | None) -> StageStatus:
+    times = _times(folder, product)
+    done, n_left = len(times), total - len(times)
+    recent = sorted(time for time in times.values() if begin is not None and time >= begin)[-_RECENT:]
+    if n_left <= 0 or len(recent) < 2 or recent[-1] <= recent[0]:
+        return StageStatus(product.stage, done, total)
+    per_second = (len(recent) - 1) / (recent[-1] - recent[0])
+    return StageStatus(product.stage, done, total, round(per_second, 4), round(n_left / per_second, 1))
+
+
+def _times(folder: RunFolder, product: Product[Any]) -> dict[str, float]:
+    """Return the time at which each stored file of a product was written, by its key."""
+    times = {}
+    for shard in _entries(folder.path / "stages" / product.folder):
+        if shard.is_dir(follow_symlinks=False):
+            for entry in _entries(Path(shard.path)):
+                if entry.name.endswith(".arrays") and not entry.name.startswith("."):
+                    try:
+                        times[entry.name.removesuffix(".arrays")] = entry.stat().st_mtime
+                    except FileNotFoundError:  # removed meanwhile
+                        continue
+    return times
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _advice(
+    folder: RunFolder, planned: Sequence[int] | None, stages: Sequence[StageStatus], identity: Mapping[str, Any]
+) -> str:
+    if planned is None:
+        command = "outline" if "labels" in identity else "tile"
+        return f"continue it with the same command (geoseg {command} or plan) and --resume"
+    if any(stage.done < stage.total for stage in stages if stage.stage in ("survey", "learn")):
+        return "continue it with geoseg plan --resume"
+    n_missing = len(missing_tiles(folder, planned))
+    if n_missing:
+        tiles = "1 tile is" if n_missing == 1 else f"{n_missing} tiles are"
+        return f"{tiles} not segmented; geoseg work --part I/N computes a part of them, geoseg finish computes all"
+    return "all tiles are segmented; geoseg finish writes the results"
+
+
+def _some(lines: list[str], what: str) -> list[str]:
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN} more {what}"]
 
 
 def _duration(seconds: float) -> str:
