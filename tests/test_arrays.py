@@ -49,8 +49,11 @@ def segmentation(image, valid):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"training": "tile", "tile_steps": 3}, {"method": "rag"}],
-    ids=["scene-network", "network-per-tile", "region-merging"],
+    [
+        pytest.param({}, id="scene-network"),
+        pytest.param({"training": "tile", "tile_steps": 3}, id="network-per-tile", marks=pytest.mark.slow),
+        pytest.param({"method": "rag"}, id="region-merging"),
+    ],
 )
 def test_array_gives_pixel_for_pixel_what_a_file_gives(tmp_path, image, valid, options):
     scene = write_raster(tmp_path / "scene.tif", image, nodata=0)

@@ -576,12 +576,15 @@ def test_valid_pixels_that_touch_only_at_corners_are_separate_regions(segment, m
 @pytest.mark.parametrize(
     "transform",
     [
-        Affine(10, 0, 500_000, 0, 10, 5_000_000),  # south up
-        Affine(-10, 0, 500_000, 0, -10, 5_000_000),  # mirrored
-        Affine.translation(500_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(10, -10),
-        Affine.translation(500_000, 5_000_000) @ Affine.shear(20, 0) @ Affine.scale(10, -10),
+        pytest.param(Affine(10, 0, 500_000, 0, 10, 5_000_000), id="south-up"),
+        pytest.param(Affine(-10, 0, 500_000, 0, -10, 5_000_000), id="mirrored", marks=pytest.mark.slow),
+        pytest.param(Affine.translation(500_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(10, -10), id="turned"),
+        pytest.param(
+            Affine.translation(500_000, 5_000_000) @ Affine.shear(20, 0) @ Affine.scale(10, -10),
+            id="sheared",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["south-up", "mirrored", "turned", "sheared"],
 )
 def test_polygons_of_a_grid_in_any_direction_agree_with_the_class_raster(segment, make_raster, transform):
     _, layer, classes = segment(make_raster(fields(), transform=transform))

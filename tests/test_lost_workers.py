@@ -106,6 +106,7 @@ def test_tile_that_was_short_of_memory_is_tried_again_alone(cluster, tmp_path):
     assert len(list(tmp_path.glob("5-*"))) == 2
 
 
+@pytest.mark.slow
 def test_stopped_worker_is_restarted_after_the_time_limit_and_its_tile_tried_again(cluster, tmp_path):
     notes = []
 

@@ -65,7 +65,13 @@ def n_pieces(image):
     return int(label(image.astype(int) + 1, connectivity=1).max())
 
 
-@pytest.mark.parametrize("options", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=() if i < 3 else pytest.mark.slow)
+        for i, (name, options) in enumerate(METHODS.items())
+    ],
+)
 def test_pixels_of_equal_value_get_one_class_in_all_tiles(options):
     image = squares()
 

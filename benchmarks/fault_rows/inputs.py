@@ -13,6 +13,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import rasterio
+import rasterio.shutil
 import shapely
 
 from fault_rows.bench import Bench, Row, SkippedError
@@ -54,7 +55,7 @@ def _scene(bench: Bench, folder: Path) -> tuple[Path, list[object], Callable[[],
 def _mask(bench: Bench, folder: Path) -> tuple[Path, list[object], Callable[[], None]]:
     scene = Path(shutil.copy(bench.scene, folder / "scene.tif"))
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(scene, "r+") as raster:
-        raster.write_mask(np.arange(raster.width) < raster.width - 40)
+        raster.write_mask(np.broadcast_to(np.arange(raster.width) < raster.width - 40, raster.shape))
     return scene, [], lambda: _flip_pixels(folder / "scene.tif.msk")
 
 

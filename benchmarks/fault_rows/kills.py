@@ -38,20 +38,24 @@ def process_tree(bench: Bench, options: argparse.Namespace) -> Row:
 def workers(bench: Bench, _options: argparse.Namespace) -> Row:
     """Kill random workers of one run again and again, also those that have just been started."""
     row = Row(f"SIGKILL of a random worker {_KILLS_OF_WORKERS} times in one run, also while they start")
-    bench.remove("workers")
-    with bench.started(*bench.tile("workers", "--workers", 2, "--progress", "none")) as process:
+    small = ("--tile-size", 64)  # many tiles, so that the run takes longer than the kills
+    for name in ("serial", "workers"):
+        bench.remove(name)
+    bench.geoseg(*bench.tile("serial", *small, "--progress", "none"))
+    with bench.started(*bench.tile("workers", *small, "--workers", 2, "--progress", "none")) as process:
         killed = 0
         while killed < _KILLS_OF_WORKERS and process.poll() is None:
-            time.sleep(0.2 + bench.random.random())
+            time.sleep(bench.random.choice((0.3, 2, 4, 6)))
             if (found := _workers_of(process.pid)) and process.poll() is None:
                 with suppress(psutil.NoSuchProcess):
                     bench.random.choice(found).kill()
                     killed += 1
         ended = bench.end(process)
     if ended.code != 0:  # tiles whose workers were killed again and again have failed; nothing is lost
-        row.notes.append(f"exit {ended.code} at first")
-        bench.geoseg(*bench.tile("workers", "--resume", "--workers", 2, "--progress", "none"))
-    row.add(ended.text[-200:], survived=ended.is_clean, identical=bench.is_identical("workers"))
+        row.notes.append(f"exit {ended.code} at first: {ended.text[-160:].strip()}")
+        bench.geoseg(*bench.tile("workers", *small, "--resume", "--workers", 2, "--progress", "none"))
+    identical = bench.result("workers") == bench.result("serial")
+    row.add(ended.text[-200:], survived=ended.is_clean, identical=identical)
     row.notes.append(f"{killed} killed")
     return row
 

@@ -22,7 +22,7 @@ import sys
 from geoseg.cli import main as cli
 from geoseg.run.executors import Serial
 run = Serial.run
-Serial.run = lambda self, function, context, keys: run(self, function, context, list(keys)[::-1])
+Serial.run = lambda self, function, context, keys, **more: run(self, function, context, list(keys)[::-1], **more)
 sys.argv = ["geoseg", *sys.argv[1:]]
 cli.main()
 """
