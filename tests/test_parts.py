@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import geopandas
@@ -24,6 +25,7 @@ from geoseg.parts.plan import plan_scene
 from geoseg.parts.work import work_part
 from geoseg.pipeline import outline_labels, segment_scene
 from geoseg.run import plan as run_plan
+from geoseg.run.lock import holder_of
 from geoseg.run.status import run_status
 from geoseg.segment import superpixels
 from geoseg.steps import segment
@@ -725,7 +727,7 @@ def test_tile_that_succeeds_after_all_is_not_among_the_failed_ones(run_dir, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(segment, "segment_tile", failing)
-        assert list(work_part(run_dir, 2, 3).failed) == [3, 4, 5]
+        assert run_command("work", "--run-dir", run_dir, "--part", "2/3", "-q").code == 3
     assert list(run_status(run_dir).failed) == [3, 4, 5]
     work_part(run_dir, 2, 2)
 
@@ -776,6 +778,16 @@ def test_status_works_on_a_folder_that_is_read_only(run_dir):
     assert [stage.done for stage in status.stages if stage.stage == "segment"] == [3]
     assert "6 tiles are not segmented; geoseg work --part I/N" in status.advice
     assert [(part.part, part.state, part.n_tiles) for part in status.parts] == [("1/3", "done", 3)]
+
+
+def test_lock_that_another_status_tries_for_a_moment_is_not_taken_for_a_run(run_dir):
+    other = (run_dir / "lock").open()
+    fcntl.flock(other, fcntl.LOCK_EX)
+    ending = threading.Timer(0.03, other.close)
+    ending.start()
+
+    assert holder_of(run_dir / "lock") is None
+    ending.join()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")

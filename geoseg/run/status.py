@@ -198,7 +198,7 @@ def run_status(run_dir: str | Path) -> RunStatus:
     except GeosegError:
         raise
     except OSError as err:
-        raise RunError(f"{path} cannot be read: {err.strerror or err}. Make it readable.") from err
+        raise RunError(f"{err.filename or path} cannot be read: {err.strerror or err}. Make it readable.") from err
     except (AttributeError, KeyError, TypeError, ValueError) as err:  # intact, but with other content
         raise RunError(
             f"{path} has documents of another version of geoseg ({type(err).__name__}: {str(err)[:80]}). Use that one."
