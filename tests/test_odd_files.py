@@ -38,15 +38,7 @@ SEGMENTED = {  # file → what is odd about it
     "sar_rotated.tif": "rotated grid",
     "world.rgb.tif": "the whole world in degrees",
 }
-SLOW = {
-    "cog_dateline.tif",
-    "sar_rotated.tif",
-    "cogeo.tif",
-    "goes.tif",
-    "image_float.tif",
-    "world.rgb.tif",
-    "RGBA.byte.tif",
-}
+QUICK = {"RGB.byte.tif", "RGB2.byte.tif", "RGBA.uint16.tif", "cog_scale.tif"}  # one of each kind of nodata
 REFUSED = {  # file → part of the error message
     "389225main_sw_1965_1024.jpg": "has no CRS",
     "RGB.byte.gcp.vrt": "ground control points only",
