@@ -1,5 +1,6 @@
 """A run that is computed in parts gives what a run in one process gives, whatever happens to its parts."""
 
+import errno
 import fcntl
 import json
 import os
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import geopandas
@@ -23,6 +25,7 @@ from geoseg.parts.plan import plan_scene
 from geoseg.parts.work import work_part
 from geoseg.pipeline import outline_labels, segment_scene
 from geoseg.run import plan as run_plan
+from geoseg.run.lock import holder_of
 from geoseg.run.status import run_status
 from geoseg.segment import superpixels
 from geoseg.steps import segment
@@ -300,6 +303,52 @@ def test_part_whose_tiles_all_fail_is_not_the_end_of_the_run(plan, finish, tmp_p
     assert finish().failed == {}
 
 
+def test_full_disk_stops_a_part_in_one_line_and_the_same_command_continues(run_dir, tmp_path, monkeypatch):
+    def on_a_full_disk(_job, _number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "segment_tile", on_a_full_disk)
+        ended = run_command("work", "--run-dir", run_dir, "--part", "2/3", "-q")
+    assert (ended.code, len(ended.lines)) == (1, 1)
+    assert "No space left on device. Free space on the disk and start the same command again" in ended.text
+    assert run_status(run_dir).parts[1].state == "interrupted"
+
+    assert run_command("work", "--run-dir", run_dir, "--part", "2/3", "-q").code == 0
+    assert finish_run(run_dir, tmp_path / "a.gpkg", workers=0).failed == {}
+
+
+SLOW = """
+import sys, time
+from geoseg.steps import segment
+function = segment.segment_tile
+
+def slow(job, number):
+    print("computes", flush=True)
+    time.sleep(1)
+    function(job, number)
+
+segment.segment_tile = slow
+from geoseg.cli.main import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_part_that_is_asked_to_end_finishes_its_tile_and_names_the_command_that_continues(run_dir):
+    command = [sys.executable, "-c", SLOW, "work", "--run-dir", run_dir, "--part", "2/3", "-q"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "computes\n"
+        process.terminate()
+        _, text = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert text.strip() == (
+        "geoseg: interrupted (SIGTERM); if there is a run folder, the same command continues the run"
+    )
+    assert [stage.done for stage in run_status(run_dir).stages if stage.stage == "segment"] == [4]
+
+
 @pytest.mark.parametrize("step", ["work", "finish"])
 def test_scene_that_changes_after_the_plan_is_refused(scene, plan, finish, tmp_path, step):
     plan(method="kmeans")
@@ -405,7 +454,7 @@ def test_file_that_changes_between_plan_and_part_is_refused_even_if_it_is_as_bef
     else:
         os.utime(scene)
 
-    with pytest.raises(RunError, match=r"(belong to another|was changed after).*geoseg plan --(resume|overwrite)"):
+    with pytest.raises(RunError, match=r"(belong to another|was changed|appeared).*geoseg plan --(resume|overwrite)"):
         work_part(tmp_path / "run", 1, 2)
 
     area.write_bytes(before)
@@ -678,7 +727,7 @@ def test_tile_that_succeeds_after_all_is_not_among_the_failed_ones(run_dir, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(segment, "segment_tile", failing)
-        assert list(work_part(run_dir, 2, 3).failed) == [3, 4, 5]
+        assert run_command("work", "--run-dir", run_dir, "--part", "2/3", "-q").code == 3
     assert list(run_status(run_dir).failed) == [3, 4, 5]
     work_part(run_dir, 2, 2)
 
@@ -731,6 +780,16 @@ def test_status_works_on_a_folder_that_is_read_only(run_dir):
     assert [(part.part, part.state, part.n_tiles) for part in status.parts] == [("1/3", "done", 3)]
 
 
+def test_lock_that_another_status_tries_for_a_moment_is_not_taken_for_a_run(run_dir):
+    other = (run_dir / "lock").open()
+    fcntl.flock(other, fcntl.LOCK_EX)
+    ending = threading.Timer(0.03, other.close)
+    ending.start()
+
+    assert holder_of(run_dir / "lock") is None
+    ending.join()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
 def test_status_of_a_folder_that_cannot_be_read_is_one_line(run_dir):
     (run_dir / "stages" / "segment.votes").chmod(0)
@@ -778,7 +837,7 @@ def test_commands_plan_work_finish_and_status(scene, config, tmp_path, whole, ca
     assert run_command("status", *run).code == 0
 
     printed = capsys.readouterr().out
-    assert "9 tiles" in printed
+    assert "tiles: 9" in printed
     assert '"state": "stopped"' in printed
     assert "finished" in printed
     assert contents(tmp_path, "parts") == whole(method="kmeans")

@@ -48,7 +48,7 @@ def plan(scene: str, **options: Any) -> int:
         planned = _run(scene, config, run_options(options), progress)
     run_dir, out = shlex.quote(str(planned.run_dir)), shlex.quote(f"{Path(scene).stem}.gpkg")
     n_parts = min(planned.n_tiles, 10)
-    click.echo(f"{planned.n_tiles} tiles, {planned.n_blocks} blocks of superpixels. Compute them in parts, such as")
+    click.echo(f"tiles: {planned.n_tiles}, blocks of superpixels: {planned.n_blocks}. Compute them in parts, such as")
     click.echo(f"  geoseg work --run-dir {run_dir} --part 1/{n_parts}  # to {n_parts}/{n_parts}, in any order")
     click.echo(f"  geoseg finish --run-dir {run_dir} --out {out}")
     return EXIT_DONE

@@ -221,9 +221,12 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
 
 
 def _check_unchanged(plan: PlanDocument, paths: Iterable[str]) -> None:
-    planned, found = set(plan.inputs.states), set(InputFiles.of(paths).states)
-    if changed := sorted({path for path, *_ in planned ^ found}):
+    planned, found = ({path: state for path, *state in files.states} for files in (plan.inputs, InputFiles.of(paths)))
+    changed = sorted(path for path in planned.keys() | found.keys() if planned.get(path) != found.get(path))
+    if changed:
+        path = changed[0]
+        happened = "was changed" if path in planned and path in found else "is gone" if path in planned else "appeared"
         raise RunError(
-            f"{changed[0]} was changed after the run was planned. If its content is as before, repeat geoseg plan "
-            f"--resume; otherwise plan the run anew with geoseg plan --overwrite."
+            f"{path} {happened} after the run was planned. If all files of the scene are as before, repeat geoseg plan "
+            f"--resume; otherwise restore them, or plan the run anew with geoseg plan --overwrite."
         )

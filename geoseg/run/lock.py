@@ -89,13 +89,15 @@ def holder_of(path: Path) -> str | None:
         import fcntl
 
         with _opened_to_try(path) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _holder(lock)
+            for attempt in range(_ATTEMPTS):
+                if attempt:
+                    time.sleep(_PAUSE)  # another process may have tried it at the same moment
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return None
+            return _holder(lock)
     except (ImportError, OSError):
         return None
-    return None
 
 
 def _opened_to_try(path: Path) -> io.FileIO:

@@ -19,10 +19,12 @@ from geoseg.run.lock import holder_of
 from geoseg.run.manifest import has_report, read_identity, read_plan, read_report
 from geoseg.run.products import (
     CLASS_MODEL,
+    MERGED_TABLE,
     NETWORK,
     OUTLINES,
     PIECES,
     REGIONS,
+    SUPERPIXEL_TABLE,
     SUPERPIXELS,
     SURVEY,
     TILE_SUPERPIXELS,
@@ -34,12 +36,14 @@ from geoseg.run.stages import FAILURES
 
 PART = "part"  # begin of the names of the documents about parts
 _PER_SCENE, _PER_BLOCK, _PER_TILE = "scene", "block", "tile"
-# The product of each stage that is stored last, and how many there are of it.
-_LAST_PRODUCTS: tuple[tuple[Product[Any], str], ...] = (
+# The products that are counted, and how many there are of each: of several products of a tile, the one stored last.
+_COUNTED: tuple[tuple[Product[Any], str], ...] = (
     (SURVEY, _PER_SCENE),
     (NETWORK, _PER_SCENE),
     (SUPERPIXELS, _PER_BLOCK),
     (VOTES, _PER_TILE),
+    (SUPERPIXEL_TABLE, _PER_BLOCK),
+    (MERGED_TABLE, _PER_BLOCK),
     (CLASS_MODEL, _PER_SCENE),
     (PIECES, _PER_TILE),
     (REGIONS, _PER_TILE),
@@ -194,7 +198,7 @@ def run_status(run_dir: str | Path) -> RunStatus:
     except GeosegError:
         raise
     except OSError as err:
-        raise RunError(f"{path} cannot be read: {err.strerror or err}. Make it readable.") from err
+        raise RunError(f"{err.filename or path} cannot be read: {err.strerror or err}. Make it readable.") from err
     except (AttributeError, KeyError, TypeError, ValueError) as err:  # intact, but with other content
         raise RunError(
             f"{path} has documents of another version of geoseg ({type(err).__name__}: {str(err)[:80]}). Use that one."
@@ -219,8 +223,8 @@ def _status(folder: RunFolder) -> RunStatus:
     failed, plan = _failed(folder), read_plan(folder)
     begins, parts = _parts(folder, is_used=used_by is not None)
     begin = min(begins, default=float(size["begin"])) if used_by else None  # of the parts that run
-    products = _last_products(identity, size, n_failed=len(failed))
-    stages = tuple(_stage_status(folder, product, total, begin) for product, total in products)
+    counted = _counted(identity, size, n_failed=len(failed))
+    stages = tuple(_stage_status(folder, stage, of_stage, begin) for stage, of_stage in counted.items())
     state = "running" if used_by else "stopped"
     advice = "" if used_by else _advice(folder, None if plan is None else plan["tiles"], stages, identity)
     return RunStatus(folder.path, state, used_by, stages, failed, (), parts, advice)
@@ -284,31 +288,32 @@ def _may_run(host: str, pid: int) -> bool:
     return True
 
 
-def _last_products(
+def _counted(
     identity: Mapping[str, Any], size: Mapping[str, Any], *, n_failed: int
-) -> list[tuple[Product[Any], int]]:
-    """Return the last product of each stage of the run, and how many there will be of it."""
+) -> dict[str, list[tuple[Product[Any], int]]]:
+    """Return for each stage of the run the products that are counted, and how many there will be of each."""
     totals = {_PER_SCENE: 1, _PER_BLOCK: int(size["blocks"]), _PER_TILE: int(size["tiles"])}
-    config = identity["config"]
-    has_network = config["method"] == "backprop" and config["training"] == "scene"
-    found = []
-    for product, per in _LAST_PRODUCTS:
-        if "labels" in identity and product not in (PIECES, REGIONS, OUTLINES):
-            continue
-        if product is not NETWORK or has_network:
-            is_later = per == _PER_TILE and product is not VOTES  # failed tiles are left out of later stages
-            found.append((product, max(totals[per] - (n_failed if is_later else 0), 0)))
+    method, training = identity["config"]["method"], identity["config"]["training"]
+    is_used = {NETWORK: method == "backprop" and training == "scene", MERGED_TABLE: method == "rag"}
+    found: dict[str, list[tuple[Product[Any], int]]] = {}
+    for product, per in _COUNTED:
+        of_labels = product in (PIECES, REGIONS, OUTLINES)
+        if is_used.get(product, True) and ("labels" not in identity or of_labels):
+            n_left_out = n_failed if of_labels else 0  # failed tiles are left out of later stages
+            found.setdefault(product.stage, []).append((product, max(totals[per] - n_left_out, 0)))
     return found
 
 
-def _stage_status(folder: RunFolder, product: Product[Any], total: int, begin: float | None) -> StageStatus:
-    times = _times(folder, product)
-    done, n_left = len(times), total - len(times)
-    recent = sorted(time for time in times.values() if begin is not None and time >= begin)[-_RECENT:]
-    if n_left <= 0 or len(recent) < 2 or recent[-1] <= recent[0]:
-        return StageStatus(product.stage, done, total)
+def _stage_status(
+    folder: RunFolder, stage: str, counted: Sequence[tuple[Product[Any], int]], begin: float | None
+) -> StageStatus:
+    times = [time for product, _ in counted for time in _times(folder, product).values()]
+    done, total = len(times), sum(number for _, number in counted)
+    recent = sorted(time for time in times if begin is not None and time >= begin)[-_RECENT:]
+    if done >= total or len(recent) < 2 or recent[-1] <= recent[0]:
+        return StageStatus(stage, done, total)
     per_second = (len(recent) - 1) / (recent[-1] - recent[0])
-    return StageStatus(product.stage, done, total, round(per_second, 4), round(n_left / per_second, 1))
+    return StageStatus(stage, done, total, round(per_second, 4), round((total - done) / per_second, 1))
 
 
 def _times(folder: RunFolder, product: Product[Any]) -> dict[str, float]:
