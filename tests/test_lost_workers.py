@@ -212,9 +212,20 @@ def test_run_whose_workers_are_killed_again_and_again_ends_with_all_results():
     assert outcomes == [Outcome(key, key) for key in range(150)]
 
 
+def settled_workers():
+    """Return the pids of the workers of this process once they have not changed for two seconds."""
+    found, since = None, time.monotonic()
+    while found is None or time.monotonic() - since < 2:
+        now = {worker.pid for worker in workers_of_this_process()}
+        if now != found:
+            found, since = now, time.monotonic()
+        time.sleep(0.1)
+    return found
+
+
 @pytest.mark.slow
 def test_no_process_is_left_of_a_cluster_with_a_stopped_worker():
-    before = {worker.pid for worker in workers_of_this_process()}
+    before = settled_workers()  # those of other clusters; one may just be started anew
 
     with open_executor(ClusterOptions(workers=2)):
         started = {worker.pid for worker in workers_of_this_process()} - before
