@@ -147,7 +147,7 @@ def test_alpha_band_with_soft_edges_is_alpha(make_raster):
     np.testing.assert_array_equal(read(scene, WHOLE)[1], inside())
 
 
-def test_user_is_told_of_a_mistaken_alpha_band_and_gets_ndvi(make_raster, tmp_path):
+def test_user_is_reported_of_a_mistaken_alpha_band_and_gets_ndvi(make_raster, tmp_path):
     pixels, options = naip()
     notes = []
 

@@ -194,13 +194,13 @@ def test_options_decide_over_the_configuration(tmp_path, geoseg_tile, scene):
         (("--resume", "--overwrite"), "give one of them"),
     ],
 )
-def test_wrong_option_is_told_in_one_line(tmp_path, geoseg_tile, scene, options, reason):
+def test_wrong_option_is_reported_in_one_line(tmp_path, geoseg_tile, scene, options, reason):
     assert reason in only_line(geoseg_tile(scene, *options))
     assert not list(tmp_path.rglob("*.arrays"))  # no work was begun
     assert not (tmp_path / "labels.gpkg").exists()
 
 
-def test_name_of_two_lines_is_told_in_one(geoseg_tile):
+def test_name_of_two_lines_is_reported_in_one(geoseg_tile):
     assert "there is no file two lines.tif" in only_line(geoseg_tile("two\nlines.tif"))
 
 
@@ -214,7 +214,7 @@ def test_name_of_two_lines_is_told_in_one(geoseg_tile):
         ("folder.gpkg", "is a folder"),
     ],
 )
-def test_output_that_cannot_be_written_is_told_before_the_work_starts(tmp_path, geoseg_tile, scene, name, reason):
+def test_output_that_cannot_be_written_is_reported_before_the_work_starts(tmp_path, geoseg_tile, scene, name, reason):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.gpkg").mkdir()
 
@@ -225,7 +225,7 @@ def test_output_that_cannot_be_written_is_told_before_the_work_starts(tmp_path, 
 @pytest.mark.skipif(
     not Path("/proc/self").is_dir(), reason="needs a folder that not even the administrator can write to"
 )
-def test_output_in_a_folder_that_cannot_be_written_to_is_told_before_the_work_starts(geoseg_tile, scene):
+def test_output_in_a_folder_that_cannot_be_written_to_is_reported_before_the_work_starts(geoseg_tile, scene):
     assert "could not be written" in only_line(geoseg_tile(scene, "--out", "/proc/self/labels.gpkg"))
 
 
@@ -302,13 +302,13 @@ def test_folder_that_is_no_run_folder_is_left_alone(tmp_path, geoseg_tile, scene
     assert [path.name for path in folder.iterdir()] == ["cat.jpg"]
 
 
-def test_disk_without_room_is_told_before_the_work_starts(geoseg_tile, scene, monkeypatch, tmp_path):
+def test_disk_without_room_is_reported_before_the_work_starts(geoseg_tile, scene, monkeypatch, tmp_path):
     monkeypatch.setattr("geoseg.run.resources._BYTES_PER_PIXEL", 10**15)
 
     assert "Free some space" in only_line(geoseg_tile(scene, "--run-dir", tmp_path / "far" / "away"))
 
 
-def test_gpu_that_is_not_there_is_told(geoseg_tile, scene, monkeypatch):
+def test_gpu_that_is_not_there_is_reported(geoseg_tile, scene, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
     assert "torch finds no GPU" in only_line(geoseg_tile(scene, "--device", "cuda"))
@@ -368,7 +368,7 @@ def test_tile_that_fails_is_a_hole_that_is_listed_and_the_others_are_there(tmp_p
     assert report["tiles"]["states"] == ["done", "done", "done", "failed"]
 
 
-def test_tile_that_fails_is_told_even_by_a_quiet_run(geoseg_tile, damaged_scene):
+def test_tile_that_fails_is_reported_even_by_a_quiet_run(geoseg_tile, damaged_scene):
     ended = geoseg_tile(damaged_scene, "-q")
 
     assert "1 tile failed" in only_line(ended, code=3)

@@ -30,7 +30,7 @@ def half_missing(dtype, nodata, n_bands=4):
 
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("uint8", 0), ("uint16", 0), ("int16", -9999), ("float32", -9999.0)])
-def test_share_of_pixels_that_are_nodata_in_some_bands_is_told_for_every_data_type(make_raster, dtype, nodata):
+def test_share_of_pixels_that_are_nodata_in_some_bands_is_reported_for_every_data_type(make_raster, dtype, nodata):
     path = make_raster(half_missing(dtype, nodata), nodata=nodata, photometric="minisblack")
 
     kept, lost = (notes_on(path, nodata_mode=mode) for mode in ("all", "any"))
@@ -43,7 +43,7 @@ def test_share_of_pixels_that_are_nodata_in_some_bands_is_told_for_every_data_ty
     assert "they are nodata" in lost[0]
 
 
-def test_nothing_is_told_of_an_ordinary_image(make_raster):
+def test_nothing_is_reported_for_an_ordinary_image(make_raster):
     pixels = fields(SHAPE, 3)
     pixels[:, :20] = 0
 
@@ -70,14 +70,14 @@ def test_band_with_one_value_in_half_of_the_scene_is_named_without_a_nodata_valu
     assert "band 2 (50%)" in note
 
 
-def test_dark_half_of_all_bands_is_not_told_of(make_raster):
+def test_dark_half_of_all_bands_is_not_reported(make_raster):
     pixels = fields(SHAPE, 3)
     pixels[:, :40] = 0
 
     assert notes_on(make_raster(pixels)) == []
 
 
-def test_loss_of_saturated_pixels_is_told(make_raster):
+def test_loss_of_saturated_pixels_is_reported(make_raster):
     pixels = fields(SHAPE, 3)
     pixels[:, :40, :48] = 255
 

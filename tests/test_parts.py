@@ -609,11 +609,11 @@ def test_existing_output_is_replaced_only_if_that_is_asked_for_and_parts_are_kep
     calls = []
     monkeypatch.setattr(segment, "segment_tile", lambda _, number: calls.append(number))
     out = tmp_path / "a.gpkg"
-    out.write_bytes(b"of somebody")
+    out.write_bytes(b"of the user")
 
     with pytest.raises(OutputError, match=r"a\.gpkg exists.*--overwrite"):
         finish_run(run_dir, out, workers=0)
-    assert out.read_bytes() == b"of somebody"
+    assert out.read_bytes() == b"of the user"
     result = finish_run(run_dir, out, workers=0, overwrite=True)
     written = out.read_bytes()
 

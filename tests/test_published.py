@@ -362,3 +362,27 @@ def test_report_lists_what_was_published(segment, tmp_path):
     report = json.loads((tmp_path / "labels.run" / "run.json").read_text())
     names = {os.path.normpath(f"labels.run/{name}") for name in report["published"]}
     assert names == {path.name for path in result.outputs.files if path.exists()}
+
+
+@pytest.mark.parametrize("option", ["overwrite", "resume"])
+def test_folder_of_another_program_with_a_report_is_refused_as_a_run_folder(segment, tmp_path, option):
+    web = tmp_path / "web"
+    web.mkdir()
+    (web / "run.json").write_text('{"name": "web"}')
+    (tmp_path / "labels.gpkg").write_text("of the user")
+
+    with pytest.raises((RunError, OutputError), match=r"web is not a run folder|labels\.gpkg exists"):
+        segment(run_dir=web, **{option: True})
+
+    assert (web / "run.json").read_text() == '{"name": "web"}'
+    assert (tmp_path / "labels.gpkg").read_text() == "of the user"
+
+
+def test_damaged_report_does_not_keep_a_run_from_starting_again(segment, tmp_path):
+    segment()
+    (tmp_path / "labels.run" / "run.json").write_text("{")
+
+    with pytest.raises(RunError, match=r"run\.json is damaged"):
+        segment(resume=True)
+
+    assert segment(overwrite=True).n_regions

@@ -78,19 +78,12 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.cli.scene_info import scene_info, task_of
     from geoseg.output.model import load_model
     from geoseg.output.model_checks import check_config, check_fits
-    from geoseg.raster.scene import open_scene
     from geoseg.run.executors import ClusterOptions
+    from geoseg.run.plan import open_configured
     from geoseg.run.resources import check_memory, choose_workers, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
-    source = open_scene(
-        scene,
-        bands=config.bands,
-        aoi=options["aoi"],
-        red=config.red,
-        nir=config.nir,
-        nodata_mode=config.nodata_mode,
-    )
+    source = open_configured(scene, config, aoi=options["aoi"])
     check_memory(source, config)
     if model is not None:
         check_config(model, config)

@@ -19,7 +19,6 @@ from geoseg.errors import ConfigError, RunError, TileError
 from geoseg.parts.advice import advice_for_parts
 from geoseg.parts.plan_document import PlanDocument
 from geoseg.progress import Note, ProgressCallback, ignore
-from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.failures import check_max_failed
 from geoseg.run.folder import RunFolder
@@ -27,7 +26,7 @@ from geoseg.run.inputs import InputFiles
 from geoseg.run.job import Job
 from geoseg.run.manifest import check_identity, has_report, open_part
 from geoseg.run.options import source_path
-from geoseg.run.plan import blocks_of, settings_identity
+from geoseg.run.plan import blocks_of, open_configured, settings_identity
 from geoseg.run.products import NETWORK, SURVEY, Product, ProductStore
 from geoseg.run.size import begin_of
 from geoseg.run.stages import FAILURES, Stages
@@ -198,14 +197,7 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
     """Return the job of the plan, after checking that it is still that of the plan; no pixel is read for this."""
     _check_unchanged(plan, plan.inputs.paths)  # before anything is read
     config, store = plan.config, ProductStore(folder, plan.inputs)
-    scene = open_scene(
-        plan.scene,
-        bands=config.bands,
-        aoi=plan.options.aoi,
-        red=config.red,
-        nir=config.nir,
-        nodata_mode=config.nodata_mode,
-    )
+    scene = open_configured(plan.scene, config, aoi=plan.options.aoi)
     _check_unchanged(plan, scene.files)  # also those that did not exist, such as a mask beside the scene
     check_identity(folder.path, settings_identity(scene, config))
     needed: list[Product[Any]] = [SURVEY]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster.alpha import spread_windows
+from geoseg.raster.damage import DamageError
 from geoseg.raster.scene import Scene, read_bands
 
 _N_WINDOWS = 8  # per direction
@@ -139,6 +140,22 @@ def no_valid_pixels(scene: Scene, errors: list[RasterError]) -> str:
     )
 
 
+def error_at_centre(read: Callable[[Window], object], window: Window) -> list[RasterError]:
+    """Return the error of reading one pixel of a damaged window, which may fail because of one of many blocks.
+
+    Parameters
+    ----------
+    read : callable
+        Reads a window.
+    window : Window
+    """
+    try:
+        read(Window(window.col_off + window.width // 2, window.row_off + window.height // 2, 1, 1))
+    except DamageError as err:
+        return [err]
+    return []
+
+
 def check_readable(path: str, n_windows: int, errors: list[RasterError]) -> None:
     """Check that at least half of the windows of a sample could be read.
 
@@ -182,7 +199,7 @@ def _sample(scene: Scene, errors: list[RasterError]) -> Iterator[_Part]:
             pixels, known = read_bands(scene, window)
         except RasterError as err:
             errors.append(err)
-            at_centres += _error_at_centre(scene, window)
+            at_centres += error_at_centre(lambda centre: read_bands(scene, centre), window)
             continue
         known = known & np.isfinite(pixels)
         shown = np.asarray(known.any(axis=0))
@@ -195,16 +212,6 @@ def _sample(scene: Scene, errors: list[RasterError]) -> Iterator[_Part]:
             *_equal_neighbours(pixels, shown),
         )
     check_readable(scene.path, len(windows), at_centres)
-
-
-def _error_at_centre(scene: Scene, window: Window) -> list[RasterError]:
-    """Return the error of reading one pixel; a window may fail because of one of many blocks."""
-    centre = Window(window.col_off + window.width // 2, window.row_off + window.height // 2, 1, 1)
-    try:
-        read_bands(scene, centre)
-    except RasterError as err:
-        return [err]
-    return []
 
 
 def _equal_neighbours(pixels: NDArray[np.float32], shown: NDArray[np.bool_]) -> tuple[int, int]:

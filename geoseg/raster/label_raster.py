@@ -16,7 +16,7 @@ from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.alpha import find_alpha, spread_windows
 from geoseg.raster.aoi import inside, read_aoi
-from geoseg.raster.coverage import check_readable
+from geoseg.raster.coverage import check_readable, error_at_centre
 from geoseg.raster.damage import DamageError
 from geoseg.raster.dataset import files_of, geobox_of, opened, reading
 from geoseg.raster.nodata import has_data
@@ -200,18 +200,8 @@ def _check_sample(labels: LabelRaster) -> None:
         try:
             read_labels(labels, window)
         except DamageError:
-            errors += _error_at_centre(labels, window)
+            errors += error_at_centre(lambda centre: read_labels(labels, centre), window)
     check_readable(labels.path, len(windows), errors)
-
-
-def _error_at_centre(labels: LabelRaster, window: Window) -> list[RasterError]:
-    """Return the error of reading one pixel; a window may fail because of one of many blocks."""
-    centre = Window(window.col_off + window.width // 2, window.row_off + window.height // 2, 1, 1)
-    try:
-        read_labels(labels, centre)
-    except DamageError as err:
-        return [err]
-    return []
 
 
 def _check_nodata(nodata: Nodata) -> None:

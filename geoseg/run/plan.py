@@ -201,14 +201,7 @@ def _open_task(path: str, config: Config | None, options: RunOptions) -> Task:
     config = config or (Config() if model is None else model.config)
     if model is not None:
         check_config(model, config)
-    scene = open_scene(
-        path,
-        bands=config.bands,
-        aoi=options.aoi,
-        red=config.red,
-        nir=config.nir,
-        nodata_mode=config.nodata_mode,
-    )
+    scene = open_configured(path, config, aoi=options.aoi)
     check_memory(scene, config)
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
@@ -251,6 +244,17 @@ def open_label_plan(
 
 def _open_values(path: str, config: Config) -> Scene:
     return open_scene(path, bands=config.bands, nodata_mode=config.nodata_mode)
+
+
+def open_configured(path: str, config: Config, *, aoi: Path | None) -> Scene:
+    """Return the description of a scene with the bands and the nodata rule of a configuration.
+
+    Raises
+    ------
+    RasterError
+        If it cannot be segmented, see `open_scene`.
+    """
+    return open_scene(path, bands=config.bands, aoi=aoi, red=config.red, nir=config.nir, nodata_mode=config.nodata_mode)
 
 
 def tiles_of(scene: Scene, config: Config) -> tuple[int, ...]:

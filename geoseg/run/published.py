@@ -12,7 +12,7 @@ from geoseg.errors import OutputError
 from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication, file_digest
-from geoseg.run.folder import RunFolder
+from geoseg.run.folder import RunFolder, read_run_id
 from geoseg.run.inputs import InputFiles
 from geoseg.run.manifest import has_report, read_report
 
@@ -40,7 +40,7 @@ class OutputRecord:
     def published(self) -> dict[Path, str]:
         """Return the digest of each file that the run has published, by its path."""
         document = self.folder.get_json(_DOCUMENT)
-        if document is None and has_report(self.folder):
+        if document is None and read_run_id(self.folder.path) and has_report(self.folder):
             document = read_report(self.folder)
         return {self._path(name): digest for name, digest in (document or {}).get("published", {}).items()}
 
@@ -90,13 +90,14 @@ class OutputRecord:
             If a file exists that may not be replaced.
         """
         found = {path: state for path in outputs.files if (state := FileState.of(path)) is not None}
-        published = self.published() if found else {}
-        allowed = self._allowed() if resume else {}
         beside_inputs = {path for source in inputs for path in _beside(source)}
+        is_beside = {path: path.resolve() in beside_inputs for path in found}
+        published = self.published() if resume or any(is_beside.values()) else {}
+        allowed = self._allowed() if resume else {}
         for path, state in found.items():
             full = _full(path)
             is_own = full in published and _is_file_with(path, published[full])
-            if path.resolve() in beside_inputs and not is_own:
+            if is_beside[path] and not is_own:
                 raise OutputError(
                     f"{path} belongs to an input, and an output of that name would replace it. Choose another name "
                     f"for the output."
