@@ -5,7 +5,8 @@ Usage: python benchmarks/faults.py FOLDER [--rows kills,damage,…] [--kills 50]
 FOLDER is new or empty; the scene, the runs and their logs are written to it. Prints a Markdown table: how often each
 fault was tried, how often the run survived it or was refused in one line, and how often the final class raster was
 byte for byte, and the polygons value for value, those of an unbroken run. Rows that need root (a full disk, another
-user, two hosts) are skipped with the reason otherwise. The exit code is 1 if a row falls short.
+user, two hosts) are skipped with the reason otherwise. The exit code is 1 if a row falls short;
+FOLDER/ROW.notes.txt has each attempt that did.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def main() -> int:
             lines.append(f"| {name} | skipped | | | {reason} |")
         else:
             lines.append(row.line)
+            (bench.folder / f"{name}.notes.txt").write_text("\n".join(row.notes) + "\n", encoding="utf-8")
             complete &= row.is_complete
         print(lines[-1], flush=True)
     table = "\n".join(lines) + "\n"

@@ -3,7 +3,9 @@
 import errno
 import os
 import sqlite3
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from geoseg.errors import ConfigError, GeosegError, OutputError, RasterError, RunError, UnavailableError
 from geoseg.output.files import write_file
 from geoseg.pipeline import segment_scene
-from geoseg.raster.availability import check_available
+from geoseg.raster import availability
+from geoseg.raster.availability import check_available, check_server
 from geoseg.raster.scene import open_scene, read_tolerant
 from geoseg.run import outcome
 from geoseg.run.executors import Serial
@@ -332,6 +335,53 @@ def test_address_that_does_not_answer_is_distinguished_from_damaged_pixels(messa
 
 def test_damaged_file_at_an_address_is_available():
     check_available("https://host.example/scene.tif", RuntimeError("TIFFFillTile: invalid tile offset"))
+
+
+@pytest.fixture
+def serve():
+    """Start servers on this machine that answer every request with the given function."""
+    servers = []
+
+    def start(answer):
+        handler = type("Handler", (BaseHTTPRequestHandler,), {"do_GET": answer, "log_message": lambda *_: None})
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/scene.tif"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_server_that_fails_is_named_as_the_cause(serve, code):
+    address = serve(lambda request: request.send_error(code))
+
+    with pytest.raises(UnavailableError, match=f"answers {code} .* Try again later"):
+        check_server(address)
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410])
+def test_server_that_refuses_is_named_as_the_cause(serve, code):
+    address = serve(lambda request: request.send_error(code))
+
+    with pytest.raises(RasterError, match=f"answers {code} .* Check the address and the permission"):
+        check_server(address)
+
+
+def test_server_that_is_silent_or_hangs_up_is_named_as_the_cause(serve, monkeypatch):
+    monkeypatch.setattr(availability, "_SERVER_TIMEOUT", 0.2)
+
+    for answer in (lambda _: time.sleep(1), lambda request: request.connection.close()):
+        with pytest.raises(UnavailableError, match="does not answer: "):
+            check_server(serve(answer))
+    with pytest.raises(UnavailableError, match="Connection refused"):
+        check_server("http://127.0.0.1:9/scene.tif")
+
+
+def test_server_that_answers_is_not_blamed(serve):
+    check_server(serve(lambda request: request.send_response(200) or request.end_headers()))
 
 
 # --- the memory of a GPU ------------------------------------------------------------------------------------------

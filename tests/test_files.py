@@ -22,7 +22,7 @@ from geoseg.evaluate.report import write_report as write_evaluation
 from geoseg.grid import GeoBox, Window
 from geoseg.output.class_document import write_classes
 from geoseg.output.columns import Field, Layer
-from geoseg.output.files import check_output, staged, write_file
+from geoseg.output.files import check_output, staged, write_file, writing
 from geoseg.output.model import save_model
 from geoseg.output.polygons import write_polygons
 from geoseg.output.publication import Publication
@@ -252,3 +252,19 @@ def test_check_of_an_output_leaves_no_file(tmp_path):
     check_output(tmp_path / "labels.gpkg", overwrite=False, suffixes=(".gpkg",))
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.OperationalError("database or disk is full"),
+        RuntimeError("Failed to execute INSERT INTO t VALUES ('" + "long " * 500 + "'): database or disk is full"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_full_disk_is_named_whatever_the_library_says(tmp_path, error):
+    with (
+        pytest.raises(OutputError, match=r"a\.gpkg could not be written: No space left on device\."),
+        writing(tmp_path / "a.gpkg"),
+    ):
+        raise error

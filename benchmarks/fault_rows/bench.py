@@ -65,7 +65,8 @@ class Row:
     def line(self) -> str:
         """The row in Markdown."""
         same = f"{self.identical} of {self.compared}" if self.compared else ""
-        return f"| {self.fault} | {self.tried} | {self.survived} | {same} | {'; '.join(self.notes)[:400]} |"
+        notes = " ".join("; ".join(self.notes).split())
+        return f"| {self.fault} | {self.tried} | {self.survived} | {same} | {notes[:400]} |"
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,11 @@ class Ended:
 
     @property
     def is_clean(self) -> bool:
-        """Whether it succeeded or ended with a single line of error."""
-        lines = [line for line in self.text.splitlines() if line.startswith("geoseg:")]
-        return self.code is not None and self.code >= 0 and "Traceback" not in self.text and len(lines) <= 1
+        """Whether it succeeded or ended with one line of error, after lines that are notes; without a traceback."""
+        lines = [line for line in self.text.splitlines() if line.strip()]
+        if self.code is None or self.code < 0 or "Traceback" in self.text:
+            return False
+        return self.code == 0 or bool(lines and lines[-1].startswith("geoseg:"))
 
 
 class Bench:

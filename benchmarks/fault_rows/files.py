@@ -55,7 +55,8 @@ def _cut(path: Path, bench: Bench) -> None:
 
 def _swap(path: Path, _bench: Bench) -> None:
     """Replace a file by another of its kind; by itself with a part repeated where there is no other."""
-    others = [other for other in sorted(path.parent.iterdir()) if other.suffix == path.suffix and other != path]
+    files = [other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path]
+    others = [other for other in files if other.suffix == path.suffix]
     path.write_bytes(others[0].read_bytes() if others else path.read_bytes() * 2)
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.output.failure import write_failure
 from geoseg.output.names import check_driver, check_output_name
 from geoseg.output.publication import FileState, Publication
 
@@ -132,8 +133,7 @@ def writing(path: Path, source: Source[Any] | None = None, *, advice: str = _ADV
     except (OSError, RuntimeError, sqlite3.Error, pa.ArrowException, CPLE_BaseError) as err:  # pyogrio: RuntimeError
         if source is not None and source.error is not None:
             raise source.error from None  # raised by the rows, not by writing them
-        reason = err.strerror if isinstance(err, OSError) and err.strerror else " ".join(str(err).split())
-        raise OutputError(f"{path} could not be written: {reason}. {advice}") from err
+        raise OutputError(f"{path} could not be written: {write_failure(err, path)}. {advice}") from err
 
 
 def write_file(path: Path, content: bytes, *, advice: str = _ADVICE) -> None:

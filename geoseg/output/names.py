@@ -16,6 +16,7 @@ from affine import Affine
 from pyogrio.util import vsi_path
 
 from geoseg.errors import OutputError
+from geoseg.output.failure import write_failure
 from geoseg.raster.names import name_problem, quoted
 
 _ADDED = 64  # bytes that the names of unfinished files and of files beside an output have more than its own
@@ -117,9 +118,8 @@ def check_driver(path: Path) -> None:
     except OSError:
         raise  # a full or read-only disk, which has nothing to do with the name
     except Exception as err:  # pyogrio, rasterio and GDAL raise many kinds
-        reason = " ".join(str(err).split())
         raise OutputError(
-            f"{name} cannot be written: {reason}. Choose another name or a shorter path, or free space on the disk."
+            f"{name} cannot be written: {write_failure(err, path)}. Choose another name, or free space on the disk."
         ) from err
     if not path.is_file():
         raise OutputError(f"GDAL writes another file than {name}. Choose a name of letters, digits and - _ .")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 
-from geoseg.errors import UnavailableError
+from geoseg.errors import RasterError, UnavailableError
 
 _REMOTE = ("http://", "https://", "s3://", "/vsi")
 _REFUSED = re.compile(r"HTTP (response|error) code\s*:\s*(401|403|404|410)\b|AccessDenied|NoSuchKey|NoSuchBucket")
@@ -15,6 +17,7 @@ _REFUSED = re.compile(r"HTTP (response|error) code\s*:\s*(401|403|404|410)\b|Acc
 _NO_ANSWER = re.compile(
     r"HTTP|CURL|timed? ?out|[Rr]ead error|got \d+ bytes|Connection|Could not resolve|Request for .* failed"
 )
+_SERVER_TIMEOUT = 15  # s
 _SYSTEM = {
     os.strerror(number): number
     for number in (errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.ENOENT, errno.ESTALE, errno.ETIMEDOUT)
@@ -41,6 +44,41 @@ def check_available(path: str, error: Exception) -> None:
     if cause is not None:
         reason = message if isinstance(cause, ConnectionError) else cause.strerror
         raise UnavailableError(f"{path} cannot be read at present: {reason}") from cause
+
+
+def check_server(address: str) -> None:
+    """Ask a server for the first byte of a raster that no driver opens, whose errors do not name the cause.
+
+    Parameters
+    ----------
+    address : str
+        http:// or https://. Nothing is asked for another.
+
+    Raises
+    ------
+    RasterError
+        If the server refuses the request.
+    UnavailableError
+        If it does not answer, or fails.
+    """
+    if not address.startswith(("http://", "https://")):
+        return
+    from urllib.error import HTTPError, URLError  # takes 50 ms, and few scenes are behind an address
+    from urllib.request import Request, urlopen
+
+    try:
+        with urlopen(Request(address, headers={"Range": "bytes=0-0"}), timeout=_SERVER_TIMEOUT) as answer:
+            answer.read(1)
+    except HTTPError as err:
+        answered = f"the server of {address} answers {err.code} {err.reason}"
+        if err.code >= HTTPStatus.INTERNAL_SERVER_ERROR or err.code == HTTPStatus.TOO_MANY_REQUESTS:
+            raise UnavailableError(f"{answered}. Try again later.") from err
+        raise RasterError(f"{answered}. Check the address and the permission to read it.") from err
+    except (OSError, HTTPException) as err:
+        reason = err.reason if isinstance(err, URLError) else err
+        raise UnavailableError(
+            f"the server of {address} does not answer: {reason}. Check the address and the connection."
+        ) from err
 
 
 def _remote_failure(message: str) -> OSError | None:

@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
-from geoseg.raster.availability import check_available
+from geoseg.raster.availability import check_available, check_server
 from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.names import check_input_name
 from geoseg.raster.raster_file import Folders, check_raster
@@ -40,8 +40,10 @@ _MAX_BANDS = 4096
 _GDAL = {
     "GDAL_SKIP": _SKIPPED,
     "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_LOW_SPEED_TIME": "15",  # s without a byte
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
     "GDAL_HTTP_CONNECTTIMEOUT": "15",
-    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_MAX_RETRY": "2",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
@@ -172,6 +174,8 @@ def _open(path: str, source: _Source) -> Any:
             dataset.close()
             raise
         return dataset
+    if _is_remote(path):
+        check_server(path)
     raise unreadable(path, failures)
 
 
