@@ -119,7 +119,8 @@ def check_driver(path: Path) -> None:
         raise  # a full or read-only disk, which has nothing to do with the name
     except Exception as err:  # pyogrio, rasterio and GDAL raise many kinds
         raise OutputError(
-            f"{name} cannot be written: {write_failure(err, path)}. Choose another name, or free space on the disk."
+            f"{name} cannot be written: {write_failure(err, path)}. Choose another name or a shorter path, or free "
+            f"space on the disk."
         ) from err
     if not path.is_file():
         raise OutputError(f"GDAL writes another file than {name}. Choose a name of letters, digits and - _ .")
