@@ -112,7 +112,7 @@ class Classify:
     classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as the scene's features separate
     clusters: int = 46  # before they are merged in the class tree
     evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is the published method
-    adjacency_weight: float = 3.5  # how strongly a long common border favours a merge in the class tree
+    adjacency_weight: float = 5.5  # how strongly a long common border favours a merge in the class tree
 
 
 @dataclass(frozen=True)

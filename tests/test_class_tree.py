@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.metrics import adjusted_rand_score
 
 from geoseg.segment.class_tree import Borders, ClassTree, grow_tree
 from tests.reference import class_tree as reference
 
 seeds = st.integers(0, 2**32 - 1)
-counts = st.integers(1, 22)  # below and above the 16 at which the parameters of the cost change
+counts = st.integers(1, 22)
 lambdas = st.sampled_from([0.0, 1.0, 4.0])
 
 
@@ -25,27 +25,47 @@ def drawn(seed: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64], 
     return draw.random((n, 3)), draw.uniform(0.1, 20, n), Borders(length, contrast, patch_contact)
 
 
-def schedule(adjacency_weight: float) -> Callable[[int], tuple[float, float, float]]:
-    """Return the parameters of the merge cost by number of remaining classes, as documented in `grow_tree`."""
-
-    def at(n_classes: int) -> tuple[float, float, float]:
-        if n_classes > 16:
-            return 0.83, adjacency_weight, 200.0
-        return float(np.interp(n_classes, [2, 16], [1.0, 0.3])), 2.1 * adjacency_weight, 200.0
-
-    return at
-
-
 @settings(max_examples=25, deadline=None)
 @given(seeds, counts, lambdas)
 def test_each_step_merges_the_pair_with_the_lowest_cost(seed: int, n: int, adjacency_weight: float) -> None:
     centroids, weights, borders = drawn(seed, n)
+    pixels = np.random.default_rng(seed).uniform(0.1, 20, n) ** 2
 
-    tree = grow_tree(centroids, weights, borders, adjacency_weight=adjacency_weight)
+    tree = grow_tree(centroids, weights, borders, adjacency_weight=adjacency_weight, pixels=pixels)
 
-    expected = reference.merges(centroids, weights, borders, options_at=schedule(adjacency_weight))
+    expected = reference.merges(centroids, weights, borders, adjacency_weight=adjacency_weight, pixels=pixels)
     assert tree.n_clusters == n
     assert [tuple(pair) for pair in tree.merges.tolist()] == [tuple(sorted((min(a), min(b)))) for a, b in expected]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.integers(3, 40))
+def test_without_borders_the_tree_is_that_of_wards_linkage_until_a_class_becomes_too_large(seed: int, n: int) -> None:
+    centroids = np.random.default_rng(seed).random((n, 3))
+
+    tree = grow_tree(centroids, np.ones(n), Borders.none(n), adjacency_weight=6.0)
+
+    links = linkage(centroids, "ward")
+    for k in range(n, 1, -1):
+        expected = fcluster(links, k, "maxclust")
+        if np.bincount(expected).max() > (0.5 + 0.5 / k) * n:
+            break
+        assert adjusted_rand_score(tree.level(k), expected) == 1.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.integers(2, 30), st.floats(0, 3))
+def test_no_class_exceeds_half_of_the_scene_and_an_equal_share_of_the_rest(seed: int, n: int, spread: float) -> None:
+    """Unless a single cluster does."""
+    centroids, weights, borders = drawn(seed, n)
+    pixels = np.random.default_rng(seed).lognormal(sigma=spread, size=n)
+
+    tree = grow_tree(centroids, weights, borders, adjacency_weight=6.0, pixels=pixels)
+
+    for k in range(n, 1, -1):
+        shares = np.bincount(tree.level(k), pixels)[1:] / pixels.sum()
+        assert len(shares) == k
+        assert shares.max() <= max(0.5 + 0.5 / k, pixels.max() / pixels.sum()) + 1e-9
 
 
 @settings(max_examples=30, deadline=None)

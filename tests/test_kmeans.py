@@ -104,7 +104,7 @@ class TestFitKmeans:
 
     def test_most_similar_colours_are_merged_first_in_the_tree(self) -> None:
         colours = np.array([[0.1, 0.1, 0.1], [0.15, 0.1, 0.1], [0.5, 0.5, 0.5], [0.9, 0.9, 0.9]])
-        table, of = scene(3, colours=colours)
+        table, of = scene(3, (25, 25, 25, 25), colours)
 
         class_model = fit_kmeans([table], n_classes=4, n_bands=3, seed=0)
 

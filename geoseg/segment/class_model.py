@@ -274,8 +274,8 @@ def _fit_tree(
     weights = _weights(table)
     centroids = grouped_mean(features, clusters, n_clusters, weights=weights)
     borders = _borders(table, clusters, n_clusters, features)
-    sizes = grouped_sum(weights, clusters, n_clusters)
-    return grow_tree(centroids, sizes, borders, adjacency_weight=options.adjacency_weight)
+    sizes, pixels = (grouped_sum(values, clusters, n_clusters) for values in (weights, table.pixels))
+    return grow_tree(centroids, sizes, borders, adjacency_weight=options.adjacency_weight, pixels=pixels)
 
 
 def _borders(

@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 AUTO_CLASSES = (4, 16)  # smallest and largest number of classes that is chosen automatically
 _MIN_EXPLAINED = 0.975  # between-class variance that the automatic number of classes keeps, relative to the largest
-# Parameters of the merge cost, chosen by the experiments described in docs/. With more than 16 classes the cost favours
-# detail, with 16 or fewer coherent classes of similar size.
-_COARSE = 16  # classes
-_FINE_SIZE_POWER = 0.83  # exponent p of the sizes with more than `_COARSE` classes
-_COARSE_SIZE_POWER = (0.3, 1.0)  # p with `_COARSE` and with two classes, linear between them; 1 is Ward's criterion
-_COARSE_ADJACENCY = 2.1  # factor of the adjacency weight with at most `_COARSE` classes
+# Parameters of the merge cost, chosen by the experiments described in docs/.
 _SHORT_BORDER = 200.0  # px; weight of the distance between the means in the contrast, against the border length
 _MIN_CONTACT = 1e-12  # avoids 0 / 0 for classes without borders
 _MIN_SCATTER = 1e-30  # avoids 0 / 0 if all clusters have the same features
@@ -134,7 +129,12 @@ class ClassTree:
 
 
 def grow_tree(
-    centroids: NDArray[np.float64], weights: NDArray[np.float64], borders: Borders, *, adjacency_weight: float
+    centroids: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    borders: Borders,
+    *,
+    adjacency_weight: float,
+    pixels: NDArray[np.float64] | None = None,
 ) -> ClassTree:
     """Return the tree that merges the pair of classes with the lowest cost until two are left.
 
@@ -143,10 +143,12 @@ def grow_tree(
     centroids : (cluster, feature) float64
         Mean features.
     weights : (cluster,) float64
-        Size of each cluster, above 0.
+        Weight of each cluster in means, above 0.
     borders : Borders
     adjacency_weight : float
-        λ with more than 16 classes; 0 = the borders count only through the contrast.
+        λ for many classes; 0 = the borders count only through the contrast.
+    pixels : (cluster,) float64, optional
+        Size of each cluster, above 0; None = `weights`.
 
     Returns
     -------
@@ -154,20 +156,23 @@ def grow_tree(
 
     Notes
     -----
-    The cost of merging the classes i and j is::
+    The cost of merging the classes i and j while k are left is that of Ward's linkage, the increase of the variance
+    within the classes, with a contrast in place of the squared distance between the means, and a factor for adjacency::
 
-        c_ij · (w_i · w_j / (w_i + w_j))^p · exp(-λ · q_ij / sqrt(q_i · q_j))
+        c_ij · w_i · w_j / (w_i + w_j) · exp(-λ · (1 - 2 / k) · q_ij / sqrt(q_i · q_j))
 
         c_ij = (C_ij + 200 · |m_i - m_j|²) / (L_ij + 200)
 
     with the means m, the weights w, the border length L, the contrast C summed over the border, and the patch contact
     q; q_i is the sum of q_ij over all other classes j. The contrast at a long border is low between shades that change
     gradually and high between a road and the sand beside it; without a border it is the squared distance between the
-    means. The last factor favours classes that alternate in small patches and are mostly adjacent to each other, even
-    if their features differ.
+    means, and the cost is exactly Ward's. The last factor favours classes that alternate in small patches and are
+    mostly adjacent to each other, even if their features differ. It vanishes towards the root: the few classes that
+    are left there are all adjacent to each other.
 
-    With more than 16 classes p = 0.83 and λ is `adjacency_weight`. With 16 or fewer, p increases linearly from 0.3 at
-    16 to 1 at two classes (Ward's criterion), and λ is 2.1 times `adjacency_weight`.
+    No merge makes a class with more pixels than half of the scene and an equal share of the other half, 1/2 + 1/(2k)
+    with k classes left: at most 3/4 of the scene with two classes. Two of three or more classes can always be merged
+    under this rule, because the two smallest of k + 1 classes have at most 2 / (k + 1) of the pixels.
 
     Examples
     --------
@@ -176,6 +181,7 @@ def grow_tree(
     array([[1, 2]])
     """
     means, mass = centroids.copy(), weights.astype(float)
+    pixels = (weights if pixels is None else pixels).astype(float)
     tables = np.stack([borders.length, borders.contrast, borders.patch_contact]).astype(float)  # (table, class, class)
     tables[:, np.arange(len(means)), np.arange(len(means))] = 0
     scatter = _scatter(means, mass)
@@ -183,17 +189,19 @@ def grow_tree(
     merges, costs = [], []
     while len(alive) > 2:
         cost = _pair_costs(means[alive], mass[alive], Borders(*tables[:, alive[:, None], alive]), adjacency_weight)
+        cost[_too_large(pixels[alive])] = np.inf
         i, j = np.unravel_index(int(np.argmin(cost)), cost.shape)
         a, b = sorted((int(alive[i]), int(alive[j])))
         costs.append(_scatter(means[[a, b]], mass[[a, b]]) / max(scatter, _MIN_SCATTER))
         means[a] = (mass[a] * means[a] + mass[b] * means[b]) / (mass[a] + mass[b])
         mass[a] += mass[b]
+        pixels[a] += pixels[b]
         tables[:, a] += tables[:, b]
         tables[:, :, a] += tables[:, :, b]
         tables[:, a, a] = 0
         merges.append((a, b))
         alive = alive[alive != b]
-    return ClassTree(len(centroids), np.array(merges, np.int64).reshape(-1, 2), np.array(costs, np.float64))
+    return ClassTree(len(means), np.array(merges, np.int64).reshape(-1, 2), np.array(costs, np.float64))
 
 
 def _scatter(means: NDArray[np.float64], mass: NDArray[np.float64]) -> float:
@@ -206,21 +214,17 @@ def _pair_costs(
     means: NDArray[np.float64], mass: NDArray[np.float64], borders: Borders, adjacency_weight: float
 ) -> NDArray[np.float64]:
     """Return the cost of merging each pair i < j, (class, class); infinite elsewhere."""
-    power, strength = _cost_parameters(len(means), adjacency_weight)
     distance = ((means[:, None] - means[None]) ** 2).sum(axis=-1)
     contrast = (borders.contrast + _SHORT_BORDER * distance) / (borders.length + _SHORT_BORDER)
-    size = (mass[:, None] * mass[None] / (mass[:, None] + mass[None])) ** power
+    size = mass[:, None] * mass[None] / (mass[:, None] + mass[None])
     total_contact = np.maximum(borders.patch_contact.sum(axis=1), _MIN_CONTACT)
-    adjacency = np.exp(-strength * borders.patch_contact / np.sqrt(total_contact[:, None] * total_contact[None]))
-    cost = contrast * size * adjacency
+    relative_contact = borders.patch_contact / np.sqrt(total_contact[:, None] * total_contact[None])
+    cost = contrast * size * np.exp(-adjacency_weight * (1 - 2 / len(means)) * relative_contact)
     cost[np.tril_indices(len(cost))] = np.inf
     return np.asarray(cost)
 
 
-def _cost_parameters(n_classes: int, adjacency_weight: float) -> tuple[float, float]:
-    """Return the exponent p of the sizes and λ while `n_classes` are left."""
-    if n_classes > _COARSE:
-        return _FINE_SIZE_POWER, adjacency_weight
-    coarseness = (_COARSE - n_classes) / (_COARSE - 2)
-    first, last = _COARSE_SIZE_POWER
-    return first + (last - first) * coarseness, _COARSE_ADJACENCY * adjacency_weight
+def _too_large(pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether the merge of each pair makes a class that is too large for one class fewer, (class, class)."""
+    largest = 0.5 + 0.5 / (len(pixels) - 1)
+    return np.asarray(pixels[:, None] + pixels[None] > largest * pixels.sum())
