@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "Segmentation",
     shared.CONFIG,
     shared.BANDS,
+    shared.RGB,
     shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,

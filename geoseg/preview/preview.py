@@ -30,8 +30,9 @@ from geoseg.preview.options import MAX_SIZE, MIN_SIZE, PreviewOptions, parse_opt
 from geoseg.preview.panels import Panel
 from geoseg.preview.window_classes import View, find_classes, read_view, start_job, with_superpixels
 from geoseg.progress import ProgressCallback, StageReporter, ignore
-from geoseg.raster.scene import Scene, open_scene
+from geoseg.raster.scene import Scene
 from geoseg.run.job import Job
+from geoseg.run.plan import open_configured
 from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
 from geoseg.steps.tables import class_colors
@@ -124,7 +125,7 @@ def preview_scene(
     chosen, reporter = parse_options(options), StageReporter(progress or ignore)
     settings = _settings(config, chosen)
     picture_path = _picture_path(scene, out)
-    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi, nodata_mode=settings.nodata_mode)
+    source = open_configured(str(scene), settings, aoi=chosen.aoi)
     check_memory(source, settings)
     publications = _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
