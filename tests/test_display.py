@@ -116,6 +116,18 @@ def test_land_beside_clouds_is_not_black(make_raster, tmp_path):
     assert max(found.color(SOIL_ROW)) > 80  # soil: 0.2 of the stretch, which is 50
 
 
+def test_constant_bands_are_not_shown_unless_they_are_chosen():
+    image = np.concatenate([np.full((2, 96, 96), -9999, np.int16), sentinel2().astype(np.int16)[:6]])
+    options = {"transform": TRANSFORM, "crs": "EPSG:32631", "method": "kmeans", "classes": 3}
+
+    guessed, same, chosen = (
+        set(geoseg.segment_array(image, **options, **more).polygons()["color"])
+        for more in ({}, {"rgb": (3, 4, 5)}, {"rgb": (1, 2, 3)})
+    )
+
+    assert guessed == same != chosen
+
+
 def test_dark_scenes_are_brightened_and_others_are_not():
     dark, light = np.full((9, 3), 0.08), np.full((9, 3), 0.4)
 

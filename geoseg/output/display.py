@@ -10,8 +10,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.raster.band_roles import FIRST_BANDS
+from geoseg.raster.scene import Scene
+from geoseg.segment.features import Stretch
+
 _LEAST_MEAN = 0.35  # of red, green and blue; darker scenes are brightened to about this
 _LEAST_EXPONENT = 0.4  # a lower one would show mainly noise
+
+
+def display_bands(scene: Scene, stretch: Stretch) -> tuple[int, int, int]:
+    """Return the positions of the bands that are shown as red, green and blue.
+
+    They are those of the scene. Where nothing is known of its bands and the first ones are taken, constant bands, such
+    as the dead ones of hyperspectral cubes, are left out.
+    """
+    if scene.colour_rule != FIRST_BANDS:
+        return scene.red_green_blue
+    varying = [i for i, (low, high) in enumerate(zip(stretch.low, stretch.high, strict=True)) if high > low] or [0]
+    red, green, blue = (varying[min(i, len(varying) - 1)] for i in range(3))
+    return red, green, blue
 
 
 def display_exponent(values: NDArray[np.floating], pixels: NDArray[np.integer] | None = None) -> float:

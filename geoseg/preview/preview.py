@@ -21,7 +21,7 @@ from geoseg.config import Config, load_config
 from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
-from geoseg.output.display import display_exponent
+from geoseg.output.display import display_bands, display_exponent
 from geoseg.output.files import check_output
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
@@ -216,7 +216,7 @@ def _draw(
 
 def _panels(job: Job, view: View, options: PreviewOptions, progress: StageReporter) -> list[Panel]:
     made = []
-    picture = panels.enlarged(panels.natural(view.bands, view.valid, job.scene.red_green_blue))
+    picture = panels.enlarged(panels.natural(view.bands, view.valid, display_bands(job.scene, job.survey.stretch)))
     if options.shows("scene"):
         made.append(Panel(picture, "scene"))
     if options.shows("superpixels"):
@@ -233,7 +233,8 @@ def _class_panels(job: Job, view: View, levels: Iterable[int], progress: StageRe
     wanted = job.config.classify.classes
     most = class_model.auto_n_classes if wanted == "auto" else wanted
     made = []
-    exponent = display_exponent(view.bands[list(job.scene.red_green_blue)][:, view.valid].T)  # as of the scene's panel
+    bands = list(display_bands(job.scene, job.survey.stretch))
+    exponent = display_exponent(view.bands[bands][:, view.valid].T)  # as of the panel of the scene
     for n in sorted(set(levels) or {*(level for level in _LEVELS if level < most), most}):
         class_of_cluster = class_model.tree.level(n)
         moments = class_moments(class_model, class_of_cluster)
@@ -247,6 +248,6 @@ def _class_panels(job: Job, view: View, levels: Iterable[int], progress: StageRe
         )
         shown = np.concatenate([[0], pieces.classes])[found]
         n_shown = len(np.unique(pieces.classes))
-        drawn = panels.enlarged(panels.painted(shown - 1, class_colors(job.scene, moments[1:], exponent)))
+        drawn = panels.enlarged(panels.painted(shown - 1, class_colors(job, moments[1:], exponent)))
         made.append(Panel(drawn, f"{n} classes" if n_shown == n else f"{n_shown} of {n} classes"))
     return made

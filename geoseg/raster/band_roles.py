@@ -8,7 +8,7 @@ The first of these rules that gives all three colours is used:
 3. the colour interpretation of the bands, for colours that no description names;
 4. the usual order of the bands of a sensor (`BandRoles.sensor`), by the number of bands of the raster;
 5. near infrared, red and green, where the bands are known and none is blue;
-6. the first three bands.
+6. the first three bands; constant ones are left out where colours are drawn (`output.display.display_bands`).
 
 Red and near infrared follow from rules 2 to 4 in the same order, unless they are given. Rules 4 to 6 are guesses, which
 `RolesInUse.notes` reports.
@@ -46,7 +46,7 @@ _USUAL_ORDERS: dict[Sensor, tuple[str, dict[int, Roles]]] = {
     ),
 }
 _BY_DESCRIPTION, _BY_SENSOR = "by description", "by the usual order of the sensor"
-_INFRARED, _FIRST = "near infrared, red and green", "the first bands"
+_INFRARED, FIRST_BANDS = "near infrared, red and green", "the first bands"
 _MAX_LETTERS = 60  # of a list of band numbers in a message
 _MANY = 4  # bands, of which a guess of the colours is reported
 
@@ -161,7 +161,7 @@ def _shown(
         if roles.nir is not None and roles.red is not None and roles.green is not None:
             return (roles.nir, roles.red, roles.green), _INFRARED
     last = len(bands.numbers) - 1
-    return ((0, 1, 2) if last >= 2 else (0, min(1, last), last)), _FIRST
+    return ((0, 1, 2) if last >= 2 else (0, min(1, last), last)), FIRST_BANDS
 
 
 def _vegetation_bands(
@@ -197,10 +197,11 @@ def _notes_on_colours(bands: BandDescriptions, shown: tuple[int, ...], rule: str
             "no band is known as blue, so the colours of the classes are those of near infrared, red and green (bands "
             f"{_numbers(bands, shown)}); --rgb R,G,B changes them"
         )
-    if rule == _FIRST and len(bands.numbers) >= _MANY:
+    if rule == FIRST_BANDS and len(bands.numbers) >= _MANY:
         yield (
             f"nothing states which of the {len(bands.numbers)} bands are red, green and blue, so the colours of the "
-            f"classes are those of the first three (bands {_numbers(bands, shown)}); --rgb R,G,B changes them"
+            f"classes are those of the first three (bands {_numbers(bands, shown)}, or the next ones where one is "
+            "constant); --rgb R,G,B changes them"
         )
 
 
