@@ -18,6 +18,7 @@ from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.array_input import Place, affine_of, open_array
 from geoseg.raster.array_scene import BandChoice
+from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.scene import Scene
 from geoseg.run.job import Job, Task
 from geoseg.run.memory import MemoryFolder
@@ -309,7 +310,7 @@ def _segmented(task: Task, place: Place, progress: ProgressCallback) -> Segmenta
 
 
 def _bands_of(config: Config) -> BandChoice:
-    return BandChoice(config.bands, config.red, config.nir, config.nodata_mode)
+    return BandChoice(config.bands, BandRoles.of(config), config.nodata_mode)
 
 
 def _store() -> ProductStore:

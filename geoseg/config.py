@@ -141,8 +141,13 @@ class Config:
     ----------
     bands : tuple of int
         Numbers of the bands to use, from 1. Empty = all except alpha.
+    rgb : tuple of int
+        Numbers of the bands shown as red, green and blue in the colours of classes and previews. Empty = by the rules
+        of `raster.band_roles`.
     red, nir : int or None
-        Numbers of the bands for NDVI. None = by band name or colour interpretation.
+        Numbers of the bands for NDVI. None = by the same rules.
+    sensor : {"sentinel2", "landsat"} or None
+        Whose usual order of bands is assumed where the raster does not state what its bands are; None = no assumption.
     nodata_mode : {"all", "any"}
         Whether a pixel is nodata where all bands are, or where any band is; see `raster.nodata`.
     method : {"backprop", "kmeans", "rag"}
@@ -169,8 +174,10 @@ class Config:
     """
 
     bands: tuple[int, ...] = ()
+    rgb: tuple[int, ...] = ()
     red: int | None = None
     nir: int | None = None
+    sensor: Literal["sentinel2", "landsat"] | None = None
     nodata_mode: Literal["all", "any"] = "all"
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
     training: Literal["scene", "tile"] = "scene"
@@ -198,6 +205,11 @@ class Config:
             raise ConfigError("training tile with tile_steps 0 gives random classes; give tile_steps 1 or more.")
         if len(set(self.bands)) != len(self.bands) or any(not 1 <= band <= MAX_BAND for band in self.bands):
             raise ConfigError(f"bands {shown(list(self.bands))} must be different numbers from 1 to {MAX_BAND}.")
+        if len(self.rgb) not in (0, 3) or any(not 1 <= band <= MAX_BAND for band in self.rgb):
+            raise ConfigError(
+                f"rgb is {shown(list(self.rgb))}; expected the numbers of three bands from 1 to {MAX_BAND}, for red, "
+                "green and blue, such as 4, 3, 2."
+            )
         if self.red is not None and self.red == self.nir:
             raise ConfigError(f"red and nir are both band {self.red}; NDVI needs two different ones.")
 

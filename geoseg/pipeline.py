@@ -35,7 +35,7 @@ from geoseg.run.stages import Stages
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
-_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "nodata_mode")  # of the config, that outlining labels uses
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode")  # of the config, that outlining labels uses
 
 
 def segment_scene(

@@ -13,6 +13,7 @@ from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.array_scene import BandChoice, scene_of_array
+from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.scene import open_scene, read, read_tolerant, touches
 from geoseg.steps.survey import survey_windows
 
@@ -101,9 +102,9 @@ def test_survey_of_an_array_equals_that_of_a_file(make_raster):
 
 def test_bands_for_ndvi_are_those_chosen(make_raster):
     image = random_image("uint16", 4, 1)
-    in_file = open_scene(make_raster(image), bands=(4, 2), red=2, nir=4)
+    in_file = open_scene(make_raster(image), bands=(4, 2), roles=BandRoles(red=2, nir=4))
 
-    scene = scene_of_array(image, in_file.geobox, choice=BandChoice((4, 2), red=2, nir=4))
+    scene = scene_of_array(image, in_file.geobox, choice=BandChoice((4, 2), BandRoles(red=2, nir=4)))
 
     assert scene.vegetation == in_file.vegetation
 
@@ -163,7 +164,7 @@ def test_reading_leaves_image_and_valid_as_they_are():
         (None, {}, "shape"),
         (np.zeros((2, *SHAPE)), {"names": ("red",)}, "2 bands and 1 names"),
         (np.zeros((2, *SHAPE)), {"choice": BandChoice((3,))}, "bands 1 to 2; there is no band 3"),
-        (np.zeros((2, *SHAPE)), {"choice": BandChoice(red=1)}, "the array does not name its nir band"),
+        (np.zeros((2, *SHAPE)), {"choice": BandChoice(roles=BandRoles(red=1))}, "the array does not name its nir band"),
         (np.zeros((2, *SHAPE)), {"valid": np.ones((2, *SHAPE), bool)}, r"valid has the shape \(2, 13, 17\)"),
         (np.zeros((2, *SHAPE)), {"valid": np.ones(SHAPE)}, "dtype float64; expected"),
     ],

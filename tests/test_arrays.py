@@ -11,6 +11,7 @@ from affine import Affine
 
 import geoseg
 from geoseg.errors import ConfigError, GeosegError, ModelError, RasterError
+from geoseg.raster.array_input import Place, open_array
 
 from .conftest import TRANSFORM, fields, write_raster
 
@@ -202,6 +203,20 @@ def test_data_array_brings_its_crs_transform_and_nodata(image, segmentation):
 
     np.testing.assert_array_equal(of_data_array.classes, segmentation.classes)
     assert of_data_array.polygons().crs == CRS
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "expected"), [(["nir", "B04", "B03", "B02"], (1, 2, 3)), ([1, 2, 3, 4], (0, 1, 2))]
+)
+def test_coordinates_of_the_bands_of_a_data_array_are_their_names(coordinates, expected):
+    values = np.zeros((4, 8, 8), np.float32)
+    coords = {"band": types.SimpleNamespace(values=np.array(coordinates))}
+
+    scene, _ = open_array(
+        types.SimpleNamespace(values=values, dims=("band", "y", "x"), attrs={}, coords=coords), Place()
+    )
+
+    assert scene.red_green_blue == expected
 
 
 def test_neither_xarray_nor_rioxarray_is_imported():

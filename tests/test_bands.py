@@ -11,6 +11,7 @@ from rasterio.enums import ColorInterp
 
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, RasterError
+from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.bands import VegetationBands, ndvi
 from geoseg.raster.scene import open_scene
 
@@ -37,7 +38,9 @@ RED, GREEN, BLUE, NIR = ColorInterp.red, ColorInterp.green, ColorInterp.blue, Co
     ],
 )
 def test_red_and_near_infrared_are_those_given_or_else_those_named_in_the_raster(make_raster, made, options, expected):
-    found = open_scene(make_raster(FLAT, **made), **options).vegetation
+    roles = BandRoles(red=options.get("red"), nir=options.get("nir"))
+
+    found = open_scene(make_raster(FLAT, **made), bands=options.get("bands", ()), roles=roles).vegetation
 
     assert found == (None if expected is None else VegetationBands(*expected))
 
@@ -51,17 +54,17 @@ def test_scale_and_offset_of_the_two_bands_are_kept(make_raster):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "bands", "message"),
     [
-        ({"nir": 4}, "does not name its red band (nir is band 4); give --red too"),
-        ({"red": 2}, "does not name its nir band (red is band 2); give --nir too"),
-        ({"red": 1, "nir": 5}, "--nir 5 is not one of the bands in use (1, 2, 3, 4)"),
-        ({"red": 1, "nir": 4, "bands": (1, 2)}, "--nir 4 is not one of the bands in use (1, 2);"),
+        ({"nir": 4}, (), "does not name its red band (nir is band 4); give --red too"),
+        ({"red": 2}, (), "does not name its nir band (red is band 2); give --nir too"),
+        ({"red": 1, "nir": 5}, (), "--nir 5 is not one of the bands in use (1, 2, 3, 4)"),
+        ({"red": 1, "nir": 4}, (1, 2), "--nir 4 is not one of the bands in use (1, 2);"),
     ],
 )
-def test_one_of_the_two_bands_alone_is_refused_and_the_other_one_named(make_raster, options, message):
+def test_one_of_the_two_bands_alone_is_refused_and_the_other_one_named(make_raster, options, bands, message):
     with pytest.raises(RasterError, match=re.escape(message)):
-        open_scene(make_raster(FLAT), **options)
+        open_scene(make_raster(FLAT), bands=bands, roles=BandRoles(**options))
 
 
 def test_red_and_nir_cannot_be_the_same_band():

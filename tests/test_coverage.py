@@ -31,7 +31,8 @@ def half_missing(dtype, nodata, n_bands=4):
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("uint8", 0), ("uint16", 0), ("int16", -9999), ("float32", -9999.0)])
 def test_share_of_pixels_that_are_nodata_in_some_bands_is_reported_for_every_data_type(make_raster, dtype, nodata):
-    path = make_raster(half_missing(dtype, nodata), nodata=nodata, photometric="minisblack")
+    names = ["red", "green", "blue", "nir"]
+    path = make_raster(half_missing(dtype, nodata), nodata=nodata, names=names, photometric="minisblack")
 
     kept, lost = (notes_on(path, nodata_mode=mode) for mode in ("all", "any"))
 

@@ -59,6 +59,14 @@ def test_separated_greens_stay_green():
     assert np.abs(hue - hue[0]).max() < 25
 
 
+def test_separated_brown_does_not_become_its_complementary_colour():
+    colors = np.array([[128, 116, 108]] * 4, np.uint8)  # of low chroma, near grey
+
+    separated = separate_colors(colors)
+
+    assert (separated[:, 0] >= separated[:, 2]).all()  # not bluish
+
+
 def test_more_colours_than_can_be_separated_are_returned():
     assert separate_colors(np.full((2000, 3), 128, np.uint8)).shape == (2000, 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     "Segmentation",
     shared.CONFIG,
     shared.BANDS,
+    shared.RGB,
     shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,
@@ -63,6 +65,8 @@ def to_text(facts: SceneInfo) -> str:
         ("resolution", f"{facts.resolution:.4g} m" if facts.resolution else "unknown"),
         ("CRS", _crs_name(facts.crs)),
         *(_band_row(band) for band in facts.bands),
+        ("colours", f"bands {_joined(facts.rgb)} as red, green, blue ({facts.rgb_rule})"),
+        *([("NDVI", f"bands {_joined(facts.red_and_nir)} as red, near infrared")] if facts.red_and_nir else []),
         ("valid", f"{facts.valid_share:.0%} of the pixels in {facts.n_windows} windows"),
         ("superpixels", ", ".join(f"{name} {_number(value)}" for name, value in facts.superpixels.items())),
         ("tiles", f"{facts.n_tiles} of {facts.tile_size} px; {facts.n_blocks} blocks of superpixels"),
@@ -113,6 +117,10 @@ def _crs_name(crs: str) -> str:
     from pyproj import CRS
 
     return str(CRS.from_wkt(crs).name) if crs else "none"
+
+
+def _joined(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _number(value: Any) -> str:

@@ -80,6 +80,12 @@ CONFIG = option(
     help="Use a named configuration (see geoseg config) or a YAML file; other options take precedence over it.",
 )
 BANDS = option("--bands", metavar="N,N,…", help="Use these bands, numbered from 1.  [default: all except alpha]")
+RGB = option(
+    "--rgb",
+    metavar="R,G,B",
+    help="Show these bands as red, green and blue, in the colours of the classes.  [default: from the metadata, or the "
+    "usual order of the sensor of --config]",
+)
 NODATA_MODE = option(
     "--nodata-mode",
     type=click.Choice(["all", "any"]),
@@ -249,6 +255,7 @@ SEGMENTATION_GROUP = option_group(
     CONFIG,
     CLASSES,
     BANDS,
+    RGB,
     NODATA_MODE,
     AOI,
     METHOD,
@@ -267,11 +274,11 @@ POLYGON_GROUP = option_group(
     SMOOTH,
     MAX_VERTICES,
     ATTRIBUTES,
-    option("--red", type=int, metavar="N", help="Compute ndvi_mean with this red band.  [default: from the metadata]"),
+    option("--red", type=int, metavar="N", help="Compute ndvi_mean with this red band.  [default: as for --rgb]"),
     option(
         "--nir",
         type=int,
         metavar="N",
-        help="Compute ndvi_mean with this near-infrared band.  [default: from the metadata]",
+        help="Compute ndvi_mean with this near-infrared band.  [default: as for --rgb]",
     ),
 )

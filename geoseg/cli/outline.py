@@ -44,6 +44,12 @@ if TYPE_CHECKING:
         help="Compute zonal statistics of this raster on the same grid.",
     ),
     option("--bands", metavar="N,N,…", help="Use these bands of --values, from 1.  [default: all except alpha]"),
+    option(
+        "--rgb",
+        metavar="R,G,B",
+        help="Show these bands of --values as red, green and blue, in the colours of labels without a palette.  "
+        "[default: from the metadata]",
+    ),
     shared.NODATA_MODE,
     shared.AOI,
 )

@@ -49,6 +49,7 @@ def config_from(options: Mapping[str, Any]) -> Config:
     return load_config(
         options.get("config") or _config_of_model(options.get("model")),
         bands=integers(options.get("bands"), "--bands", "4,3,2"),
+        rgb=integers(options.get("rgb"), "--rgb", "4,3,2", n=3),
         polygons__attributes=words(options.get("attributes")),
         **changes,
     )
@@ -87,7 +88,8 @@ def integers(text: str | None, name: str, example: str, *, n: int | None = None)
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(map(is_whole, parts)) or len(parts) != (n or len(parts)):
-        raise click.BadParameter(f"{shown(text)} is not a list of numbers; write them as {example}.", param_hint=name)
+        kind = "a list of numbers" if n is None else f"a list of {n} numbers"
+        raise click.BadParameter(f"{shown(text)} is not {kind}; write them as {example}.", param_hint=name)
     return [int(part) for part in parts]
 
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     shared.CONFIG,
     shared.CLASSES,
     shared.BANDS,
+    shared.RGB,
     shared.NODATA_MODE,
     shared.AOI,
     shared.METHOD,

@@ -98,6 +98,12 @@ class SceneInfo:
     crs : str
         WKT; "" = none.
     bands : tuple of Band
+    rgb : tuple of int
+        Numbers of the bands that are shown as red, green and blue.
+    rgb_rule : str
+        How they were found, such as "by description".
+    red_and_nir : tuple of int or None
+        Numbers of the bands of NDVI; None = unknown.
     valid_share : float
         Share of valid pixels in the windows of the survey.
     n_windows : int
@@ -122,6 +128,9 @@ class SceneInfo:
     resolution: float
     crs: str
     bands: tuple[Band, ...]
+    rgb: tuple[int, ...]
+    rgb_rule: str
+    red_and_nir: tuple[int, int] | None
     valid_share: float
     n_windows: int
     superpixels: dict[str, Any]
@@ -178,6 +187,7 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
     survey = survey_scene(task, stages).survey
     if task.model is not None:  # the windows of its survey are those of another scene
         survey = replace(survey, windows=survey_windows(scene, config).windows)
+    found = scene.vegetation
     n_workers = (os.cpu_count() or 1) if workers is None else workers
     return SceneInfo(
         scene.path,
@@ -186,6 +196,9 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         resolution(scene.geobox),
         scene.geobox.crs,
         _bands(scene, survey),
+        tuple(scene.bands[i] for i in scene.red_green_blue),
+        scene.colour_rule,
+        None if found is None else (scene.bands[found.red], scene.bands[found.nir]),
         float(np.mean([read_tolerant(scene, window)[1].mean() for window in survey.windows])),
         len(survey.windows),
         _used_parameters(survey),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import hsv2rgb
 
+from geoseg.output.display import display_colors
 from geoseg.output.style import MAX_CATEGORIES, Legend, separate_colors
 from geoseg.segment.splitmix import INCREMENT, mix64
 
@@ -84,7 +85,7 @@ def mean_colors(
     low, high = middle - _STRETCH * spread, middle + _STRETCH * spread
     scaled = (means - low) / np.where(high > low, high - low, np.inf)
     scaled = np.where(has_pixels[:, None] & (high > low), scaled, _GREY / 255)
-    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return display_colors(scaled)
 
 
 def hashed_colors(values: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 
 _FREE = (  # options that do not depend on the model
     "bands",
+    "rgb",
     "red",
     "nir",
+    "sensor",
     "nodata_mode",
     "seed",
     "tile_steps",

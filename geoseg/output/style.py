@@ -234,9 +234,10 @@ def _color_distances(candidates: NDArray[np.float64], lab: NDArray[np.float64]) 
     chroma = np.hypot(lab[1], lab[2])
     difference = candidates - lab
     hue = lab[1:] / chroma if chroma > 1 else np.zeros(2)  # grey has no hue: every chroma is a difference in hue
-    radial = difference[:, 1:] @ hue
-    tangential2 = np.maximum((difference[:, 1:] ** 2).sum(axis=1) - radial**2, 0)
-    return np.sqrt(difference[:, 0] ** 2 + radial**2 + _HUE_WEIGHT**2 * tangential2)
+    along = candidates[:, 1:] @ hue  # chroma in the direction of the colour; below 0 = the complementary hue
+    radial, opposite = np.maximum(along, 0) - hue @ lab[1:], np.minimum(along, 0)
+    tangential2 = np.maximum((candidates[:, 1:] ** 2).sum(axis=1) - along**2, 0)
+    return np.sqrt(difference[:, 0] ** 2 + radial**2 + _HUE_WEIGHT**2 * (tangential2 + opposite**2))
 
 
 def _new_style(categories: str) -> ET.Element:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
+from geoseg.output.display import display_bands
 from geoseg.preview import panels
 from geoseg.preview.panels import Panel
 from geoseg.progress import StageReporter
@@ -47,7 +48,7 @@ def frames(
     bands, layers, valid = read_crop(job.scene, window, job.survey.stretch, job.config.network.inputs)
     patch = Patch(job.survey.standard.apply(layers, valid), ranked(numbers)[1])
     network = new_network(len(layers), job.config.network, seed=job.config.seed)
-    natural = panels.natural(bands, valid, job.scene.red_green_blue)
+    natural = panels.natural(bands, valid, display_bands(job.scene, job.survey.stretch))
     return [_frame(step, labels, natural) for step, labels in _states(job, network, patch, steps, progress).items()]
 
 

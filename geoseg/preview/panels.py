@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from geoseg.output.display import display_colors, display_exponent
 from geoseg.output.files import staged, writing
 from geoseg.output.publication import Publication
 
@@ -50,7 +51,7 @@ def natural(
     Parameters
     ----------
     bands : (band, y, x) float32
-        From 0 to 1; values beyond are clipped.
+        From 0 to 1; values beyond are clipped, and a dark picture is brightened.
     valid : (y, x) bool
     red_green_blue : tuple of int
         Positions of the bands that are shown, from 0.
@@ -60,8 +61,9 @@ def natural(
     (y, x, 3) uint8
         Hatched where not valid.
     """
-    colors = np.clip(np.rint(bands[list(red_green_blue)] * 255), 0, 255).astype(np.uint8)
-    return np.where(valid[..., None], np.moveaxis(colors, 0, -1), _hatched(valid.shape))
+    shown = np.moveaxis(bands[list(red_green_blue)], 0, -1)  # (y, x, 3)
+    colors = display_colors(shown, display_exponent(shown[valid]))
+    return np.where(valid[..., None], colors, _hatched(valid.shape))
 
 
 def painted(labels: NDArray[np.integer], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:

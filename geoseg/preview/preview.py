@@ -21,6 +21,7 @@ from geoseg.config import Config, load_config
 from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
+from geoseg.output.display import display_bands, display_exponent
 from geoseg.output.files import check_output
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
@@ -30,8 +31,9 @@ from geoseg.preview.options import MAX_SIZE, MIN_SIZE, PreviewOptions, parse_opt
 from geoseg.preview.panels import Panel
 from geoseg.preview.window_classes import View, find_classes, read_view, start_job, with_superpixels
 from geoseg.progress import ProgressCallback, StageReporter, ignore
-from geoseg.raster.scene import Scene, open_scene
+from geoseg.raster.scene import Scene
 from geoseg.run.job import Job
+from geoseg.run.plan import open_configured
 from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
 from geoseg.steps.tables import class_colors
@@ -124,7 +126,7 @@ def preview_scene(
     chosen, reporter = parse_options(options), StageReporter(progress or ignore)
     settings = _settings(config, chosen)
     picture_path = _picture_path(scene, out)
-    source = open_scene(scene, bands=settings.bands, aoi=chosen.aoi, nodata_mode=settings.nodata_mode)
+    source = open_configured(str(scene), settings, aoi=chosen.aoi)
     check_memory(source, settings)
     publications = _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
@@ -214,7 +216,7 @@ def _draw(
 
 def _panels(job: Job, view: View, options: PreviewOptions, progress: StageReporter) -> list[Panel]:
     made = []
-    picture = panels.enlarged(panels.natural(view.bands, view.valid, job.scene.red_green_blue))
+    picture = panels.enlarged(panels.natural(view.bands, view.valid, display_bands(job.scene, job.survey.stretch)))
     if options.shows("scene"):
         made.append(Panel(picture, "scene"))
     if options.shows("superpixels"):
@@ -231,6 +233,8 @@ def _class_panels(job: Job, view: View, levels: Iterable[int], progress: StageRe
     wanted = job.config.classify.classes
     most = class_model.auto_n_classes if wanted == "auto" else wanted
     made = []
+    bands = list(display_bands(job.scene, job.survey.stretch))
+    exponent = display_exponent(view.bands[bands][:, view.valid].T)  # as of the panel of the scene
     for n in sorted(set(levels) or {*(level for level in _LEVELS if level < most), most}):
         class_of_cluster = class_model.tree.level(n)
         moments = class_moments(class_model, class_of_cluster)
@@ -244,6 +248,6 @@ def _class_panels(job: Job, view: View, levels: Iterable[int], progress: StageRe
         )
         shown = np.concatenate([[0], pieces.classes])[found]
         n_shown = len(np.unique(pieces.classes))
-        drawn = panels.enlarged(panels.painted(shown - 1, class_colors(job.scene, moments[1:])))
+        drawn = panels.enlarged(panels.painted(shown - 1, class_colors(job, moments[1:], exponent)))
         made.append(Panel(drawn, f"{n} classes" if n_shown == n else f"{n_shown} of {n} classes"))
     return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,18 +132,23 @@ def _unwrapped(image: Any, place: Place) -> tuple[_Source, Place]:
         raise RasterError(f"the DataArray has the dimensions {names}; expected (band, y, x) or (y, x).")
     rio = getattr(image, "rio", None)  # there once rioxarray is imported
     if rio is None:
-        return _Source(image.values), place
+        return _Source(image.values, names=_band_names(image)), place
     has_place = place.transform is not None or place.crs is not None or rio.crs is None
     if not has_place:
         place = replace(place, transform=rio.transform(), crs=rio.crs.to_wkt())
     nodata = rio.encoded_nodata if rio.nodata is None else rio.nodata
     usable = nodata is not None and np.isfinite(nodata)
-    return _Source(image.values, float(nodata) if usable else None, _band_names(image.attrs)), place
+    return _Source(image.values, float(nodata) if usable else None, _band_names(image)), place
 
 
-def _band_names(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    names = attributes.get("long_name", ())
-    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+def _band_names(image: Any) -> tuple[str, ...]:
+    """Return the names of the bands of a DataArray, from `long_name` or from the coordinates of its first dimension."""
+    names = getattr(image, "attrs", {}).get("long_name", ())
+    if isinstance(names, list | tuple) and names:
+        return tuple(map(str, names))
+    coords, dims = getattr(image, "coords", {}), image.dims
+    values = coords[dims[0]].values.tolist() if len(dims) == 3 and dims[0] in coords else []
+    return tuple(values) if all(isinstance(value, str) for value in values) else ()
 
 
 def _wkt(crs: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from rasterio.enums import ColorInterp
 from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.alpha import is_named_alpha
-from geoseg.raster.bands import BandDescriptions, natural_colours, vegetation_bands
+from geoseg.raster.band_roles import BandRoles, roles_in_use
+from geoseg.raster.bands import BandDescriptions
 from geoseg.raster.nodata import NodataMode
 from geoseg.raster.scene import Scene
+from geoseg.raster.wavelengths import described_wavelengths
 
 NAME = "the array"  # stands in messages where the path of a file would
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -64,15 +66,14 @@ class BandChoice:
     ----------
     bands : tuple of int
         Band numbers from 1. Empty = all but one that is named alpha.
-    red, nir : int or None
-        Band numbers for NDVI, from 1. None = by band name.
+    roles : BandRoles
+        What the user states of the bands.
     nodata_mode : {"all", "any"}
         As in `Scene`.
     """
 
     bands: tuple[int, ...] = ()
-    red: int | None = None
-    nir: int | None = None
+    roles: BandRoles = field(default_factory=BandRoles)
     nodata_mode: NodataMode = "all"
 
 
@@ -119,20 +120,23 @@ def scene_of_array(
     values = _checked_values(image, geobox)
     described = _describe_bands(len(values), names, choice.bands)
     alpha = tuple(band for band in _named_alpha(names) if band not in described.numbers)
+    used = roles_in_use(described, NAME, choice.roles)
     return Scene(
         NAME,
         geobox,
         described.numbers,
         described.names,
         dtypes=(values.dtype.name,) * len(described.numbers),
-        red_green_blue=natural_colours(described),
-        vegetation=vegetation_bands(described, NAME, red=choice.red, nir=choice.nir),
+        red_green_blue=used.red_green_blue,
+        vegetation=used.vegetation,
         aoi=None,
         files=(),
         source=ArrayPixels(values, _checked_valid(valid, geobox), nodata, alpha),
         alpha=alpha,
         nodata=(nodata,) * len(described.numbers),
         nodata_mode=choice.nodata_mode,
+        notes=used.notes,
+        colour_rule=used.rule,
     )
 
 
@@ -142,12 +146,15 @@ def _describe_bands(n_bands: int, names: tuple[str, ...], wanted: tuple[int, ...
         raise RasterError(f"{NAME} has bands 1 to {n_bands}; there is no band {missing[0]}. Choose among them.")
     if names and len(names) != n_bands:
         raise RasterError(f"{NAME} has {n_bands} bands and {len(names)} names; give one name for each band.")
+    chosen = tuple(names[band - 1].strip() if names else "" for band in bands)
     return BandDescriptions(
         bands,
-        names=tuple(names[band - 1].strip() if names else "" for band in bands),
+        names=chosen,
         colours=(ColorInterp.undefined,) * len(bands),
         scales=(1.0,) * len(bands),
         offsets=(0.0,) * len(bands),
+        wavelengths=described_wavelengths(chosen),
+        n_bands=n_bands - len(_named_alpha(names)),
     )
 
 

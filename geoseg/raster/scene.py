@@ -23,9 +23,11 @@ from geoseg.errors import RasterError
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.alpha import AlphaBands, corrected_colours, find_alpha
 from geoseg.raster.aoi import inside, read_aoi, touches_area
-from geoseg.raster.bands import BandDescriptions, VegetationBands, natural_colours, vegetation_bands
+from geoseg.raster.band_roles import BandRoles, roles_in_use
+from geoseg.raster.bands import BandDescriptions, VegetationBands
 from geoseg.raster.dataset import dataset_of, files_of, geobox_of, opened, reading
 from geoseg.raster.nodata import NodataMode, finite_and_valid, has_data
+from geoseg.raster.wavelengths import band_wavelength, described_wavelengths, listed_wavelengths
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class Scene:
     dtypes : tuple of str
         Data type of each of `bands`, such as "uint8".
     red_green_blue : (int, int, int)
-        Positions in `bands` of natural colours; the first bands where they are unknown.
+        Positions in `bands` of the bands that are shown in these colours, by the rules of `band_roles`.
     vegetation : VegetationBands or None
         Positions in `bands` of red and near infrared; None = unknown.
     aoi : bytes or None
@@ -73,6 +75,8 @@ class Scene:
         Whether nodata in all bands or in any band makes a pixel nodata.
     notes : tuple of str
         What the user should know about how the bands are used.
+    colour_rule : str
+        How `red_green_blue` was found, such as "by description".
     """
 
     path: str
@@ -89,6 +93,7 @@ class Scene:
     nodata: tuple[float | None, ...] = ()
     nodata_mode: NodataMode = "all"
     notes: tuple[str, ...] = ()
+    colour_rule: str = ""
 
 
 def open_scene(
@@ -96,8 +101,7 @@ def open_scene(
     *,
     bands: tuple[int, ...] = (),
     aoi: str | Path | None = None,
-    red: int | None = None,
-    nir: int | None = None,
+    roles: BandRoles | None = None,
     nodata_mode: NodataMode = "all",
 ) -> Scene:
     """Return the description of a raster file, after checking that it can be segmented.
@@ -110,15 +114,16 @@ def open_scene(
         Band numbers from 1. Empty = all except alpha.
     aoi : str, Path or None
         Vector file with polygons. Pixels outside are not valid.
-    red, nir : int or None
-        Band numbers for NDVI, from 1. None = by band name or colour interpretation.
+    roles : BandRoles or None
+        What the user states of the bands; None = nothing.
     nodata_mode : {"all", "any"}
         As in `Scene`.
 
     Raises
     ------
     RasterError
-        If the file is missing, unreadable or not georeferenced, has complex or palette bands, or lacks a given band.
+        If the file is missing, unreadable or not georeferenced, has complex or palette bands, or lacks a given band; if
+        only one of the bands of NDVI is known.
     """
     with opened(str(path), reload=True) as src:
         found = find_alpha(src)
@@ -126,16 +131,15 @@ def open_scene(
         geobox = geobox_of(src, str(path))
         described = _describe_bands(src, chosen, found)
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
-        vegetation = vegetation_bands(described, str(path), red=red, nir=nir)
+        used = roles_in_use(described, str(path), roles or BandRoles())
         files = files_of(src, str(path))
         nodata_of_all = src.nodatavals
         nodata = tuple(nodata_of_all[band - 1] for band in chosen)
     area = None if aoi is None else read_aoi(Path(aoi), geobox)
-    colours = natural_colours(described)
-    scene = Scene(str(path), geobox, chosen, described.names, dtypes, colours, vegetation, area, files)
+    scene = Scene(str(path), geobox, chosen, described.names, dtypes, used.red_green_blue, used.vegetation, area, files)
     alpha = tuple(band for band in found.used if band not in chosen)
-    notes = tuple(_note_on(band, scene) for band in found.mistaken if band not in bands)
-    return replace(scene, alpha=alpha, nodata=nodata, nodata_mode=nodata_mode, notes=notes)
+    notes = (*used.notes, *(_note_on(band, scene) for band in found.mistaken if band not in bands))
+    return replace(scene, alpha=alpha, nodata=nodata, nodata_mode=nodata_mode, notes=notes, colour_rule=used.rule)
 
 
 def read(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -216,13 +220,26 @@ def _describe_bands(src: Any, bands: tuple[int, ...], alpha: AlphaBands) -> Band
     positions = [band - 1 for band in bands]
     colours = corrected_colours(src, alpha.mistaken)
     descriptions, scales, offsets = src.descriptions, src.scales, src.offsets  # each asks all bands
+    names = tuple((descriptions[i] or "").strip() for i in positions)
     return BandDescriptions(
         bands,
-        names=tuple((descriptions[i] or "").strip() for i in positions),
+        names=names,
         colours=tuple(colours[i] for i in positions),
         scales=tuple(scales[i] for i in positions),
         offsets=tuple(offsets[i] for i in positions),
+        wavelengths=_wavelengths(src, bands, names),
+        n_bands=src.count - len(alpha.used),
     )
+
+
+def _wavelengths(src: Any, bands: tuple[int, ...], names: tuple[str, ...]) -> tuple[float | None, ...]:
+    """Return the wavelengths of bands in nm by their descriptions, else by their metadata or that of the raster."""
+    listed = listed_wavelengths(src.tags(ns="ENVI") | src.tags(), src.count)
+    of_metadata = (
+        band_wavelength(src.tags(band) | src.tags(band, ns="IMAGERY")) or (listed[band - 1] if listed else None)
+        for band in bands
+    )
+    return tuple(described or other for described, other in zip(described_wavelengths(names), of_metadata, strict=True))
 
 
 def _note_on(band: int, scene: Scene) -> str:

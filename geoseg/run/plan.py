@@ -18,6 +18,7 @@ from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.names import check_output_name
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
+from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.failures import check_max_failed
@@ -243,7 +244,7 @@ def open_label_plan(
 
 
 def _open_values(path: str, config: Config) -> Scene:
-    return open_scene(path, bands=config.bands, nodata_mode=config.nodata_mode)
+    return open_configured(path, config, aoi=None)
 
 
 def open_configured(path: str, config: Config, *, aoi: Path | None) -> Scene:
@@ -254,7 +255,7 @@ def open_configured(path: str, config: Config, *, aoi: Path | None) -> Scene:
     RasterError
         If it cannot be segmented, see `open_scene`.
     """
-    return open_scene(path, bands=config.bands, aoi=aoi, red=config.red, nir=config.nir, nodata_mode=config.nodata_mode)
+    return open_scene(path, bands=config.bands, aoi=aoi, roles=BandRoles.of(config), nodata_mode=config.nodata_mode)
 
 
 def tiles_of(scene: Scene, config: Config) -> tuple[int, ...]:
@@ -321,8 +322,10 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
     }
     if wrong := [what for what, is_given in given.items() if is_given]:
         raise ConfigError(f"outlining labels finds no classes, so {wrong[0]} has no effect here. Omit it.")
-    if config.bands and not has_values:
-        raise ConfigError("bands are those of the values, and there are no values. Give --values too, or omit --bands.")
+    if not has_values and (name := "bands" if config.bands else "rgb" if config.rgb else ""):
+        raise ConfigError(
+            f"{name} selects bands of the values, and there are no values. Give --values too, or omit --{name}."
+        )
 
 
 def _task_identity(task: Task, inputs: InputFiles) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from geoseg.grid import Window
 from geoseg.output.class_document import Classes, class_levels
 from geoseg.output.columns import Layer, label_fields, select_fields
+from geoseg.output.display import display_bands, display_colors, display_exponent
 from geoseg.output.style import Legend, separate_colors
-from geoseg.raster.scene import Scene
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import CLASS_MODEL, PIECES, ZONAL_SUMS, Product
 from geoseg.segment.class_model import class_moments
@@ -61,7 +61,9 @@ def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[Regi
     tree = class_model.tree.above(n_classes)
     levels = class_levels(tree)
     pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
-    legend = Legend.of_classes(class_colors(job.scene, class_moments(class_model, class_of_cluster)[1:]), pixels)
+    moments = class_moments(class_model, class_of_cluster)[1:]
+    exponent = display_exponent(moments[:, list(display_bands(job.scene, job.survey.stretch))], pixels)
+    legend = Legend.of_classes(class_colors(job, moments, exponent), pixels)
     total = summed_regions(job, ZONAL_SUMS, tiles, regions)
     hexes, indices = np.array([*legend.hexes]), index_names(job.scene)
     columns: dict[str, NDArray[Any]] = {
@@ -80,16 +82,17 @@ def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[Regi
     return RegionTable(job, list(tiles), regions, legend, layer, columns), classes
 
 
-def class_colors(scene: Scene, moments: NDArray[np.float64]) -> NDArray[np.uint8]:
+def class_colors(job: Job, moments: NDArray[np.float64], exponent: float) -> NDArray[np.uint8]:
     """Return display colours of classes, (class, 3) uint8: mean colours in the scene's stretch, made distinguishable.
 
     Parameters
     ----------
-    scene : Scene
+    job : Job
     moments : (class, moment) float64
+    exponent : float
+        Of the scene, from `output.display.display_exponent`.
     """
-    shown = moments[:, list(scene.red_green_blue)]
-    return separate_colors(np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8))
+    return separate_colors(display_colors(moments[:, list(display_bands(job.scene, job.survey.stretch))], exponent))
 
 
 def summed_regions(job: MapJob, product: Product[ZonalSums], tiles: Sequence[int], regions: Regions) -> ZonalSums:
