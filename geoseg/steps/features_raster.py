@@ -37,7 +37,7 @@ class _Sample:
     known : list of (cell, band) bool
     """
 
-    n_valid: int
+    n_valid: int = 0
     n_covered: int = 0
     values: list[NDArray[np.float32]] = field(default_factory=list)
     known: list[NDArray[np.bool_]] = field(default_factory=list)
@@ -123,25 +123,27 @@ def _take_sample(scene: Scene, features: Scene, windows: Sequence[Window]) -> _S
     DamageError
         If no window can be read.
     """
-    parts = [(part, cells) for window in windows for part, cells in parts_of(features, scene.geobox, window)]
-    most = min(max(_MAX_VALUES // (len(features.bands) * max(len(parts), 1)), 1), _MAX_CELLS)  # cells of a part
+    parts = {window: list(parts_of(features, scene.geobox, window)) for window in windows}
+    n_parts = max(sum(map(len, parts.values())), 1)
+    most = min(max(_MAX_VALUES // (len(features.bands) * n_parts), 1), _MAX_CELLS)  # cells of a part
     transform = to_cells(features, scene.geobox)
-    sample = _Sample(n_valid=sum(int(read_tolerant(scene, window)[1].sum()) for window in windows))
-    errors: list[DamageError] = []
-    for part, cells in parts:
-        valid = read_tolerant(scene, part)[1]
-        try:
-            pixels, known = read_cells(features, cells)
-        except DamageError as err:  # the tiles there will report it
-            errors.append(err)
-            continue
-        has_value = valid_pixels(known, features.nodata_mode)
-        covered = interpolate(np.zeros((0, *cells.shape)), has_value, cells, transform, part)[0] > 0
-        sample.n_covered += int((valid & covered).sum())
-        chosen = np.flatnonzero(has_value)
-        chosen = chosen[:: max(1, -(-len(chosen) // most))]
-        sample.values.append(pixels.reshape(len(pixels), -1)[:, chosen].T)
-        sample.known.append(known.reshape(len(pixels), -1)[:, chosen].T)
+    sample, errors = _Sample(), list[DamageError]()
+    for window in windows:
+        _, valid = read_tolerant(scene, window)
+        sample.n_valid += int(valid.sum())
+        for part, cells in parts[window]:
+            try:
+                pixels, known = read_cells(features, cells)
+            except DamageError as err:  # the tiles there will report it
+                errors.append(err)
+                continue
+            has_value = valid_pixels(known, features.nodata_mode)
+            covered = interpolate(np.zeros((0, *cells.shape)), has_value, cells, transform, part)[0] > 0
+            sample.n_covered += int((valid[part.within(window)] & covered).sum())
+            chosen = np.flatnonzero(has_value)
+            chosen = chosen[:: max(1, -(-len(chosen) // most))]
+            sample.values.append(pixels.reshape(len(pixels), -1)[:, chosen].T)
+            sample.known.append(known.reshape(len(pixels), -1)[:, chosen].T)
     if errors and not sample.n_covered:
         raise errors[0]
     return sample
