@@ -120,6 +120,7 @@ def test_small_weight_leaves_the_classes_to_the_scene(make_raster, features, cla
     assert agreement(classes_of(scene, features=features, feature_weight=20.0), truth()) > 0.95
 
 
+@pytest.mark.slow
 def test_two_hundred_bands_are_reduced_and_separate_the_covers(scene, tmp_path, classes_of):
     features = write_features(tmp_path / "features.tif", embeddings(200))
 
@@ -243,7 +244,7 @@ def gap():
     return STRIDE * cols - 21.5 > 180
 
 
-@pytest.mark.parametrize("kind", ["nan", "nodata", "outside"])
+@pytest.mark.parametrize("kind", rest_slow(["outside", "nan", "nodata"]))
 def test_superpixels_without_features_get_the_classes_of_their_colours(make_raster, tmp_path, classes_of, kind):
     values = embeddings()
     if kind == "outside":
@@ -265,6 +266,7 @@ def test_superpixels_without_features_get_the_classes_of_their_colours(make_rast
     assert any("features.tif has no value in" in text and "by the bands of the scene alone" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_nodata_in_some_bands_only_counts_as_their_mean(scene, tmp_path, classes_of):
     values = embeddings()
     values[4, gap()] = NODATA
@@ -441,6 +443,7 @@ def test_model_gives_the_same_classes_and_needs_features_of_the_same_kind(scene,
         applied(features=others, overwrite=True)
 
 
+@pytest.mark.slow
 def test_model_without_features_refuses_them(scene, features, tmp_path, classes_of, quick):
     model = tmp_path / "town.geoseg"
     classes_of(scene, config=quick, method="backprop", save_model=model)

@@ -50,16 +50,18 @@ def interpolate(
     found = np.zeros((len(values) + 1, *window.shape), np.float32)
     first = (cells.col_off, cells.row_off, window.col_off, window.row_off)
     coefficients = np.array(tuple(to_cells)[:6], np.float64)
-    _interpolate(np.ascontiguousarray(values), np.ascontiguousarray(known), coefficients, first, found)
+    by_cell = np.ascontiguousarray(np.moveaxis(values, 0, -1))  # (y, x, component)
+    _interpolate(by_cell, np.ascontiguousarray(known), coefficients, first, found)
     return found
 
 
 @compiled(nogil=True)
 def _interpolate(values, known, to_cells, first, found):  # type: ignore[no-untyped-def]
-    n_values, n_rows, n_cols = values.shape
+    """Fill `found` from values (y, x, component)."""
+    n_rows, n_cols, n_values = values.shape
     cell_col, cell_row, first_col, first_row = first
     a, b, c, d, e, f = to_cells
-    weights, rows, cols = np.empty(4), np.empty(4, np.int64), np.empty(4, np.int64)
+    sums = np.empty(n_values)
     for y in range(found.shape[1]):
         row = first_row + y + 0.5
         for x in range(found.shape[2]):
@@ -70,18 +72,16 @@ def _interpolate(values, known, to_cells, first, found):  # type: ignore[no-unty
                 continue
             left, top = np.floor(u - 0.5), np.floor(v - 0.5)
             right_share, lower_share = u - 0.5 - left, v - 0.5 - top
-            n_used, total = 0, 0.0
+            total = 0.0
+            sums[:] = 0
             for corner in range(4):
                 i, j = int(top) + corner // 2, int(left) + corner % 2
                 weight = lower_share if corner // 2 else 1 - lower_share
                 weight *= right_share if corner % 2 else 1 - right_share
                 if weight > 0 and 0 <= i < n_rows and 0 <= j < n_cols and known[i, j]:
-                    weights[n_used], rows[n_used], cols[n_used] = weight, i, j
-                    n_used += 1
                     total += weight
+                    for k in range(n_values):
+                        sums[k] += weight * values[i, j, k]
             for k in range(n_values):
-                mean = 0.0
-                for n in range(n_used):
-                    mean += weights[n] * values[k, rows[n], cols[n]]
-                found[k, y, x] = mean / total
+                found[k, y, x] = sums[k] / total
             found[n_values, y, x] = 1
