@@ -16,15 +16,24 @@ from geoseg.output.model import Model, Origin, save_model
 from geoseg.output.model_checks import check_fits
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
-from geoseg.raster.array_input import Place, affine_of, open_array
+from geoseg.raster.array_input import Place, affine_of, open_array, open_features_array
 from geoseg.raster.array_scene import BandChoice
 from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.scene import Scene
+from geoseg.run.features_option import check_features_options
 from geoseg.run.job import Job, Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.options import array_settings, config_of
 from geoseg.run.plan import blocks_of, tiles_of
-from geoseg.run.products import CLASS_MODEL, NETWORK, OUTLINES, VERTEX_COUNTS, ZONAL_SUMS, ProductStore
+from geoseg.run.products import (
+    CLASS_MODEL,
+    FEATURE_REDUCTION,
+    NETWORK,
+    OUTLINES,
+    VERTEX_COUNTS,
+    ZONAL_SUMS,
+    ProductStore,
+)
 from geoseg.run.resources import pick_device
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
@@ -118,7 +127,8 @@ class Segmentation:
             )
         network, class_model = self.job.store.get(NETWORK).arrays, self.job.store.get(CLASS_MODEL)
         survey = replace(self.job.survey, windows=())
-        return SceneModel(Model(self.job.config, survey, network, class_model, Origin.of(self.job.scene)))
+        features = None if self.job.features is None else self.job.store.get(FEATURE_REDUCTION)
+        return SceneModel(Model(self.job.config, survey, network, class_model, Origin.of(self.job.scene), features))
 
     def polygons(
         self, *, simplify: float | None = None, smooth: bool | None = None, attributes: list[str] | None = None
@@ -202,13 +212,14 @@ class SceneModel:
         transform: Any = None,
         crs: Any = None,
         pixel_size: float | None = None,
+        features: Any = None,
         **options: Any,
     ) -> Segmentation:
         """Segment another image into the same classes, without training.
 
         Parameters
         ----------
-        image, valid, transform, crs, pixel_size
+        image, valid, transform, crs, pixel_size, features
             As in `segment_array`; with the same bands.
         **options
             ``restretch=True`` fits the stretch to this image; ``device``; config values that the model does not
@@ -221,15 +232,16 @@ class SceneModel:
         Raises
         ------
         ModelError
-            If the image has other bands or another type of values.
+            If the image or its features have other bands, or the image another type of values.
         """
         restretch = bool(options.pop("restretch", False))
         changes, device = array_settings(options)
         config = config_of(self.model.config, changes)
         place = Place(affine_of(transform), crs, pixel_size)
         scene, place = open_array(image, place, valid=valid, choice=_bands_of(config))
-        check_fits(self.model, scene)
-        task = Task(_store(), scene, config, pick_device(device, config), self.model, restretch)
+        extra = _open_features(features, scene, config)
+        check_fits(self.model, scene, extra)
+        task = Task(_store(), scene, config, pick_device(device, config), self.model, restretch, extra)
         return _segmented(task, place, ignore)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -244,6 +256,7 @@ def segment_array(
     transform: Any = None,
     crs: Any = None,
     pixel_size: float | None = None,
+    features: Any = None,
     classes: int | Literal["auto"] | None = None,
     config: str | Path | dict[str, Any] | Config | None = None,
     progress: ProgressCallback | None = None,
@@ -265,6 +278,10 @@ def segment_array(
     pixel_size : float or None
         Side of a pixel in metres, where neither `transform` nor `crs` is given; None = 0.5 m. Superpixel parameters and
         areas depend on it.
+    features : (band, y, x) or (y, x) array_like, xarray.DataArray, or None
+        Values that take part in the classes, with ``feature_weight``, but not in the statistics and colours, such as
+        the embeddings of a network. An array has one cell per pixel, or per square of k x k pixels; a DataArray with a
+        CRS is placed by its coordinates.
     classes : int, "auto" or None
         At most this many classes; None = as in the config, which is 16 by default.
     config : str, Path, dict, Config or None
@@ -301,7 +318,16 @@ def segment_array(
     chosen = config_of(config, changes | ({} if classes is None else {"classify__classes": classes}))
     place = Place(affine_of(transform), crs, pixel_size)
     scene, place = open_array(image, place, valid=valid, choice=_bands_of(chosen))
-    return _segmented(Task(_store(), scene, chosen, pick_device(device, chosen)), place, progress or ignore)
+    extra = _open_features(features, scene, chosen)
+    task = Task(_store(), scene, chosen, pick_device(device, chosen), features=extra)
+    return _segmented(task, place, progress or ignore)
+
+
+def _open_features(features: Any, scene: Scene, config: Config) -> Scene | None:
+    check_features_options(config, has_features=features is not None)
+    if features is None:
+        return None
+    return open_features_array(features, scene, nodata_mode=config.nodata_mode)
 
 
 def _segmented(task: Task, place: Place, progress: ProgressCallback) -> Segmentation:

@@ -113,6 +113,7 @@ class Classify:
     clusters: int = 46  # before they are merged in the class tree
     evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is the published method
     adjacency_weight: float = 5.5  # how strongly a long common border favours a merge in the class tree
+    feature_weight: float = 1.0  # of a features raster; 1 = its variance counts as much as that of the scene
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class Config:
         Whether a pixel is nodata where all bands are, or where any band is; see `raster.nodata`.
     method : {"backprop", "kmeans", "rag"}
         "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" merges neighbours first.
-        These two train nothing: of network, backprop, learn and classify, only classify.classes has an effect.
+        These two train nothing: of network, backprop, learn and classify, only classify.classes and
+        classify.feature_weight have an effect.
     training : {"scene", "tile"}
         "scene" = one network for the whole scene. "tile" = one network per tile, from random weights.
     tile_steps : int or None

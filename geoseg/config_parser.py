@@ -52,6 +52,7 @@ RANGES: dict[str, tuple[float, float]] = {  # option → smallest and largest va
     "classify.classes": (2, 255),
     "classify.clusters": (2, 4096),  # merging them takes memory in proportion to the square
     "classify.adjacency_weight": (0, 1e6),
+    "classify.feature_weight": (0.001, 1000),
     "rag.threshold": (0, 1e6),
     "polygons.min_pixels": (0, 2**53),
     "polygons.simplify": (0, 1e6),

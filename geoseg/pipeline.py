@@ -48,6 +48,7 @@ def segment_scene(
     resume: bool = False,
     overwrite: bool = False,
     aoi: str | Path | None = None,
+    features: str | Path | None = None,
     progress: ProgressCallback | None = None,
     **options: Any,
 ) -> Result:
@@ -72,6 +73,9 @@ def segment_scene(
         Replace existing outputs.
     aoi : str, Path or None
         Vector file; pixels outside its polygons are not valid.
+    features : str, Path or None
+        Raster with the CRS of the scene, at any resolution. Its bands take part in the classes, with
+        ``feature_weight``, but not in the statistics and colours.
     progress : callable or None
         Receives the events of `geoseg.progress`; None = no progress is reported.
     **options
@@ -100,7 +104,8 @@ def segment_scene(
     >>> result.n_classes, list(result.polygons().columns[:4])
     (4, ['region', 'class', 'color', 'pixels'])
     """
-    given = settings(out, options | {"workers": workers, "resume": resume, "overwrite": overwrite, "aoi": aoi})
+    named = {"workers": workers, "resume": resume, "overwrite": overwrite, "aoi": aoi, "features": features}
+    given = settings(out, options | named)
     changes = given.config_changes | ({} if classes is None else {"classify__classes": classes})
     chosen = config_of(config, changes, given.run.model)
     return run_scene(

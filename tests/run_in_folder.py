@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from affine import Affine
 
 from geoseg import pipeline
 from geoseg.config import load_config
+from geoseg.raster.features_raster import open_features
 from geoseg.raster.label_raster import LabelInput, open_label_raster
 from geoseg.raster.scene import open_scene
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
@@ -13,7 +15,7 @@ from geoseg.run.products import PIECES, ProductStore
 from geoseg.run.stages import Stages
 from geoseg.steps import label_raster
 
-from .conftest import fields, write_raster
+from .conftest import TRANSFORM, fields, write_raster
 
 SHAPE = (64, 256)  # four tiles and four blocks in a row, where BLOCK is 64
 
@@ -23,6 +25,7 @@ MODES = {
     "rag": {"method": "rag"},
     "labels": {},
 }
+WITH_FEATURES = ("rag",)
 
 _TINY = {
     "tiles": {"size": 64, "halo": 16},
@@ -49,6 +52,7 @@ def write_inputs(folder):
     pixels = fields(SHAPE, patch=24, noise=12)
     write_raster(folder / "scene.tif", pixels)
     write_raster(folder / "cover.tif", (pixels[:1] // 60).astype(np.uint8))
+    write_raster(folder / "features.tif", pixels[1:, ::8, ::8], transform=TRANSFORM @ Affine.scale(8))
 
 
 def run_in(folder, inputs, mode, **stage_options):
@@ -66,7 +70,8 @@ def run_in(folder, inputs, mode, **stage_options):
         label_raster.outline_tiles(job, stages)
     else:
         stages = Stages(store, tiles, range(len(block_grid(SHAPE))), n_pixels=n_pixels, **stage_options)
-        job, regions = pipeline.run_stages(Task(store, scene, config), stages)
+        features = open_features(str(inputs / "features.tif"), scene) if mode in WITH_FEATURES else None
+        job, regions = pipeline.run_stages(Task(store, scene, config, features=features), stages)
     numbers = np.zeros(SHAPE, np.int64)
     for tile in stages.tiles:
         core = job.tiles.tile(tile).core

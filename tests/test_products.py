@@ -17,6 +17,7 @@ from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import (
     CLASS_MODEL,
     CODE_ASSIGNMENTS,
+    FEATURE_REDUCTION,
     LABEL_FEATURES,
     LABEL_MEANS,
     MERGED_TABLE,
@@ -37,8 +38,8 @@ from .run_in_folder import MODES, run_in, write_inputs
 
 BY_FOLDER = {product.folder: product for product in PRODUCTS}
 NOT_MADE = {
-    "scene": {CODE_ASSIGNMENTS, MERGED_TABLE, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
-    "tile": {NETWORK, MERGED_TABLE, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
+    "scene": {FEATURE_REDUCTION, CODE_ASSIGNMENTS, MERGED_TABLE, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
+    "tile": {FEATURE_REDUCTION, NETWORK, MERGED_TABLE, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
     "rag": {NETWORK, CODE_ASSIGNMENTS, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
 }
 MADE = {mode: [product for product in PRODUCTS if product not in absent] for mode, absent in NOT_MADE.items()}
@@ -92,7 +93,7 @@ def unbroken(tmp_path_factory, inputs):
 
 def key_of(product):
     """Return the key of the file that a test deletes."""
-    if product in (SURVEY, NETWORK) or product.name in ("class_model", "repeats"):
+    if product in (SURVEY, FEATURE_REDUCTION, NETWORK) or product.name in ("class_model", "repeats"):
         return SCENE
     return BLOCK if product in (SUPERPIXELS, SUPERPIXEL_TABLE, MERGED_TABLE) else TILE
 

@@ -14,6 +14,7 @@ from geoseg.run.plan import RunOptions
 
 RUN = {
     "aoi": "area.gpkg",
+    "features": "features.tif",
     "model": "scene.geoseg",
     "restretch": True,
     "run_dir": "run",

@@ -128,6 +128,12 @@ PLAN_RULES = (
         for name in ("--red", "--nir")
     ),
     Rule("--seed", lambda options, _: options["model"] is not None, "with --model, which leaves nothing to draw"),
+    Rule(
+        "--feature-weight",
+        lambda options, _: options["features"] is None,
+        "without --features",
+        "add --features RASTER",
+    ),
 )
 TILE_RULES = (
     *PLAN_RULES,

@@ -124,6 +124,20 @@ CLASSES = option(
 )
 MODEL = option("--model", **FILE, help="Use the network and classes of this .geoseg file; nothing is trained.")
 
+FEATURES = option(
+    "--features",
+    metavar="RASTER",
+    callback=check_name,
+    help="Let the bands of this raster take part in the classes, but not in the columns; it has the CRS of SCENE and "
+    "any resolution.",
+)
+FEATURE_WEIGHT = option(
+    "--feature-weight",
+    type=float,
+    metavar="W",
+    help="Weight --features; 1 means as much as the bands of SCENE.  " + default_of("classify.feature_weight"),
+)
+
 # Polygons
 ATTRIBUTES = option(
     "--attributes",
@@ -263,6 +277,8 @@ SEGMENTATION_GROUP = option_group(
     TILE_STEPS,
     SUPERPIXELS,
     SEED,
+    FEATURES,
+    FEATURE_WEIGHT,
     MODEL,
     option("--restretch", is_flag=True, help="Fit the stretch to the scene instead of using that of --model."),
 )

@@ -34,6 +34,7 @@ _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes
     "halo": "tiles__halo",
     "superpixels": "superpixels__method",
     "classes": "classify__classes",
+    "feature_weight": "classify__feature_weight",
     "min_pixels": "polygons__min_pixels",
     "simplify": "polygons__simplify",
     "smooth": "polygons__smooth",

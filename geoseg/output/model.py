@@ -28,6 +28,7 @@ from geoseg.output.publication import Publication
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel
+from geoseg.segment.feature_reduction import FeatureReduction
 from geoseg.segment.survey import Survey
 
 MODEL_SUFFIXES = (".geoseg",)
@@ -36,7 +37,7 @@ MODEL_SUFFIXES = (".geoseg",)
 _FORMAT = 4
 _MAX_BYTES = 2**30
 _DOCUMENT = "geoseg"  # the only key of the metadata
-_NETWORK, _CLASS_MODEL = "network.", "class_model."  # prefixes of the arrays
+_NETWORK, _CLASS_MODEL, _FEATURES = "network.", "class_model.", "features."  # prefixes of the arrays
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class Model:
         Weights of the scene network, as returned by `network.to_arrays`.
     class_model : ClassModel
     origin : Origin
+    features : FeatureReduction or None
+        Of the features raster; None = the model uses none.
     """
 
     config: Config
@@ -93,6 +96,7 @@ class Model:
     network: dict[str, NDArray[Any]]
     class_model: ClassModel
     origin: Origin
+    features: FeatureReduction | None = None
 
     @property
     def digest(self) -> str:
@@ -197,6 +201,8 @@ def _to_document(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
     arrays |= {
         f"{_CLASS_MODEL}{name}": np.asarray(array, order="C") for name, array in model.class_model.to_arrays().items()
     }
+    if model.features is not None:
+        arrays |= {f"{_FEATURES}{name}": array for name, array in vars(model.features).items()}
     return json.loads(json.dumps(document)), arrays
 
 
@@ -213,6 +219,7 @@ def _from_document(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any
         network=part(_NETWORK),
         class_model=ClassModel.from_arrays(part(_CLASS_MODEL)),
         origin=Origin(**origin),
+        features=FeatureReduction(**features) if (features := part(_FEATURES)) else None,
     )
 
 

@@ -62,23 +62,25 @@ def check_config(model: Model, config: Config) -> None:
         )
 
 
-def check_fits(model: Model, scene: Scene) -> None:
+def check_fits(model: Model, scene: Scene, features: Scene | None = None) -> None:
     """Check that a model can segment a scene; warn if the results may be poor.
 
     Parameters
     ----------
     model : Model
     scene : Scene
+    features : Scene or None
+        The features raster of the scene.
 
     Raises
     ------
     ModelError
-        If the bands or their dtypes differ; the message lists all differences.
+        If the bands or their dtypes differ, and the message lists all differences; or if only one of the model and the
+        scene has features, or they have other numbers of bands.
     """
     trained, given = model.origin, Origin.of(scene)
     if len(trained.bands) != len(given.bands):
-        n_bands = "1 band" if len(given.bands) == 1 else f"{len(given.bands)} bands"
-        differ = [f"it has {n_bands}, the model {len(trained.bands)} ({_joined(trained.bands)})"]
+        differ = [f"it has {_n_bands(len(given.bands))}, the model {len(trained.bands)} ({_joined(trained.bands)})"]
     else:
         differ = [*_dtype_differences(trained, given), *_band_differences(trained, given)]
     if differ:
@@ -86,7 +88,34 @@ def check_fits(model: Model, scene: Scene) -> None:
             f"{scene.path} does not fit the model, which was trained on {trained.scene}: {'; '.join(differ)}. Choose "
             f"the bands and their order with --bands, or train a new model by leaving out --model."
         )
+    _check_features(model, features)
     _warn_of_display_and_resolution(trained, given)
+
+
+def _check_features(model: Model, features: Scene | None) -> None:
+    trained, scene = model.features, model.origin.scene
+    if trained is None and features is None:
+        return
+    if trained is None:
+        raise ModelError(
+            f"the model trained on {scene} uses no features, so --features has no effect. Omit it, or train a new "
+            "model by leaving out --model."
+        )
+    expected = _n_bands(len(trained.low))
+    if features is None:
+        raise ModelError(
+            f"the model trained on {scene} uses a raster of features with {expected}. Give such a raster of this scene "
+            "with --features, or train a new model by leaving out --model."
+        )
+    if len(features.bands) != len(trained.low):
+        raise ModelError(
+            f"{features.path} has {_n_bands(len(features.bands))}, and the features of the model trained on {scene} "
+            f"have {expected}. Give features of the same kind, or train a new model by leaving out --model."
+        )
+
+
+def _n_bands(n: int) -> str:
+    return "1 band" if n == 1 else f"{n} bands"
 
 
 def _warn_of_display_and_resolution(trained: Origin, given: Origin) -> None:

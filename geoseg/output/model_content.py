@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geoseg.config import Config, Network, Superpixels
 from geoseg.errors import shorten
 from geoseg.segment.class_tree import ClassTree
+from geoseg.segment.feature_reduction import MAX_COMPONENTS
 from geoseg.segment.features import network_input, pixel_moments
 from geoseg.segment.predictors import CentroidPredictor, CodePredictor, ColorPredictor
 from geoseg.segment.votes import SuperpixelTable
@@ -43,6 +44,7 @@ def check_content(model: Model) -> None:
     _check_survey(model, n_bands, n_channels)
     _check_network(model.network, model.config.network, n_channels)
     _check_clusters(model, n_bands, n_moments)
+    _check_features(model)
     _check_tree(model.class_model.tree)
     _check_predictor(model, n_codes, n_moments)
 
@@ -126,6 +128,23 @@ def _check_clusters(model: Model, n_bands: int, n_moments: int) -> None:
     _check_finite("the weights of the clusters", found.weights)
 
 
+def _check_features(model: Model) -> None:
+    scale, reduction = model.class_model.extra_scale, model.features
+    if (scale is None) != (reduction is None):
+        raise ValueError("either the class model or the reduction of the features is absent")
+    if scale is None or reduction is None:
+        return
+    if not 0 <= scale < np.inf:
+        raise ValueError(f"scale of the features: {scale}, expected a number from 0")
+    n_components, n_bands = reduction.components.shape if reduction.components.ndim == 2 else (0, 0)
+    if not 1 <= n_components <= MAX_COMPONENTS:
+        raise ValueError(f"components of the features: {reduction.components.shape}, expected 1 to {MAX_COMPONENTS}")
+    for name, array in vars(reduction).items():
+        if array.dtype != np.float64 or array.shape[-1:] != (n_bands,) or array.ndim != 1 + (name == "components"):
+            raise ValueError(f"{name} of the features: {array.dtype} {array.shape}, expected {n_bands} bands")
+        _check_finite(f"{name} of the features", array)
+
+
 def _check_tree(tree: ClassTree) -> None:
     merges, costs = tree.merges, tree.costs
     if merges.ndim != 2 or merges.shape[1] != 2 or merges.dtype.kind not in "iu" or costs.shape != (len(merges),):
@@ -165,6 +184,7 @@ def _check_predictor(model: Model, n_codes: int, n_moments: int) -> None:
         moments=np.zeros((n_codes, n_moments)),
         pairs=none,
         borders=none,
+        extra=None if model.features is None else np.zeros((n_codes, len(model.features.components))),
     )
     try:
         model.class_model.confidence(one_of_each_code, model.class_model.class_of_cluster("auto"))

@@ -17,7 +17,7 @@ from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
 from geoseg.steps import learn, survey
 
-_OPTIONS = ("aoi", "model", "restretch", "device", "resume", "overwrite")
+_OPTIONS = ("aoi", "features", "model", "restretch", "device", "resume", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def plan_scene(
     classes, config, progress
         As in `geoseg.segment_scene`.
     **options
-        ``aoi``, ``model``, ``restretch``, ``device``, ``resume``, ``overwrite``; and config values by name. All parts
-        use the device that is chosen here.
+        ``aoi``, ``features``, ``model``, ``restretch``, ``device``, ``resume``, ``overwrite``; and config values by
+        name. All parts use the device that is chosen here.
 
     Returns
     -------
@@ -104,8 +104,9 @@ def run_plan(
     if run_dir is None:
         raise ConfigError("a run in parts needs a run folder that all parts share. Give --run-dir.")
     # Absolute from the start, so that parts in other working folders find the same files under the same names.
-    path = str(Path(scene).absolute()) if Path(scene).exists() else scene
-    options = replace(options, aoi=_absolute(options.aoi), model=_absolute(options.model))
+    path = _absolute_source(scene)
+    features = None if options.features is None else _absolute_source(options.features)
+    options = replace(options, aoi=_absolute(options.aoi), features=features, model=_absolute(options.model))
     with open_parts(path, run_dir, config, options) as (folder, task, inputs):
         tiles = tiles_of(task.scene, task.config)
         blocks = blocks_of(task.scene, task.config, tiles)
@@ -120,6 +121,10 @@ def run_plan(
         kept = replace(options, device=task.device)  # parts on other devices would give other classes
         PlanDocument(path, task.config, kept, inputs, tiles).write(folder)
         return PlannedRun(folder.path, len(tiles), len(blocks))
+
+
+def _absolute_source(source: str) -> str:
+    return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 def _absolute(path: Path | None) -> Path | None:

@@ -15,7 +15,7 @@ from geoseg.run.manifest import read_plan, write_plan
 from geoseg.run.plan import RunOptions
 from geoseg.run.resources import pick_device
 
-_OPTIONS = ("aoi", "model", "restretch", "device")  # those that concern the result
+_OPTIONS = ("aoi", "features", "model", "restretch", "device")  # those that concern the result
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,10 @@ class PlanDocument:
         Absolute path, or an address.
     config : Config
     options : RunOptions
-        Those that concern the result: area of interest, model, restretch, and the device, which is not "auto".
+        Those that concern the result: area of interest, features, model, restretch, and the device, which is not
+        "auto".
     inputs : InputFiles
-        The files of the scene, in the state in which their content was identified.
+        The files of the scene and of the features, in the state in which their content was identified.
     tiles : tuple of int
         Numbers of the tiles, ascending.
     """
@@ -107,7 +108,8 @@ class PlanDocument:
 
 def _options(values: Mapping[str, Any]) -> RunOptions:
     aoi, model = (None if values[name] is None else Path(values[name]) for name in ("aoi", "model"))
-    return RunOptions(aoi=aoi, model=model, restretch=values["restretch"], device=values["device"])
+    others = {name: values[name] for name in ("features", "restretch", "device")}
+    return RunOptions(aoi=aoi, model=model, **others)
 
 
 def _state(path: str, size: int, mtime: int, ctime: int) -> tuple[str, int, int, int]:

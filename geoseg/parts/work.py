@@ -21,13 +21,14 @@ from geoseg.parts.plan_document import PlanDocument
 from geoseg.progress import Note, ProgressCallback, ignore
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.failures import check_max_failed
+from geoseg.run.features_option import open_features_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import Job
 from geoseg.run.manifest import check_identity, has_report, open_part
 from geoseg.run.options import source_path
 from geoseg.run.plan import blocks_of, open_configured, settings_identity
-from geoseg.run.products import NETWORK, SURVEY, Product, ProductStore
+from geoseg.run.products import FEATURE_REDUCTION, NETWORK, SURVEY, Product, ProductStore
 from geoseg.run.size import begin_of
 from geoseg.run.stages import FAILURES, Stages
 from geoseg.run.status import PART
@@ -198,18 +199,22 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
     _check_unchanged(plan, plan.inputs.paths)  # before anything is read
     config, store = plan.config, ProductStore(folder, plan.inputs)
     scene = open_configured(plan.scene, config, aoi=plan.options.aoi)
-    _check_unchanged(plan, scene.files)  # also those that did not exist, such as a mask beside the scene
+    features = open_features_of(plan.options.features, scene, config)
+    files = (*scene.files, *(() if features is None else features.files))
+    _check_unchanged(plan, files)  # also those that did not exist, such as a mask beside the scene
     check_identity(folder.path, settings_identity(scene, config))
     needed: list[Product[Any]] = [SURVEY]
     if config.method == "backprop" and config.training == "scene":
         needed.append(NETWORK)
+    if features is not None:
+        needed.append(FEATURE_REDUCTION)
     for product in needed:
         if not store.has(product, verify=True):
             raise RunError(
                 f"the plan in {folder.path} is not complete: its {product.name} is absent or damaged. Make it with "
                 f"geoseg plan --resume."
             )
-    return Job(store, scene, config, store.get(SURVEY).survey, plan.device_here())
+    return Job(store, scene, config, store.get(SURVEY).survey, plan.device_here(), features)
 
 
 def _check_unchanged(plan: PlanDocument, paths: Iterable[str]) -> None:

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from geoseg.errors import ConfigError, RasterError
 from geoseg.grid import GeoBox
 from geoseg.raster.array_scene import BandChoice, scene_of_array
+from geoseg.raster.features_raster import check_features
+from geoseg.raster.nodata import NodataMode
 from geoseg.raster.scene import Scene
 
 _PIXEL_SIZE = 0.5  # m; the published superpixel parameters suit it
@@ -94,6 +96,50 @@ def open_array(
         source.values, geobox, valid=valid, nodata=source.nodata, names=source.names, choice=choice or BandChoice()
     )
     return scene, place
+
+
+def open_features_array(features: Any, scene: Scene, *, nodata_mode: NodataMode = "all") -> Scene:
+    """Return a features raster whose cells are in memory, after checking that it suits a scene.
+
+    Parameters
+    ----------
+    features : (band, y, x) or (y, x) array_like, or xarray.DataArray
+        Without a CRS of its own it covers the scene, with one cell for each pixel or for each square of k x k pixels.
+    scene : Scene
+    nodata_mode : {"all", "any"}
+        As in `features_raster.open_features`.
+
+    Raises
+    ------
+    RasterError
+        If it is not a real array of two or three dimensions, its shape does not fit the scene, or `check_features`
+        fails.
+    """
+    source, place = _unwrapped(features, Place())
+    shape = np.shape(source.values)
+    if len(shape) not in (2, 3):
+        raise RasterError(f"features have the shape {shape}; expected (band, y, x) or (y, x).")
+    if place.crs is None:
+        size = _cell_size(scene.geobox.shape, shape)
+        geobox = GeoBox((shape[-2], shape[-1]), scene.geobox.transform @ Affine.scale(size), scene.geobox.crs)
+    else:
+        geobox = place.geobox((shape[-2], shape[-1]))
+    choice = BandChoice(nodata_mode=nodata_mode)
+    opened = scene_of_array(source.values, geobox, nodata=source.nodata, names=source.names, choice=choice)
+    opened = replace(opened, path="the array of features")
+    check_features(opened, scene)
+    return opened
+
+
+def _cell_size(scene: tuple[int, int], features: tuple[int, ...]) -> int:
+    """Return the side of a cell in pixels."""
+    size = max(scene[0] // max(features[-2], 1), 1)
+    if tuple(size * n for n in features[-2:]) != scene:
+        raise RasterError(
+            f"features have the shape {features}, and the image has {scene[0]} x {scene[1]} pixels; expected as many "
+            "cells, or one for each square of k x k pixels. Give a DataArray with a CRS, whose coordinates place it."
+        )
+    return size
 
 
 def affine_of(transform: Any) -> Affine | None:

@@ -39,6 +39,8 @@ class Task:
         A saved model that replaces the survey, the training and the search for classes; None = all three are done.
     restretch : bool
         Whether the stretch is fitted to the scene although a model is given.
+    features : Scene or None
+        Features raster, see `raster.features_raster`; None = the scene's own features alone.
     """
 
     store: ProductStore
@@ -47,6 +49,12 @@ class Task:
     device: str = "cpu"
     model: Model | None = None
     restretch: bool = False
+    features: Scene | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that is read, but for the area of interest and the model."""
+        return (*self.scene.files, *(() if self.features is None else self.features.files))
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,8 @@ class Job:
     config : Config
     survey : Survey
     device : {"cpu", "cuda"}
+    features : Scene or None
+        Features raster; None = the scene's own features alone.
     """
 
     store: ProductStore
@@ -67,6 +77,7 @@ class Job:
     config: Config
     survey: Survey
     device: str
+    features: Scene | None = None
 
     @property
     def tiles(self) -> TileGrid:

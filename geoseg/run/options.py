@@ -19,7 +19,7 @@ from geoseg.run.plan import RunOptions
 _OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model"}
 _COMMAND_NAMES = {"tile_size": "tiles__size", "superpixels": "superpixels__method"}
 _PATHS = ("aoi", "model", "run_dir", "class_raster", "region_raster", "save_model")
-_FILES = ("scheduler_file", "cluster", "tls_ca_file", "tls_cert", "tls_key")
+_FILES = ("features", "scheduler_file", "cluster", "tls_ca_file", "tls_cert", "tls_key")
 _FLAGS = ("restretch", "resume", "overwrite", "keep", "dashboard", "class_layer")
 _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_FLAGS, (bool, "True or False")),

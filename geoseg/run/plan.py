@@ -22,6 +22,7 @@ from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
 from geoseg.run.failures import check_max_failed
+from geoseg.run.features_option import features_identity, open_features_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
@@ -42,6 +43,8 @@ class RunOptions:
     ----------
     aoi : Path or None
         Vector file with the area of interest; pixels outside are not valid.
+    features : str or None
+        Features raster, whose bands take part in the classes but not in the statistics of the polygons.
     model : Path or None
         A saved model whose classes are used; None = a network is trained.
     restretch : bool
@@ -67,6 +70,7 @@ class RunOptions:
     """
 
     aoi: Path | None = None
+    features: str | None = None
     model: Path | None = None
     restretch: bool = False
     run_dir: Path | None = None
@@ -152,7 +156,7 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
     """
     task = check_scene(path, outputs, config, options)
     scene, config = task.scene, task.config
-    inputs = InputFiles.of(scene.files)  # before their content is read
+    inputs = InputFiles.of(task.files)  # before their content is read
     identity = _task_identity(task, inputs)
     tiles = tiles_of(scene, config)
     with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
@@ -174,7 +178,7 @@ def open_parts(
     check_output_name(run_dir)
     task = _open_task(path, config, options)
     check_room(task.scene, {run_dir.absolute()})
-    inputs = InputFiles.of(task.scene.files)
+    inputs = InputFiles.of(task.files)
     identity = _task_identity(task, inputs)
     with open_run(run_dir, identity=identity, resume=options.resume, overwrite=options.overwrite) as folder:
         yield folder, replace(task, store=ProductStore(folder, inputs)), inputs
@@ -193,7 +197,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     outputs.check_names(options.run_dir)
     task = _open_task(path, config, options)
     _check_model_output(outputs, task.config)
-    _check_outputs(task.scene, outputs, options, InputFiles.of(task.scene.files))
+    _check_outputs(task.scene, outputs, options, InputFiles.of(task.files))
     return task
 
 
@@ -203,12 +207,13 @@ def _open_task(path: str, config: Config | None, options: RunOptions) -> Task:
     if model is not None:
         check_config(model, config)
     scene = open_configured(path, config, aoi=options.aoi)
+    features = open_features_of(options.features, scene, config)
     check_memory(scene, config)
     check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
     if model is not None:
-        check_fits(model, scene)
+        check_fits(model, scene, features)
     device = pick_device(options.device, config)
-    return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch)
+    return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch, features)
 
 
 @contextmanager
@@ -319,6 +324,7 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
         "a class raster": outputs.class_raster is not None,
         "a model output": outputs.model is not None,
         "a model": options.model is not None or options.restretch,
+        "a raster of features": options.features is not None,
     }
     if wrong := [what for what, is_given in given.items() if is_given]:
         raise ConfigError(f"outlining labels finds no classes, so {wrong[0]} has no effect here. Omit it.")
@@ -329,15 +335,17 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
 
 
 def _task_identity(task: Task, inputs: InputFiles) -> dict[str, Any]:
-    identity, model = _identity(task.scene, task.config, inputs), task.model
+    identity, model = _identity(task.scene, task.config, inputs, task.files), task.model
+    if task.features is not None:
+        identity["features"] = features_identity(task.features)
     if model is not None:
         identity["model"] = {"scene": model.origin.scene, "digest": model.digest, "restretch": task.restretch}
     return identity
 
 
-def _identity(scene: Scene, config: Config, inputs: InputFiles) -> dict[str, Any]:
-    """Return what the results depend on, as JSON values."""
-    identity = settings_identity(scene, config) | {"input": fingerprint((*scene.files, *inputs.paths))}
+def _identity(scene: Scene, config: Config, inputs: InputFiles, files: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what the results depend on, as JSON values; `files` has all files of the input, addresses included."""
+    identity = settings_identity(scene, config) | {"input": fingerprint((*scene.files, *files, *inputs.paths))}
     inputs.check()  # the content that was read is that of the files that are described
     return identity
 

@@ -26,6 +26,7 @@ from geoseg.run.contents import (
 )
 from geoseg.run.inputs import InputFiles
 from geoseg.segment.class_model import ClassModel
+from geoseg.segment.feature_reduction import FeatureReduction
 from geoseg.segment.repeats import Repeats
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
@@ -65,10 +66,11 @@ class Product(Generic[Content]):
 
 
 SURVEY = Product("survey", "survey", SurveyDocument)
+FEATURE_REDUCTION = Product("survey", "features", FeatureReduction, (SURVEY,))
 NETWORK = Product("learn", "network", NetworkWeights, (SURVEY,))
 SUPERPIXELS = Product("superpixels", "labels", SuperpixelLabels, (SURVEY,))
 TILE_SUPERPIXELS = Product("segment", "superpixels", TileSuperpixels, (SUPERPIXELS,))
-VOTES = Product("segment", "votes", Votes, (SUPERPIXELS, NETWORK))
+VOTES = Product("segment", "votes", Votes, (SUPERPIXELS, NETWORK, FEATURE_REDUCTION))
 CODE_ASSIGNMENTS = Product("classify", "code_assignments", CodeAssignments, (VOTES,))
 SUPERPIXEL_TABLE = Product("classify", "superpixel_table", SuperpixelTable, (VOTES, CODE_ASSIGNMENTS))
 MERGED_TABLE = Product("classify", "merged_table", SuperpixelTable, (SUPERPIXEL_TABLE, SUPERPIXELS))
@@ -91,6 +93,7 @@ OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
 
 PRODUCTS: tuple[Product[Any], ...] = (
     SURVEY,
+    FEATURE_REDUCTION,
     NETWORK,
     SUPERPIXELS,
     TILE_SUPERPIXELS,

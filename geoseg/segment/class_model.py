@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from geoseg.config import Classify
 from geoseg.segment.class_tree import Borders, ClassTree, grow_tree
 from geoseg.segment.clustering import kmeans, nearest, split_multimodal
+from geoseg.segment.extra_features import extra_scale, known_rows, scaled
 from geoseg.segment.features import moment_features
 from geoseg.segment.grouped import grouped_mean, grouped_sum
 from geoseg.segment.predictors import (
@@ -26,6 +27,7 @@ from geoseg.segment.predictors import (
     predictor_from_arrays,
     predictor_to_arrays,
     vote_features,
+    with_extra,
 )
 from geoseg.segment.votes import SuperpixelTable
 
@@ -51,6 +53,8 @@ class ClassModel:
         Number of moments that are bands.
     auto_n_classes : int
         Number of classes for ``classes="auto"``, fixed when the model is fitted.
+    extra_scale : float or None
+        Factor of the extra components of superpixels (`extra_features.extra_scale`); None = there are none.
     """
 
     predictor: Predictor
@@ -59,6 +63,7 @@ class ClassModel:
     weights: NDArray[np.float64]
     n_bands: int
     auto_n_classes: int
+    extra_scale: float | None = None
 
     def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
         """Return the cluster, from 0, of each superpixel.
@@ -72,7 +77,7 @@ class ClassModel:
         -------
         (n,) int64
         """
-        return self.predictor.clusters(table)
+        return self.predictor.clusters(self._scaled(table))
 
     def class_of_cluster(self, n_classes: int | Literal["auto"]) -> NDArray[np.int64]:
         """Return the class of each cluster.
@@ -105,7 +110,10 @@ class ClassModel:
             From 0 to 1: the share of the votes if clusters are codes, otherwise the fuzzy membership
             (`predictors.fuzzy_membership`).
         """
-        return self.predictor.confidence(table, class_of_cluster)
+        return self.predictor.confidence(self._scaled(table), class_of_cluster)
+
+    def _scaled(self, table: SuperpixelTable) -> SuperpixelTable:
+        return table if self.extra_scale is None else scaled(table, self.extra_scale)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the model as arrays by name.
@@ -115,14 +123,19 @@ class ClassModel:
         dict of str to array
             Complete input for `from_arrays`.
         """
-        return predictor_to_arrays(self.predictor) | {
-            "merges": self.tree.merges,
-            "costs": self.tree.costs,
-            "moments": self.moments,
-            "weights": self.weights,
-            "n_bands": np.array(self.n_bands),
-            "auto_n_classes": np.array(self.auto_n_classes),
-        }
+        extra = {} if self.extra_scale is None else {"extra_scale": np.array(self.extra_scale)}
+        return (
+            extra
+            | predictor_to_arrays(self.predictor)
+            | {
+                "merges": self.tree.merges,
+                "costs": self.tree.costs,
+                "moments": self.moments,
+                "weights": self.weights,
+                "n_bands": np.array(self.n_bands),
+                "auto_n_classes": np.array(self.auto_n_classes),
+            }
+        )
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> ClassModel:
@@ -143,6 +156,7 @@ class ClassModel:
             weights=arrays["weights"],
             n_bands=n_bands,
             auto_n_classes=int(arrays["auto_n_classes"]),
+            extra_scale=float(arrays["extra_scale"]) if "extra_scale" in arrays else None,
         )
         unknown = sorted(arrays.keys() - model.to_arrays().keys())
         if unknown:
@@ -197,7 +211,10 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
         The tree is grown from the initial clusters, before votes move superpixels between them, because these hardly
         depend on the training of the network.
     """
-    table = _concatenate(sample)
+    table = known_rows(_concatenate(sample))
+    own = moment_features(table.moments, n_bands)
+    scale = extra_scale(table, own, _weights(table), options.feature_weight)
+    table = scaled(table, scale)
     if options.evidence == "votes":
         predictor: Predictor
         predictor, initial_clusters = _fit_codes(table)
@@ -214,15 +231,17 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
         weights=grouped_sum(table.pixels, clusters, n_clusters),
         n_bands=n_bands,
         auto_n_classes=tree.auto_n_classes,
+        extra_scale=None if table.extra is None else scale,
     )
 
 
 def _concatenate(sample: list[SuperpixelTable]) -> SuperpixelTable:
     """Return the superpixels of all blocks in one table."""
     filled = [table for table in sample if len(table.numbers)]
-    fields = {name: np.concatenate([vars(table)[name] for table in filled]) for name in vars(filled[0])}
+    fields = {name: np.concatenate([vars(table)[name] for table in filled]) for name in filled[0].to_arrays()}
     order = np.argsort(fields["numbers"])
-    rows = {name: fields[name][order] for name in ("numbers", "votes", "pixels", "moments")}
+    names = ("numbers", "votes", "pixels", "moments", "extra")
+    rows = {name: fields[name][order] for name in names if name in fields}
     return SuperpixelTable(**rows, pairs=fields["pairs"], borders=fields["borders"])
 
 
@@ -251,7 +270,7 @@ def _fit_centroids(
         Cluster of each superpixel; every cluster has superpixels in both.
     """
     weights = _weights(table)
-    features = moment_features(table.moments, n_bands)
+    features = with_extra(moment_features(table.moments, n_bands), table)
     initial = nearest(features, kmeans(features, weights, n_clusters))
     initial = split_multimodal(np.sqrt(table.votes), weights, initial)
     with_votes = vote_features(table, n_bands)

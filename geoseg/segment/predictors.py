@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from geoseg.segment.clustering import nearest
+from geoseg.segment.extra_features import completed
 from geoseg.segment.features import moment_features
 from geoseg.segment.votes import SuperpixelTable
 
@@ -66,11 +67,12 @@ class CentroidPredictor:
 
     def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
         """Return the cluster, from 0, of each superpixel, (n,) int64."""
-        return nearest(vote_features(table, self.n_bands), self.centroids)
+        return nearest(completed(vote_features(table, self.n_bands), self.centroids), self.centroids)
 
     def confidence(self, table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the fuzzy membership in the own class, (n,) float64; see `fuzzy_membership`."""
-        return fuzzy_membership(vote_features(table, self.n_bands), self.centroids, class_of_cluster)
+        points = completed(vote_features(table, self.n_bands), self.centroids)
+        return fuzzy_membership(points, self.centroids, class_of_cluster)
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,14 @@ class ColorPredictor:
 
     def clusters(self, table: SuperpixelTable) -> NDArray[np.int64]:
         """Return the cluster, from 0, of each superpixel, (n,) int64."""
-        return nearest(table.moments @ self.mix.T, self.centroids)
+        return nearest(self._points(table), self.centroids)
 
     def confidence(self, table: SuperpixelTable, class_of_cluster: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the fuzzy membership in the own class, (n,) float64; see `fuzzy_membership`."""
-        return fuzzy_membership(table.moments @ self.mix.T, self.centroids, class_of_cluster)
+        return fuzzy_membership(self._points(table), self.centroids, class_of_cluster)
+
+    def _points(self, table: SuperpixelTable) -> NDArray[np.float64]:
+        return completed(with_extra(table.moments @ self.mix.T, table), self.centroids)
 
 
 def vote_features(table: SuperpixelTable, n_bands: int, *, vote_weight: float = _VOTE_WEIGHT) -> NDArray[np.float64]:
@@ -111,7 +116,7 @@ def vote_features(table: SuperpixelTable, n_bands: int, *, vote_weight: float = 
     -------
     (n, code + feature) float64
         Weighted square roots of the votes, whose Euclidean distance is the Hellinger distance up to a factor; then
-        `moment_features`.
+        `moment_features`; then the extra components of the table.
 
     Examples
     --------
@@ -121,7 +126,12 @@ def vote_features(table: SuperpixelTable, n_bands: int, *, vote_weight: float = 
     array([[0.2 , 0.15, 0.62, 0.  ]])
     """
     votes = vote_weight * np.sqrt(table.votes)
-    return np.concatenate([votes, moment_features(table.moments, n_bands)], axis=1)
+    return with_extra(np.concatenate([votes, moment_features(table.moments, n_bands)], axis=1), table)
+
+
+def with_extra(features: NDArray[np.float64], table: SuperpixelTable) -> NDArray[np.float64]:
+    """Return features of superpixels, (n, feature), with the extra components of their table as further columns."""
+    return features if table.extra is None else np.concatenate([features, table.extra], axis=1)
 
 
 def fuzzy_membership(

@@ -37,6 +37,9 @@ class Votes:
         Numbers, the smaller first, of superpixels that share pixel sides in the core or on its right or lower side.
     borders : (m,) int64
         Number of pixel sides that each pair shares.
+    extra : (n, component + 1) int64 or None
+        Sum of the components of a features raster over the pixels of the core where it has a value, and the number of
+        these pixels, in units of 1/`FIXED`. None = there is no such raster.
     """
 
     numbers: NDArray[np.int64]
@@ -45,10 +48,11 @@ class Votes:
     moments: NDArray[np.int64]
     pairs: NDArray[np.int64]
     borders: NDArray[np.int64]
+    extra: NDArray[np.int64] | None = None
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields by name."""
-        return dict(vars(self))
+        """Return the fields by name, without one that is None."""
+        return {name: array for name, array in vars(self).items() if array is not None}
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class SuperpixelTable:
         Numbers of adjacent superpixels, the smaller first; the first is in this block.
     borders : (m,) int64
         Number of pixel sides that each pair shares.
+    extra : (n, component) float64 or None
+        Mean components of a features raster; NaN = it has no value there. None = there is no such raster.
     """
 
     numbers: NDArray[np.int64]
@@ -77,10 +83,11 @@ class SuperpixelTable:
     moments: NDArray[np.float64]
     pairs: NDArray[np.int64]
     borders: NDArray[np.int64]
+    extra: NDArray[np.float64] | None = None
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields by name."""
-        return dict(vars(self))
+        """Return the fields by name, without one that is None."""
+        return {name: array for name, array in vars(self).items() if array is not None}
 
 
 def count_votes(
@@ -90,6 +97,7 @@ def count_votes(
     moments: NDArray[np.float32],
     *,
     core: tuple[slice, slice],
+    extra: NDArray[np.float32] | None = None,
 ) -> Votes:
     """Return the votes of a tile.
 
@@ -105,6 +113,9 @@ def count_votes(
         As returned by `features.pixel_moments`.
     core : tuple of slice
         Rows and columns of the core in the read window.
+    extra : (component + 1, y, x) float32 or None
+        Components of a features raster in the core, then 1; all 0 where it has no value. None = there is no such
+        raster.
 
     Returns
     -------
@@ -130,6 +141,7 @@ def count_votes(
         moments=sums,
         pairs=seen[pairs],
         borders=borders,
+        extra=None if extra is None else _sum_moments(inner, np.ascontiguousarray(extra), len(seen))[1],
     )
 
 
@@ -194,6 +206,7 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
         votes[rows] += part.votes if translation is None else part.votes @ translation
         pixels[rows] += part.pixels
         moments[rows] += part.moments
+    extra = _mean_extra([part for part, _ in parts], numbers)
     pairs, borders = _sum_borders([part for part, _ in parts])
     kept = pixels > 0
     return SuperpixelTable(
@@ -203,6 +216,7 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
         moments=moments[kept] / (FIXED * pixels[kept, None]),
         pairs=pairs,
         borders=borders,
+        extra=None if extra is None else extra[kept],
     )
 
 
@@ -226,7 +240,9 @@ def rows_of(superpixel_tables: Sequence[SuperpixelTable], numbers: NDArray[np.in
     votes, pixels, moments = (
         np.concatenate([vars(table)[name] for table in filled])[rows] for name in ("votes", "pixels", "moments")
     )
-    return SuperpixelTable(numbers, votes, pixels, moments, np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
+    extras = [table.extra for table in filled if table.extra is not None]
+    extra = np.concatenate(extras)[rows] if extras else None
+    return SuperpixelTable(numbers, votes, pixels, moments, np.zeros((0, 2), np.int64), np.zeros(0, np.int64), extra)
 
 
 @compiled()
@@ -288,7 +304,21 @@ def _of_block(table: Votes, block: int) -> Votes:
         table.moments[rows],
         table.pairs[edges],
         table.borders[edges],
+        None if table.extra is None else table.extra[rows],
     )
+
+
+def _mean_extra(parts: list[Votes], numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Return the mean extra components of superpixels, (n, component) float64; NaN where there are none."""
+    sums: NDArray[np.int64] | None = None
+    for part in parts:
+        if part.extra is not None:
+            sums = np.zeros((len(numbers), part.extra.shape[1]), np.int64) if sums is None else sums
+            sums[np.searchsorted(numbers, part.numbers)] += part.extra
+    if sums is None:
+        return None
+    counts = sums[:, -1:]
+    return np.asarray(np.where(counts > 0, sums[:, :-1] / np.maximum(counts, 1), np.nan))
 
 
 def _sum_borders(parts: list[Votes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -84,7 +84,9 @@ def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
         repeats = find_repeats(sample)
         return fit_class_model([repeats.share(table) for table in sample], options, n_bands=n_bands)
     n_colors = AUTO_CLASSES[1] if options.classes == "auto" else options.classes
-    return kmeans.fit_kmeans(sample, n_classes=n_colors, n_bands=n_bands, seed=job.config.seed)
+    return kmeans.fit_kmeans(
+        sample, n_classes=n_colors, n_bands=n_bands, seed=job.config.seed, feature_weight=options.feature_weight
+    )
 
 
 def table_of(job: Job, number: int) -> SuperpixelTable:

@@ -13,6 +13,7 @@ from geoseg.run.products import NETWORK, SUPERPIXELS, TILE_SUPERPIXELS, VOTES
 from geoseg.run.stages import Stages
 from geoseg.segment import features, superpixels, votes
 from geoseg.segment.superpixels import BlockSuperpixels
+from geoseg.steps.features_raster import extra_of
 
 
 def make_superpixels(job: Job, stages: Stages) -> None:
@@ -53,7 +54,8 @@ def segment_tile(job: Job, number: int) -> None:
     else:
         shares = np.full((*numbers.shape, 1), 255, np.uint8)  # one code for all pixels: features alone decide
     moments = features.pixel_moments(bands[:, *read])
-    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), moments, core=core)
+    extra = None if job.features is None else extra_of(job, tile.core)
+    table = votes.count_votes(numbers, shares, job.tiles.feather(tile), moments, core=core, extra=extra)
     job.store.put(TILE_SUPERPIXELS, TileSuperpixels(votes.ranked(numbers)[1][core]), number)
     job.store.put(VOTES, table, number)
 

@@ -19,11 +19,12 @@ from geoseg.raster.scene import Scene, read, read_bands, read_tolerant
 from geoseg.run.contents import SurveyDocument
 from geoseg.run.job import Job, Task
 from geoseg.run.outcome import patiently
-from geoseg.run.products import SURVEY
+from geoseg.run.products import FEATURE_REDUCTION, SURVEY
 from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
 from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
 from geoseg.segment.survey import Survey
+from geoseg.steps.features_raster import survey_features
 
 _PERCENTILES = (1.0, 99.0)  # of the stretch; minimum and maximum would depend on outliers
 _ROUNDS = 4  # draws of windows, where many of them are not valid
@@ -46,7 +47,10 @@ def survey_scene(task: Task, stages: Stages) -> Job:
                 survey = replace(survey, superpixels=replace(survey.superpixels, by_value=found.is_flat))
             task.store.put(SURVEY, SurveyDocument(survey))
         survey = task.store.get(SURVEY).survey
-    return Job(task.store, task.scene, task.config, survey, task.device)
+        if task.features is not None and not task.store.has(FEATURE_REDUCTION, verify=True):
+            windows = survey.windows or _draw_windows(task.scene, task.config)  # those of a model are not saved
+            patiently(survey_features, task, task.features, windows, stages.reporter.note)
+    return Job(task.store, task.scene, task.config, survey, task.device, task.features)
 
 
 def survey_windows(scene: Scene, config: Config, advance: Callable[[], None] = lambda: None) -> Survey:

@@ -22,7 +22,7 @@ from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance
 from geoseg.raster.pixel_size import resolution
 from geoseg.run.job import Job, MapJob
 from geoseg.run.plan import Plan
-from geoseg.run.products import CLASS_MODEL, NETWORK
+from geoseg.run.products import CLASS_MODEL, FEATURE_REDUCTION, NETWORK
 from geoseg.run.report import Result, report_result
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
@@ -136,4 +136,5 @@ def _corners(job: MapJob, tile: int) -> NDArray[np.float64]:
 def _model(job: Job) -> Model:
     survey = replace(job.survey, windows=())
     network, class_model = job.store.get(NETWORK).arrays, job.store.get(CLASS_MODEL)
-    return Model(job.config, survey, network, class_model, Origin.of(job.scene))
+    features = None if job.features is None else job.store.get(FEATURE_REDUCTION)
+    return Model(job.config, survey, network, class_model, Origin.of(job.scene), features)

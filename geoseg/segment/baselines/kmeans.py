@@ -11,15 +11,18 @@ from threadpoolctl import threadpool_limits
 
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import Borders, grow_tree
+from geoseg.segment.extra_features import extra_scale, known_rows, scaled
 from geoseg.segment.grouped import grouped_mean, grouped_sum
-from geoseg.segment.predictors import ColorPredictor
+from geoseg.segment.predictors import ColorPredictor, with_extra
 from geoseg.segment.votes import SuperpixelTable
 
 _RESTARTS = 5  # of k-means; the best result is used
 _BATCH = 4096  # superpixels per step of k-means
 
 
-def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: int, seed: int) -> ClassModel:
+def fit_kmeans(
+    sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: int, seed: int, feature_weight: float = 1.0
+) -> ClassModel:
     """Return a class model whose classes are clusters of colours, one cluster per class.
 
     Parameters
@@ -31,6 +34,8 @@ def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: in
     n_bands : int
         Number of the moments that are band means; the other moments are not used.
     seed : int
+    feature_weight : float
+        Weight of the extra components of the superpixels, see `extra_features.extra_scale`.
 
     Returns
     -------
@@ -44,13 +49,17 @@ def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: in
     from sklearn.metrics import pairwise_distances_argmin
 
     filled = [table for table in sample if len(table.numbers)]
-    moments = np.concatenate([table.moments for table in filled])
-    pixels = np.concatenate([table.pixels for table in filled]).astype(float)
+    fields = {name: np.concatenate([vars(table)[name] for table in filled]) for name in filled[0].to_arrays()}
+    table = known_rows(SuperpixelTable(**fields))
+    moments, pixels = table.moments, table.pixels.astype(float)
     mix = np.zeros((n_bands, moments.shape[1]))
     mix[:, :n_bands] = luma_chroma(n_bands)
-    colours = moments @ mix.T  # (superpixel, luma or chroma)
+    scale = extra_scale(table, moments @ mix.T, pixels, feature_weight)
+    table = scaled(table, scale)
+    colours = with_extra(moments @ mix.T, table)  # (superpixel, luma, chroma or extra)
     with threadpool_limits(1):  # floating point sums depend on the number of threads
-        n_centres = min(n_classes, len(np.unique(moments[:, :n_bands], axis=0)))  # equal colours may differ in rounding
+        given = with_extra(moments[:, :n_bands], table)
+        n_centres = min(n_classes, len(np.unique(given, axis=0)))  # equal colours may differ in rounding
         means = MiniBatchKMeans(n_centres, n_init=_RESTARTS, batch_size=_BATCH, random_state=seed)
         centres = means.fit(colours, sample_weight=pixels).cluster_centers_
         centres = centres[np.unique(pairwise_distances_argmin(colours, centres))]
@@ -64,6 +73,7 @@ def fit_kmeans(sample: Sequence[SuperpixelTable], *, n_classes: int, n_bands: in
         weights=weights,
         n_bands=n_bands,
         auto_n_classes=tree.auto_n_classes,
+        extra_scale=None if table.extra is None else scale,
     )
 
 
