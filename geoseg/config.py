@@ -145,6 +145,8 @@ class Config:
         Numbers of the bands for NDVI. None = by band name or colour interpretation.
     nodata_mode : {"all", "any"}
         Whether a pixel is nodata where all bands are, or where any band is; see `raster.nodata`.
+    collar : {"nodata", "keep"}
+        Whether fill values around the data that the raster does not declare are nodata; see `raster.collar_search`.
     method : {"backprop", "kmeans", "rag"}
         "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" merges neighbours first.
         These two train nothing: of network, backprop, learn and classify, only classify.classes has an effect.
@@ -172,6 +174,7 @@ class Config:
     red: int | None = None
     nir: int | None = None
     nodata_mode: Literal["all", "any"] = "all"
+    collar: Literal["nodata", "keep"] = "nodata"
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
     training: Literal["scene", "tile"] = "scene"
     tile_steps: int | None = None

@@ -137,7 +137,10 @@ TILE_RULES = (
 FINISH_RULES = _WORKERS
 OUTLINE_RULES = (
     *_WORKERS,
-    Rule("--nodata-mode", lambda options, _: options["values"] is None, "without --values", "add --values RASTER"),
+    *(
+        Rule(name, lambda options, _: options["values"] is None, "without --values", "add --values RASTER")
+        for name in ("--nodata-mode", "--collar")
+    ),
 )
 _ONLY_SUPERPIXELS = "with --stage scene or superpixels"
 PREVIEW_RULES = (

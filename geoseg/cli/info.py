@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     shared.CONFIG,
     shared.BANDS,
     shared.NODATA_MODE,
+    shared.COLLAR,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,

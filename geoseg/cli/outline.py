@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     ),
     option("--bands", metavar="N,N,…", help="Use these bands of --values, from 1.  [default: all except alpha]"),
     shared.NODATA_MODE,
+    shared.COLLAR,
     shared.AOI,
 )
 @option_group(

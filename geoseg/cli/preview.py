@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     shared.CLASSES,
     shared.BANDS,
     shared.NODATA_MODE,
+    shared.COLLAR,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,

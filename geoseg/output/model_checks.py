@@ -20,6 +20,7 @@ _FREE = (  # options that do not depend on the model
     "red",
     "nir",
     "nodata_mode",
+    "collar",
     "seed",
     "tile_steps",
     "backprop.distillation_weight",

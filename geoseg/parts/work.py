@@ -27,11 +27,12 @@ from geoseg.run.job import Job
 from geoseg.run.manifest import check_identity, has_report, open_part
 from geoseg.run.options import source_path
 from geoseg.run.plan import blocks_of, open_configured, settings_identity
-from geoseg.run.products import NETWORK, SURVEY, Product, ProductStore
+from geoseg.run.products import COLLAR, NETWORK, SURVEY, Product, ProductStore
 from geoseg.run.size import begin_of
 from geoseg.run.stages import FAILURES, Stages
 from geoseg.run.status import PART
 from geoseg.steps import segment
+from geoseg.steps.survey import with_collar
 
 _MAX_PARTS = 1_000_000
 
@@ -200,7 +201,7 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
     scene = open_configured(plan.scene, config, aoi=plan.options.aoi)
     _check_unchanged(plan, scene.files)  # also those that did not exist, such as a mask beside the scene
     check_identity(folder.path, settings_identity(scene, config))
-    needed: list[Product[Any]] = [SURVEY]
+    needed: list[Product[Any]] = [COLLAR, SURVEY]
     if config.method == "backprop" and config.training == "scene":
         needed.append(NETWORK)
     for product in needed:
@@ -209,7 +210,7 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
                 f"the plan in {folder.path} is not complete: its {product.name} is absent or damaged. Make it with "
                 f"geoseg plan --resume."
             )
-    return Job(store, scene, config, store.get(SURVEY).survey, plan.device_here())
+    return Job(store, with_collar(scene, store), config, store.get(SURVEY).survey, plan.device_here())
 
 
 def _check_unchanged(plan: PlanDocument, paths: Iterable[str]) -> None:
