@@ -51,7 +51,7 @@ _END = 0.01  # of the range of a data type: its ends
 _N_WINDOWS = 8  # per direction, of the sample of the whole scene
 _WINDOW = 64  # px; width and height of the windows of the sample
 _MIN_SAMPLE = 1000  # px, from which the sample of the scene can exclude a collar
-_MANY_NEAR = 0.2  # share of the pixels beside a fill that are near, from which losses of compression are assumed
+_MANY_NEAR = 0.25  # share of the pixels beside a fill that are near: more are losses of compression, or no fill
 _MAX_NEAR = 0.5  # share of them that are near where a fill ends abruptly
 _LOSSES = 16  # px; two blocks of JPEG, one with subsampled colours
 
@@ -171,16 +171,23 @@ def _settle(scene: Scene, group: Group, pixels: BlockMask, beside: list[Sample])
     """Return a fill and its pixels, with the losses of compression; None if the values are no fill."""
     if not all(sample.n_pixels and sample.is_image for sample in beside):
         return None
-    near_share = share_near(beside, group, 1)
-    if _is_bytes(scene) and near_share > _MANY_NEAR:
-        near = [sample.near(value) for sample, value in zip(beside, group.values, strict=True)]
-        group = replace(group, tolerance=tuple(np.max([*near, group.tolerance], axis=0).round().tolist()))
-        pixels = grow(pixels, lambda window: group.covers(*read_valid(scene, window)), steps=_LOSSES)
-        beside = [sample_beside(scene, group, pixels, value, reach=_LOSSES // 2) for value in group.values]
-        near_share = share_near(beside, group, 2)
-    if near_share > _MAX_NEAR:
+    share = share_near(beside, group, 1)
+    if _is_bytes(scene) and share > _MANY_NEAR:
+        grown = _with_losses(scene, group, pixels, beside)
+        if grown is not None:
+            return grown
+    return None if share > _MAX_NEAR else (Fill(group.values, group.tolerance, pixels.n_pixels), pixels)
+
+
+def _with_losses(scene: Scene, group: Group, pixels: BlockMask, beside: list[Sample]) -> tuple[Fill, BlockMask] | None:
+    """Return a fill with the losses of compression around it; None if it does not end abruptly with them either."""
+    near = [sample.near(value) for sample, value in zip(beside, group.values, strict=True)]
+    wide = replace(group, tolerance=tuple(np.max([*near, group.tolerance], axis=0).round().tolist()))
+    pixels = grow(pixels, lambda window: wide.covers(*read_valid(scene, window)), steps=_LOSSES)
+    beside = [sample_beside(scene, wide, pixels, value, reach=_LOSSES // 2) for value in wide.values]
+    if share_near(beside, wide, 2) > _MANY_NEAR:
         return None
-    return Fill(group.values, group.tolerance, pixels.n_pixels), pixels
+    return Fill(wide.values, wide.tolerance, pixels.n_pixels), pixels
 
 
 def _edge_seeds(scene: Scene, group: Group) -> BlockMask:
