@@ -74,6 +74,11 @@ class BlockMask:
         """Number of pixels that are True."""
         return sum(int(self.block(number).sum()) for number in self.numbers)
 
+    @property
+    def partial_blocks(self) -> tuple[int, ...]:
+        """Numbers of the blocks that have pixels of both kinds, ascending."""
+        return tuple(number for number, mask in zip(self.numbers, self.masks, strict=True) if mask != _FULL)
+
     def block(self, number: int) -> NDArray[np.bool_]:
         """Return the mask of one block, (y, x) bool."""
         shape = self.grid.tile(number).core.shape

@@ -18,7 +18,7 @@ from geoseg.raster.scene import Scene, read_bands
 
 Value = tuple[float, ...]  # one number per band
 
-_N_WINDOWS = 64  # beside a fill, at most
+_N_WINDOWS = 24  # beside a fill, at most
 _MARGIN = 32  # px; of the surroundings of a collar that are looked at
 _MAX_SAMPLE = 16_384  # px
 _MIN_DIFFERENT = 33  # different values of an image; a thematic raster with noise has fewer
@@ -94,9 +94,11 @@ class Sample(NamedTuple):
 
 def sample_beside(scene: Scene, group: Group, pixels: BlockMask, value: Value, reach: int = 1) -> Sample:
     """Return a sample of the data beside the pixels of a fill; its border is at most `reach` px from one value."""
-    numbers = list(pixels.near_border(1))
+    numbers = pixels.partial_blocks
+    margin = 0 if numbers else _MARGIN  # where the blocks of a file are those of the mask, a margin takes nine of them
+    numbers = numbers or tuple(pixels.near_border(1))
     chosen = sorted({round(i) for i in np.linspace(0, len(numbers) - 1, _N_WINDOWS)}) if numbers else []
-    windows = [pixels.grid.tile(numbers[i]).core.expanded(_MARGIN, pixels.shape) for i in chosen]
+    windows = [pixels.grid.tile(numbers[i]).core.expanded(margin, pixels.shape) for i in chosen]
     return sample_windows(scene, windows, group, _Border(pixels, value, reach))
 
 
