@@ -13,6 +13,8 @@ from scipy import ndimage
 from geoseg.grid import TileGrid, Window
 from geoseg.raster.block_mask import BlockMask, decode, encode
 
+_EIGHT = np.ones((3, 3), bool)
+
 _Line = tuple[Any, NDArray[np.bool_]]  # index of the pixels of one side of a block, and which of them are reached
 
 
@@ -67,7 +69,7 @@ def grow(mask: BlockMask, candidates: Callable[[Window], NDArray[np.bool_]], *, 
     candidates : callable
         Window → (y, x) bool.
     steps : int
-        Number of steps from a pixel to one that shares a side with it.
+        Number of steps from a pixel to one that shares a side or a corner with it, as in square blocks of JPEG.
     """
     grid = mask.grid
     grown = dict(zip(mask.numbers, mask.masks, strict=True))
@@ -75,7 +77,8 @@ def grow(mask: BlockMask, candidates: Callable[[Window], NDArray[np.bool_]], *, 
         core = grid.tile(number).core
         window = core.expanded(steps, mask.shape)
         begin = mask.within(window)
-        found = ndimage.binary_dilation(begin, mask=begin | candidates(window), iterations=steps)[core.within(window)]
+        near = ndimage.binary_dilation(begin, _EIGHT, iterations=steps, mask=begin | candidates(window))
+        found = near[core.within(window)]
         if found.any():
             grown[number] = encode(found)
     return BlockMask.of_encoded(mask.shape, grown)
