@@ -51,7 +51,7 @@ _END = 0.01  # of the range of a data type: its ends
 _N_WINDOWS = 8  # per direction, of the sample of the whole scene
 _WINDOW = 64  # px; width and height of the windows of the sample
 _MIN_SAMPLE = 1000  # px, from which the sample of the scene can exclude a collar
-_MANY_NEAR = 0.2  # share of the pixels beside a fill that are near: more are losses of compression, or no fill
+_MANY_NEAR = 0.3  # share of the pixels beside a fill that are near: more are losses of compression, or no fill
 _MAX_NEAR = 0.5  # share of them that are near where a fill ends abruptly
 _LOSSES = 16  # px; two blocks of JPEG, one with subsampled colours
 
@@ -184,7 +184,7 @@ def _with_losses(scene: Scene, group: Group, pixels: BlockMask, beside: list[Sam
     near = [sample.near(value) for sample, value in zip(beside, group.values, strict=True)]
     wide = replace(group, tolerance=tuple(np.max([*near, group.tolerance], axis=0).round().tolist()))
     pixels = grow(pixels, lambda window: wide.covers(*read_valid(scene, window)), steps=_LOSSES)
-    beside = [sample_beside(scene, wide, pixels, value, reach=_LOSSES) for value in wide.values]
+    beside = [sample_beside(scene, wide, pixels, value, reach=_LOSSES // 2) for value in wide.values]
     if share_near(beside, wide, 2) > _MANY_NEAR:
         return None
     return Fill(wide.values, wide.tolerance, pixels.n_pixels), pixels
