@@ -151,6 +151,8 @@ class Config:
         Whose usual order of bands is assumed where the raster does not state what its bands are; None = no assumption.
     nodata_mode : {"all", "any"}
         Whether a pixel is nodata where all bands are, or where any band is; see `raster.nodata`.
+    collar : {"nodata", "keep"}
+        Whether fill values around the data that the raster does not declare are nodata; see `raster.collar_search`.
     method : {"backprop", "kmeans", "rag"}
         "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" merges neighbours first.
         These two train nothing: of network, backprop, learn and classify, only classify.classes and
@@ -181,6 +183,7 @@ class Config:
     nir: int | None = None
     sensor: Literal["sentinel2", "landsat"] | None = None
     nodata_mode: Literal["all", "any"] = "all"
+    collar: Literal["nodata", "keep"] = "nodata"
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
     training: Literal["scene", "tile"] = "scene"
     tile_steps: int | None = None

@@ -35,7 +35,8 @@ from geoseg.run.stages import Stages
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
-_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode")  # of the config, that outlining labels uses
+# Of the config, that outlining labels uses:
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode", "collar")
 
 
 def segment_scene(
@@ -170,8 +171,9 @@ def outline_labels(
         if path.partition("__")[0] not in _OUTLINE_SECTIONS:
             raise ConfigError(f"option {path.replace('__', '.')} is for segmentation and has no effect here; omit it.")
     source = replace(source, **named)
-    if source.values is None and given.config_changes.get("nodata_mode") is not None:
-        raise ConfigError("nodata_mode is that of the values, and there are no values. Give values too, or omit it.")
+    for name in ("nodata_mode", "collar"):
+        if source.values is None and given.config_changes.get(name) is not None:
+            raise ConfigError(f"{name} is that of the values, and there are no values. Give values too, or omit it.")
     config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
     return run_labels(
         source,
@@ -235,6 +237,7 @@ def run_labels(
             return finished_result(plan, progress)
         with open_executor(cluster) as executor:
             stages = _stages(plan, (), executor, progress)
+            job = survey.find_collar_of_values(job, stages)
             means = label_raster.label_tiles(job, stages)
             regions, values = label_raster.merge_labels(job, stages, means)
             label_raster.outline_tiles(job, stages)

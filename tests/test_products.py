@@ -17,6 +17,7 @@ from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import (
     CLASS_MODEL,
     CODE_ASSIGNMENTS,
+    COLLAR,
     FEATURE_REDUCTION,
     LABEL_FEATURES,
     LABEL_MEANS,
@@ -93,7 +94,7 @@ def unbroken(tmp_path_factory, inputs):
 
 def key_of(product):
     """Return the key of the file that a test deletes."""
-    if product in (SURVEY, FEATURE_REDUCTION, NETWORK) or product.name in ("class_model", "repeats"):
+    if product in (COLLAR, SURVEY, FEATURE_REDUCTION, NETWORK) or product.name in ("class_model", "repeats"):
         return SCENE
     return BLOCK if product in (SUPERPIXELS, SUPERPIXEL_TABLE, MERGED_TABLE) else TILE
 
@@ -304,7 +305,7 @@ def test_what_a_stage_reads_is_declared(reads):
 
 
 def test_what_is_declared_is_read_or_known_from_memory(reads):
-    in_memory = {SURVEY, LABEL_FEATURES}  # parts of the job, and the means that `label_tiles` returns
+    in_memory = {COLLAR, SURVEY, LABEL_FEATURES}  # parts of the job, and the means that `label_tiles` returns
     for product in PRODUCTS:
         read = set().union(*(read for made, read in reads.items() if product in made))
         assert set(product.depends_on) - in_memory <= read, product.folder

@@ -145,7 +145,7 @@ OUTLINE_RULES = (
     *_WORKERS,
     *(
         Rule(name, lambda options, _: options["values"] is None, "without --values", "add --values RASTER")
-        for name in ("--rgb", "--nodata-mode")
+        for name in ("--rgb", "--nodata-mode", "--collar")
     ),
 )
 _ONLY_SUPERPIXELS = "with --stage scene or superpixels"

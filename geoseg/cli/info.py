@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     shared.BANDS,
     shared.RGB,
     shared.NODATA_MODE,
+    shared.COLLAR,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,

@@ -91,6 +91,12 @@ NODATA_MODE = option(
     type=click.Choice(["all", "any"]),
     help="Treat a pixel as nodata where all bands are nodata, or where any band is.  " + default_of("nodata_mode"),
 )
+COLLAR = option(
+    "--collar",
+    type=click.Choice(["nodata", "keep"]),
+    help="Treat a collar of fill values that the raster does not declare as nodata, or keep it as data.  "
+    + default_of("collar"),
+)
 AOI = option("--aoi", **FILE, help="Treat pixels outside the polygons of this vector file as nodata.")
 METHOD = option(
     "--method",
@@ -271,6 +277,7 @@ SEGMENTATION_GROUP = option_group(
     BANDS,
     RGB,
     NODATA_MODE,
+    COLLAR,
     AOI,
     METHOD,
     TRAINING,

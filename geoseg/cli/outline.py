@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         "[default: from the metadata]",
     ),
     shared.NODATA_MODE,
+    shared.COLLAR,
     shared.AOI,
 )
 @option_group(

@@ -26,6 +26,7 @@ _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes
     "red": "red",
     "nir": "nir",
     "nodata_mode": "nodata_mode",
+    "collar": "collar",
     "method": "method",
     "training": "training",
     "tile_steps": "tile_steps",

@@ -17,6 +17,7 @@ from geoseg.grid import Window
 from geoseg.output.model import Model
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
+from geoseg.raster.collar import fill_names
 from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
@@ -184,7 +185,8 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
     rows, cols = scene.geobox.shape
     stages = Stages(task.store, (), n_pixels=rows * cols, progress=progress)
     stages.note_missing_cache()
-    survey = survey_scene(task, stages).survey
+    job = survey_scene(task, stages)
+    task, scene, survey = replace(task, scene=job.scene), job.scene, job.survey
     if task.model is not None:  # the windows of its survey are those of another scene
         survey = replace(survey, windows=survey_windows(scene, config).windows)
     found = scene.vegetation
@@ -231,6 +233,8 @@ def _treatment(scene: Scene, nodata: float | None, mask: list[str], dtype: str) 
         reasons.append(f"nodata where {nodata:g} in {scene.nodata_mode} band{'s' * (scene.nodata_mode == 'all')}")
     elif "per_dataset" in mask and "alpha" not in mask:
         reasons.append("nodata by the mask of the file")
+    if scene.collar is not None:
+        reasons.append(f"nodata in the undeclared collar of {fill_names(scene.collar)}")
     if scene.alpha:
         reasons.append("nodata where transparent")
     if dtype.startswith("float"):
@@ -251,10 +255,10 @@ def _estimate(
     """Segment one tile in this process and scale its times to `counts` (tiles, workers); None if the tile fails."""
     window = _sample_window(task.scene, survey, task.config)
     pixels = WindowPixels(task.scene, window)
-    sample = replace(task.scene, geobox=task.scene.geobox.cropped(window), aoi=None, source=pixels)
+    sample = replace(task.scene, geobox=task.scene.geobox.cropped(window), aoi=None, source=pixels, collar=None)
     learn = task.config.learn
     fewer = replace(learn, steps=min(learn.steps, _SAMPLE_LEARN), windows=min(learn.windows, _SAMPLE_LEARN))
-    config = replace(task.config, learn=fewer)
+    config = replace(task.config, learn=fewer, collar="keep")  # that of the scene is left out by its pixels
     task = replace(task, scene=sample, config=config, store=ProductStore(MemoryFolder()))
     size = window.width * window.height
     tiles = tiles_of(sample, config)

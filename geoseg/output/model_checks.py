@@ -22,6 +22,7 @@ _FREE = (  # options that do not depend on the model
     "nir",
     "sensor",
     "nodata_mode",
+    "collar",
     "seed",
     "tile_steps",
     "backprop.distillation_weight",

@@ -28,11 +28,12 @@ from geoseg.run.job import Job
 from geoseg.run.manifest import check_identity, has_report, open_part
 from geoseg.run.options import source_path
 from geoseg.run.plan import blocks_of, open_configured, settings_identity
-from geoseg.run.products import FEATURE_REDUCTION, NETWORK, SURVEY, Product, ProductStore
+from geoseg.run.products import COLLAR, FEATURE_REDUCTION, NETWORK, SURVEY, Product, ProductStore
 from geoseg.run.size import begin_of
 from geoseg.run.stages import FAILURES, Stages
 from geoseg.run.status import PART
 from geoseg.steps import segment
+from geoseg.steps.survey import with_collar
 
 _MAX_PARTS = 1_000_000
 
@@ -203,7 +204,7 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
     files = (*scene.files, *(() if features is None else features.files))
     _check_unchanged(plan, files)  # also those that did not exist, such as a mask beside the scene
     check_identity(folder.path, settings_identity(scene, config))
-    needed: list[Product[Any]] = [SURVEY]
+    needed: list[Product[Any]] = [COLLAR, SURVEY]
     if config.method == "backprop" and config.training == "scene":
         needed.append(NETWORK)
     if features is not None:
@@ -214,7 +215,7 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
                 f"the plan in {folder.path} is not complete: its {product.name} is absent or damaged. Make it with "
                 f"geoseg plan --resume."
             )
-    return Job(store, scene, config, store.get(SURVEY).survey, plan.device_here(), features)
+    return Job(store, with_collar(scene, store), config, store.get(SURVEY).survey, plan.device_here(), features)
 
 
 def _check_unchanged(plan: PlanDocument, paths: Iterable[str]) -> None:

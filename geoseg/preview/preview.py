@@ -131,7 +131,7 @@ def preview_scene(
     publications = _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
     job = start_job(source, settings, device, progress or ignore)
-    window = chosen.window or most_varied(source, job.survey, job.tiles, size=chosen.size, seed=settings.seed)
+    window = chosen.window or most_varied(job.scene, job.survey, job.tiles, size=chosen.size, seed=settings.seed)
     picture, frames = _draw(job, window, chosen, reporter)
     reporter.finish()
     panels.write_png(picture_path, picture, publications[picture_path])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster.alpha import spread_windows
+from geoseg.raster.collar import collar_notes, fill_names
 from geoseg.raster.damage import DamageError
 from geoseg.raster.scene import Scene, read_bands
 
@@ -20,7 +21,7 @@ _N_WINDOWS = 8  # per direction
 _WINDOW = 64  # px; their width and height
 _MAX_VALUES = 4_000_000  # of all bands together, that are kept in memory
 _DEAD = 0.4  # share of the pixels in which a band has one value while others vary, from which the band is named
-_FLAT = 0.75  # share of equal neighbours from which a raster is no image; in photographs it is below 0.3
+FLAT = 0.75  # share of equal neighbours from which a raster is no image; in photographs it is below 0.3
 _MAX_FLAT_VALUES = 256
 _MOST_NAMED = 8  # bands in one note
 
@@ -98,10 +99,11 @@ def coverage_notes(scene: Scene, found: Coverage | None) -> list[str]:
     found : Coverage or None
         As `measure_coverage` returns it.
     """
+    notes = [*scene.notes, *(collar_notes(scene.collar, scene.path) if scene.collar is not None else ())]
     if found is None:
-        return list(scene.notes)
+        return notes
     return [
-        *scene.notes,
+        *notes,
         *_partial_notes(scene, found),
         *_constant_notes(scene, found),
         *_saturation_notes(scene, found),
@@ -133,6 +135,11 @@ def no_valid_pixels(scene: Scene, errors: list[RasterError]) -> str:
         return (
             f"{scene.path} has no pixel with data in all of the bands {list(scene.bands)}: {_bands(empty)} only "
             "nodata. Leave out what is empty with --bands."
+        )
+    if scene.collar is not None and scene.collar.fills:
+        return (
+            f"{scene.path} has no valid pixels outside of its undeclared collar ({fill_names(scene.collar)}), so there "
+            "is nothing to segment. Keep the collar with --collar keep, or check the area of interest."
         )
     return (
         f"{scene.path} has no valid pixels in the bands {list(scene.bands)}, so there is nothing to segment. "
@@ -178,6 +185,20 @@ def check_readable(path: str, n_windows: int, errors: list[RasterError]) -> None
         )
 
 
+def equal_neighbours(pixels: NDArray[np.float32], shown: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return how many pairs of adjacent pixels have equal values in all bands, and how many pairs there are.
+
+    Parameters
+    ----------
+    pixels : (band, y, x) float32
+    shown : (y, x) bool
+        False = the pixel is in no pair.
+    """
+    equal = [(pixels[:, 1:] == pixels[:, :-1]).all(axis=0), (pixels[:, :, 1:] == pixels[:, :, :-1]).all(axis=0)]
+    pairs = [shown[1:] & shown[:-1], shown[:, 1:] & shown[:, :-1]]
+    return sum(int((a & b).sum()) for a, b in zip(equal, pairs, strict=True)), sum(int(b.sum()) for b in pairs)
+
+
 class _Part(NamedTuple):
     """Sample of one window: (band, pixel) values of the pixels with data, where each band has data, and counts."""
 
@@ -209,20 +230,13 @@ def _sample(scene: Scene, errors: list[RasterError]) -> Iterator[_Part]:
             pixels[:, shown][:, ::step],
             known[:, shown][:, ::step],
             float((saturated & ~shown).mean()),
-            *_equal_neighbours(pixels, shown),
+            *equal_neighbours(pixels, shown),
         )
     check_readable(scene.path, len(windows), at_centres)
 
 
-def _equal_neighbours(pixels: NDArray[np.float32], shown: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return how many pairs of adjacent pixels have equal values in all bands, and how many pairs there are."""
-    equal = [(pixels[:, 1:] == pixels[:, :-1]).all(axis=0), (pixels[:, :, 1:] == pixels[:, :, :-1]).all(axis=0)]
-    pairs = [shown[1:] & shown[:-1], shown[:, 1:] & shown[:, :-1]]
-    return sum(int((a & b).sum()) for a, b in zip(equal, pairs, strict=True)), sum(int(b.sum()) for b in pairs)
-
-
 def _is_flat(values: NDArray[np.float32], n_equal: int, n_neighbours: int) -> bool:
-    if n_equal < _FLAT * n_neighbours:
+    if n_equal < FLAT * n_neighbours:
         return False
     return len(np.unique(values, axis=1).T) <= _MAX_FLAT_VALUES
 

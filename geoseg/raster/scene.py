@@ -25,6 +25,7 @@ from geoseg.raster.alpha import AlphaBands, corrected_colours, find_alpha
 from geoseg.raster.aoi import inside, read_aoi, touches_area
 from geoseg.raster.band_roles import BandRoles, roles_in_use
 from geoseg.raster.bands import BandDescriptions, VegetationBands
+from geoseg.raster.collar import Collar
 from geoseg.raster.dataset import dataset_of, files_of, geobox_of, opened, reading
 from geoseg.raster.nodata import NodataMode, finite_and_valid, has_data
 from geoseg.raster.wavelengths import band_wavelength, described_wavelengths, listed_wavelengths
@@ -77,6 +78,8 @@ class Scene:
         What the user should know about how the bands are used.
     colour_rule : str
         How `red_green_blue` was found, such as "by description".
+    collar : Collar or None
+        Fill values around the data, which are not valid; None = not searched for.
     """
 
     path: str
@@ -94,6 +97,7 @@ class Scene:
     nodata_mode: NodataMode = "all"
     notes: tuple[str, ...] = ()
     colour_rule: str = ""
+    collar: Collar | None = None
 
 
 def open_scene(
@@ -170,8 +174,8 @@ def read_bands(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArr
     pixels : (band, y, x) float32
         Values as stored.
     known : (band, y, x) bool, perhaps read-only
-        False = nodata or masked in that band, transparent, or outside the area of interest. Values that are not finite
-        are not looked for.
+        False = nodata or masked in that band, transparent, in the collar, or outside the area of interest. Values that
+        are not finite are not looked for.
 
     Raises
     ------
@@ -181,6 +185,8 @@ def read_bands(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArr
     pixels, known = _read_file(scene, window) if scene.source is None else scene.source.read(scene.bands, window)
     if scene.aoi is not None:
         known = known & inside(scene.aoi, scene.geobox.cropped(window))
+    if scene.collar is not None and scene.collar.fills:
+        known = known & ~scene.collar.within(window)
     return pixels, known
 
 

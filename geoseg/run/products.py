@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
+from geoseg.raster.collar import Collar
 from geoseg.run.contents import (
     CodeAssignments,
     LabelMeans,
@@ -65,7 +66,8 @@ class Product(Generic[Content]):
         return f"{self.stage}.{self.name}"
 
 
-SURVEY = Product("survey", "survey", SurveyDocument)
+COLLAR = Product("survey", "collar", Collar)
+SURVEY = Product("survey", "survey", SurveyDocument, (COLLAR,))
 FEATURE_REDUCTION = Product("survey", "features", FeatureReduction, (SURVEY,))
 NETWORK = Product("learn", "network", NetworkWeights, (SURVEY,))
 SUPERPIXELS = Product("superpixels", "labels", SuperpixelLabels, (SURVEY,))
@@ -92,6 +94,7 @@ VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIO
 OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
 
 PRODUCTS: tuple[Product[Any], ...] = (
+    COLLAR,
     SURVEY,
     FEATURE_REDUCTION,
     NETWORK,

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.errors import RasterError
 from geoseg.grid import TileGrid, Window
+from geoseg.raster.block_mask import BlockMask
+from geoseg.raster.collar import Collar, collar_notes
+from geoseg.raster.collar_search import find_collar
 from geoseg.raster.coverage import coverage_notes, extent_of, measure_coverage, no_valid_pixels
 from geoseg.raster.nodata import finite_and_valid
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read, read_bands, read_tolerant
 from geoseg.run.contents import SurveyDocument
-from geoseg.run.job import Job, Task
+from geoseg.run.job import Job, LabelJob, Task
 from geoseg.run.outcome import patiently
-from geoseg.run.products import FEATURE_REDUCTION, SURVEY
+from geoseg.run.products import COLLAR, FEATURE_REDUCTION, SURVEY, ProductStore
 from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
 from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
@@ -38,6 +41,7 @@ _PASSES = 3  # over the windows: stretch, standardisation, contrast
 def survey_scene(task: Task, stages: Stages) -> Job:
     """Survey a scene, or take over the survey of its model or of an earlier run, and return the job of later stages."""
     with stages.stage("survey", _PASSES * task.config.learn.windows):
+        task = replace(task, scene=_search_collar(task.scene, task.config, task.store))
         if not task.store.has(SURVEY, verify=True):
             found = measure_coverage(task.scene)
             for note in coverage_notes(task.scene, found):
@@ -51,6 +55,24 @@ def survey_scene(task: Task, stages: Stages) -> Job:
             windows = survey.windows or _draw_windows(task.scene, task.config)  # those of a model are not saved
             patiently(survey_features, task, task.features, windows, stages.reporter.note)
     return Job(task.store, task.scene, task.config, survey, task.device, task.features)
+
+
+def find_collar_of_values(job: LabelJob, stages: Stages) -> LabelJob:
+    """Search for the collar of the raster of values of a label raster, and return the job with it."""
+    if job.values is None:
+        return job
+    is_known = job.store.has(COLLAR, verify=True)
+    values = _search_collar(job.values, job.config, job.store)
+    if values.collar is not None and not is_known:
+        for note in collar_notes(values.collar, values.path):
+            stages.reporter.note(note)
+    return replace(job, values=values)
+
+
+def with_collar(scene: Scene, store: ProductStore) -> Scene:
+    """Return a scene with its collar that is stored, if it has one."""
+    collar = store.get(COLLAR)
+    return replace(scene, collar=collar if collar.fills else None)
 
 
 def survey_windows(scene: Scene, config: Config, advance: Callable[[], None] = lambda: None) -> Survey:
@@ -98,6 +120,14 @@ def read_crop(
     bands = stretch.apply(pixels, valid)
     inner = window.within(wide)
     return bands[:, *inner], network_input(bands, valid, inputs)[:, *inner], valid[inner]
+
+
+def _search_collar(scene: Scene, config: Config, store: ProductStore) -> Scene:
+    """Return a scene with its collar, which is stored."""
+    if not store.has(COLLAR, verify=True):
+        none = Collar((), BlockMask(scene.geobox.shape))
+        store.put(COLLAR, none if config.collar == "keep" else patiently(find_collar, scene))
+    return with_collar(scene, store)
 
 
 def _survey_of(task: Task, advance: Callable[[], None]) -> Survey:
