@@ -212,8 +212,7 @@ class Config:
             raise ConfigError(f"bands {shown(list(self.bands))} must be different numbers from 1 to {MAX_BAND}.")
         if len(self.rgb) not in (0, 3) or any(not 1 <= band <= MAX_BAND for band in self.rgb):
             raise ConfigError(
-                f"rgb is {shown(list(self.rgb))}; expected the numbers of three bands from 1 to {MAX_BAND}, for red, "
-                "green and blue, such as 4, 3, 2."
+                f"rgb is {shown(list(self.rgb))}; expected the numbers of three bands from 1 to {MAX_BAND}."
             )
         if self.red is not None and self.red == self.nir:
             raise ConfigError(f"red and nir are both band {self.red}; NDVI needs two different ones.")
@@ -227,11 +226,7 @@ class Config:
 
     @property
     def halo(self) -> int:
-        """Pixels on each side of a tile that its neighbours have votes on too.
-
-        Without tile steps, all tiles have the same votes on a pixel; 1 is then enough to find the borders of
-        superpixels.
-        """
+        """Pixels on each side of a tile that its neighbours vote on too; 1 where all tiles agree on the votes."""
         return self.tiles.halo if self.steps else 1
 
     def to_dict(self) -> dict[str, Any]:

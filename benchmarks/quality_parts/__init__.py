@@ -1,0 +1,1 @@
+"""Parts of benchmarks/quality.py: labelled scenes, baselines, and the choice of constants."""
