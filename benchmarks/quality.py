@@ -75,10 +75,8 @@ def report(args: argparse.Namespace, scratch: Path) -> None:
             seeds[k][scene.name] = min(adjusted_rand_score(a, b) for a, b in pairs)
         if chosen.weights:
             chosen.add(scene, run_folder(scene, args.seeds.split(",")[0], scratch), scores)
-        print(
-            f"{scene.name}: {', '.join(f'{k}: mIoU {rows[k]['geoseg'][scene.name][1]:.3f}' for k in LEVELS)}",
-            flush=True,
-        )
+        own = ", ".join(f"{k}: mIoU {rows[k]['geoseg'][scene.name][1]:.3f}" for k in LEVELS)
+        print(f"{scene.name}: {own}", flush=True)
     for k in LEVELS:
         print_level(k, rows[k], seeds[k])
     chosen.report()

@@ -56,9 +56,8 @@ class Choice:
         if not self.scores:
             return
         head = " | ".join(f"{k}: mIoU, NMI, largest" for k in self.levels)
-        print(
-            f"\n### Adjacency weight, each scene left out\n\n| scene | weight | {head} |\n|---|---|{'---|' * len(self.levels)}"
-        )
+        print(f"\n### Adjacency weight, each scene left out\n\n| scene | weight | {head} |")
+        print(f"|---|---|{'---|' * len(self.levels)}")
         kept = []
         for name, own in self.scores.items():
             others = np.mean([scores for other, scores in self.scores.items() if other != name], axis=0)
