@@ -92,9 +92,9 @@ def _with_areas(areas: Path, scratch: Path) -> Labelled:
     with rasterio.open(scene, "w", driver="GTiff", **shape, **georeference) as raster:
         raster.write(pixels)
     labels, names = np.zeros(pixels.shape[1:], np.int64), []
-    for row in csv.DictReader(areas.read_text().splitlines()):
-        if row["ground"] not in names:
-            names.append(row["ground"])
-        x0, y0, x1, y1 = (int(row[key]) for key in ("x0", "y0", "x1", "y1"))
-        labels[y0:y1, x0:x1] = names.index(row["ground"]) + 1
+    for name, *corners in list(csv.reader(areas.read_text().splitlines()))[1:]:
+        if name not in names:
+            names.append(name)
+        x0, y0, x1, y1 = map(int, corners)
+        labels[y0:y1, x0:x1] = names.index(name) + 1
     return Labelled("aerial", scene, labels)
