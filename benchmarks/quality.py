@@ -10,7 +10,7 @@ its levels of 2, 4, 8 and 16 classes are compared with Felzenszwalb and SLIC sup
 linkage of the 16 classes. One row per scene, method and level: scores as of `geoseg evaluate` (many-to-one), the share
 of the largest class, and that of the largest label. With several seeds, the last table has the lowest adjusted Rand
 index of two seeds. --choose takes each scene out, chooses the adjacency weight of the tree on the others, and reports
-the scene that was left out.
+the scene that was left out; it needs the default tile size. Rasters that are in --scratch already are used again.
 """
 
 from __future__ import annotations
@@ -118,10 +118,8 @@ def levels_of(scene: Labelled, seed: str, options: list[str], scratch: Path) -> 
 def baseline_levels(scene: Labelled, finest: Raster) -> dict[str, dict[int, Raster]]:
     """Return the levels of the baselines by name."""
     lab, valid = baselines.colours(scene.path)
-    found = {
-        f"{method} + k-means": {k: baselines.superpixel_kmeans(method, lab, valid, k) for k in LEVELS}
-        for method in ("felzenszwalb", "slic")
-    }
+    methods = ("felzenszwalb", "slic")
+    found = {f"{method} + k-means": baselines.kmeans_levels(method, lab, valid, LEVELS) for method in methods}
     return {**found, "Ward of the 16 classes": baselines.ward_levels(lab, finest, LEVELS)}
 
 

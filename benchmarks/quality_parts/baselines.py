@@ -31,17 +31,24 @@ def colours(path: Path) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return np.concatenate([rgb2lab(bands[:3], channel_axis=0), 100 * bands[3:]]).transpose(1, 2, 0), valid
 
 
-def superpixel_kmeans(
-    method: str, lab: NDArray[np.float64], valid: NDArray[np.bool_], n_classes: int
-) -> NDArray[np.int64]:
-    """Return classes from 1, 0 = nodata: k-means of the mean colours of superpixels, weighted by their pixels."""
-    labels = _superpixels(method, lab, valid)
+def kmeans_levels(
+    method: str, lab: NDArray[np.float64], valid: NDArray[np.bool_], levels: tuple[int, ...]
+) -> dict[int, NDArray[np.int64]]:
+    """Return class rasters by number of classes: k-means of the mean colours of superpixels, weighted by their pixels.
+
+    Classes are numbered from 1; 0 = nodata.
+    """
+    if method == "felzenszwalb":
+        labels = felzenszwalb(lab / 100, scale=32, sigma=0.5, min_size=64, channel_axis=-1)
+    else:
+        n_segments = max(int(valid.sum()) // SUPERPIXEL, 2)
+        labels = slic(lab, n_segments=n_segments, compactness=10, convert2lab=False, start_label=0, channel_axis=-1)
     n = int(labels.max()) + 1
     pixels = np.bincount(labels[valid], minlength=n).astype(float)
     means = np.stack([np.bincount(labels[valid], band[valid], n) for band in np.moveaxis(lab, -1, 0)], axis=1)
     means /= np.maximum(pixels, 1)[:, None]
-    model = KMeans(n_classes, n_init=5, random_state=0).fit(means, sample_weight=pixels)
-    return np.where(valid, model.labels_[labels] + 1, 0)
+    models = {k: KMeans(k, n_init=5, random_state=0).fit(means, sample_weight=pixels) for k in levels}
+    return {k: np.where(valid, model.labels_[labels] + 1, 0) for k, model in models.items()}
 
 
 def ward_levels(
@@ -69,20 +76,3 @@ def ward_levels(
 
 def _squared(means: NDArray[np.float64], a: int, b: int) -> float:
     return float(((means[a] - means[b]) ** 2).sum())
-
-
-_known: dict[tuple[str, int], NDArray[np.int64]] = {}
-
-
-def _superpixels(method: str, lab: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return superpixels; those of the last image are kept, because every level needs them."""
-    key = (method, id(lab))
-    if key not in _known:
-        for old in [old for old in _known if old[0] == method]:
-            del _known[old]
-        if method == "felzenszwalb":
-            _known[key] = felzenszwalb(lab / 100, scale=32, sigma=0.5, min_size=64, channel_axis=-1)
-        else:
-            n = max(int(valid.sum()) // SUPERPIXEL, 2)
-            _known[key] = slic(lab, n_segments=n, compactness=10, convert2lab=False, start_label=0, channel_axis=-1)
-    return _known[key]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Window
 from geoseg.raster.block_mask import BlockMask
+from geoseg.raster.nodata import percent
 
 _MOST_NAMED = 8  # bands in one note
 
@@ -100,8 +101,7 @@ def fill_names(collar: Collar) -> str:
 
 
 def _share(collar: Collar, fill: Fill) -> str:
-    share = fill.n_pixels / (collar.mask.shape[0] * collar.mask.shape[1])
-    return f"{share:.0%}" if share >= 0.01 else "less than 1 %"
+    return percent(fill.n_pixels / (collar.mask.shape[0] * collar.mask.shape[1]))
 
 
 def _values_of(fill: Fill) -> str:

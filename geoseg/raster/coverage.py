@@ -15,6 +15,7 @@ from geoseg.grid import Window
 from geoseg.raster.alpha import spread_windows
 from geoseg.raster.collar import collar_notes, fill_names
 from geoseg.raster.damage import DamageError
+from geoseg.raster.nodata import percent
 from geoseg.raster.scene import Scene, read_bands
 
 _N_WINDOWS = 8  # per direction
@@ -270,13 +271,13 @@ def _partial_notes(scene: Scene, found: Coverage) -> Iterator[str]:
     if not found.partial:
         return
     by_band = [
-        f"band {band} {_percent(share)}" for band, share in zip(scene.bands, found.without_data, strict=True) if share
+        f"band {band} {percent(share)}" for band, share in zip(scene.bands, found.without_data, strict=True) if share
     ]
     shown = ", ".join(by_band[:_MOST_NAMED]) + (
         f" and {len(by_band) - _MOST_NAMED} more bands" if len(by_band) > _MOST_NAMED else ""
     )
     yield (
-        f"{_percent(found.partial)} of the pixels of {scene.path} are nodata in some bands only ({shown}); "
+        f"{percent(found.partial)} of the pixels of {scene.path} are nodata in some bands only ({shown}); "
         + (
             "they are nodata (--nodata-mode any); --nodata-mode all keeps them, except where a value is not finite"
             if scene.nodata_mode == "any"
@@ -291,7 +292,7 @@ def _constant_notes(scene: Scene, found: Coverage) -> Iterator[str]:
     empty = [band for band, alone in zip(scene.bands, found.is_constant, strict=True) if alone]
     shares = np.maximum(found.constant, found.without_data)
     dead = [
-        f"{band} ({_percent(share)})"
+        f"{band} ({percent(share)})"
         for band, share in zip(scene.bands, shares, strict=True)
         if share >= _DEAD and band not in empty
     ]
@@ -304,7 +305,7 @@ def _constant_notes(scene: Scene, found: Coverage) -> Iterator[str]:
 def _saturation_notes(scene: Scene, found: Coverage) -> Iterator[str]:
     if found.saturated:
         yield (
-            f"{_percent(found.saturated)} of the pixels of {scene.path} are nodata because they have "
+            f"{percent(found.saturated)} of the pixels of {scene.path} are nodata because they have "
             f"{scene.nodata[0]:g}, the largest value of {scene.dtypes[0]}, in all bands; saturated pixels such as "
             f"white roofs are lost with them. If so, remove the nodata value: gdal_edit.py -unsetnodata {scene.path}"
         )
@@ -314,7 +315,3 @@ def _bands(names: list[str]) -> str:
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     start, end = ("band ", " has") if len(names) == 1 else ("bands ", " have")
     return start + ", ".join(names[:_MOST_NAMED]) + more + end
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.01 else "less than 1 %"

@@ -78,6 +78,17 @@ def has_data(
     return found
 
 
+def percent(share: float) -> str:
+    """Return a share as whole percents.
+
+    Examples
+    --------
+    >>> percent(0.316), percent(0.004)
+    ('32%', 'less than 1 %')
+    """
+    return f"{share:.0%}" if share >= 0.01 else "less than 1 %"
+
+
 def _has_mask(flags: list[MaskFlags]) -> bool:
     """Return whether a band has a nodata value or a mask; one that GDAL derives from an alpha band does not count."""
     return MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags

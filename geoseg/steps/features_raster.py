@@ -12,7 +12,7 @@ from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster.damage import DamageError
 from geoseg.raster.features_raster import parts_of, read_cells, to_cells
-from geoseg.raster.nodata import valid_pixels
+from geoseg.raster.nodata import percent, valid_pixels
 from geoseg.raster.scene import Scene, read_tolerant
 from geoseg.run.job import Job, Task
 from geoseg.run.products import FEATURE_REDUCTION
@@ -70,7 +70,7 @@ def survey_features(task: Task, features: Scene, windows: Sequence[Window], note
             "value, and whether it shows the same place; or omit it."
         )
     if sample.n_covered < sample.n_valid:
-        share = _percent(1 - sample.n_covered / sample.n_valid)
+        share = percent(1 - sample.n_covered / sample.n_valid)
         note(
             f"{features.path} has no value in {share} of the valid pixels of a sample of {task.scene.path}; "
             "superpixels there are assigned to the classes by the bands of the scene alone"
@@ -147,7 +147,3 @@ def _take_sample(scene: Scene, features: Scene, windows: Sequence[Window]) -> _S
     if errors and not sample.n_covered:
         raise errors[0]
     return sample
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.01 else "less than 1 %"
