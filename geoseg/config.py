@@ -19,8 +19,8 @@ from geoseg.config_parser import (
     MAX_CODES,
     MAX_KERNEL,
     MAX_LAYERS,
-    RANGES,
     build,
+    check_ranges,
     check_types,
     option_paths,
     parse_yaml,
@@ -112,6 +112,7 @@ class Classify:
     classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as the scene's features separate
     clusters: int = 46  # before they are merged in the class tree
     evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is the published method
+    context: bool = True  # what lies around a superpixel counts too; not with evidence votes
     adjacency_weight: float = 5.5  # how strongly a long common border favours a merge in the class tree
     feature_weight: float = 1.0  # of a features raster; 1 = its variance counts as much as that of the scene
 
@@ -199,7 +200,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self)
-        _check_ranges(self)
+        check_ranges(self.to_dict())
         _check_classify(self)
         _check_network(self.network)
         _check_halo(self)
@@ -228,6 +229,11 @@ class Config:
     def halo(self) -> int:
         """Pixels on each side of a tile that its neighbours vote on too; 1 where all tiles agree on the votes."""
         return self.tiles.halo if self.steps else 1
+
+    @property
+    def uses_context(self) -> bool:
+        """Whether what lies around a superpixel counts in its class."""
+        return self.classify.context and self.method == "backprop" and self.classify.evidence == "votes+features"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain dicts, lists and numbers."""
@@ -338,15 +344,6 @@ def _follow_classes(values: dict[str, Any]) -> None:
     section = values.get("classify")
     if isinstance(section, dict) and isinstance(classes := section.get("classes"), int):
         section.setdefault("clusters", max(Classify.clusters, 2 * classes))
-
-
-def _check_ranges(config: Config) -> None:
-    values = config.to_dict()
-    for path, (low, high) in RANGES.items():
-        section, _, name = path.rpartition(".")
-        value = (values[section] if section else values)[name]
-        if value not in (None, "auto") and not low <= value <= high:
-            raise ConfigError(f"{path} is {shown(value)}; it must be from {low:.12g} to {high:.12g}.")
 
 
 def _check_classify(config: Config) -> None:

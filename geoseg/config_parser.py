@@ -63,6 +63,21 @@ _TYPES = {int: "a whole number", float: "a number", str: "a word", bool: "true o
 _hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)  # evaluating annotations is slow
 
 
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Check the numbers of the values of a config, as of `Config.to_dict`.
+
+    Raises
+    ------
+    ConfigError
+        If one is outside its range.
+    """
+    for path, (low, high) in RANGES.items():
+        section, _, name = path.rpartition(".")
+        value = (values[section] if section else values)[name]
+        if value not in (None, "auto") and not low <= value <= high:
+            raise ConfigError(f"{path} is {shown(value)}; it must be from {low:.12g} to {high:.12g}.")
+
+
 def parse_yaml(path: Path) -> Any:
     """Return the content of a YAML file, after checking its size with the repetitions of aliases.
 

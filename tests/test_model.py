@@ -41,7 +41,7 @@ def a_model(seed=0, **origin):
     draw = np.random.default_rng(seed)
     config = load_config(None, network__kernels=[3], network__channels=[4], classify__classes=4, classify__clusters=6)
     class_model = ClassModel(
-        predictor=CentroidPredictor(draw.random((5, 4 + 3 + 1)), 3),
+        predictor=CentroidPredictor(draw.random((5, 2 * (4 + 3 + 1))), 3),  # votes and features, own and around
         tree=ClassTree(5, np.array([[0, 2], [0, 1], [3, 4]]), np.array([0.01, 0.1, 0.3])),
         moments=draw.random((5, 4)),
         weights=draw.random(5),
@@ -342,7 +342,7 @@ def test_model_of_gigabytes_is_refused_before_it_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format 4"),
+        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format 5"),
         (lambda document: document["config"].update(depth=3), "there is no option depth"),
         (lambda document: document["config"]["learn"].update(steps="many"), "learn.steps is 'many'"),
         (lambda document: document["stretch"].update(low=[0.0]), "bands of the stretch: 1, expected 3"),

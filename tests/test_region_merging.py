@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.grid import TileGrid
-from geoseg.segment.baselines.region_merging import centroids, corner_windows, merge_similar, merge_table
-from geoseg.segment.superpixels import BlockSuperpixels, block_of
+from geoseg.segment.baselines.region_merging import corner_windows, merge_similar, merge_table
+from geoseg.segment.superpixels import block_of
 from geoseg.segment.votes import FIXED, SuperpixelTable
 
 from .reference import region_merging as reference
@@ -300,21 +300,3 @@ class TestMergeTable:
 
 def alone(table: SuperpixelTable) -> SuperpixelTable:
     return merge_table(table, [([table], np.ones(len(table.numbers)))], n_bands=N_BANDS, threshold=0.1)
-
-
-class TestCentroids:
-    def test_centroids_are_positions_in_the_scene(self) -> None:
-        block = GRID.tile(5)  # read window from row 30 and column 30
-        labels = np.full(block.read.shape, -1, np.int32)
-        labels[10:14, 20:22], labels[50, 50] = 0, 1
-        made = BlockSuperpixels(block, labels, np.ones(2, bool))
-
-        found = centroids(made, np.array([5 << 20, (5 << 20) + 1]))
-
-        np.testing.assert_allclose(found, [[41.5, 50.5], [80, 80]])
-
-    def test_block_without_superpixels_has_no_centroids(self) -> None:
-        block = GRID.tile(5)
-        made = BlockSuperpixels(block, np.full(block.read.shape, -1, np.int32), np.zeros(0, bool))
-
-        assert centroids(made, np.zeros(0, np.int64)).shape == (0, 2)

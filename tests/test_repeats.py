@@ -131,3 +131,15 @@ def test_superpixels_are_connected_and_of_one_value_with_by_value(by_value):
     assert bool(mixed) != by_value
     for number in range(found.max() + 1):
         assert label(found == number, connectivity=1).max() == 1
+
+
+def test_superpixels_with_equal_moments_share_their_context() -> None:
+    none = np.zeros(0, np.int64)
+    moments, votes = np.array([[0.5], [0.5], [0.1]]), np.ones((3, 1))
+    context = np.array([[1.0, 0.0], [0.0, 1.0], [0.25, 0.25]], np.float16)
+    table = SuperpixelTable(np.arange(3), votes, np.array([3, 1, 1]), moments, none, none, context=context)
+
+    shared = find_repeats([table]).share(table)
+
+    assert shared.context is not None
+    assert shared.context.tolist() == [[0.75, 0.25], [0.75, 0.25], [0.25, 0.25]]

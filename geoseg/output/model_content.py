@@ -185,6 +185,7 @@ def _check_predictor(model: Model, n_codes: int, n_moments: int) -> None:
         pairs=none,
         borders=none,
         extra=None if model.features is None else np.zeros((n_codes, len(model.features.components))),
+        context=np.zeros((n_codes, n_codes + n_moments), np.float16) if model.config.uses_context else None,
     )
     try:
         model.class_model.confidence(one_of_each_code, model.class_model.class_of_cluster("auto"))

@@ -135,14 +135,8 @@ def _superpixel_tables(job: Job, view: View, progress: StageReporter) -> list[Su
     if job.config.method == "rag":
         for block in shown:
             classify.merge_block(job, block)
-    return [_selected(classify.table_of(job, block), numbers) for block in shown]
-
-
-def _selected(table: SuperpixelTable, numbers: NDArray[np.int64]) -> SuperpixelTable:
-    """Return the rows of the superpixels with these numbers."""
-    kept = np.isin(table.numbers, numbers)
-    rows = {name: getattr(table, name)[kept] for name in ("numbers", "votes", "pixels", "moments")}
-    return replace(table, **rows)
+    tables = [classify.table_of(job, block) for block in shown]
+    return [table.rows(np.isin(table.numbers, numbers)) for table in tables]
 
 
 def _size(window: Window) -> int:

@@ -24,14 +24,14 @@ from geoseg.segment.predictors import (
     CentroidPredictor,
     CodePredictor,
     Predictor,
+    appearance_features,
     predictor_from_arrays,
     predictor_to_arrays,
+    tree_features,
     vote_features,
-    with_extra,
 )
-from geoseg.segment.votes import SuperpixelTable
+from geoseg.segment.votes import SuperpixelTable, concatenate
 
-_TREE_VOTE_WEIGHT = 0.1  # of the square roots of votes relative to the other features in the class tree
 _SIZE_POWER = 0.5  # superpixels are weighted by the root of their area, so that small areas keep their own cluster
 
 
@@ -211,19 +211,20 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
         The tree is grown from the initial clusters, before votes move superpixels between them, because these hardly
         depend on the training of the network.
     """
-    table = known_rows(_concatenate(sample))
+    table = concatenate(sample)
+    table = known_rows(table.rows(np.argsort(table.numbers)))
     own = moment_features(table.moments, n_bands)
     scale = extra_scale(table, own, _weights(table), options.feature_weight)
     table = scaled(table, scale)
     if options.evidence == "votes":
         predictor: Predictor
         predictor, initial_clusters = _fit_codes(table)
-        clusters, tree_features = initial_clusters, moment_features(table.moments, n_bands)
+        clusters, features = initial_clusters, moment_features(table.moments, n_bands)
     else:
         predictor, initial_clusters, clusters = _fit_centroids(table, options.clusters, n_bands)
-        tree_features = vote_features(table, n_bands, vote_weight=_TREE_VOTE_WEIGHT)
+        features = tree_features(table, n_bands)
     n_clusters = int(clusters.max()) + 1
-    tree = _fit_tree(table, initial_clusters, n_clusters, tree_features, options)
+    tree = _fit_tree(table, initial_clusters, n_clusters, features, options)
     return ClassModel(
         predictor=predictor,
         tree=tree,
@@ -233,16 +234,6 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
         auto_n_classes=tree.auto_n_classes,
         extra_scale=None if table.extra is None else scale,
     )
-
-
-def _concatenate(sample: list[SuperpixelTable]) -> SuperpixelTable:
-    """Return the superpixels of all blocks in one table."""
-    filled = [table for table in sample if len(table.numbers)]
-    fields = {name: np.concatenate([vars(table)[name] for table in filled]) for name in filled[0].to_arrays()}
-    order = np.argsort(fields["numbers"])
-    names = ("numbers", "votes", "pixels", "moments", "extra")
-    rows = {name: fields[name][order] for name in names if name in fields}
-    return SuperpixelTable(**rows, pairs=fields["pairs"], borders=fields["borders"])
 
 
 def _fit_codes(table: SuperpixelTable) -> tuple[CodePredictor, NDArray[np.int64]]:
@@ -270,7 +261,7 @@ def _fit_centroids(
         Cluster of each superpixel; every cluster has superpixels in both.
     """
     weights = _weights(table)
-    features = with_extra(moment_features(table.moments, n_bands), table)
+    features = appearance_features(table, n_bands)
     initial = nearest(features, kmeans(features, weights, n_clusters))
     initial = split_multimodal(np.sqrt(table.votes), weights, initial)
     with_votes = vote_features(table, n_bands)

@@ -20,11 +20,10 @@ def known_rows(table: SuperpixelTable) -> SuperpixelTable:
     """
     if table.extra is None:
         return table
-    known = ~np.isnan(table.extra).any(axis=1)
+    known = np.asarray(~np.isnan(table.extra).any(axis=1))
     if known.all() or not known.any():
         return table
-    names = ("numbers", "votes", "pixels", "moments", "extra")
-    return replace(table, **{name: vars(table)[name][known] for name in names})
+    return table.rows(known)
 
 
 def extra_scale(

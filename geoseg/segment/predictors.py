@@ -15,6 +15,9 @@ from geoseg.segment.features import moment_features
 from geoseg.segment.votes import SuperpixelTable
 
 _VOTE_WEIGHT = 0.25  # of the square roots of votes relative to the features of the moments
+_CONTEXT_VOTE_WEIGHT = 0.5  # of the square roots of the votes of the context
+_CONTEXT_WEIGHT = 0.3  # of the features of the moments of the context
+_TREE_VOTE_WEIGHT = 0.1  # of the square roots of the votes in the class tree
 
 
 class Predictor(Protocol):
@@ -101,7 +104,28 @@ class ColorPredictor:
         return completed(with_extra(table.moments @ self.mix.T, table), self.centroids)
 
 
-def vote_features(table: SuperpixelTable, n_bands: int, *, vote_weight: float = _VOTE_WEIGHT) -> NDArray[np.float64]:
+def appearance_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
+    """Return the features of superpixels that do not depend on the training of the network.
+
+    Parameters
+    ----------
+    table : SuperpixelTable
+    n_bands : int
+        Number of moments that are bands.
+
+    Returns
+    -------
+    (n, feature) float64
+        `moment_features`; then 0.3 times those of the context, if the table has one; then the extra components.
+    """
+    features = moment_features(table.moments, n_bands)
+    if table.context is not None:
+        around = table.context[:, table.votes.shape[1] :].astype(np.float64)
+        features = np.concatenate([features, _CONTEXT_WEIGHT * around], axis=1)
+    return with_extra(features, table)
+
+
+def vote_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
     """Return the features of superpixels that include their votes.
 
     Parameters
@@ -109,14 +133,12 @@ def vote_features(table: SuperpixelTable, n_bands: int, *, vote_weight: float = 
     table : SuperpixelTable
     n_bands : int
         Number of moments that are bands.
-    vote_weight : float
-        Weight of the square roots of the votes relative to the features of the moments.
 
     Returns
     -------
     (n, code + feature) float64
-        Weighted square roots of the votes, whose Euclidean distance is the Hellinger distance up to a factor; then
-        `moment_features`; then the extra components of the table.
+        Square roots of the votes, times 0.25, and of those of the context, times 0.5; then `appearance_features`. The
+        Euclidean distance of square roots of votes is their Hellinger distance up to a factor.
 
     Examples
     --------
@@ -125,7 +147,28 @@ def vote_features(table: SuperpixelTable, n_bands: int, *, vote_weight: float = 
     >>> vote_features(table, 1).round(2)
     array([[0.2 , 0.15, 0.62, 0.  ]])
     """
-    votes = vote_weight * np.sqrt(table.votes)
+    votes = [_VOTE_WEIGHT * np.sqrt(table.votes)]
+    if table.context is not None:
+        votes.append(_CONTEXT_VOTE_WEIGHT * table.context[:, : table.votes.shape[1]].astype(np.float64))
+    return np.concatenate([*votes, appearance_features(table, n_bands)], axis=1)
+
+
+def tree_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
+    """Return the features of superpixels by which clusters are merged in the class tree.
+
+    Parameters
+    ----------
+    table : SuperpixelTable
+    n_bands : int
+        Number of moments that are bands.
+
+    Returns
+    -------
+    (n, code + feature) float64
+        Square roots of the votes, times 0.1; `moment_features`; the extra components. Clusters are merged by what they
+        are, not by what lies around them.
+    """
+    votes = _TREE_VOTE_WEIGHT * np.sqrt(table.votes)
     return with_extra(np.concatenate([votes, moment_features(table.moments, n_bands)], axis=1), table)
 
 

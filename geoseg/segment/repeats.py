@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.grouped import grouped_mean
-from geoseg.segment.votes import SuperpixelTable
+from geoseg.segment.votes import SuperpixelTable, concatenate
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,17 @@ class Repeats:
         All rows different.
     votes : (n, code) float64
         Mean votes of the superpixels with these moments.
+    context : (n, code + feature) float16 or None
+        Mean context of these superpixels; None = it does not count.
     """
 
     moments: NDArray[np.float64]
     votes: NDArray[np.float64]
+    context: NDArray[np.float16] | None = None
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields by name."""
-        return dict(vars(self))
+        """Return the fields by name, without one that is None."""
+        return {name: array for name, array in vars(self).items() if array is not None}
 
     def share(self, table: SuperpixelTable) -> SuperpixelTable:
         """Return a table whose superpixels with repeated moments have the common votes.
@@ -65,9 +68,12 @@ class Repeats:
         repeat = np.full(int(group.max()) + 1, -1)
         repeat[group[:n]] = np.arange(n)
         found = repeat[group[n:]]
-        votes = table.votes.copy()
-        votes[rows[found >= 0]] = self.votes[found[found >= 0]]
-        return replace(table, votes=votes)
+        rows, found = rows[found >= 0], found[found >= 0]
+        common = {"votes": self.votes} | ({} if self.context is None else {"context": self.context})
+        changed = {name: vars(table)[name].copy() for name in common}
+        for name, values in common.items():
+            changed[name][rows] = values[found]
+        return replace(table, **changed)
 
 
 def find_repeats(tables: Sequence[SuperpixelTable]) -> Repeats:
@@ -86,19 +92,20 @@ def find_repeats(tables: Sequence[SuperpixelTable]) -> Repeats:
     >>> found.moments.tolist(), found.votes.tolist()
     ([[0.5]], [[0.75, 0.25]])
     """
-    filled = [table for table in tables if len(table.numbers)]
-    if not filled:
+    if not any(len(table.numbers) for table in tables):
         return Repeats(np.zeros((0, 1)), np.zeros((0, 1)))
-    moments, votes, pixels = (
-        np.concatenate([vars(table)[name] for table in filled]) for name in ("moments", "votes", "pixels")
-    )
+    table = concatenate(tables)
+    moments = table.moments
     _, inverse, counts = np.unique(moments[:, -1], return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[inverse] > 1)  # of several that agree in one moment: a quick first choice
     distinct, group, counts = np.unique(moments[rows], axis=0, return_inverse=True, return_counts=True)
     repeated = counts > 1
     kept = repeated[group.ravel()]
     place = (np.cumsum(repeated) - 1)[group.ravel()[kept]]
-    rows = rows[kept]
-    return Repeats(
-        distinct[repeated], grouped_mean(votes[rows], place, int(repeated.sum()), weights=pixels[rows].astype(float))
-    )
+    same = table.rows(rows[kept])
+
+    def common(values: NDArray[Any]) -> NDArray[np.float64]:
+        return grouped_mean(values, place, int(repeated.sum()), weights=same.pixels.astype(float))
+
+    context = None if same.context is None else common(same.context.astype(float)).astype(np.float16)
+    return Repeats(distinct[repeated], common(same.votes), context)

@@ -6,7 +6,7 @@ All sums are integers, so they depend neither on the tile size nor on the order 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class Votes:
     extra : (n, component + 1) int64 or None
         Sum of the components of a features raster over the pixels of the core where it has a value, and the number of
         these pixels, in units of 1/`FIXED`. None = there is no such raster.
+    cells : (cell row, cell column, code + moment + 1) int32 or None
+        Sums over the cells of the core, see `context.sum_cells`. None = the context of superpixels does not count.
     """
 
     numbers: NDArray[np.int64]
@@ -49,6 +51,7 @@ class Votes:
     pairs: NDArray[np.int64]
     borders: NDArray[np.int64]
     extra: NDArray[np.int64] | None = None
+    cells: NDArray[np.int32] | None = None
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name, without one that is None."""
@@ -75,6 +78,8 @@ class SuperpixelTable:
         Number of pixel sides that each pair shares.
     extra : (n, component) float64 or None
         Mean components of a features raster; NaN = it has no value there. None = there is no such raster.
+    context : (n, code + feature) float16 or None
+        Features of what lies around, see `context.context_features`. None = it does not count.
     """
 
     numbers: NDArray[np.int64]
@@ -84,10 +89,29 @@ class SuperpixelTable:
     pairs: NDArray[np.int64]
     borders: NDArray[np.int64]
     extra: NDArray[np.float64] | None = None
+    context: NDArray[np.float16] | None = None
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name, without one that is None."""
         return {name: array for name, array in vars(self).items() if array is not None}
+
+    def rows(self, chosen: NDArray[Any]) -> SuperpixelTable:
+        """Return some of the superpixels, by index or mask, and all pairs, also those with superpixels left out."""
+        changed = {name: array for name, array in self.to_arrays().items() if name not in ("pairs", "borders")}
+        return replace(self, **{name: array[chosen] for name, array in changed.items()})
+
+
+def concatenate(tables: Sequence[SuperpixelTable]) -> SuperpixelTable:
+    """Return the superpixels and pairs of several tables in one, in the order of the tables.
+
+    Parameters
+    ----------
+    tables : sequence of SuperpixelTable
+        At least one; those without superpixels may have other numbers of codes and moments.
+    """
+    filled = [table for table in tables if len(table.numbers)] or list(tables[:1])
+    arrays = [table.to_arrays() for table in filled]
+    return SuperpixelTable(**{name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
 
 def count_votes(
@@ -235,14 +259,9 @@ def rows_of(superpixel_tables: Sequence[SuperpixelTable], numbers: NDArray[np.in
     SuperpixelTable
         Row i is that of ``numbers[i]``.
     """
-    rows = np.searchsorted(np.concatenate([table.numbers for table in superpixel_tables]), numbers)
-    filled = [table for table in superpixel_tables if len(table.numbers)] or list(superpixel_tables[:1])
-    votes, pixels, moments = (
-        np.concatenate([vars(table)[name] for table in filled])[rows] for name in ("votes", "pixels", "moments")
-    )
-    extras = [table.extra for table in filled if table.extra is not None]
-    extra = np.concatenate(extras)[rows] if extras else None
-    return SuperpixelTable(numbers, votes, pixels, moments, np.zeros((0, 2), np.int64), np.zeros(0, np.int64), extra)
+    table = concatenate(superpixel_tables)
+    none = np.zeros((0, 2), np.int64)
+    return replace(table.rows(np.searchsorted(table.numbers, numbers)), pairs=none, borders=none[:, 0])
 
 
 @compiled()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.grid import Window
 from geoseg.output.model import Model
 from geoseg.run.job import Job
 from geoseg.run.products import (
@@ -20,8 +22,9 @@ from geoseg.run.products import (
     Product,
 )
 from geoseg.run.stages import Stages
-from geoseg.segment import votes
+from geoseg.segment import context, votes
 from geoseg.segment.baselines import kmeans, region_merging
+from geoseg.segment.centroids import centroids
 from geoseg.segment.class_model import ClassModel, fit_class_model
 from geoseg.segment.class_tree import AUTO_CLASSES
 from geoseg.segment.repeats import find_repeats
@@ -57,7 +60,10 @@ def gather_block(job: Job, number: int) -> None:
     """Combine the votes of all tiles on the superpixels of a block, and store their table."""
     reading = job.tiles.reading(job.blocks.tile(number).read)
     tables = (_votes_and_weights(job, tile) for tile in reading if job.store.has(VOTES, tile))
-    job.store.put(SUPERPIXEL_TABLE, votes.gather(number, tables), number)
+    table = votes.gather(number, tables)
+    if job.config.uses_context and len(table.numbers):
+        table = replace(table, context=_context(job, number, table))
+    job.store.put(SUPERPIXEL_TABLE, table, number)
 
 
 def merge_block(job: Job, number: int) -> None:
@@ -68,10 +74,10 @@ def merge_block(job: Job, number: int) -> None:
         return job.store.get(SUPERPIXEL_TABLE, block)
 
     own = load(number)
-    centroids = region_merging.centroids(block_superpixels(job, number), own.numbers)
+    places = centroids(block_superpixels(job, number), own.numbers)
     windows = [
         ([load(block) for block in blocks if job.store.has(SUPERPIXEL_TABLE, block)], weight)
-        for blocks, weight in region_merging.corner_windows(job.blocks, number, centroids)
+        for blocks, weight in region_merging.corner_windows(job.blocks, number, places)
     ]
     merged = region_merging.merge_table(own, windows, n_bands=len(job.scene.bands), threshold=job.config.rag.threshold)
     job.store.put(MERGED_TABLE, merged, number)
@@ -96,6 +102,21 @@ def table_of(job: Job, number: int) -> SuperpixelTable:
 
 def _table_product(job: Job) -> Product[SuperpixelTable]:
     return MERGED_TABLE if job.config.method == "rag" else SUPERPIXEL_TABLE
+
+
+def _context(job: Job, number: int, table: SuperpixelTable) -> NDArray[np.float16]:
+    """Return the context of the superpixels of a block, from the votes of all tiles around."""
+    block, shape = job.blocks.tile(number), job.scene.geobox.shape
+    around = job.tiles.touching(context.window_around(block.core, shape))
+    sums = (_sums_and_weights(job, tile) for tile in around if job.store.has(VOTES, tile))
+    places = centroids(block_superpixels(job, number), table.numbers)
+    return context.context_features(places, block.core, shape, sums, n_bands=len(job.scene.bands))
+
+
+def _sums_and_weights(job: Job, tile: int) -> tuple[Window, NDArray[np.int32], NDArray[np.float64] | None]:
+    found, weights = _votes_and_weights(job, tile)
+    assert found.cells is not None
+    return job.tiles.tile(tile).core, found.cells, weights
 
 
 def _votes_and_weights(job: Job, tile: int) -> tuple[Votes, NDArray[np.float64] | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from geoseg.run.contents import SuperpixelLabels, TileSuperpixels
 from geoseg.run.job import Job
 from geoseg.run.products import NETWORK, SUPERPIXELS, TILE_SUPERPIXELS, VOTES
 from geoseg.run.stages import Stages
-from geoseg.segment import features, superpixels, votes
+from geoseg.segment import context, features, superpixels, votes
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.steps.features_raster import extra_of
 
@@ -56,7 +58,10 @@ def segment_tile(job: Job, number: int) -> None:
     moments = features.pixel_moments(bands[:, *read])
     extra = None if job.features is None else extra_of(job, tile.core)
     table = votes.count_votes(numbers, shares, job.tiles.feather(tile), moments, core=core, extra=extra)
-    job.store.put(TILE_SUPERPIXELS, TileSuperpixels(votes.ranked(numbers)[1][core]), number)
+    index = votes.ranked(numbers)[1][core]
+    if job.config.uses_context:
+        table = replace(table, cells=context.sum_cells(index, shares[core], moments[:, *core], tile.core))
+    job.store.put(TILE_SUPERPIXELS, TileSuperpixels(index), number)
     job.store.put(VOTES, table, number)
 
 

@@ -14,7 +14,7 @@ from geoseg.segment.class_tree import Borders, grow_tree
 from geoseg.segment.extra_features import extra_scale, known_rows, scaled
 from geoseg.segment.grouped import grouped_mean, grouped_sum
 from geoseg.segment.predictors import ColorPredictor, with_extra
-from geoseg.segment.votes import SuperpixelTable
+from geoseg.segment.votes import SuperpixelTable, concatenate
 
 _RESTARTS = 5  # of k-means; the best result is used
 _BATCH = 4096  # superpixels per step of k-means
@@ -48,9 +48,7 @@ def fit_kmeans(
     from sklearn.cluster import MiniBatchKMeans  # imported here because it takes most of a second
     from sklearn.metrics import pairwise_distances_argmin
 
-    filled = [table for table in sample if len(table.numbers)]
-    fields = {name: np.concatenate([vars(table)[name] for table in filled]) for name in filled[0].to_arrays()}
-    table = known_rows(SuperpixelTable(**fields))
+    table = known_rows(concatenate(sample))
     moments, pixels = table.moments, table.pixels.astype(float)
     mix = np.zeros((n_bands, moments.shape[1]))
     mix[:, :n_bands] = luma_chroma(n_bands)

@@ -16,12 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geoseg.grid import TileGrid
 from geoseg.segment.compiled import compiled
 from geoseg.segment.grouped import grouped_sum
-from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.segment.union_find import find
 from geoseg.segment.votes import FIXED, SuperpixelTable
 
@@ -95,26 +93,6 @@ def corner_windows(
         for rows, by_row in _block_pairs(row, grid.n_rows, down)
         for cols, by_col in _block_pairs(col, grid.n_cols, right)
     ]
-
-
-def centroids(superpixels: BlockSuperpixels, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the centroids of superpixels of a block.
-
-    Parameters
-    ----------
-    superpixels : BlockSuperpixels
-    numbers : (n,) int64
-        Some of them.
-
-    Returns
-    -------
-    (n, 2) float64
-        Row and column in the scene.
-    """
-    if not len(numbers):
-        return np.zeros((0, 2))
-    in_block = ndimage.center_of_mass(np.ones(superpixels.labels.shape, np.float32), superpixels.numbers, numbers)
-    return np.asarray(in_block) + np.array([superpixels.block.read.row_off, superpixels.block.read.col_off])
 
 
 def merge_similar(
