@@ -1,0 +1,1 @@
+"""Parts of `rivals.py` and `scaling.py`."""
