@@ -1,4 +1,4 @@
-"""One of the published methods as in its script, on a whole image: python literal.py SCENE LABELS.tif CONFIG STEPS
+"""One of the published methods as in its script, on a whole image: python literal.py SCENE LABELS.tif CONFIG STEPS.
 
 CONFIG is configs/kanezaki2018.yaml or configs/yonv2019.yaml. The loop is that of tests/reference/backprop.py.
 """

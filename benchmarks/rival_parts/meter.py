@@ -47,6 +47,7 @@ class Usage:
 
     @property
     def cpu(self) -> float:
+        """CPU seconds in both modes."""
         return self.user + self.system
 
     def then(self, other: Usage) -> Usage:
@@ -84,6 +85,7 @@ class _Sampler(threading.Thread):
         self.largest, self.total, self.ended = 0, 0, threading.Event()
 
     def run(self) -> None:
+        """Sample until the event `ended`."""
         here = psutil.Process()
         while not self.ended.wait(_INTERVAL):
             sizes = [0]

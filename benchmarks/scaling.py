@@ -1,0 +1,129 @@
+"""Time and memory of geoseg by the size of the scene and the number of workers.
+
+    python benchmarks/scaling.py [--megapixels 4,16,64,256,1024] [--workers 0,1,2] [--scenes FOLDER] [--plot FILE.png]
+                                 [--out TABLE.md] [-- OPTIONS OF geoseg tile]
+
+Square synthetic scenes are written to --scenes, unless they are there already. One row per scene and number of workers,
+from whole processes with all of their descendants: CPU and wall seconds per Mpx, wall seconds per Mpx of each stage
+(from run.json), the memory of the largest process and of all processes at once, and the size of the run folder before
+the stages are removed. --plot draws the time per Mpx and the memory against the size. Numba's kernels are compiled
+before the measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rival_parts.meter import Usage, measure
+
+_GIB, _WARM_UP_SIDE = 2**30, 600
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: megapixels, workers, what it used, wall seconds by stage, bytes of the run folder."""
+
+    mpx: float
+    workers: int
+    usage: Usage
+    stages: dict[str, float]
+    n_bytes: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megapixels", default="4,16,64,256,1024")
+    parser.add_argument("--workers", default="0,1,2")
+    parser.add_argument("--scenes", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("options", nargs="*")
+    args = parser.parse_args()
+    found: list[Measured] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        scenes = args.scenes or scratch
+        scenes.mkdir(exist_ok=True, parents=True)
+        segmented(synthetic(scenes, _WARM_UP_SIDE), 0, scratch, args.options)
+        for mpx in [float(number) for number in args.megapixels.split(",")]:
+            scene = synthetic(scenes, round((mpx * 1e6) ** 0.5))
+            for workers in [int(number) for number in args.workers.split(",")]:
+                found.append(segmented(scene, workers, scratch, args.options))
+                print(f"{mpx:g} Mpx, {workers} workers: {found[-1].usage.wall:.1f} s", file=sys.stderr, flush=True)
+    print(table := table_of(found))
+    if args.out is not None:
+        args.out.write_text(table, encoding="utf-8")
+    if args.plot is not None:
+        draw(found, args.plot)
+
+
+def synthetic(folder: Path, side: int) -> Path:
+    """Return a square scene, written unless it exists."""
+    path = folder / f"synthetic{side}.tif"
+    if not path.exists():
+        subprocess.run([sys.executable, "-m", "geoseg", "synthetic", path, "--size", f"{side}x{side}"], check=True)
+    return path
+
+
+def segmented(scene: Path, workers: int, scratch: Path, options: list[str]) -> Measured:
+    """Segment a scene, and remove the results."""
+    folder = scratch / "result"
+    folder.mkdir()
+    run, out = folder / "labels.run", folder / "labels.gpkg"
+    command = [sys.executable, "-m", "geoseg", "tile", scene, "--out", out, "--run-dir", run, "--keep"]
+    usage = measure([[*command, "--workers", str(workers), "--progress", "none", *options]], scratch)
+    report = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    n_bytes = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    shutil.rmtree(folder)
+    rows, cols = report["grid"]["shape"]
+    return Measured(rows * cols / 1e6, workers, usage, report["seconds"], n_bytes)
+
+
+def table_of(found: list[Measured]) -> str:
+    """Return a row per run; stages that no run has are left out."""
+    stages = list(dict.fromkeys(name for run in found for name in run.stages))
+    memory = ["largest, GiB", "all, GiB", "run folder, bytes per px"]
+    columns = ["Mpx", "workers", "CPU s per Mpx", "system", "wall s per Mpx", *stages, *memory]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for run in found:
+        usage, mpx = run.usage, run.mpx
+        cells = [f"{mpx:.3g}", str(run.workers), f"{usage.cpu / mpx:.2f}", f"{usage.system / usage.cpu:.0%}"]
+        cells += [f"{usage.wall / mpx:.2f}", *(f"{run.stages.get(name, 0) / mpx:.3f}" for name in stages)]
+        cells += [f"{usage.largest / _GIB:.2f}", f"{usage.total / _GIB:.2f}", f"{run.n_bytes / mpx / 1e6:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(found: list[Measured], path: Path) -> None:
+    """Draw the CPU and wall seconds per Mpx and the memory against the size, a line per number of workers."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    for workers in sorted({run.workers for run in found}):
+        runs = sorted((run for run in found if run.workers == workers), key=lambda run: run.mpx)
+        lines = (
+            [run.usage.cpu / run.mpx for run in runs],
+            [run.usage.wall / run.mpx for run in runs],
+            [run.usage.largest / _GIB for run in runs],
+        )
+        for axis, values in zip(axes, lines, strict=True):
+            axis.plot([run.mpx for run in runs], values, "o-", label=f"{workers} workers")
+    for axis, title in zip(axes, ("CPU s per Mpx", "wall s per Mpx", "largest process, GiB"), strict=True):
+        axis.set(title=title, xlabel="Mpx", xscale="log")
+        axis.set_ylim(bottom=0)
+    axes[0].legend()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
