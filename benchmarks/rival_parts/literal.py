@@ -16,6 +16,7 @@ from geoseg.config import load_config
 from geoseg.segment.network import new_network
 from tests.reference import backprop
 
+PROFILE = ("driver", "width", "height", "crs", "transform")  # kept from the scene
 _SLIC_AREA = 512 * 512  # px, for which n_segments holds
 
 
@@ -29,7 +30,7 @@ def superpixels(image, options):
 def main() -> None:
     config = load_config(sys.argv[3])
     with rasterio.open(sys.argv[1]) as scene:
-        image, profile = scene.read([1, 2, 3]), scene.profile
+        image, profile = scene.read([1, 2, 3]), {key: scene.profile[key] for key in PROFILE}
     regions = superpixels(image.transpose(1, 2, 0), config.superpixels).astype(np.int64)
     channels, descent = image.astype(np.float32) / 255, config.backprop
     model, _ = backprop.train(
@@ -45,9 +46,7 @@ def main() -> None:
     )
     codes = model(backprop.torch.from_numpy(channels)[None])[0].argmax(dim=0).numpy()
     voted = backprop.refine(codes.ravel(), regions.ravel()).reshape(codes.shape)
-    for key in ("photometric", "nodata", "predictor"):
-        profile.pop(key, None)
-    with rasterio.open(sys.argv[2], "w", **profile | {"count": 1, "dtype": "uint8", "interleave": "band"}) as labels:
+    with rasterio.open(sys.argv[2], "w", **profile, count=1, dtype="uint8", compress="deflate") as labels:
         labels.write((voted + 1).astype(np.uint8), 1)
 
 
