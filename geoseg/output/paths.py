@@ -17,7 +17,6 @@ from geoseg.output.rasters import RASTER_SUFFIXES, raster_sidecars
 
 REGION_STYLE = "regions"
 REPORT_SUFFIXES = (".html", ".htm")
-MAX_REPORTED = 255  # classes of a report, whose map has one byte per pixel
 STYLES = (CLASS_STYLE, REGION_STYLE)  # of the polygons; QGIS applies the first by default
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import numpy as np
 import rasterio.windows
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
+from rasterio.errors import NodataShadowWarning
 
 from geoseg.errors import RasterError
 from geoseg.grid import Window
@@ -50,7 +52,8 @@ def read_decimated(
     pixels : (band, y, x) float32
         Weighted means of the pixels with data; 0 where not valid.
     valid : (y, x) bool
-        False where a band is nodata or masked, or not finite, and where the file is damaged.
+        False where all bands, or with nodata mode "any" one of them, are nodata, masked or not finite, and where the
+        file is damaged.
     """
     pixels, valid = np.zeros((len(positions), *shape), np.float32), np.zeros(shape, bool)
     whole = Window(0, 0, shape[1], shape[0])
@@ -69,7 +72,8 @@ def _read_part(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     unique = sorted({scene.bands[position] for position in positions})
     window = _window_of(part, shape, scene.geobox.shape)
-    with reading(scene.path, scene.geobox.window) as handle:
+    with reading(scene.path, scene.geobox.window) as handle, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NodataShadowWarning)  # alpha is not among the bands that are shown
         found = handle.read(
             unique,
             window=window,
@@ -82,8 +86,11 @@ def _read_part(
     values: NDArray[np.float32] = np.ma.filled(found, np.nan)[
         [unique.index(scene.bands[position]) for position in positions]
     ]
-    valid = np.asarray(np.isfinite(values).all(axis=0))
-    return np.where(valid, values, np.float32(0)), valid
+    known = np.isfinite(values)
+    valid = np.asarray(known.all(axis=0) if scene.nodata_mode == "any" else known.any(axis=0))
+    stored = [scene.nodata[position] if scene.nodata else None for position in positions]
+    fill = np.nan_to_num(np.array([each or 0 for each in stored], np.float32))  # of bands that are nodata alone
+    return np.where(valid, np.where(known, values, fill[:, None, None]), np.float32(0)), valid
 
 
 def _parts(shape: tuple[int, int]) -> Iterator[Window]:

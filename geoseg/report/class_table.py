@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from geoseg.errors import RasterError, shorten
 from geoseg.output.label_style import hashed_colors
-from geoseg.output.paths import MAX_REPORTED
 from geoseg.report.finished_run import FinishedRun
 from geoseg.report.polygon_file import PolygonFile
 from geoseg.report.region_sums import ClassSums
 
+MAX_CLASSES = 255  # the map has one byte per pixel, and 0 is nodata
 _NAME = 60  # characters
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -50,6 +50,8 @@ class ClassTable:
 
     def rows_of(self, classes: NDArray[Any]) -> NDArray[np.int64]:
         """Return the row of each class, from 1; 0 for numbers that are not in the table."""
+        if classes.dtype in (np.uint8, np.uint16):  # of class rasters: every number once
+            return self.rows_of(np.arange(np.iinfo(classes.dtype).max + 1))[classes]
         numbers = classes.astype(np.int64)
         position = np.minimum(np.searchsorted(self.values, numbers), len(self.values) - 1)
         return np.where(self.values[position] == numbers, position + 1, 0)
@@ -74,9 +76,9 @@ def class_table(run: FinishedRun, file: PolygonFile, values: NDArray[np.int64]) 
     is_numbered = bool(known) and set(known) == set(range(1, len(known) + 1))
     if is_numbered:
         values = np.union1d(values, np.arange(1, len(known) + 1))
-    if len(values) > MAX_REPORTED:
+    if len(values) > MAX_CLASSES:
         raise RasterError(
-            f"{file.path} has {len(values)} classes; a report shows at most {MAX_REPORTED}. Make a report of a result "
+            f"{file.path} has {len(values)} classes; a report shows at most {MAX_CLASSES}. Make a report of a result "
             f"with fewer classes."
         )
     colors = _colors(file, values)

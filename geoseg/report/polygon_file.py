@@ -160,7 +160,7 @@ def _checked(path: Path, names: Sequence[str]) -> tuple[str, ...]:
         raise RasterError(
             f"{path} has no column {missing[0]}; expected the polygons of geoseg tile or outline. Give their file."
         )
-    return tuple(names)
+    return tuple(name for name in names if name not in (_GEOMETRY, "bbox"))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from geoseg.output.columns import check_attributes
 from geoseg.output.model import Model, load_model
 from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.names import check_output_name
-from geoseg.output.paths import MAX_REPORTED, Outputs
+from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
 from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
@@ -197,7 +197,6 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     outputs.check_names(options.run_dir)
     task = _open_task(path, config, options)
     _check_model_output(outputs, task.config)
-    _check_report(outputs, task.config)
     _check_outputs(task.scene, outputs, options, InputFiles.of(task.files))
     return task
 
@@ -301,15 +300,6 @@ def _check_model_output(outputs: Outputs, config: Config) -> None:
     if outputs.model is not None and config.training == "tile":
         raise ConfigError(
             "training tile has no network of the scene to save. Omit --save-model, or use --training scene."
-        )
-
-
-def _check_report(outputs: Outputs, config: Config) -> None:
-    classes = config.classify.classes
-    if outputs.report is not None and classes != "auto" and classes > MAX_REPORTED:
-        raise ConfigError(
-            f"a report shows at most {MAX_REPORTED} classes, and {classes} are asked for. Omit --report, or give fewer "
-            f"--classes."
         )
 
 
