@@ -39,7 +39,7 @@ from geoseg.report.region_sums import sum_regions
 from geoseg.report.report import report_run
 from geoseg.run.documents import parse_document, write_document
 
-from .conftest import fields, run_command, write_raster
+from .conftest import REPORTED_OPTIONS, fields, run_command, write_raster
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">&amp;\'"${7*7}{{7*7}}$\\frac'
 _VOID = {"meta", "link", "img", "input", "br"}
@@ -81,22 +81,7 @@ class Page(HTMLParser):
 
 
 def segment(scene, out, **options):
-    chosen = {"method": "kmeans", "workers": 0, "classes": 6, "tile_size": 64, "min_pixels": 12} | options
-    return geoseg.segment_scene(scene, out, **chosen)
-
-
-@pytest.fixture(scope="session")
-def reported(make_once):
-    """A folder with a run on a scene with nodata, its class raster, and its report by `geoseg tile --report`."""
-
-    def fill(folder):
-        pixels = fields((150, 170), 4, seed=3)
-        pixels[:, :20, :30] = 0
-        write_raster(folder / "scene.tif", pixels, nodata=0, names=("red", "green", "blue", "nir"))
-        segment(folder / "scene.tif", folder / "labels.gpkg", class_raster=folder / "classes.tif",
-                report=folder / "report.html")  # fmt: skip
-
-    return make_once("reported", fill)
+    return geoseg.segment_scene(scene, out, **REPORTED_OPTIONS, **options)
 
 
 @pytest.fixture
@@ -284,25 +269,25 @@ def test_map_is_drawn_from_the_polygons_where_the_class_raster_is_gone(copied):
 
 def test_report_without_the_scene_states_it(copied):
     (copied / "scene.tif").rename(copied / "elsewhere.tif")
-    text = render(content_of(copied))
+    page = Page(render(content_of(copied)))
 
-    assert "The scene scene.tif is not found" in text
-    assert not [attrs for attrs in Page(text).of("img") if attrs.get("id") == "scene"]
-    assert not Page(text).data["hasScene"]
-    assert Page(render(content_of(copied, scene=str(copied / "elsewhere.tif")))).data["hasScene"]
+    assert "The scene scene.tif is not found" in "".join(page.text)
+    assert not [attrs for attrs in page.of("img") if attrs.get("id") == "scene"]
+    assert not page.data["hasScene"]
+    assert content_of(copied, scene=str(copied / "elsewhere.tif")).scene is not None
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\0 nothing", b"text"])
 def test_damaged_scene_is_left_out_with_a_note(copied, content):
     (copied / "scene.tif").write_bytes(content)
 
-    assert "so it is not shown" in render(content_of(copied))
+    assert "so it is not shown" in content_of(copied).notes[0]
 
 
 def test_scene_of_another_grid_is_left_out_with_a_note(copied):
     write_raster(copied / "scene.tif", fields((80, 90), 4))
 
-    assert "has another grid" in render(content_of(copied))
+    assert "has another grid" in content_of(copied).notes[0]
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"classes": 5}', '{"classes": [{"class": 1}], "merges": []}'])
@@ -320,6 +305,7 @@ def test_missing_or_damaged_class_document_leaves_the_numbers_of_the_classes(cop
     assert any("labels.classes.json" in note for note in content.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
 def test_other_formats_give_the_same_statistics_and_map(reported, tmp_path, suffix):
     segment(reported / "scene.tif", tmp_path / f"labels{suffix}")
@@ -332,6 +318,7 @@ def test_other_formats_give_the_same_statistics_and_map(reported, tmp_path, suff
     assert found.borders.density == pytest.approx(expected.borders.density, rel=0.1)
 
 
+@pytest.mark.slow
 def test_few_columns_give_a_report_without_what_they_have(reported, tmp_path):
     segment(reported / "scene.tif", tmp_path / "labels.gpkg", polygons__attributes=["mean_1"])
     text = render(gather(find_run(tmp_path / "labels.gpkg"), max_pixels=100_000))
@@ -415,6 +402,7 @@ def test_chart_keeps_markup_and_formulas_in_names_as_text():
 # --- size and memory ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pictures_shrink_until_the_report_is_small_enough(reported, tmp_path, monkeypatch):
     largest = (reported / "report.html").stat().st_size - 4_000
     monkeypatch.setattr(report, "MAX_BYTES", largest)
@@ -440,6 +428,7 @@ def test_regions_beyond_the_limit_are_counted_but_not_on_the_map(reported):
     assert largest.smallest == np.sort(every.columns["pixels"])[-5]
 
 
+@pytest.mark.slow
 def test_region_that_was_split_into_several_polygons_counts_once(reported, tmp_path):
     segment(reported / "scene.tif", tmp_path / "labels.gpkg", max_vertices=40)
     found, expected = (content_of(folder).sums for folder in (tmp_path, reported))
@@ -613,7 +602,7 @@ def test_report_is_replaced_with_overwrite_only(copied):
 def test_changed_polygons_give_a_note(copied):
     change_labels(copied / "labels.gpkg", "confidence = 0.5")
 
-    assert "labels.gpkg has changed since" in render(content_of(copied))
+    assert "labels.gpkg has changed since" in content_of(copied).notes[0]
 
 
 def test_run_json_of_another_version_is_refused_in_one_line(copied):

@@ -208,20 +208,19 @@
   // Swipe between the scene on the left and the classes on the right
   function setSplit(share) {
     state.split = Math.min(Math.max(share, 0), 1);
-    const text = percent(state.split);
     overlay.style.clipPath = `inset(0 0 0 ${100 * state.split}%)`;
     if (!swipe) return;
     swipe.style.left = `${100 * state.split}%`;
     swipe.setAttribute("aria-valuenow", Math.round(100 * state.split));
     swipe.setAttribute("aria-valuetext", `${Math.round(100 * state.split)} percent scene`);
-    return text;
   }
   if (swipe) {
     swipe.addEventListener("pointerdown", (event) => { event.stopPropagation(); swipe.setPointerCapture(event.pointerId); tip.hidden = true; });
     swipe.addEventListener("pointermove", (event) => {
+      if (!swipe.hasPointerCapture(event.pointerId)) return;
       event.stopPropagation();
       const box = map.getBoundingClientRect();
-      if (swipe.hasPointerCapture(event.pointerId)) setSplit((event.clientX - box.left) / box.width);
+      setSplit((event.clientX - box.left) / box.width);
     });
     swipe.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: -0.05, ArrowDown: -0.05, ArrowRight: 0.05, ArrowUp: 0.05, PageDown: -0.25, PageUp: 0.25, Home: -1, End: 1 };
@@ -232,6 +231,7 @@
     });
   }
 
+  map.addEventListener("dragstart", (event) => event.preventDefault()); // of the pictures, which would end a pan
   const pointers = new Map();
   map.addEventListener("pointerdown", (event) => {
     pointers.set(event.pointerId, [event.clientX, event.clientY]);
