@@ -17,6 +17,7 @@ import rasterio
 from affine import Affine
 from filelock import FileLock
 
+import geoseg
 from geoseg.cli import main as cli
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
@@ -34,6 +35,8 @@ learn: {windows: 8, crop: 64, batch: 4, steps: 12}
 classify: {classes: 5}
 polygons: {min_pixels: 12, simplify: 0}
 """
+
+REPORTED_OPTIONS = {"method": "kmeans", "workers": 0, "classes": 6, "tile_size": 64, "min_pixels": 12}
 
 collect_ignore = ["qgis_probe.py"]  # runs under the Python of QGIS; looking for doctests would import it
 
@@ -156,6 +159,20 @@ def finished_run(make_once, landscape, quick_config):
     """The folder of a run of several tiles in one process, with all outputs and the work of the steps; read only."""
     options = ("--workers", 0, "--class-layer", "--keep")
     return make_once("finished", lambda folder: run_with_all_outputs(folder, landscape, quick_config, *options))
+
+
+@pytest.fixture(scope="session")
+def reported(make_once):
+    """A folder with a run on a scene with nodata, its class raster, and its report by `tile --report`; read only."""
+
+    def fill(folder):
+        pixels = fields((150, 170), 4, seed=3)
+        pixels[:, :20, :30] = 0
+        scene = write_raster(folder / "scene.tif", pixels, nodata=0, names=("red", "green", "blue", "nir"))
+        files = {"class_raster": folder / "classes.tif", "report": folder / "report.html"}
+        geoseg.segment_scene(scene, folder / "labels.gpkg", **files, **REPORTED_OPTIONS)
+
+    return make_once("reported", fill)
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,11 @@ FLOORS = (
     ("segment",),
     ("vectorize",),
     ("output",),
+    ("evaluate",),
     ("run",),
+    ("report",),
     ("steps",),
-    ("pipeline", "evaluate", "preview", "synthetic"),
+    ("pipeline", "preview", "synthetic"),
     ("arrays", "parts"),
     ("cli",),
     ("__main__",),
@@ -40,7 +42,9 @@ LIBRARY_HOMES = {  # the only modules that import these libraries
     "rich": ("geoseg.cli.*",),
     "click": ("geoseg.cli.*",),
     "msgspec": ("geoseg.config_parser",),
-    "yaml": ("geoseg.config", "geoseg.config_parser", "geoseg.run.cluster_file"),
+    "jinja2": ("geoseg.report.page",),
+    "matplotlib": ("geoseg.report.charts",),
+    "yaml": ("geoseg.config", "geoseg.config_parser", "geoseg.run.cluster_file", "geoseg.report.provenance"),
 }
 FILE_LIBRARIES = {
     *("fiona", "fsspec", "geopandas", "glob", "io", "mmap", "os", "osgeo", "pathlib", "pyogrio", "rasterio", "shutil"),
@@ -281,5 +285,5 @@ def test_start_imports_nothing_heavy(start):
     assert "geoseg" in loaded
     assert not loaded & {
         *("torch", "dask", "distributed", "numba", "rasterio", "numpy", "scipy", "skimage", "sklearn", "pandas"),
-        *("geopandas", "pyarrow", "shapely"),
+        *("geopandas", "pyarrow", "shapely", "jinja2", "matplotlib"),
     }

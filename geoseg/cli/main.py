@@ -24,6 +24,7 @@ from geoseg.cli.outline import outline
 from geoseg.cli.parsing import EXIT_DONE, EXIT_FIXABLE
 from geoseg.cli.plan import plan
 from geoseg.cli.preview import preview
+from geoseg.cli.report import report
 from geoseg.cli.status import status
 from geoseg.cli.streams import OutputFailedError, end_output, output_failed, prepare_streams, print_error
 from geoseg.cli.synthetic import scene, synthetic
@@ -97,5 +98,6 @@ def commands() -> None:
     check_memory_limit()
 
 
-for _command in (tile, outline, preview, info, plan, work, finish, status, evaluate, config, synthetic, scene):
+_COMMANDS = (tile, outline, preview, report, info, plan, work, finish, status, evaluate, config, synthetic, scene)
+for _command in _COMMANDS:
     commands.add_command(_command)

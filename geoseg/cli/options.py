@@ -269,6 +269,7 @@ OUTPUT_GROUP = option_group(
     REGION_RASTER,
     option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg."),
     option("--save-model", **FILE, help="Also write the network and its classes to this .geoseg file."),
+    option("--report", **FILE, help="Also write a report to this .html file: a map, tables, charts and provenance."),
 )
 SEGMENTATION_GROUP = option_group(
     "Segmentation",

@@ -67,6 +67,7 @@ def outputs_from(options: Mapping[str, Any]) -> Outputs:
         options["region_raster"],
         options["save_model"],
         options["class_layer"],
+        report=options["report"],
     )
 
 

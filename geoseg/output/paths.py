@@ -16,6 +16,7 @@ from geoseg.output.publication import Publication
 from geoseg.output.rasters import RASTER_SUFFIXES, raster_sidecars
 
 REGION_STYLE = "regions"
+REPORT_SUFFIXES = (".html", ".htm")
 STYLES = (CLASS_STYLE, REGION_STYLE)  # of the polygons; QGIS applies the first by default
 
 
@@ -36,6 +37,8 @@ class Outputs:
         Whether the .gpkg gets a second layer, the polygons dissolved by class.
     class_file : bool
         Whether the class document is written, see `classes`.
+    report : Path or None
+        Ends in .html: the report, one file that a browser shows. None = not written.
 
     Examples
     --------
@@ -50,6 +53,7 @@ class Outputs:
     model: Path | None = None
     class_layer: bool = False
     class_file: bool = True
+    report: Path | None = None
 
     @property
     def classes(self) -> Path | None:
@@ -61,7 +65,8 @@ class Outputs:
     @property
     def paths(self) -> list[Path]:
         """All output files, without styles and other sidecar files."""
-        return [path for path in (self.polygons, *self._rasters, self.model, self.classes) if path is not None]
+        paths = (self.polygons, *self._rasters, self.model, self.classes, self.report)
+        return [path for path in paths if path is not None]
 
     def check_names(self, run_dir: Path | None) -> None:
         """Check that files of these names can be written, and that none is in the run folder; nothing is changed.
@@ -132,3 +137,5 @@ class Outputs:
             check_output(path, overwrite=overwrite, suffixes=RASTER_SUFFIXES, sidecars=beside)
         if self.model is not None:
             check_output(self.model, overwrite=overwrite, suffixes=MODEL_SUFFIXES)
+        if self.report is not None:
+            check_output(self.report, overwrite=overwrite, suffixes=REPORT_SUFFIXES)

@@ -16,9 +16,9 @@ from geoseg.output.paths import Outputs
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.plan import RunOptions
 
-_OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model"}
+_OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model", "report": "report"}
 _COMMAND_NAMES = {"tile_size": "tiles__size", "superpixels": "superpixels__method"}
-_PATHS = ("aoi", "model", "run_dir", "class_raster", "region_raster", "save_model")
+_PATHS = ("aoi", "model", "run_dir", "class_raster", "region_raster", "save_model", "report")
 _FILES = ("features", "scheduler_file", "cluster", "tls_ca_file", "tls_cert", "tls_key")
 _FLAGS = ("restretch", "resume", "overwrite", "keep", "dashboard", "class_layer")
 _KINDS: dict[str, tuple[type, str]] = {
@@ -59,9 +59,9 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
     out : str, Path or Outputs
         The polygon file, or all outputs.
     options : dict
-        Names of fields of `RunOptions` and `ClusterOptions`; ``class_raster``, ``region_raster``, ``save_model`` and
-        ``class_layer``; names of config values such as ``seed`` or ``simplify``, or with their section as in
-        ``polygons__simplify``. None = not given.
+        Names of fields of `RunOptions` and `ClusterOptions`; ``class_raster``, ``region_raster``, ``save_model``,
+        ``report`` and ``class_layer``; names of config values such as ``seed`` or ``simplify``, or with their section
+        as in ``polygons__simplify``. None = not given.
 
     Raises
     ------

@@ -35,7 +35,7 @@ from geoseg.vectorize.outline import CoreOutlines
 from geoseg.vectorize.zonal_stats import ZonalSums
 
 Content = TypeVar("Content")
-Stage = Literal["survey", "learn", "superpixels", "segment", "classify", "label", "merge", "outline", "write"]
+Stage = Literal["survey", "learn", "superpixels", "segment", "classify", "label", "merge", "outline", "write", "report"]
 
 SCENE = "scene"  # the key of a product that a scene has once
 

@@ -85,7 +85,7 @@ class Result:
 
 def report_result(plan: Plan, stages: Stages, result: Result, about: dict[str, Any]) -> Result:
     """Write the report of a run, with the entries `about`, and remove the products that are no longer needed."""
-    write_report(plan.folder, _report(plan, stages, result) | about)
+    write_report(plan.folder, run_facts(plan, stages, result, about))
     if not plan.options.keep and not result.failed:  # after a failure, --resume continues with the products
         plan.folder.clean()
     return result
@@ -111,7 +111,8 @@ def _merges(merges: list[list[int]]) -> Any:
     return np.array(merges, np.int64).reshape(-1, 2)
 
 
-def _report(plan: Plan, stages: Stages, result: Result) -> dict[str, Any]:
+def run_facts(plan: Plan, stages: Stages, result: Result, about: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json contains, with the entries `about`."""
     record = OutputRecord(plan.folder)
     grid, processed = tile_grid(plan.scene.geobox.shape, plan.config), set(stages.tiles)
     states = ["done" if i in processed else "failed" if i in result.failed else "outside" for i in range(len(grid))]
@@ -130,4 +131,19 @@ def _report(plan: Plan, stages: Stages, result: Result) -> dict[str, Any]:
         "class_layer": result.outputs.class_layer,
         "color_distance": result.color_distance,
         "seconds": result.seconds,
+        **_names(plan, record),
+        **about,
+    }
+
+
+def _names(plan: Plan, record: OutputRecord) -> dict[str, Any]:
+    """Return the rasters and the model by path relative to the run folder, and the inputs beside the scene."""
+    outputs, options = plan.outputs, plan.options
+    written = {
+        "class_raster": outputs.class_raster, "region_raster": outputs.region_raster, "model": outputs.model
+    }  # fmt: skip
+    given = {"aoi": options.aoi, "features": options.features, "model": options.model, "restretch": options.restretch}
+    return {
+        "files": {name: next(iter(record.names_of({path: ""}))) for name, path in written.items() if path is not None},
+        "options": {name: value if value is True else str(value) for name, value in given.items() if value},
     }

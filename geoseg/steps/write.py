@@ -20,10 +20,12 @@ from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.output.rasters import write_class_raster, write_region_raster
 from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance, polygon_qml, region_qml
 from geoseg.raster.pixel_size import resolution
+from geoseg.report.report import report_of, write_report
+from geoseg.run.documents import plain_values
 from geoseg.run.job import Job, MapJob
 from geoseg.run.plan import Plan
 from geoseg.run.products import CLASS_MODEL, FEATURE_REDUCTION, NETWORK
-from geoseg.run.report import Result, report_result
+from geoseg.run.report import Result, report_result, run_facts
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
 from geoseg.steps.tables import RegionTable, batches, cores, region_table
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 def write_results(job: Job, plan: Plan, stages: Stages, regions: Regions) -> Result:
     """Write all outputs, then the report; only then remove the products of the run."""
     outputs, class_model = plan.outputs, job.store.get(CLASS_MODEL)
-    with stages.stage("write", len(outputs.paths)):
+    with stages.stage("write", len(outputs.paths) - bool(outputs.report)):
         table, classes = region_table(job, stages.tiles, regions)
         write_maps(table, plan, stages, _dissolved(table, classes) if outputs.class_layer else None)
         if outputs.model:
@@ -87,6 +89,11 @@ def finish(table: RegionTable, plan: Plan, stages: Stages, tree: ClassTree | Non
     if tree is not None:
         merges, costs = tree.merges.tolist(), tree.costs.tolist()
         about["tree"] = {"n_clusters": tree.n_clusters, "merges": merges, "costs": costs} | about["tree"]
+    if plan.outputs.report is not None:
+        with stages.stage("report", 1):
+            facts = plain_values(run_facts(plan, stages, result, about))
+            write_report(plan.outputs.report, report_of(facts, plan.outputs, plan.scene.path), plan.publication)
+        result = replace(result, seconds=dict(stages.seconds))
     return report_result(plan, stages, result, about)
 
 

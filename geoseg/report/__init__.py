@@ -1,0 +1,1 @@
+"""A report of a finished run: one HTML file that needs no network."""

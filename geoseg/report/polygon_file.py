@@ -1,0 +1,187 @@
+"""Read the rows of a polygon file in batches: GeoPackage, FlatGeobuf or GeoParquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.errors import RasterError, shorten
+from geoseg.raster.vector_file import opened_vector
+
+LAYER = "labels"
+_ROWS = 16_384  # of a batch
+_GEOMETRY = "geometry"
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class PolygonFile:
+    """An open polygon file.
+
+    Parameters
+    ----------
+    path : Path
+        As the user gave it.
+    source : Path
+        What is read.
+    layer : str or None
+        None = a GeoParquet file.
+    columns : tuple of str
+        Names of the columns without geometry.
+    """
+
+    path: Path
+    source: Path
+    layer: str | None
+    columns: tuple[str, ...]
+
+    def rows(self, columns: Sequence[str], *, least: tuple[str, int] | None = None) -> Iterator[Columns]:
+        """Yield columns of all rows, in batches.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Names; "geometry" for the polygons as shapely geometries. Those that the file lacks are left out.
+        least : (str, int) or None
+            Only rows with at least this number in this column; None = all.
+
+        Raises
+        ------
+        RasterError
+            If the file is damaged.
+        """
+        wanted = [name for name in columns if name in self.columns]
+        has_geometry = _GEOMETRY in columns
+        with _reading(self.path):
+            batches = self._parquet if self.layer is None else self._ogr
+            for batch in batches(wanted, has_geometry=has_geometry, least=least, bounds=None):
+                yield _columns(batch, wanted, has_geometry=has_geometry)
+
+    def within(self, bounds: tuple[float, float, float, float], columns: Sequence[str]) -> Iterator[Columns]:
+        """Yield columns and polygons of the rows that may overlap bounds (left, bottom, right, top), in batches."""
+        wanted = [name for name in columns if name in self.columns]
+        with _reading(self.path):
+            batches = self._parquet if self.layer is None else self._ogr
+            for batch in batches(wanted, has_geometry=True, least=None, bounds=bounds):
+                yield _columns(batch, wanted, has_geometry=True)
+
+    def _ogr(
+        self,
+        columns: list[str],
+        *,
+        has_geometry: bool,
+        least: tuple[str, int] | None,
+        bounds: tuple[float, float, float, float] | None,
+    ) -> Iterator[pa.RecordBatch]:
+        where = None if least is None else f'"{least[0]}" >= {least[1]}'
+        with pyogrio.open_arrow(
+            self.source,
+            layer=self.layer,
+            columns=columns,
+            read_geometry=has_geometry,
+            where=where,
+            bbox=bounds,
+            batch_size=_ROWS,
+            use_pyarrow=True,
+        ) as (meta, reader):
+            for batch in reader:
+                name = meta["geometry_name"] or "wkb_geometry"
+                names = [_GEOMETRY if each == name else each for each in batch.schema.names]
+                yield batch.rename_columns(names)
+
+    def _parquet(
+        self,
+        columns: list[str],
+        *,
+        has_geometry: bool,
+        least: tuple[str, int] | None,
+        bounds: tuple[float, float, float, float] | None,
+    ) -> Iterator[pa.RecordBatch]:
+        keep = None if least is None else ds.field(least[0]) >= least[1]
+        if bounds is not None:
+            left, bottom, right, top = bounds
+            keep = (
+                (ds.field("bbox", "xmin") <= right)
+                & (ds.field("bbox", "xmax") >= left)
+                & (ds.field("bbox", "ymin") <= top)
+                & (ds.field("bbox", "ymax") >= bottom)
+            )
+        names = [*columns, *([_GEOMETRY] if has_geometry else [])]
+        yield from ds.dataset(self.source, format="parquet").to_batches(
+            columns=names, filter=keep, batch_size=_ROWS, batch_readahead=1, fragment_readahead=1
+        )
+
+
+@contextmanager
+def open_polygons(path: Path) -> Iterator[PolygonFile]:
+    """Open the polygons of a run.
+
+    Parameters
+    ----------
+    path : Path
+        A .gpkg, .fgb or .parquet that geoseg has written.
+
+    Raises
+    ------
+    RasterError
+        If it is missing, damaged, or has no layer of geoseg.
+    """
+    if path.suffix.lower() == ".parquet":
+        with _reading(path):
+            names = pq.ParquetFile(path).schema_arrow.names
+        yield PolygonFile(path, path, None, _checked(path, names))
+        return
+    with opened_vector(path, with_fields=True) as found:
+        layer = LAYER if LAYER in found.layers else found.layers[0] if len(found.layers) == 1 else None
+        if layer is None:
+            raise RasterError(
+                f"{path} has no layer {LAYER} but {shorten(', '.join(found.layers) or 'none')}; expected the polygons "
+                f"of geoseg tile or outline. Give their file."
+            )
+        with _reading(path):
+            names = pyogrio.read_info(found.path, layer=layer)["fields"].tolist()
+        yield PolygonFile(path, found.path, layer, _checked(path, names))
+
+
+def _checked(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    missing = [name for name in ("region", "class") if name not in names]
+    if missing:
+        raise RasterError(
+            f"{path} has no column {missing[0]}; expected the polygons of geoseg tile or outline. Give their file."
+        )
+    return tuple(name for name in names if name not in (_GEOMETRY, "bbox"))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Convert the errors of libraries that read polygons."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, pa.ArrowException, shapely.errors.ShapelyError) as err:
+        if isinstance(err, RasterError):
+            raise
+        raise RasterError(f"{path} cannot be read: {shorten(err)}. Is the file complete?") from err
+
+
+def _columns(batch: pa.RecordBatch, columns: Sequence[str], *, has_geometry: bool) -> Columns:
+    found: Columns = {name: _numbers(batch.column(name)) for name in columns}
+    if has_geometry:
+        wkb = batch.column(_GEOMETRY).to_numpy(zero_copy_only=False)
+        found[_GEOMETRY] = shapely.from_wkb(wkb, on_invalid="ignore")
+    return found
+
+
+def _numbers(column: pa.Array) -> NDArray[Any]:
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return values

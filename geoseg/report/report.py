@@ -1,0 +1,111 @@
+"""Make the report of a finished run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import ConfigError, OutputError
+from geoseg.output.files import check_output, staged, writing
+from geoseg.output.names import check_output_name
+from geoseg.output.paths import REPORT_SUFFIXES, Outputs
+from geoseg.output.publication import Publication
+from geoseg.report.content import gather
+from geoseg.report.finished_run import FinishedRun, Places, find_run, read_classes
+from geoseg.report.page import render
+
+MAX_BYTES = 8_000_000
+_MAX_PIXELS = 1_600_000  # of each picture
+_LEAST_PIXELS = 50_000
+
+
+def report_run(polygons: str | Path, out: str | Path, *, places: Places | None = None, overwrite: bool = False) -> Path:
+    """Write the report of a finished run as one HTML file.
+
+    Parameters
+    ----------
+    polygons : str or Path
+        The polygons that the run has written.
+    out : str or Path
+        The report, .html.
+    places : Places or None
+        Where the other files of the run are; None = where it left them.
+    overwrite : bool
+        Replace an existing report.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    RunError
+        If the polygons are not those of a finished run.
+    RasterError
+        If the polygons or the class raster cannot be read.
+    OutputError
+        If the report exists and may not be replaced, is one of the files that are read, or cannot be written.
+    """
+    for name, value in (("polygons", polygons), ("out", out)):
+        if not isinstance(value, str | os.PathLike) or not str(value):
+            raise ConfigError(f"{name} is {value!r}; expected the path of a file. Give it as a str or a Path.")
+    path = Path(out)
+    check_output_name(path)
+    run = find_run(Path(polygons), places)
+    inputs = [run.polygons, run.class_raster, run.scene, *_beside(run.polygons)]
+    publication = _check_report(path, [Path(each) for each in inputs if each is not None], overwrite=overwrite)
+    write_report(path, run, publication)
+    return path
+
+
+def report_of(facts: Mapping[str, Any], outputs: Outputs, scene: str | None) -> FinishedRun:
+    """Return a run that has written its outputs, but not yet run.json.
+
+    Parameters
+    ----------
+    facts : dict
+        What run.json will contain.
+    outputs : Outputs
+    scene : str or None
+        Where the pixels are read; None = there are none.
+    """
+    run = FinishedRun(facts, outputs.polygons, outputs.class_raster, None, scene)
+    if outputs.class_raster is None:
+        run = replace(run, notes=("The run wrote no class raster, so the map is drawn from the polygons.",))
+    if outputs.classes is None:
+        return run
+    classes, note = read_classes(outputs.classes, facts)
+    return replace(run, classes=classes, notes=(*run.notes, note) if note else run.notes)
+
+
+def write_report(path: Path, run: FinishedRun, publication: Publication) -> None:
+    """Write a report that is smaller than `MAX_BYTES`; it appears under its name when it is complete.
+
+    Raises
+    ------
+    RasterError
+        If the polygons or the class raster cannot be read.
+    OutputError
+        If the report cannot be written.
+    """
+    max_pixels = _MAX_PIXELS
+    page = render(gather(run, max_pixels=max_pixels)).encode("utf-8", "replace")
+    while len(page) > MAX_BYTES and max_pixels > _LEAST_PIXELS:
+        max_pixels //= 2
+        page = render(gather(run, max_pixels=max_pixels)).encode("utf-8", "replace")
+    with staged(path, publication) as folder, writing(path):
+        (folder / path.name).write_bytes(page)
+
+
+def _check_report(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Publication:
+    if path.resolve() in {each.resolve() for each in inputs}:
+        raise OutputError(f"{path} is a file of the run; give the report another name.")
+    return check_output(path, overwrite=overwrite, suffixes=REPORT_SUFFIXES)
+
+
+def _beside(polygons: Path) -> list[Path]:
+    return [polygons.parent / f"{polygons.stem}.classes.json"]
