@@ -139,8 +139,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         if ended.is_cancelled or ended.code not in (0, _TILES_FAILED):
             context.setLayersToLoadOnCompletion({})
         if ended.is_cancelled:
-            self._report_cancelled(values, feedback)
-            return {}
+            raise QgsProcessingException(f"The run was cancelled. {self._resume_text(values)}".strip())
         if ended.code not in (0, _TILES_FAILED):
             raise QgsProcessingException(error_text(ended) + legend(error_text(ended), self._labels()))
         if failed:
@@ -194,14 +193,13 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
             show_notes()
         return ended, tuple(failed)
 
-    def _report_cancelled(self, values: Mapping[str, Any], feedback: QgsProcessingFeedback) -> None:
-        feedback.pushInfo("The run was cancelled.")
+    def _resume_text(self, values: Mapping[str, Any]) -> str:
+        """Return how to continue a cancelled run; "" if that is not possible."""
         out = str(values.get("out") or "")
-        if out and "resume" in values:
-            is_temporary = Path(QgsProcessingUtils.tempFolder()) in Path(out).parents
-            text = resume_text(out, values.get("run_dir"), is_temporary=is_temporary)
-            if text:
-                feedback.pushInfo(text)
+        if not out or "resume" not in values:
+            return ""
+        is_temporary = Path(QgsProcessingUtils.tempFolder()) in Path(out).parents
+        return resume_text(out, values.get("run_dir"), is_temporary=is_temporary)
 
     def _outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the files that were written."""
