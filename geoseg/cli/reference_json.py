@@ -35,7 +35,8 @@ def reference_json() -> str:
 
 def _command(command: click.Command) -> dict[str, Any]:
     context = click.Context(command, info_name=f"geoseg {command.name}")
-    shown = [one for one in command.get_params(context) if not getattr(one, "hidden", False) and one.name != "help"]
+    parameters = command.get_params(context)
+    shown = [one for one in parameters if not getattr(one, "hidden", False) and "--help" not in one.opts]
     return {"help": text_of(command.help), "parameters": [_parameter(one, context) for one in shown]}
 
 

@@ -20,7 +20,8 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QIcon
 
-from .layers import load_results
+from .compat import ADVANCED
+from .layers import Further, load_results
 from .parameters import Given, definitions, further, value_of
 from .runner.commands import Command, Reference, command_line
 from .runner.environment import NotFoundError, environment_for, version_of
@@ -76,21 +77,18 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         return ICON
 
     def shortDescription(self) -> str:
-        return self._command.help.split("\n\n")[0]
+        return with_labels(self._command.help.split("\n\n")[0], self._labels())
 
     def shortHelpString(self) -> str:
         """Return the help of the command and of its parameters, as in the command reference."""
-        labels = self._labels()
         paragraphs = [text for text in self._command.help.split("\n\n") if not text.startswith("Exit codes")]
+        paragraphs = [with_labels(text, self._labels()) for text in paragraphs]
         rows = [
-            f"<b>{html.escape(shown.label)}</b>: {html.escape(self._help(shown, labels))}"
-            for shown in self._parameters
-            if not shown.advanced
+            f"<b>{html.escape(definition.description())}</b>: {html.escape(definition.help())}"
+            for definition in self.parameterDefinitions()
+            if not definition.flags() & ADVANCED
         ]
         return "".join(f"<p>{text}</p>" for text in (*map(html.escape, paragraphs), *rows))
-
-    def _help(self, shown: Shown, labels: Mapping[str, str]) -> str:
-        return with_labels(self._command.option(shown.name).help, labels)
 
     def _labels(self) -> dict[str, str]:
         """Return the labels of the parameters by what stands for them in the texts of geoseg."""
@@ -146,8 +144,9 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
             feedback.reportError(failed_text(failed))
         if ended.output.strip():
             feedback.pushConsoleInfo(ended.output.rstrip())
-        loader = self.provider().style_loader
-        load_results(context, loader, failed=bool(failed), dissolved=bool(values.get("class_layer")))
+        layer = self.parameterAsLayer(parameters, self._parameters[0].name.upper(), context)
+        further_layers = Further(bool(failed), bool(values.get("class_layer")))
+        load_results(context, self.provider().style_loader, layer.name(), further_layers)
         return {**self._outputs(values), **self._more_outputs(values, ended)}
 
     def _executable(self, feedback: QgsProcessingFeedback) -> Path:
@@ -168,7 +167,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
 
         def show_notes() -> None:
             for note in waiting:
-                feedback.pushWarning(note)
+                feedback.pushWarning(note + legend(note, self._labels()))
             waiting.clear()
 
         def on_line(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from qgis.core import (
@@ -13,7 +14,6 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingLayerPostProcessorInterface,
     QgsProcessingUtils,
-    QgsProject,
     QgsRasterLayer,
     QgsRectangle,
     QgsVectorFileWriter,
@@ -93,30 +93,50 @@ def pixel_window(layer: QgsRasterLayer, extent: QgsRectangle) -> list[int]:
     return [left, top, min(width, cols - left), min(height, rows - top)]
 
 
-def load_results(context: QgsProcessingContext, loader: StyleLoader, *, failed: bool, dissolved: bool) -> None:
-    """Have the results that QGIS loads when the algorithm ends loaded with their styles, and with further layers.
+@dataclass(frozen=True)
+class Further:
+    """Layers of a GeoPackage besides the polygons.
+
+    Parameters
+    ----------
+    has_failed : bool
+        Whether there is a layer of failed tiles.
+    has_classes : bool
+        Whether there is a layer of dissolved classes.
+    """
+
+    has_failed: bool
+    has_classes: bool
+
+
+def load_results(context: QgsProcessingContext, loader: StyleLoader, scene: str, further: Further) -> None:
+    """Name the layers that QGIS loads when the algorithm ends, have their styles loaded, and add further layers.
 
     Parameters
     ----------
     context : QgsProcessingContext
         Its layers to load are replaced.
     loader : StyleLoader
-    failed : bool
-        Whether there is a layer of failed tiles.
-    dissolved : bool
-        Whether there is a layer of dissolved classes.
+    scene : str
+        Name of the input, with which the names of the layers begin.
+    further : Further
     """
     layers = {}
     for source, details in context.layersToLoadOnCompletion().items():
         details.setPostProcessor(loader)
+        details.name = f"{scene}: {details.name.lower()}"
+        details.forceName = True  # else the name of the layer in the file, which is the same for all
         if Path(source).suffix.lower() != ".gpkg":
             layers[source] = details
             continue
         layers[f"{source}|layername=labels"] = details
-        for name, title, exists in (("classes", "Classes", dissolved), ("failed_tiles", "Failed tiles", failed)):
+        for name, title, exists in (
+            ("classes", "dissolved classes", further.has_classes),
+            ("failed_tiles", "failed tiles", further.has_failed),
+        ):
             if exists:
-                more = QgsProcessingContext.LayerDetails(title, details.project or QgsProject.instance(), title)
-                if name == "classes":
-                    more.setPostProcessor(loader)
+                more = QgsProcessingContext.LayerDetails(f"{scene}: {title}", details.project)
+                more.forceName = True
+                more.setPostProcessor(loader if name == "classes" else None)
                 layers[f"{source}|layername={name}"] = more
     context.setLayersToLoadOnCompletion(layers)

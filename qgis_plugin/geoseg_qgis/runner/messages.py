@@ -66,8 +66,11 @@ def with_labels(text: str, labels: Mapping[str, str]) -> str:
     --------
     >>> with_labels("Use this with --tile-steps. [required]", {"--tile-steps": "Training steps"})
     'Use this with “Training steps”.'
+    >>> with_labels("Segment SCENE, a raster of any size.", {"SCENE": "Raster"})
+    'Segment a raster of any size.'
     """
     text = re.sub(r"\s*\[required\]", "", text)
+    text = re.sub(r"\b[A-Z]{4,}, (?=an? )", "", text)
     return _NAME.sub(lambda match: f"“{labels[match[0]]}”" if match[0] in labels else match[0], text)
 
 
