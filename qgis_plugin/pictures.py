@@ -38,9 +38,7 @@ def main() -> None:
             "QGIS_PLUGINPATH": str(Path(__file__).parent),
             "GEOSEG_PICTURES": json.dumps([str(Path(scene).resolve()), str(Path(folder).resolve()), home, *method]),
         }
-        variables["PATH"] = (
-            f"/usr/bin{os.pathsep}{os.environ['PATH']}"  # QGIS runs the Python that it finds there first
-        )
+        variables["PATH"] = f"/usr/bin{os.pathsep}{os.environ['PATH']}"  # QGIS takes the Python that comes first
         variables.pop("QT_QPA_PLATFORM", None)
         command = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24", qgis, "--nologo", "--noversioncheck"]
         command += ["--profiles-path", home, "--code", __file__]
