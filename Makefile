@@ -7,7 +7,7 @@ READY := .venv/.installed
 # Two processes share the tests; each computes on one thread.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-slow lint picture reference qgis-plugin clean
+.PHONY: help demo test test-slow lint picture reference qgis-plugin qgis-pictures clean
 
 help:
 	@echo "make demo       write a synthetic scene and segment it"
@@ -17,6 +17,7 @@ help:
 	@echo "make picture    draw docs/picture.png from the demo"
 	@echo "make reference  write docs/cli.md and the options of the QGIS plugin from the commands"
 	@echo "make qgis-plugin  pack the QGIS plugin: dist/geoseg_qgis-VERSION.zip"
+	@echo "make qgis-pictures  draw the dialog and a result with QGIS: demo/qgis/"
 	@echo "make clean      remove the environment and all generated files"
 
 demo: demo/scene.tif
@@ -44,6 +45,10 @@ reference: $(READY)
 
 qgis-plugin:
 	$(PYTHON) qgis_plugin/package.py dist
+
+# The pictures of docs/qgis.md are those of a NAIP image.
+qgis-pictures: demo/scene.tif
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTHON) qgis_plugin/pictures.py demo/scene.tif demo/qgis
 
 clean:
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -63,7 +63,7 @@ class Session:
         import processing
 
         window = self._iface.mainWindow()
-        window.resize(1100, 720)
+        window.resize(1000, 640)
         layer = self._iface.addRasterLayer(self._scene, Path(self._scene).stem)
         self._report["menu"] = [action.text() for action in self._iface.pluginMenu().actions()]
         values = {"SCENE": layer.id(), "CLASSES": 8, "RGB": "1,2,3", "WORKERS": 1, "METHOD": self._method}

@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -38,6 +37,8 @@ import geoseg
 from geoseg.cli.progress_bars import STAGE_TITLES
 from geoseg.cli.reference_json import reference_json
 
+from .programs import children_of, geoseg_program, is_running, is_running_after, make_program
+
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "qgis_plugin" / "geoseg_qgis"
 REFERENCE = load_reference()
@@ -61,8 +62,7 @@ class Clock:
 @pytest.fixture
 def program(tmp_path):
     """Return a program that runs the geoseg of this checkout."""
-    text = f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -m geoseg "$@"\n'
-    return make_program(tmp_path / "program" / "geoseg", text)
+    return geoseg_program(tmp_path / "program")
 
 
 # --- the description of the commands --------------------------------------------------------------------------------
@@ -286,19 +286,6 @@ def test_process_ends_when_a_callback_raises():
     assert not is_running(int(str(raised.value)))
 
 
-def is_running(pid):
-    """Return whether a process runs, at the end of 5 seconds in which it may end; a zombie does not run."""
-    for _ in range(50):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return False
-        if state == "Z":
-            return False
-        time.sleep(0.1)
-    return True
-
-
 @pytest.mark.slow
 def test_geoseg_stops_as_at_ctrl_c_when_its_input_ends(tmp_path, program):
     scene = tmp_path / "scene.tif"
@@ -342,32 +329,7 @@ def test_geoseg_stops_when_the_program_that_started_it_is_killed(tmp_path, progr
     assert not [pid for pid in children if is_running_after(pid, seconds=30)]
 
 
-def children_of(pid):
-    """Return the processes that descend from a process."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = {int(child): int(parent) for child, parent in (line.split() for line in listed.splitlines())}
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found[1:]
-
-
-def is_running_after(pid, *, seconds):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not is_running(pid):
-            return False
-    return True
-
-
 # --- finding geoseg -------------------------------------------------------------------------------------------------
-
-
-def make_program(path, text="#!/bin/sh\necho 'geoseg, version 9.9'\n"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
 
 
 def test_setting_takes_precedence_over_the_path_and_the_path_over_the_own_environment(tmp_path):

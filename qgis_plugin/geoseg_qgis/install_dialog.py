@@ -19,6 +19,7 @@ from qgis.PyQt.QtWidgets import (
     QVBoxLayout,
 )
 
+from .runner.environment import search_path
 from .runner.installation import InstallError, Request, default_source, install
 from .settings import environment_folder
 
@@ -44,7 +45,8 @@ class _Worker(QThread):
     def run(self) -> None:
         """Install, and emit the version or the error."""
         try:
-            version = install(self._request, os.environ, self.line.emit, self.isInterruptionRequested)
+            variables = {**os.environ, "PATH": search_path(os.environ, Path.home())}
+            version = install(self._request, variables, self.line.emit, self.isInterruptionRequested)
         except InstallError as err:
             self.ended.emit("", str(err))
         except Exception as err:  # a thread that dies without a word would leave the dialog waiting

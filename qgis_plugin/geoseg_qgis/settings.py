@@ -8,7 +8,7 @@ from pathlib import Path
 from processing.core.ProcessingConfig import ProcessingConfig, Setting
 from qgis.PyQt.QtGui import QIcon
 
-from .runner.environment import Installed, find_geoseg, own_environment
+from .runner.environment import Installed, find_geoseg, own_environment, search_path
 
 GROUP = "geoseg"
 ICON = str(Path(__file__).with_name("icon.svg"))
@@ -35,4 +35,5 @@ def environment_folder() -> Path:
 
 def installed() -> Installed:
     """Return the geoseg to run; NotFoundError if there is none."""
-    return find_geoseg(str(ProcessingConfig.getSetting(_PATH) or ""), environment_folder(), os.environ.get("PATH", ""))
+    setting = str(ProcessingConfig.getSetting(_PATH) or "")
+    return find_geoseg(setting, environment_folder(), search_path(os.environ, Path.home()))

@@ -79,6 +79,23 @@ def find_geoseg(setting: str, own: Path, path: str) -> Installed:
     )
 
 
+def search_path(variables: Mapping[str, str], home: Path) -> str:
+    """Return PATH with the folders in which installers put programs, which desktops do not pass on to QGIS.
+
+    Examples
+    --------
+    >>> search_path({"PATH": "/usr/bin"}, Path("/home/me")).split(os.pathsep)[0]
+    '/usr/bin'
+    """
+    more = [home / ".local" / "bin", home / ".cargo" / "bin"]  # uv, pipx
+    if IS_WINDOWS:
+        programs = Path(variables.get("LOCALAPPDATA") or home / "AppData" / "Local") / "Programs" / "Python"
+        more += [programs / f"Python{version}" for version in (311, 312, 313)]
+    else:
+        more += [Path("/opt/homebrew/bin"), Path("/usr/local/bin")]
+    return os.pathsep.join([variables.get("PATH", ""), *map(str, more)])
+
+
 def executable_in(environment: Path, name: str = "geoseg") -> Path:
     """Return the path of a program in a virtual environment."""
     return environment / ("Scripts" if IS_WINDOWS else "bin") / _name(name)
@@ -120,8 +137,8 @@ def version_of(executable: Path, variables: Mapping[str, str]) -> str:
         raise NotFoundError(f"{executable} cannot be run ({err.strerror or err}). {INSTALL_HINT}.") from err
     found = re.match(r"geoseg, version (\S+)", ended.output.strip())
     if ended.code != 0 or found is None:
-        said = (ended.output.strip() or "\n".join(ended.lines).strip() or f"exit code {ended.code}").splitlines()[-1]
-        raise NotFoundError(f"{executable} is not a working geoseg: {said[:300]}. {INSTALL_HINT}.")
+        answer = (ended.output.strip() or "\n".join(ended.lines).strip() or f"exit code {ended.code}").splitlines()[-1]
+        raise NotFoundError(f"{executable} is not a working geoseg: {answer[:300]}. {INSTALL_HINT}.")
     return found[1]
 
 

@@ -33,7 +33,7 @@ _ADVICE = (
 
 
 class InstallError(Exception):
-    """The installation did not succeed; the message says what to do."""
+    """The installation did not succeed; the message states what to do."""
 
 
 @dataclass(frozen=True)

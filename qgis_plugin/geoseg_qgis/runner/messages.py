@@ -24,9 +24,9 @@ def error_text(ended: Ended) -> str:
     """
     lines = [line.strip() for line in ended.lines if line.strip() and not line.startswith("{")]
     for prefix in ("geoseg: ", "Error: "):
-        said = [line[len(prefix) :] for line in lines if line.startswith(prefix)]
-        if said:
-            return said[-1]
+        found = [line[len(prefix) :] for line in lines if line.startswith(prefix)]
+        if found:
+            return found[-1]
     if ended.code == -_KILLED:
         return (
             "geoseg was killed, probably because the memory is full. Close other programs, or set fewer workers or a "

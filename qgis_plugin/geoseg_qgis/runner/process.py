@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Callable
 
-_POLL = 0.1  # seconds between two looks at the Cancel button
+_POLL = 0.1  # seconds between two checks of the Cancel button
 _GRACE = 60.0  # seconds in which a cancelled process may end by itself
 _MAX_LINES = 200  # kept of standard error
 _MAX_OUTPUT = 1 << 20  # characters kept of standard output

@@ -64,7 +64,7 @@ class Progress:
         self._stage = ""
         self._total = 1
         self._first: tuple[int, float] | None = None  # parts at the first event, which an earlier run may have done
-        self._told = 0.0
+        self._shown = 0.0
 
     def receive(self, line: str) -> Update:
         """Return what a line changes; a line that is no event becomes a note."""
@@ -82,7 +82,7 @@ class Progress:
         if name == "stage_finished":
             return Update(self._advanced(stage, 1.0))
         if name == "stage_started":
-            self._stage, self._total, self._first, self._told = stage, max(total, 1), None, self._clock()
+            self._stage, self._total, self._first, self._shown = stage, max(total, 1), None, self._clock()
             return Update(self._advanced(stage, 0.0), _title(stage))
         return self._counted(stage, _whole(event.get("done")), max(total, 1))
 
@@ -90,11 +90,11 @@ class Progress:
         now = self._clock()
         self._first = self._first or (done, now)
         percent = self._advanced(stage, done / total)
-        if done < total and now - self._told < _INTERVAL:
+        if done < total and now - self._shown < _INTERVAL:
             return Update(percent)
         if done >= total:
             return Update(percent)
-        self._told = now
+        self._shown = now
         left = self._seconds_left(stage, done, total, now)
         text = f"{_title(stage)}: {done} of {total}"
         return Update(percent, text if left is None else f"{text}, about {duration(left)} left")
