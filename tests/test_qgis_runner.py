@@ -178,6 +178,18 @@ def test_time_left_includes_the_later_stages_and_leaves_out_what_an_earlier_run_
     assert update.text == f"Outline regions: 60 of 100, about {duration(40 + later)} left"
 
 
+def test_time_left_of_a_stage_that_does_not_grow_with_the_scene_is_that_of_the_stage():
+    clock = Clock()
+    progress = Progress("tile", clock)
+    progress.receive(event("stage_started", stage="learn", total=100, pixels=1))
+    progress.receive(event("stage_advanced", stage="learn", done=0, total=100))
+    clock.now = 10.0
+
+    update = progress.receive(event("stage_advanced", stage="learn", done=50, total=100))
+
+    assert update.text == "Train the network: 50 of 100, about 10 s left in this stage"
+
+
 def test_text_is_not_repeated_within_seconds():
     clock = Clock()
     progress = Progress("tile", clock)

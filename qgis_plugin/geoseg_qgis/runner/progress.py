@@ -19,6 +19,7 @@ STAGES = {  # in the order of a run: title, and share of its time on a typical s
     "write": ("write results", 8),
 }
 STAGES_OF = {"outline": ("survey", "label", "merge", "outline", "write")}  # of commands that have not all of them
+_FIXED = ("survey", "learn")  # their time does not grow with the scene, so nothing follows for the later stages
 _INTERVAL = 5.0  # seconds between two texts of one stage
 _MEASURED = 2.0  # seconds of a stage, after which its speed is known
 
@@ -97,7 +98,9 @@ class Progress:
         self._shown = now
         left = self._seconds_left(stage, done, total, now)
         text = f"{_title(stage)}: {done} of {total}"
-        return Update(percent, text if left is None else f"{text}, about {duration(left)} left")
+        if left is not None:
+            text += f", about {duration(left)} left{' in this stage' if stage in _FIXED else ''}"
+        return Update(percent, text)
 
     def _advanced(self, stage: str, share: float) -> float:
         if stage in self._shares:
@@ -108,13 +111,13 @@ class Progress:
         return self._percent
 
     def _seconds_left(self, stage: str, done: int, total: int, now: float) -> float | None:
-        """Return the time left for the run, from the speed of this stage; None = not known yet."""
+        """Return the time left for the run, or for a stage of `_FIXED`, from its speed; None = not known yet."""
         first, since = self._first or (done, now)
         if done <= first or now - since < _MEASURED or stage not in self._shares:
             return None
         seconds = (now - since) / (done - first)  # per part
         names = list(self._shares)
-        later = sum(self._shares[name] for name in names[names.index(stage) + 1 :])
+        later = 0 if stage in _FIXED else sum(self._shares[name] for name in names[names.index(stage) + 1 :])
         return seconds * (total - done) + seconds * total * later / self._shares[stage]
 
 
