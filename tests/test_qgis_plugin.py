@@ -17,12 +17,14 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+from geoseg_qgis.runner.installation import find_tools
 from PIL import Image
 
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
 from .programs import children_of, geoseg_program, is_running_after
+from .test_qgis_runner import write_wheel
 from .test_scene import damage
 
 PLUGINS = Path(__file__).parents[1] / "qgis_plugin"
@@ -297,6 +299,44 @@ def test_interrupted_run_is_continued(qgis_process, scene, tmp_path):
 
     assert code == 0, text
     assert out.exists()
+
+
+INSTALL = """
+import sys
+sys.path[:0] = [{plugins!r}, "/usr/share/qgis/python/plugins"]
+from qgis.core import QgsApplication
+from qgis.PyQt.QtCore import QTimer
+application = QgsApplication([], True)
+application.initQgis()
+from geoseg_qgis.install_dialog import InstallDialog
+dialog = InstallDialog()
+dialog._source.setText(sys.argv[1])
+dialog._cpu.setChecked(False)
+dialog._install.click()
+while dialog._worker is not None:
+    application.processEvents()
+print(dialog._state.text())
+"""
+
+
+@pytest.mark.slow
+def test_dialog_installs_geoseg_where_the_plugin_finds_it(variables, tmp_path, qgis_process, scene):
+    code = INSTALL.format(plugins=str(PLUGINS))
+    changed = {**variables, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"}
+    if not find_tools(changed).python:
+        pytest.skip("the Python of the system is older than 3.11, or has no venv")
+
+    completed = subprocess.run(
+        ["/usr/bin/python3", "-c", code, str(write_wheel(tmp_path))], env=changed, capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
+
+    assert "geoseg 9.9 is installed" in completed.stdout, completed.stderr
+    arguments = ("run", "geoseg:segment", "--", f"SCENE={scene}", f"OUT={tmp_path / 'a.gpkg'}")
+    qgis_process("plugins", "enable", "geoseg_qgis", **changed)
+    _, text = qgis_process(*arguments, **changed)
+    assert "geoseg 9.9 from the environment of the plugin" in text
+    assert "options may differ in 9.9" in text
 
 
 @pytest.mark.slow

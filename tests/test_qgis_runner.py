@@ -512,6 +512,17 @@ def test_cancelled_installation_leaves_nothing(tmp_path):
     assert not (tmp_path / "own").exists()
 
 
+def test_failed_installation_keeps_the_former_environment(tmp_path):
+    former = make_program(executable_in(tmp_path / "own"))
+    (tmp_path / "own" / "geoseg-qgis.txt").write_text("Made by the QGIS plugin geoseg.\n")
+
+    with pytest.raises(InstallError, match="was cancelled"):
+        install(request(tmp_path, write_wheel(tmp_path)), offline(tmp_path), lambda _: None, lambda: True)
+
+    assert find_geoseg("", tmp_path / "own", "").executable == former
+    assert not (tmp_path / "own.old").exists()
+
+
 def test_folder_of_the_user_is_not_replaced_by_an_installation(tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.txt").write_text("mine")

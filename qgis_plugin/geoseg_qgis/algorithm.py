@@ -109,7 +109,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
             for key, title in _SCORES.items():
                 self.addOutput(QgsProcessingOutputNumber(key.upper(), title))
         if self._command.name in ("evaluate", "preview"):
-            self.addOutput(QgsProcessingOutputHtml(_HTML, "Result"))
+            self.addOutput(QgsProcessingOutputHtml(_HTML, self._algorithm.title))
 
     def canExecute(self) -> tuple[bool, str]:
         """Return whether geoseg is installed, and what to do if it is not."""

@@ -137,7 +137,7 @@ def install(
 ) -> str:
     """Install geoseg and return its version.
 
-    An environment that the plugin has made before is replaced. What is left of a failed installation is removed.
+    It replaces an environment that the plugin has made before. If it fails, the former environment is kept.
 
     Parameters
     ----------
@@ -156,31 +156,44 @@ def install(
     """
     steps = steps_of(request, find_tools(variables))
     log = request.folder.parent / LOG_NAME
+    former = _move_aside(request.folder)
     try:
-        _clear(request.folder)
-        request.folder.mkdir(parents=True)
-        (request.folder / _MARKER).write_text("Made by the QGIS plugin geoseg.\n", encoding="utf-8")
-        with log.open("w", encoding="utf-8") as file:
+        version = _install(request, steps, variables, (log, on_line, is_cancelled))
+    except (InstallError, NotFoundError, OSError) as err:
+        shutil.rmtree(request.folder, ignore_errors=True)
+        if former is not None:
+            former.rename(request.folder)
+        if isinstance(err, OSError):
+            what = f"{err.filename or request.folder} cannot be written: {err.strerror or err}. Check the disk"
+        else:
+            what = str(err).rstrip(".")
+        raise InstallError(f"{what}. The log is in {log}.") from err
+    if former is not None:
+        shutil.rmtree(former, ignore_errors=True)
+    return version
 
-            def write(line: str) -> None:
-                file.write(f"{line}\n")
-                file.flush()
-                on_line(line)
 
-            for number, step in enumerate(steps, start=1):
-                write(f"{number} of {len(steps)}: {step.title}")
-                write("> " + " ".join(step.command))
-                _run(step, variables, Control(write, is_cancelled, stops_at_eof=False, grace=10, merges_output=True))
-        return version_of(executable_in(request.folder), variables)
-    except OSError as err:
-        _clear(request.folder)
-        raise InstallError(
-            f"{err.filename or request.folder} cannot be written: {err.strerror or err}. "
-            f"Check the permissions and the disk."
-        ) from err
-    except (InstallError, NotFoundError) as err:
-        _clear(request.folder)
-        raise InstallError(f"{str(err).rstrip('.')}. The log is in {log}.") from err
+def _install(
+    request: Request,
+    steps: tuple[Step, ...],
+    variables: Mapping[str, str],
+    display: tuple[Path, Callable[[str], None], Callable[[], bool]],
+) -> str:
+    log, on_line, is_cancelled = display
+    request.folder.mkdir(parents=True)
+    (request.folder / _MARKER).write_text("Made by the QGIS plugin geoseg.\n", encoding="utf-8")
+    with log.open("w", encoding="utf-8") as file:
+
+        def write(line: str) -> None:
+            file.write(f"{line}\n")
+            file.flush()
+            on_line(line)
+
+        for number, step in enumerate(steps, start=1):
+            write(f"{number} of {len(steps)}: {step.title}")
+            write("> " + " ".join(step.command))
+            _run(step, variables, Control(write, is_cancelled, stops_at_eof=False, grace=10, merges_output=True))
+    return version_of(executable_in(request.folder), variables)
 
 
 def _run(step: Step, variables: Mapping[str, str], control: Control) -> None:
@@ -211,28 +224,25 @@ def _version_of_python(python: str, variables: Mapping[str, str]) -> str:
     return ended.output.strip() if re.fullmatch(r"\d+\.\d+", ended.output.strip()) else ""
 
 
-def _clear(folder: Path) -> None:
-    """Remove an environment that the plugin has made, with what an interrupted removal has left.
+def _move_aside(folder: Path) -> Path | None:
+    """Rename an environment that the plugin has made, and return its new path; None if there is none.
 
     Raises
     ------
     InstallError
-        If the folder contains anything else.
+        If the folder contains anything else, or is in use.
     """
-    if not folder.exists():
-        return
-    if not any(folder.iterdir()):
-        folder.rmdir()
-        return
-    if not (folder / _MARKER).is_file():
-        raise InstallError(f"{folder} exists and was not made by this plugin. Move it away, and try again.")
     aside = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(aside, ignore_errors=True)
+    if not folder.exists():
+        return None
+    if any(folder.iterdir()) and not (folder / _MARKER).is_file():
+        raise InstallError(f"{folder} exists and was not made by this plugin. Move it away, and try again.")
     try:
-        folder.rename(aside)  # on Windows this fails while geoseg runs, before anything is removed
-    except OSError as err:
+        folder.rename(aside)
+    except OSError as err:  # on Windows, while geoseg runs
         raise InstallError(f"{folder} is in use ({err.strerror}). End what runs there, and try again.") from err
-    shutil.rmtree(aside, ignore_errors=True)
+    return aside
 
 
 def default_source(plugin: Path) -> tuple[str, Path | None]:
