@@ -271,7 +271,9 @@ def test_nothing_is_left_running_when_qgis_process_is_ended(variables, scene, tm
     )
     before = ""
     while "Train the network" not in before:
-        before += process.stdout.read(1)
+        character = process.stdout.read(1)
+        assert character, f"it has ended early: {before}"
+        before += character
     children = children_of(process.pid)
 
     process.send_signal(getattr(signal, name))
