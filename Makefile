@@ -7,7 +7,7 @@ READY := .venv/.installed
 # Two processes share the tests; each computes on one thread.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-slow lint picture clean
+.PHONY: help demo test test-slow lint picture reference qgis-plugin qgis-pictures clean
 
 help:
 	@echo "make demo       write a synthetic scene and segment it"
@@ -15,6 +15,9 @@ help:
 	@echo "make test-slow  run the slow tests"
 	@echo "make lint       check format, style and types"
 	@echo "make picture    draw docs/picture.png from the demo"
+	@echo "make reference  write docs/cli.md and the options of the QGIS plugin from the commands"
+	@echo "make qgis-plugin  pack the QGIS plugin: dist/geoseg_qgis-VERSION.zip"
+	@echo "make qgis-pictures  draw the dialog and a result with QGIS: demo/qgis/"
 	@echo "make clean      remove the environment and all generated files"
 
 demo: demo/scene.tif
@@ -31,13 +34,25 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	cd qgis_plugin && ../$(BIN)/mypy --config-file ../pyproject.toml --python-version 3.10 -p geoseg_qgis.runner
 
 picture: demo
 	$(BIN)/python examples/picture.py demo/scene.tif demo/labels.gpkg docs/picture.png
 
+reference: $(READY)
+	$(BIN)/python -m geoseg.cli.reference > docs/cli.md
+	$(BIN)/python -m geoseg.cli.reference_json > qgis_plugin/geoseg_qgis/commands.json
+
+qgis-plugin:
+	$(PYTHON) qgis_plugin/package.py dist
+
+# The pictures of docs/qgis.md are those of a NAIP image.
+qgis-pictures: demo/scene.tif
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTHON) qgis_plugin/pictures.py demo/scene.tif demo/qgis
+
 clean:
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
-	find geoseg tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find geoseg tests examples benchmarks qgis_plugin -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # `geoseg synthetic` replaces no file, so the rest of an interrupted one is removed first.
 demo/scene.tif: | $(READY)

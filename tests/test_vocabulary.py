@@ -16,7 +16,7 @@ FILES = [
     ROOT / "README.md",
     *sorted(
         path
-        for folder in ("geoseg", "docs", "configs", "examples", "benchmarks")
+        for folder in ("geoseg", "docs", "configs", "examples", "benchmarks", "qgis_plugin")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in {".py", ".md", ".yaml", ".sh"} and path.name not in SKIPPED
     ),

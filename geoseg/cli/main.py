@@ -26,6 +26,7 @@ from geoseg.cli.plan import plan
 from geoseg.cli.preview import preview
 from geoseg.cli.report import report
 from geoseg.cli.status import status
+from geoseg.cli.stdin_end import STOP_AT_EOF
 from geoseg.cli.streams import OutputFailedError, end_output, output_failed, prepare_streams, print_error
 from geoseg.cli.synthetic import scene, synthetic
 from geoseg.cli.tile import tile
@@ -93,6 +94,7 @@ def with_file_names(arguments: list[str]) -> list[str]:
 
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="geoseg")
+@STOP_AT_EOF
 def commands() -> None:
     """Segment rasters larger than memory into seamless polygons, without training data."""
     check_memory_limit()

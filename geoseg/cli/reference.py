@@ -33,6 +33,12 @@ Add one line to the startup file of your shell:
 | 129, 130, 143 | stopped by SIGHUP, Ctrl-C (SIGINT) or SIGTERM |
 | 141 | the reader of standard output, such as `head`, has closed it |
 
+## Stopping by the program that started geoseg
+
+`geoseg --stop-at-eof COMMAND …` stops as at Ctrl-C when its standard input ends: when the program that started it
+closes the pipe to it, or is killed. After 15 s it no longer waits for the tiles in hand. This works on every system,
+where signals do not.
+
 ## Progress as JSON lines
 
 With `--progress json`, each line on stderr is a JSON object (warnings excepted). Its key `event` determines the other
@@ -64,10 +70,15 @@ def reference() -> str:
     return "\n".join([_HEADER, *map(_command, visible)])
 
 
+def text_of(text: str | None) -> str:
+    """Return a help text with its line breaks removed, except those between paragraphs; "" for None."""
+    return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n"))
+
+
 def _command(command: click.Command) -> str:
     context = click.Context(command, info_name=f"geoseg {command.name}")
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    parts = [f"## geoseg {command.name}\n", f"```\n{usage}\n```\n", f"{_text(command.help)}\n"]
+    parts = [f"## geoseg {command.name}\n", f"```\n{usage}\n```\n", f"{text_of(command.help)}\n"]
     groups: dict[str, list[str]] = {}
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
@@ -77,14 +88,10 @@ def _command(command: click.Command) -> str:
         elif record is not None and "--help" not in parameter.opts:
             group = getattr(parameter, "group", None)
             title = str(group.title) if isinstance(group, OptionGroup) else "Other options"
-            groups.setdefault(title, []).append(f"| `{_escaped(record[0])}` | {_escaped(_text(record[1]))} |")
+            groups.setdefault(title, []).append(f"| `{_escaped(record[0])}` | {_escaped(text_of(record[1]))} |")
     for title, rows in groups.items():
         parts.append("\n".join([f"| {title} | |", "|---|---|", *rows]) + "\n")
     return "\n".join(parts)
-
-
-def _text(text: str | None) -> str:
-    return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n"))
 
 
 def _escaped(text: str) -> str:
