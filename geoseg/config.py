@@ -112,7 +112,7 @@ class Classify:
     classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as the scene's features separate
     clusters: int = 46  # before they are merged in the class tree
     evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is the published method
-    context: bool = True  # what lies around a superpixel counts too; not with evidence votes
+    context: bool = False  # whether what lies around a superpixel counts; has no effect with evidence votes
     adjacency_weight: float = 5.5  # how strongly a long common border favours a merge in the class tree
     feature_weight: float = 1.0  # of a features raster; 1 = its variance counts as much as that of the scene
 

@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg import segment_array
 from geoseg.grid import TileGrid, Window
 from geoseg.segment.context import CELL, context_features, sum_cells, window_around
 from geoseg.segment.features import moment_features
+
+from .conftest import fields
 
 SHAPE = (330, 470)
 N_CODES, N_BANDS = 3, 2
@@ -125,3 +128,16 @@ def test_sums_of_a_bright_cell_do_not_overflow() -> None:
     sums = sum_cells(index, shares, moments, Window(0, 0, CELL, CELL))
 
     assert sums.tolist() == [[[255 * CELL**2, 147456 * CELL**2, 147456 * CELL**2, CELL**2]]]
+
+
+def test_classes_with_context_do_not_depend_on_the_tiles() -> None:
+    image = fields((150, 170))
+    given = {"classify": {"context": True, "classes": 6}, "learn": {"windows": 4, "crop": 64, "steps": 4}}
+
+    one, other = (
+        segment_array(image, config=given | {"tiles": {"size": size, "halo": 16}}, device="cpu").classes
+        for size in (64, 256)
+    )
+
+    assert len(np.unique(one)) >= 4
+    np.testing.assert_array_equal(one, other)
