@@ -16,7 +16,8 @@ STAGES = {  # in the order of a run: title, and share of its time on a typical s
     "label": ("label tiles", 8),
     "merge": ("merge regions", 2),
     "outline": ("outline regions", 14),
-    "write": ("write results", 8),
+    "write": ("write results", 7),
+    "report": ("make the report", 1),
 }
 STAGES_OF = {"outline": ("survey", "label", "merge", "outline", "write")}  # of commands that have not all of them
 _FIXED = ("survey", "learn")  # their time does not grow with the scene, so nothing follows for the later stages
