@@ -71,11 +71,25 @@ def check_ranges(values: Mapping[str, Any]) -> None:
     ConfigError
         If one is outside its range.
     """
+    given = flat_values(values)
     for path, (low, high) in RANGES.items():
-        section, _, name = path.rpartition(".")
-        value = (values[section] if section else values)[name]
+        value = given[path]
         if value not in (None, "auto") and not low <= value <= high:
             raise ConfigError(f"{path} is {shown(value)}; it must be from {low:.12g} to {high:.12g}.")
+
+
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by their path.
+
+    Examples
+    --------
+    >>> flat_values({"seed": 1, "tiles": {"size": 512}})
+    {'seed': 1, 'tiles.size': 512}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat_values(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def parse_yaml(path: Path) -> Any:

@@ -259,6 +259,13 @@ def _is_inside_a_function(module, name):
 # --- what an import loads -----------------------------------------------------------------------------------------
 
 
+def test_run_without_a_report_imports_nothing_that_only_reports_need():
+    loaded = output_of("import geoseg.pipeline, sys; print('LOADED', *sys.modules)").partition("LOADED")[2].split()
+
+    assert "geoseg.steps.write" in loaded
+    assert not {"matplotlib", "jinja2", "geoseg.report.page"} & set(loaded)
+
+
 def run_command(*arguments):
     return (
         f"import sys, geoseg.cli.main as c; sys.argv = {['geoseg', *arguments]}\ntry: c.main()\nexcept SystemExit: pass"

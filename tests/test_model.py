@@ -343,7 +343,7 @@ def test_model_of_gigabytes_is_refused_before_it_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format 5"),
+        (lambda document: document.update(format=99, geoseg="9.1"), "geoseg 9.1 in format 99.*reads format 4"),
         (lambda document: document["config"].update(depth=3), "there is no option depth"),
         (lambda document: document["config"]["learn"].update(steps="many"), "learn.steps is 'many'"),
         (lambda document: document["stretch"].update(low=[0.0]), "bands of the stretch: 1, expected 3"),

@@ -34,7 +34,7 @@ from geoseg.segment.survey import Survey
 MODEL_SUFFIXES = (".geoseg",)
 
 # Raise it when the arrays, or what geoseg computes from pixels before it uses them, change their meaning.
-_FORMAT = 5
+_FORMAT = 4
 _MAX_BYTES = 2**30
 _DOCUMENT = "geoseg"  # the only key of the metadata
 _NETWORK, _CLASS_MODEL, _FEATURES = "network.", "class_model.", "features."  # prefixes of the arrays

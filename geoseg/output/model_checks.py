@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.config import Config
+from geoseg.config_parser import flat_values
 from geoseg.errors import ConfigError, ModelError
 from geoseg.output.model import Model, Origin
 from geoseg.raster.scene import Scene
@@ -136,12 +137,9 @@ def _warn_of_display_and_resolution(trained: Origin, given: Origin) -> None:
             )  # fmt: skip
 
 
-def _fixed_options(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def _fixed_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a model fixes, by their path such as `network.channels`."""
-    options: dict[str, Any] = {}
-    for name, value in values.items():
-        options |= _fixed_options(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
-    return {name: value for name, value in options.items() if not name.startswith(_FREE)}
+    return {name: value for name, value in flat_values(values).items() if not name.startswith(_FREE)}
 
 
 def _dtype_differences(trained: Origin, given: Origin) -> list[str]:

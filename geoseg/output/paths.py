@@ -58,9 +58,7 @@ class Outputs:
     @property
     def classes(self) -> Path | None:
         """Path of the class document, named after the polygons: labels.classes.json; None = not written."""
-        if not self.class_file:
-            return None
-        return self.polygons.parent / f"{self.polygons.stem}.classes.json"
+        return class_document_path(self.polygons) if self.class_file else None
 
     @property
     def paths(self) -> list[Path]:
@@ -139,3 +137,8 @@ class Outputs:
             check_output(self.model, overwrite=overwrite, suffixes=MODEL_SUFFIXES)
         if self.report is not None:
             check_output(self.report, overwrite=overwrite, suffixes=REPORT_SUFFIXES)
+
+
+def class_document_path(polygons: Path) -> Path:
+    """Return the path of the class document that belongs to a polygon file."""
+    return polygons.parent / f"{polygons.stem}.classes.json"

@@ -13,6 +13,7 @@ from affine import Affine
 from geoseg.config import Config, load_config
 from geoseg.errors import GeosegError, RunError, shorten
 from geoseg.grid import GeoBox
+from geoseg.output.paths import class_document_path
 from geoseg.output.publication import file_digest
 from geoseg.run.folder import RunFolder
 from geoseg.run.manifest import has_report, read_report
@@ -123,7 +124,7 @@ def find_run(polygons: Path, places: Places | None = None) -> FinishedRun:
     notes = _check_published(polygons, published, folder.path)
     class_raster, note = _class_raster(folder.path, facts, places.class_raster)
     scene, scene_note = _scene(facts, polygons, places.scene)
-    classes, classes_note = read_classes(polygons.parent / f"{polygons.stem}.classes.json", facts)
+    classes, classes_note = read_classes(class_document_path(polygons), facts)
     found = tuple(each for each in (*notes, note, scene_note, classes_note) if each)
     return FinishedRun(facts, polygons, class_raster, classes, scene, found)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,8 +48,14 @@ class PolygonFile:
     layer: str | None
     columns: tuple[str, ...]
 
-    def rows(self, columns: Sequence[str], *, least: tuple[str, int] | None = None) -> Iterator[Columns]:
-        """Yield columns of all rows, in batches.
+    def rows(
+        self,
+        columns: Sequence[str],
+        *,
+        least: tuple[str, int] | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+    ) -> Iterator[Columns]:
+        """Yield columns of the rows, in batches.
 
         Parameters
         ----------
@@ -55,6 +63,8 @@ class PolygonFile:
             Names; "geometry" for the polygons as shapely geometries. Those that the file lacks are left out.
         least : (str, int) or None
             Only rows with at least this number in this column; None = all.
+        bounds : (left, bottom, right, top) or None
+            Only rows whose polygons may overlap these; None = all.
 
         Raises
         ------
@@ -65,16 +75,8 @@ class PolygonFile:
         has_geometry = _GEOMETRY in columns
         with _reading(self.path):
             batches = self._parquet if self.layer is None else self._ogr
-            for batch in batches(wanted, has_geometry=has_geometry, least=least, bounds=None):
+            for batch in batches(wanted, has_geometry=has_geometry, least=least, bounds=bounds):
                 yield _columns(batch, wanted, has_geometry=has_geometry)
-
-    def within(self, bounds: tuple[float, float, float, float], columns: Sequence[str]) -> Iterator[Columns]:
-        """Yield columns and polygons of the rows that may overlap bounds (left, bottom, right, top), in batches."""
-        wanted = [name for name in columns if name in self.columns]
-        with _reading(self.path):
-            batches = self._parquet if self.layer is None else self._ogr
-            for batch in batches(wanted, has_geometry=True, least=None, bounds=bounds):
-                yield _columns(batch, wanted, has_geometry=True)
 
     def _ogr(
         self,
@@ -108,15 +110,12 @@ class PolygonFile:
         least: tuple[str, int] | None,
         bounds: tuple[float, float, float, float] | None,
     ) -> Iterator[pa.RecordBatch]:
-        keep = None if least is None else ds.field(least[0]) >= least[1]
+        conditions = [] if least is None else [ds.field(least[0]) >= least[1]]
         if bounds is not None:
             left, bottom, right, top = bounds
-            keep = (
-                (ds.field("bbox", "xmin") <= right)
-                & (ds.field("bbox", "xmax") >= left)
-                & (ds.field("bbox", "ymin") <= top)
-                & (ds.field("bbox", "ymax") >= bottom)
-            )
+            conditions += [ds.field("bbox", "xmin") <= right, ds.field("bbox", "xmax") >= left]
+            conditions += [ds.field("bbox", "ymin") <= top, ds.field("bbox", "ymax") >= bottom]
+        keep = functools.reduce(operator.and_, conditions) if conditions else None
         names = [*columns, *([_GEOMETRY] if has_geometry else [])]
         yield from ds.dataset(self.source, format="parquet").to_batches(
             columns=names, filter=keep, batch_size=_ROWS, batch_readahead=1, fragment_readahead=1
@@ -175,13 +174,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _columns(batch: pa.RecordBatch, columns: Sequence[str], *, has_geometry: bool) -> Columns:
-    found: Columns = {name: _numbers(batch.column(name)) for name in columns}
+    found: Columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
     if has_geometry:
         wkb = batch.column(_GEOMETRY).to_numpy(zero_copy_only=False)
         found[_GEOMETRY] = shapely.from_wkb(wkb, on_invalid="ignore")
     return found
-
-
-def _numbers(column: pa.Array) -> NDArray[Any]:
-    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return values

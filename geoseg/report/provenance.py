@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from geoseg.config import Config
+from geoseg.config_parser import flat_values
 from geoseg.errors import shorten
 from geoseg.report.finished_run import FinishedRun
 
@@ -45,7 +46,7 @@ def stage_times(run: FinishedRun) -> list[StageTime]:
 
 def changed_options(run: FinishedRun) -> dict[str, tuple[Any, Any]]:
     """Return the options that differ from the default, by path such as `polygons.simplify`: value and default."""
-    values, defaults = _flat(run.config.to_dict()), _flat(Config().to_dict())
+    values, defaults = flat_values(run.config.to_dict()), flat_values(Config().to_dict())
     if "labels" in run.facts:
         defaults |= {"polygons.min_pixels": 0, "polygons.simplify": 0.0}  # of `geoseg outline`
     return {path: (value, defaults[path]) for path, value in values.items() if value != defaults[path]}
@@ -98,10 +99,3 @@ def _outline_words(run: FinishedRun) -> list[str]:
 
 def _path(path: object) -> str:
     return shorten(path, 1000)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found

@@ -143,7 +143,7 @@ def _read(src: Any, table: ClassTable, window: Window) -> NDArray[np.integer]:
 def _drawn(file: PolygonFile, table: ClassTable, geobox: GeoBox, window: Window) -> NDArray[np.integer]:
     cropped = geobox.cropped(window)
     classes = np.zeros(window.width * window.height, np.int64)
-    for rows in file.within(_bounds(cropped), ["class", "geometry"]):
+    for rows in file.rows(["class", "geometry"], bounds=_bounds(cropped)):
         numbers = table.rows_of(rows["class"])
         for pixels, owners in covered_pixels(rows["geometry"], ~cropped.transform, window.shape):
             classes[pixels] = numbers[owners]

@@ -11,7 +11,7 @@ from typing import Any
 from geoseg.errors import ConfigError, OutputError
 from geoseg.output.files import check_output, staged, writing
 from geoseg.output.names import check_output_name
-from geoseg.output.paths import REPORT_SUFFIXES, Outputs
+from geoseg.output.paths import REPORT_SUFFIXES, Outputs, class_document_path
 from geoseg.output.publication import Publication
 from geoseg.report.content import gather
 from geoseg.report.finished_run import FinishedRun, Places, find_run, read_classes
@@ -56,7 +56,7 @@ def report_run(polygons: str | Path, out: str | Path, *, places: Places | None =
     path = Path(out)
     check_output_name(path)
     run = find_run(Path(polygons), places)
-    inputs = [run.polygons, run.class_raster, run.scene, *_beside(run.polygons)]
+    inputs = [run.polygons, run.class_raster, run.scene, class_document_path(run.polygons)]
     publication = _check_report(path, [Path(each) for each in inputs if each is not None], overwrite=overwrite)
     write_report(path, run, publication)
     return path
@@ -105,7 +105,3 @@ def _check_report(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Pub
     if path.resolve() in {each.resolve() for each in inputs}:
         raise OutputError(f"{path} is a file of the run; give the report another name.")
     return check_output(path, overwrite=overwrite, suffixes=REPORT_SUFFIXES)
-
-
-def _beside(polygons: Path) -> list[Path]:
-    return [polygons.parent / f"{polygons.stem}.classes.json"]

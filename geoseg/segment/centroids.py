@@ -26,6 +26,6 @@ def centroids(superpixels: BlockSuperpixels, numbers: NDArray[np.int64]) -> NDAr
     pixels = np.bincount(index)
     rows = np.repeat(np.arange(read.row_off, read.row_end, dtype=np.float64), read.width)
     cols = np.tile(np.arange(read.col_off, read.col_end, dtype=np.float64), read.height)
-    chosen = numbers - superpixels.first + 1
+    chosen = numbers - superpixels.first_number + 1
     sums = np.stack([np.bincount(index, values)[chosen] for values in (rows, cols)], axis=1)
     return np.asarray(sums / pixels[chosen, None])

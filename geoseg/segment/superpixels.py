@@ -70,10 +70,10 @@ class BlockSuperpixels:
     @property
     def numbers(self) -> NDArray[np.int64]:
         """Superpixel numbers that are unique in the scene, (y, x) int64 over ``block.read``; `NONE` = nodata."""
-        return np.where(self.labels >= 0, self.labels.astype(np.int64) + self.first, NONE)
+        return np.where(self.labels >= 0, self.labels.astype(np.int64) + self.first_number, NONE)
 
     @property
-    def first(self) -> int:
+    def first_number(self) -> int:
         """Number in the scene of the superpixel with label 0."""
         return self.block.number * _NUMBERS_PER_BLOCK
 

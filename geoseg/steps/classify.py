@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.grid import Window
 from geoseg.output.model import Model
 from geoseg.run.job import Job
 from geoseg.run.products import (
@@ -58,11 +57,25 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
 
 def gather_block(job: Job, number: int) -> None:
     """Combine the votes of all tiles on the superpixels of a block, and store their table."""
-    reading = job.tiles.reading(job.blocks.tile(number).read)
-    tables = (_votes_and_weights(job, tile) for tile in reading if job.store.has(VOTES, tile))
-    table = votes.gather(number, tables)
+
+    @functools.cache  # with context, most tiles are needed twice
+    def load(tile: int) -> tuple[Votes, NDArray[np.float64] | None]:
+        has_codes = job.store.has(CODE_ASSIGNMENTS, tile)
+        return job.store.get(VOTES, tile), job.store.get(CODE_ASSIGNMENTS, tile).weights if has_codes else None
+
+    block, shape = job.blocks.tile(number), job.scene.geobox.shape
+    table = votes.gather(number, (load(tile) for tile in _with_votes(job, job.tiles.reading(block.read))))
     if job.config.uses_context and len(table.numbers):
-        table = replace(table, context=_context(job, number, table))
+        around = _with_votes(job, job.tiles.touching(context.window_around(block.core, shape)))
+        sums = [
+            (job.tiles.tile(tile).core, found.cells, weights)
+            for tile in around
+            for found, weights in [load(tile)]
+            if found.cells is not None
+        ]
+        places = centroids(block_superpixels(job, number), table.numbers)
+        features = context.context_features(places, block.core, shape, sums, n_bands=len(job.scene.bands))
+        table = replace(table, context=features)
     job.store.put(SUPERPIXEL_TABLE, table, number)
 
 
@@ -104,21 +117,6 @@ def _table_product(job: Job) -> Product[SuperpixelTable]:
     return MERGED_TABLE if job.config.method == "rag" else SUPERPIXEL_TABLE
 
 
-def _context(job: Job, number: int, table: SuperpixelTable) -> NDArray[np.float16]:
-    """Return the context of the superpixels of a block, from the votes of all tiles around."""
-    block, shape = job.blocks.tile(number), job.scene.geobox.shape
-    around = job.tiles.touching(context.window_around(block.core, shape))
-    sums = (_sums_and_weights(job, tile) for tile in around if job.store.has(VOTES, tile))
-    places = centroids(block_superpixels(job, number), table.numbers)
-    return context.context_features(places, block.core, shape, sums, n_bands=len(job.scene.bands))
-
-
-def _sums_and_weights(job: Job, tile: int) -> tuple[Window, NDArray[np.int32], NDArray[np.float64] | None]:
-    found, weights = _votes_and_weights(job, tile)
-    assert found.cells is not None
-    return job.tiles.tile(tile).core, found.cells, weights
-
-
-def _votes_and_weights(job: Job, tile: int) -> tuple[Votes, NDArray[np.float64] | None]:
-    has_codes = job.store.has(CODE_ASSIGNMENTS, tile)
-    return job.store.get(VOTES, tile), job.store.get(CODE_ASSIGNMENTS, tile).weights if has_codes else None
+def _with_votes(job: Job, tiles: Sequence[int]) -> list[int]:
+    """Return the tiles that have not failed."""
+    return [tile for tile in tiles if job.store.has(VOTES, tile)]

@@ -20,7 +20,6 @@ from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.output.rasters import write_class_raster, write_region_raster
 from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance, polygon_qml, region_qml
 from geoseg.raster.pixel_size import resolution
-from geoseg.report.report import report_of, write_report
 from geoseg.run.documents import plain_values
 from geoseg.run.job import Job, MapJob
 from geoseg.run.plan import Plan
@@ -90,6 +89,8 @@ def finish(table: RegionTable, plan: Plan, stages: Stages, tree: ClassTree | Non
         merges, costs = tree.merges.tolist(), tree.costs.tolist()
         about["tree"] = {"n_clusters": tree.n_clusters, "merges": merges, "costs": costs} | about["tree"]
     if plan.outputs.report is not None:
+        from geoseg.report.report import report_of, write_report  # here, because few runs need matplotlib and Jinja2
+
         with stages.stage("report", 1):
             facts = plain_values(run_facts(plan, stages, result, about))
             write_report(plan.outputs.report, report_of(facts, plan.outputs, plan.scene.path), plan.publication)
