@@ -130,6 +130,7 @@ def test_report_says_what_was_made_of_what_and_how(finished, scene):
     assert len(report["input"]["scene.tif"]["blake2b"]) == 32
 
 
+@pytest.mark.slow
 def test_quiet_run_says_nothing(geoseg_tile, scene):
     assert (geoseg_tile(scene, "-q").code, geoseg_tile(scene, "-q", "--overwrite").text) == (0, "")
 
@@ -144,7 +145,7 @@ def test_scene_that_the_command_makes_can_be_segmented(tmp_path, geoseg_tile):
     assert geoseg_tile(made).code == 0
 
 
-@pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
+@pytest.mark.parametrize("suffix", rest_slow([".fgb", ".parquet"]))
 def test_suffix_of_the_output_decides_about_the_format(tmp_path, geoseg_tile, scene, finished, suffix):
     out = tmp_path / f"labels{suffix}"
 
@@ -395,7 +396,7 @@ STEPS = {  # function of a stage → its module
 }
 
 
-@pytest.mark.parametrize("step", ["segment_tile", "label_tile", "outline_tile"])
+@pytest.mark.parametrize("step", rest_slow(["segment_tile", "label_tile", "outline_tile"]))
 def test_tile_that_fails_at_any_step_is_a_hole_of_exactly_its_core(tmp_path, geoseg_tile, scene, monkeypatch, step):
     monkeypatch.setattr(STEPS[step], step, failing_at(1, getattr(STEPS[step], step)))
 

@@ -284,6 +284,7 @@ def test_class_raster_with_a_collar_does_not_depend_on_the_tile_size(make_raster
     np.testing.assert_array_equal(small == 0, CONCAVE | STRIP)
 
 
+@pytest.mark.slow
 def test_declaring_a_collar_does_not_change_the_classes(make_raster, tmp_path):
     pixels = filled(TRIANGLES, 0, scene())
 
@@ -293,6 +294,7 @@ def test_declaring_a_collar_does_not_change_the_classes(make_raster, tmp_path):
     np.testing.assert_array_equal(found, declared)
 
 
+@pytest.mark.slow
 def test_array_has_the_collar_of_a_file_with_the_same_pixels(make_raster, tmp_path):
     pixels = filled(TRIANGLES, 0, scene())
 
@@ -306,6 +308,7 @@ def test_array_has_the_collar_of_a_file_with_the_same_pixels(make_raster, tmp_pa
     assert (kept.classes > 0).all()
 
 
+@pytest.mark.slow
 def test_run_in_parts_and_resumed_run_have_the_collar_of_one_run(make_raster, tmp_path):
     path = make_raster(filled(TRIANGLES, 0, scene()))
     expected = class_raster(path, tmp_path / "whole", tile_size=96)
@@ -319,6 +322,7 @@ def test_run_in_parts_and_resumed_run_have_the_collar_of_one_run(make_raster, tm
         np.testing.assert_array_equal(raster.read(1), expected)
 
 
+@pytest.mark.slow
 def test_run_with_another_treatment_of_the_collar_is_not_resumed(make_raster, tmp_path):
     path = make_raster(filled(TRIANGLES, 0, scene()))
     options = {"method": "kmeans", "workers": 0, "keep": True}

@@ -79,6 +79,7 @@ def test_crop_is_green_and_water_blue_in_an_unnamed_stack_of_sentinel2(usual):
     assert water[2] > water[0]
 
 
+@pytest.mark.slow
 def test_rgb_changes_the_colours_and_neither_classes_nor_regions(scene, usual, tmp_path):
     infrared = tiled(tmp_path, scene, "--config", "sentinel2", "--classes", 3, "--rgb", "8,4,3")
 
@@ -100,6 +101,7 @@ def test_palette_document_layer_and_style_have_the_same_colours(usual):
     assert in_style == set(usual.document.values())
 
 
+@pytest.mark.slow
 def test_preview_of_a_class_has_the_colour_of_the_result(scene, usual, tmp_path):
     options = {"method": "kmeans", "superpixels": {"scale": 24, "sigma": 0, "min_size": 8}, "rgb": [4, 3, 2]}
 
@@ -109,6 +111,7 @@ def test_preview_of_a_class_has_the_colour_of_the_result(scene, usual, tmp_path)
     assert set(usual.document.values()) <= {_hex(color) for color in np.unique(picture, axis=0).tolist()}
 
 
+@pytest.mark.slow
 def test_land_beside_clouds_is_not_black(make_raster, tmp_path):
     scene = make_raster(sentinel2(clouds=True))
     found = tiled(tmp_path, scene, "--config", "sentinel2", "--classes", 4)
@@ -116,6 +119,7 @@ def test_land_beside_clouds_is_not_black(make_raster, tmp_path):
     assert max(found.color(SOIL_ROW)) > 80  # soil: 0.2 of the stretch, which is 50
 
 
+@pytest.mark.slow
 def test_constant_bands_are_not_shown_unless_they_are_chosen():
     image = np.concatenate([np.full((2, 96, 96), -9999, np.int16), sentinel2().astype(np.int16)[:6]])
     options = {"transform": TRANSFORM, "crs": "EPSG:32631", "method": "kmeans", "classes": 3}

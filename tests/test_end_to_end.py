@@ -198,6 +198,7 @@ def test_class_document_agrees_with_the_polygons_and_their_style(landscape, seri
             assert one["mean_2"] == pytest.approx(green[classes == one["class"]].mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_forty_classes_have_coarser_classes_at_every_power_of_two(landscape, segment, tmp_path):
     segment(landscape, classify__classes=40)
 
@@ -208,6 +209,7 @@ def test_forty_classes_have_coarser_classes_at_every_power_of_two(landscape, seg
         assert len({one[f"class_{level}"] for one in document["classes"]}) == level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", rest_slow(["kmeans", "backprop"]))
 def test_auto_chooses_the_number_of_classes_and_a_run_with_that_number_is_equal(landscape, segment, tmp_path, method):
     segment(landscape, classify__classes="auto", method=method)
@@ -224,6 +226,7 @@ def test_auto_chooses_the_number_of_classes_and_a_run_with_that_number_is_equal(
     assert (tmp_path / "classes.tif").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_auto_separates_two_surfaces_of_different_brightness(segment, make_raster):
     pixels = np.full((3, 150, 170), 60, np.uint8)
     pixels[:, :, 80:] = 180
@@ -266,6 +269,7 @@ def test_second_run_writes_the_same_bytes(tmp_path, landscape, quick_config, ser
         assert (again / name).read_bytes() == (serial / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_simplified_polygons_keep_the_area_and_the_coverage(landscape, segment):
     result, layer, _ = segment(landscape, polygons__simplify=2.0, classify__classes=12)
 
@@ -284,7 +288,7 @@ def test_smooth_polygons_keep_the_coverage_and_rasterise_to_the_class_raster(lan
     np.testing.assert_array_equal(rasterised(layer, "region", tmp_path / "regions.tif"), band(tmp_path / "regions.tif"))
 
 
-@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("smooth", rest_slow([True, False]))
 def test_tile_size_does_not_move_a_vertex(landscape, segment, smooth):
     changes = {"method": "kmeans", "polygons__simplify": 1.0, "polygons__smooth": smooth}
     _, whole, _ = segment(landscape, tiles__size=512, **changes)
@@ -297,6 +301,7 @@ def test_tile_size_does_not_move_a_vertex(landscape, segment, smooth):
     assert shapely.equals_exact(ours, theirs).all()
 
 
+@pytest.mark.slow
 def test_parts_of_a_split_region_have_its_number_and_attributes(landscape, segment):
     result, layer, _ = segment(landscape, polygons__max_vertices=60, classify__classes=12)
 
@@ -308,6 +313,7 @@ def test_parts_of_a_split_region_have_its_number_and_attributes(landscape, segme
     np.testing.assert_allclose(areas, parts["pixels"].first() * PIXEL_AREA)
 
 
+@pytest.mark.slow
 def test_large_region_that_is_not_split_is_noted(landscape, tmp_path, quick_config, monkeypatch):
     monkeypatch.setattr("geoseg.steps.vectorize._LARGE", 100)
     options = ("--out", tmp_path / "labels.gpkg", "--config", quick_config, "--workers", 0, "--device", "cpu")
@@ -398,7 +404,7 @@ def test_uninterrupted_run_calls_each_step_once_for_each_tile_or_block(four_tile
     assert calls.started == calls.done == {name: n for (_, name), n in STEPS.items()}
 
 
-@pytest.mark.parametrize("step", rest_slow(STEP_IDS, quick=3))
+@pytest.mark.parametrize("step", rest_slow(STEP_IDS))
 def test_resumed_run_repeats_nothing_that_was_finished(tmp_path, four_tiles, segment, whole, monkeypatch, step):
     total = {name: n for (_, name), n in STEPS.items()}
     calls = Calls(monkeypatch)
@@ -424,6 +430,7 @@ def test_resumed_run_repeats_nothing_that_was_finished(tmp_path, four_tiles, seg
     }
 
 
+@pytest.mark.slow
 def test_resumed_run_computes_only_the_failed_tile_and_what_depends_on_it(
     tmp_path, four_tiles, segment, whole, monkeypatch
 ):
@@ -464,6 +471,7 @@ def check(layer, classes, valid, pixel_area=100.0):
     assert set(layer["class"]) == set(np.unique(classes[valid]))
 
 
+@pytest.mark.slow
 def test_networks_of_single_tiles_give_a_coverage(segment, make_raster):
     scene = make_raster(fields())
 
@@ -479,7 +487,10 @@ def test_scene_smaller_than_a_tile_is_one_tile(segment, make_raster):
     check(layer, classes, np.ones((33, 47), bool))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (2, 3), (5, 130)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 200), (2, 3), *(pytest.param(shape, marks=pytest.mark.slow) for shape in [(1, 1), (200, 1), (5, 130)])],
+)
 def test_scene_of_a_few_pixels_or_one_line_is_segmented(segment, make_raster, shape):
     _, layer, classes = segment(make_raster(fields(shape, 1, patch=40)))
 
@@ -488,7 +499,7 @@ def test_scene_of_a_few_pixels_or_one_line_is_segmented(segment, make_raster, sh
 
 @pytest.mark.parametrize(
     ("n_bands", "dtype"),
-    rest_slow([(2, "int16"), (8, "uint16"), (1, "uint8"), (4, "float32"), (1, "float64")], quick=2),
+    rest_slow([(2, "int16"), (8, "uint16"), (1, "uint8"), (4, "float32"), (1, "float64")]),
 )
 def test_scene_of_any_number_of_bands_of_any_type_is_segmented(segment, make_raster, n_bands, dtype):
     scene = make_raster(fields(n_bands=n_bands, dtype=dtype))
@@ -527,7 +538,7 @@ def test_nodata_hole_stays_a_hole(segment, make_raster):
     check(layer, classes, pixels[0] > 0)
 
 
-@pytest.mark.parametrize("training", ["scene", "tile"])
+@pytest.mark.parametrize("training", rest_slow(["scene", "tile"]))
 def test_tile_without_valid_pixels_does_not_fail(segment, make_raster, training):
     pixels = fields((200, 300))
     pixels[:, :, 100:200] = 0  # a whole column of tiles
@@ -552,7 +563,7 @@ def test_only_the_area_of_interest_is_segmented_and_only_its_tiles_are_processed
     assert len(list((tmp_path / "labels.run" / "stages" / "segment.votes").rglob("*.arrays"))) == 1  # of 9 tiles
 
 
-@pytest.mark.parametrize("training", ["scene", "tile"])
+@pytest.mark.parametrize("training", rest_slow(["scene", "tile"]))
 def test_single_valid_pixel_is_one_region(segment, make_raster, training):
     pixels = np.zeros((3, 150, 170), np.uint8)
     pixels[:, 120, 130] = 9
@@ -563,6 +574,7 @@ def test_single_valid_pixel_is_one_region(segment, make_raster, training):
     assert result.n_regions == 1
 
 
+@pytest.mark.slow
 def test_valid_pixels_that_touch_only_at_corners_are_separate_regions(segment, make_raster):
     rows, cols = np.indices((60, 60))
     pixels = np.where((rows + cols) % 2, fields((60, 60), patch=20), 0).astype(np.uint8)
@@ -603,6 +615,7 @@ def test_scene_in_degrees_has_areas_in_square_metres(segment, make_raster):
     assert layer["area"].sum() == pytest.approx(150 * 170 * 11.12 * 7.59, rel=0.01)  # m per 1e-4° at 47° north
 
 
+@pytest.mark.slow
 def test_mosaic_gives_the_same_map_as_one_file(segment, make_raster, tmp_path):
     pixels = fields()
     whole = make_raster(pixels)

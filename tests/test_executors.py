@@ -253,6 +253,7 @@ def test_workers_have_one_thread_each_and_this_process_keeps_its_own(monkeypatch
     assert here == {"OMP_NUM_THREADS": "7", "NUMBA_NUM_THREADS": None}
 
 
+@pytest.mark.slow
 def test_workers_keep_freed_memory_and_this_process_keeps_its_environment(monkeypatch):
     names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
     for name in names:
@@ -266,6 +267,7 @@ def test_workers_keep_freed_memory_and_this_process_keeps_its_environment(monkey
     assert here == [None, None]
 
 
+@pytest.mark.slow
 def test_a_cluster_listens_on_this_machine_only_and_cleans_up(capfd, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     level = logging.getLogger("distributed").level

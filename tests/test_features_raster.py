@@ -110,6 +110,7 @@ def test_classes_follow_features_where_colour_and_texture_are_the_same(scene, fe
     assert agreement(without, truth()) < 0.7
 
 
+@pytest.mark.slow
 def test_small_weight_leaves_the_classes_to_the_scene(make_raster, features, classes_of):
     pixels = one_colour()
     pixels[:, : SHAPE[0] // 2] //= 2
@@ -395,6 +396,7 @@ def test_report_names_the_features(scene, features, tmp_path, classes_of):
     assert '"raster": "features.tif"' in report
 
 
+@pytest.mark.slow
 def test_run_in_parts_gives_the_classes_of_one_run(scene, features, tmp_path, classes_of):
     options = PLAIN | {"method": "kmeans", "tile_size": 100}
     whole = classes_of(scene, features=features, **options)
@@ -407,6 +409,7 @@ def test_run_in_parts_gives_the_classes_of_one_run(scene, features, tmp_path, cl
     assert np.array_equal(classes_in(tmp_path / "parts.tif"), whole)
 
 
+@pytest.mark.slow
 def test_part_is_refused_after_the_features_have_changed(scene, features, tmp_path):
     run = plan_scene(scene, tmp_path / "run", features=features, method="kmeans")
     write_features(features, embeddings(seed=5))
@@ -425,6 +428,7 @@ def quick(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_model_gives_the_same_classes_and_needs_features_of_the_same_kind(scene, features, tmp_path, classes_of, quick):
     model = tmp_path / "town.geoseg"
     trained = classes_of(scene, features=features, config=quick, method="backprop", save_model=model, out="trained")
@@ -476,6 +480,7 @@ def test_array_with_features_gives_the_classes_of_files(make_raster, tmp_path, c
         geoseg.segment_array(image, features=values[:, :-1], **options)
 
 
+@pytest.mark.slow
 def test_model_of_an_array_with_features_predicts_with_features(quick):
     image = one_colour()[:, :128, :128]
     values = embeddings(transform=Affine.translation(70, 0) @ Affine.scale(STRIDE), shape=(16, 16))

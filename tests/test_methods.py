@@ -13,7 +13,7 @@ from geoseg.steps import classify, segment, vectorize
 
 from .conftest import fields, output_of, rest_slow, run_command
 
-pytestmark = pytest.mark.parametrize("method", ["kmeans", "rag"])
+pytestmark = pytest.mark.parametrize("method", rest_slow(["kmeans", "rag"]))
 
 SHAPE = (200, 230)
 

@@ -573,6 +573,7 @@ def test_model_is_used_and_saved_from_python(tmp_path, trained, other_scene):
     assert second.origin.scene == "other.tif"
 
 
+@pytest.mark.slow
 def test_model_stores_the_automatic_number_of_classes_and_allows_others(tmp_path, quick_config):
     scene = write_raster(tmp_path / "scene.tif", fields(noise=25))
     model = tmp_path / "auto.geoseg"

@@ -60,6 +60,7 @@ def test_regions_that_are_cut_stay_a_coverage_and_none_is_lost(
     np.testing.assert_array_equal(np.unique(numbers), np.arange(1, regions.max() + 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(SCENES, SIZES, SHAPINGS, st.data())
 def test_tiles_that_failed_are_holes_and_what_is_around_them_stays_a_coverage(

@@ -103,6 +103,7 @@ def test_polygons_of_any_integer_type_equal_those_of_gdal(tmp_path, outline, mak
     assert layer["perimeter"].to_numpy() == pytest.approx(shapely.length(layer.geometry))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 1000),
@@ -185,6 +186,7 @@ def test_workers_find_the_same_polygons(tmp_path, outline, make_raster):
     assert together.equals(alone)
 
 
+@pytest.mark.slow
 def test_classes_of_a_segmented_scene_give_the_same_polygons_again(tmp_path, geoseg_tile, outline, make_raster):
     scene = fields()
     scene[:, 60:80, 100:130] = 0
@@ -351,6 +353,7 @@ def test_statistics_are_those_of_the_values_in_the_region(tmp_path, outline, mak
     assert layer["mean_2"].isna().any()
 
 
+@pytest.mark.slow
 def test_smooth_outlines_of_labels_are_a_coverage_also_where_large_regions_are_split(tmp_path, outline, make_raster):
     labels = make_raster(patches()[None].astype(np.uint8))
     whole = outlined(tmp_path, outline, labels, "--simplify", 1)
@@ -468,6 +471,7 @@ def test_labels_have_the_colours_of_the_values(tmp_path, outline, make_raster):
         assert red_green_blue[channel] - sorted(red_green_blue)[1] > 100
 
 
+@pytest.mark.slow
 def test_style_of_more_than_256_labels_uses_the_colour_column(tmp_path, outline, make_raster):
     labels = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) // 60
 
@@ -579,7 +583,7 @@ def test_tile_whose_values_cannot_be_read_is_a_hole_and_its_neighbours_are_whole
             ("label_tile", [0, 8, 9]),
             ("merge_pieces", [0, 0, 9]),
         ],
-        quick=2,
+        quick=1,
     ),
 )
 def test_interrupted_run_resumes_without_repeating_steps(tmp_path, outline, make_raster, monkeypatch, step, n_calls):

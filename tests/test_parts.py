@@ -439,6 +439,7 @@ def test_option_that_has_no_effect_on_the_plan_is_refused(scene, tmp_path, name)
 # --- a part computes what was planned, or nothing ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", rest_slow(["area of interest", "mask beside the scene", "time of the scene"]))
 def test_file_that_changes_between_plan_and_part_is_refused_even_if_it_is_as_before_at_the_end(
     scene, config, finish, whole, tmp_path, what

@@ -24,7 +24,7 @@ from geoseg.segment.backprop import Patch
 from geoseg.segment.network import new_network, to_arrays
 from geoseg.steps.survey import survey_windows
 
-from .conftest import fields, run_command, write_raster
+from .conftest import fields, rest_slow, run_command, write_raster
 
 SIDE = 480  # px, of a window of 96 enlarged five times
 GAP = 12  # px, around each panel
@@ -179,6 +179,7 @@ def test_frames_have_the_expected_steps(scene, quick, tmp_path, monkeypatch, ste
     assert [int(caption.split()[1].rstrip(":")) for caption in captions[1:]] == expected
 
 
+@pytest.mark.slow
 def test_longer_animation_starts_with_the_frames_of_the_shorter_one(scene, quick, tmp_path):
     for steps in (4, 6):
         options = {
@@ -286,7 +287,7 @@ def test_scene_smaller_than_the_window_is_shown_as_a_whole(make_raster, quick, t
     assert pixels_of(tmp_path / "a.png").shape[1] == GAP + 4 * (7 * 70 + GAP)  # scene, superpixels, 4 and 5 classes
 
 
-@pytest.mark.parametrize("n_bands", [1, 2, 4])
+@pytest.mark.parametrize("n_bands", rest_slow([1, 2, 4]))
 def test_scenes_with_any_number_of_bands_are_shown(make_raster, quick, tmp_path, n_bands):
     scene = make_raster(fields((96, 96), n_bands))
 
@@ -310,6 +311,7 @@ def test_classes_are_fitted_to_the_window_alone(make_raster, quick, tmp_path):
     assert len(colors_of(shown[8:40, 4:20])) == len(colors_of(shown[8:40, 28:44])) == 1
 
 
+@pytest.mark.slow
 def test_training_per_tile_is_shown_across_a_tile_line(scene, quick, tmp_path):
     config = replace(quick, training="tile", tile_steps=3)
     options = {"window": Window(64, 32, 80, 80), "classes": (3,), "stage": "classes", "device": "cpu"}
