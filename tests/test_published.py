@@ -195,7 +195,7 @@ def test_file_that_appears_during_the_run_is_kept_and_the_run_goes_on_after_it_i
 # --- two runs -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["labels.gpkg", "classes.tif", "labels.classes.json"])
+@pytest.mark.parametrize("name", rest_slow(["labels.gpkg", "classes.tif", "labels.classes.json"]))
 def test_output_that_another_run_writes_is_refused_before_the_work(segment, tmp_path, name):
     lock = tmp_path / f".{name}.geoseg-lock"
     with lock.open("w") as other:
@@ -213,7 +213,7 @@ def test_output_that_another_run_writes_is_refused_before_the_work(segment, tmp_
 # --- interruption while the outputs are published -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("overwrite", rest_slow([False, True]))
 @pytest.mark.parametrize("writer", rest_slow(["write_class_raster", "write_region_raster", "write_classes", "finish"]))
 def test_run_that_is_interrupted_between_two_outputs_is_resumed(segment, tmp_path, writer, overwrite):
     rasters = {"class_raster": tmp_path / "classes.tif", "region_raster": tmp_path / "regions.tif"}
@@ -239,8 +239,11 @@ def test_run_that_is_interrupted_between_two_outputs_is_resumed(segment, tmp_pat
 @pytest.mark.parametrize("name", rest_slow(["labels.gpkg", "classes.tif", "labels.classes.json"]))
 @pytest.mark.parametrize(
     "damage",
-    [lambda old: old[:50], lambda old: old[:-1] + bytes([old[-1] ^ 1]), lambda _: b""],
-    ids=["cut", "flipped", "emptied"],
+    [
+        pytest.param(lambda old: old[:-1] + bytes([old[-1] ^ 1]), id="flipped"),
+        pytest.param(lambda old: old[:50], id="cut", marks=pytest.mark.slow),
+        pytest.param(lambda _: b"", id="emptied", marks=pytest.mark.slow),
+    ],
 )
 def test_output_that_has_changed_since_the_run_is_not_taken_for_its_result(segment, tmp_path, name, damage):
     outputs = {"class_raster": tmp_path / "classes.tif"}
@@ -306,7 +309,7 @@ def test_scene_that_was_touched_or_copied_is_resumed(segment, scene):
     assert segment(resume=True).n_regions
 
 
-@pytest.mark.parametrize("step", ["label_tile", "outline_tile"])
+@pytest.mark.parametrize("step", rest_slow(["label_tile", "outline_tile"]))
 @pytest.mark.parametrize("is_put_back", [False, True])
 def test_scene_that_changes_during_the_run_stops_it_and_nothing_is_published(
     segment, scene, tmp_path, monkeypatch, step, is_put_back

@@ -133,7 +133,7 @@ class TestStepsOnTiles:
 
 class TestMethodsWithoutNetwork:
     @pytest.mark.usefixtures("small_blocks")
-    @pytest.mark.parametrize("method", ["kmeans", "rag"])
+    @pytest.mark.parametrize("method", rest_slow(["kmeans", "rag"]))
     @pytest.mark.parametrize("name", rest_slow(["collared", "scene"]))
     def test_tiles_of_any_size_give_the_same_classes_pixel_by_pixel(
         self, request: pytest.FixtureRequest, tmp_path: Path, method: str, name: str
@@ -147,7 +147,7 @@ class TestMethodsWithoutNetwork:
         assert len(np.unique(whole)) >= 8
         np.testing.assert_array_equal(tiled, whole)
 
-    @pytest.mark.parametrize("threshold", [0.08, 0.16])
+    @pytest.mark.parametrize("threshold", rest_slow([0.08, 0.16]))
     def test_regions_merged_by_block_do_not_end_at_block_lines(
         self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float
     ) -> None:
