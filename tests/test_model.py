@@ -23,6 +23,7 @@ from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.features import Standardizer, Stretch
 from geoseg.segment.predictors import CentroidPredictor
+from geoseg.segment.projection import Projection
 from geoseg.segment.superpixels import SuperpixelParameters
 from geoseg.segment.survey import Survey
 from geoseg.steps import segment, vectorize
@@ -59,6 +60,14 @@ def a_model(seed=0, **origin):
     }
     trained = Origin("trained.tif", (1, 2, 3), NAMES, ("uint8",) * 3, (0, 1, 2), 10.0)
     return Model(config, survey, weights, class_model, replace(trained, **origin))
+
+
+def a_projecting_model():
+    """Return a model whose network sees two components of the six channels."""
+    model = a_model()
+    survey = replace(model.survey, projection=Projection(((0.5,) * 6, (0.25,) * 6)))
+    first = model.network["layers.0.weight"][:, :2]
+    return replace(model, survey=survey, network=model.network | {"layers.0.weight": first})
 
 
 def classes(path):
@@ -116,8 +125,9 @@ def land_cover_of_classes(landscapes, number):
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def test_saved_model_reads_back_unchanged(tmp_path):
-    model = a_model()
+@pytest.mark.parametrize("made", [a_model, a_projecting_model])
+def test_saved_model_reads_back_unchanged(tmp_path, made):
+    model = made()
 
     save_model(tmp_path / "a.geoseg", model)
     found = load_model(tmp_path / "a.geoseg")
@@ -158,6 +168,28 @@ def test_file_is_a_safetensors_file_with_json_and_no_pickle(trained):
     assert {"class_model.centroids", "class_model.merges", "network.layers.0.weight"} <= names
     size = int.from_bytes(path.read_bytes()[:8], "little")
     json.loads(path.read_bytes()[8 : 8 + size])  # the header; all that follows are numbers
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.zeros((2, 5), np.float32), "projection of the channels"),
+        (np.zeros((0, 6), np.float32), "projection of the channels"),
+        (np.zeros((7, 6), np.float32), "projection of the channels"),
+        (np.zeros((3, 6), np.float32), "layers.0.weight"),
+        (np.full((2, 6), np.nan, np.float32), "not finite"),
+        (np.zeros((2, 6), np.int64), "projection: int64"),
+        (np.zeros(6, np.float32), "projection: float32"),
+    ],
+)
+def test_model_with_a_projection_that_does_not_fit_is_refused(tmp_path, weights, message):
+    path = tmp_path / "a.geoseg"
+    save_model(path, a_projecting_model())
+
+    rewritten(path, lambda _: None, lambda arrays: arrays.update({"projection.weights": weights}))
+
+    with pytest.raises(ModelError, match=message):
+        load_model(path)
 
 
 def test_existing_file_is_replaced_by_a_model_only_with_overwrite(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.feature_reduction import FeatureReduction
+from geoseg.segment.projection import Projection
 from geoseg.segment.survey import Survey
 
 MODEL_SUFFIXES = (".geoseg",)
@@ -38,6 +39,7 @@ _FORMAT = 4
 _MAX_BYTES = 2**30
 _DOCUMENT = "geoseg"  # the only key of the metadata
 _NETWORK, _CLASS_MODEL, _FEATURES = "network.", "class_model.", "features."  # prefixes of the arrays
+_PROJECTION = "projection.weights"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Model:
     config : Config
         Of the run that trained the model.
     survey : Survey
-        Stretch, standardisation and superpixel parameters; the windows are not saved.
+        Stretch, standardisation, projection and superpixel parameters; the windows are not saved.
     network : dict of str to array
         Weights of the scene network, as returned by `network.to_arrays`.
     class_model : ClassModel
@@ -201,6 +203,8 @@ def _to_document(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
     arrays |= {
         f"{_CLASS_MODEL}{name}": np.asarray(array, order="C") for name, array in model.class_model.to_arrays().items()
     }
+    if model.survey.projection is not None:
+        arrays[_PROJECTION] = model.survey.projection.to_array()
     if model.features is not None:
         arrays |= {f"{_FEATURES}{name}": array for name, array in vars(model.features).items()}
     return json.loads(json.dumps(document)), arrays
@@ -213,14 +217,25 @@ def _from_document(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any
     origin: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in document["origin"].items()
     }
+    survey = Survey.from_dict({**document, "windows": [], "projection": None})
     return Model(
         config=load_config(document["config"]),
-        survey=Survey.from_dict({**document, "windows": []}),
+        survey=replace(survey, projection=_projection_of(arrays)),
         network=part(_NETWORK),
         class_model=ClassModel.from_arrays(part(_CLASS_MODEL)),
         origin=Origin(**origin),
         features=FeatureReduction(**features) if (features := part(_FEATURES)) else None,
     )
+
+
+def _projection_of(arrays: Mapping[str, NDArray[Any]]) -> Projection | None:
+    """Return the projection of a model; None for one that has none, such as those of geoseg before projections."""
+    weights = arrays.get(_PROJECTION)
+    if weights is None:
+        return None
+    if weights.dtype != np.float32 or weights.ndim != 2:
+        raise ValueError(f"projection: {weights.dtype} {weights.shape}, expected float32 of two dimensions")
+    return Projection.from_array(weights)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

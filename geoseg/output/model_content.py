@@ -15,6 +15,7 @@ from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.feature_reduction import MAX_COMPONENTS
 from geoseg.segment.features import network_input, pixel_moments
 from geoseg.segment.predictors import CentroidPredictor, CodePredictor, ColorPredictor
+from geoseg.segment.projection import Projection
 from geoseg.segment.votes import SuperpixelTable
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ def check_content(model: Model) -> None:
     n_moments = len(pixel_moments(bands))
     _check_origin(model, n_bands)
     _check_survey(model, n_bands, n_channels)
+    projection = model.survey.projection
+    if projection is not None:
+        _check_projection(projection, n_channels)
+        n_channels = len(projection.weights)
     _check_network(model.network, model.config.network, n_channels)
     _check_clusters(model, n_bands, n_moments)
     _check_features(model)
@@ -83,6 +88,16 @@ def _check_survey(model: Model, n_bands: int, n_channels: int) -> None:
     if not isinstance(given.pop("by_value"), bool):
         raise ValueError("superpixels by value: expected true or false")
     Config(superpixels=Superpixels(**given))  # checks types and ranges
+
+
+def _check_projection(projection: Projection, n_channels: int) -> None:
+    weights = projection.to_array()
+    if not 1 <= len(weights) <= n_channels == weights.shape[1]:
+        raise ValueError(
+            f"projection of the channels: {weights.shape}, expected 1 to {n_channels} components of {n_channels} "
+            "channels"
+        )
+    _check_finite("the weights of the projection", weights)
 
 
 def _check_network(arrays: dict[str, NDArray[Any]], options: Network, n_channels: int) -> None:

@@ -46,8 +46,8 @@ def frames(
     As Figure 2 of Kanezaki (2018): the labels are those after the refinement by superpixels.
     """
     bands, layers, valid = read_crop(job.scene, window, job.survey.stretch, job.config.network.inputs)
-    patch = Patch(job.survey.standard.apply(layers, valid), ranked(numbers)[1])
-    network = new_network(len(layers), job.config.network, seed=job.config.seed)
+    patch = Patch(job.survey.channels(layers, valid), ranked(numbers)[1])
+    network = new_network(len(patch.channels), job.config.network, seed=job.config.seed)
     natural = panels.natural(bands, valid, display_bands(job.scene, job.survey.stretch))
     return [_frame(step, labels, natural) for step, labels in _states(job, network, patch, steps, progress).items()]
 

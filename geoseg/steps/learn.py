@@ -58,4 +58,4 @@ def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> Netwo
 def _layers_and_superpixels(job: Job, window: Window) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     bands, layers, valid = read_crop(job.scene, window, job.survey.stretch, job.config.network.inputs)
     labels = superpixels.superpixels(bands, valid, job.survey.superpixels)
-    return job.survey.standard.apply(layers, valid), labels
+    return job.survey.channels(layers, valid), labels

@@ -97,7 +97,7 @@ def _code_shares(
 
     config = job.config
     wide = tile.read.expanded(features.REACH + config.network.reach, job.scene.geobox.shape)
-    layers = job.survey.standard.apply(features.network_input(bands, valid, config.network.inputs), valid)
+    layers = job.survey.channels(features.network_input(bands, valid, config.network.inputs), valid)
     if not valid.any():
         return np.zeros((*numbers.shape, config.network.channels[-1]), np.uint8)
     alone = config.training == "tile"

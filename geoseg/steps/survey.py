@@ -25,7 +25,8 @@ from geoseg.run.outcome import patiently
 from geoseg.run.products import COLLAR, FEATURE_REDUCTION, SURVEY, ProductStore
 from geoseg.run.stages import Stages
 from geoseg.segment.features import REACH, Standardizer, Stretch, network_input
-from geoseg.segment.superpixels import SuperpixelParameters, contrast, fit_parameters
+from geoseg.segment.projection import Projection, fit_projection
+from geoseg.segment.superpixels import contrast, fit_parameters
 from geoseg.segment.survey import Survey
 from geoseg.steps.features_raster import survey_features
 
@@ -34,8 +35,10 @@ _ROUNDS = 4  # draws of windows, where many of them are not valid
 _MIN_VALID = 0.5  # valid share of a window that is worth training on
 _SEARCH_TILE = 512  # px; not the tile size of the run, which must not change the result
 _PIXELS_PER_WINDOW = 4096  # for the stretch
+_MIN_PIXELS_PER_WINDOW = 512
+_MANY_BANDS = 40  # from which on fewer pixels keep the memory of the sample
 _WINDOW_SEED = 0  # not the seed of the run: a stretch that depends on the seed would change every class
-_PASSES = 3  # over the windows: stretch, standardisation, contrast
+_PASSES = 2  # over the windows: stretch; channels of the network and contrast
 
 
 def survey_scene(task: Task, stages: Stages) -> Job:
@@ -92,9 +95,9 @@ def survey_windows(scene: Scene, config: Config, advance: Callable[[], None] = l
     """
     windows = _draw_windows(scene, config)
     stretch = _fit_stretch(scene, windows, advance)
-    standard = _fit_standard(scene, windows, stretch, config, advance)
-    superpixels = _fit_superpixels(scene, windows, stretch, config, advance)
-    return Survey(stretch, standard, tuple(windows), superpixels)
+    standard, projection, contrast_of_windows = _fit_channels(scene, windows, stretch, config, advance)
+    superpixels = fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=contrast_of_windows)
+    return Survey(stretch, standard, tuple(windows), superpixels, projection)
 
 
 def fit_stretch(scene: Scene, config: Config) -> Stretch:
@@ -210,7 +213,7 @@ def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None
     sample, has_data = [], []
     for window in windows:
         pixels, known, valid = _read_tolerant_bands(scene, window)
-        chosen = _thinned(valid)
+        chosen = _thinned(valid, len(pixels))
         sample.append(pixels.reshape(len(pixels), -1)[:, chosen])
         has_data.append(known.reshape(len(pixels), -1)[:, chosen])
         advance()
@@ -238,10 +241,11 @@ def _read_tolerant_bands(
     return pixels, known, finite_and_valid(pixels, known, scene.nodata_mode)
 
 
-def _thinned(valid: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return positions of valid pixels in the flattened window, evenly thinned out."""
+def _thinned(valid: NDArray[np.bool_], n_bands: int) -> NDArray[np.intp]:
+    """Return positions of valid pixels in the flattened window, evenly thinned out; fewer for many bands."""
     chosen = np.flatnonzero(valid)
-    return chosen[:: max(1, len(chosen) // _PIXELS_PER_WINDOW)]
+    most = max(_MIN_PIXELS_PER_WINDOW, _PIXELS_PER_WINDOW * min(n_bands, _MANY_BANDS) // n_bands)
+    return chosen[:: max(1, len(chosen) // most)]
 
 
 def _is_far(nodata: NDArray[np.float64], measured: NDArray[np.float64]) -> bool:
@@ -250,25 +254,20 @@ def _is_far(nodata: NDArray[np.float64], measured: NDArray[np.float64]) -> bool:
     return bool(((nodata < low - (high - low)) | (nodata > high + (high - low))).all())
 
 
-def _fit_standard(
+def _fit_channels(
     scene: Scene, windows: list[Window], stretch: Stretch, config: Config, advance: Callable[[], None]
-) -> Standardizer:
-    sample = []
+) -> tuple[Standardizer, Projection | None, float]:
+    """Return how the channels of the network are standardised and projected, and the mean contrast of the windows."""
+    sample, contrasts = [], []
     for window in windows:
-        _, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
-        sample.append(layers.reshape(len(layers), -1)[:, _thinned(valid)])
+        bands, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
+        sample.append(layers.reshape(len(layers), -1)[:, _thinned(valid, len(bands))])
+        contrasts.append(contrast(bands, valid))
         advance()
-    values = np.concatenate(sample, axis=1).astype(np.float64)
-    deviation = np.maximum(values.std(axis=1), 1e-6)
-    return Standardizer(tuple(values.mean(axis=1).tolist()), tuple(deviation.tolist()))
-
-
-def _fit_superpixels(
-    scene: Scene, windows: list[Window], stretch: Stretch, config: Config, advance: Callable[[], None]
-) -> SuperpixelParameters:
-    stretched = []
-    for window in windows:
-        pixels, valid = read_tolerant(scene, window)
-        stretched.append(contrast(stretch.apply(pixels, valid), valid))
-        advance()
-    return fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=float(np.mean(stretched)))
+    values = np.concatenate(sample, axis=1)
+    exact = values.astype(np.float64)
+    deviation = np.maximum(exact.std(axis=1), 1e-6)
+    standard = Standardizer(tuple(exact.mean(axis=1).tolist()), tuple(deviation.tolist()))
+    known = np.ones((1, values.shape[1]), bool)
+    projection = fit_projection(standard.apply(values[:, None], known)[:, 0])
+    return standard, projection, float(np.mean(contrasts))
