@@ -1,3 +1,4 @@
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -663,3 +664,17 @@ def test_png_with_a_world_file_and_a_crs_is_a_scene(tmp_path):
 
 def test_scene_without_nodata_is_valid_everywhere(make_raster):
     assert read(open_scene(make_raster(fields(SHAPE))), WHOLE)[1].all()
+
+
+def test_blocks_of_a_small_scene_are_decoded_once(make_raster):
+    path = make_raster(fields((200, 200)), tiled=True, blockxsize=128, blockysize=128, compress="deflate")
+    scene = open_scene(path)
+    before, state = read(scene, scene.geobox.window), path.stat()
+
+    content = path.read_bytes()
+    path.write_bytes(content[:1000] + bytes(len(content) - 1000))  # in place, so that the open file has other content
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+    for window in (scene.geobox.window, Window(100, 20, 90, 150)):
+        pixels, _ = read(scene, window)
+        np.testing.assert_array_equal(pixels, before[0][:, *window.within(scene.geobox.window)])

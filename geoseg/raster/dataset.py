@@ -37,6 +37,9 @@ _REMOTE = ("http://", "https://", "s3://")
 _SKIPPED = "DAAS EEDA EEDAI HTTP PLMOSAIC STACIT STACTA WCS WMS WMTS"
 _MAX_PIXELS = 2**42  # 65 000 tiles of a million pixels each
 _MAX_BANDS = 4096
+# Of the blocks that GDAL keeps after decoding them, in each process: the pixels of a small scene, or of the current row
+# of tiles, are decoded once. rasterio passes the number on as bytes; GDAL itself takes a small one as megabytes.
+CACHE_BYTES = 64 * 2**20
 _GDAL = {
     "GDAL_SKIP": _SKIPPED,
     "GDAL_HTTP_TIMEOUT": "60",
@@ -45,7 +48,7 @@ _GDAL = {
     "GDAL_HTTP_CONNECTTIMEOUT": "15",
     "GDAL_HTTP_MAX_RETRY": "2",
     "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_CACHEMAX": 64,  # MB; each worker has its own cache, and a window is read once
+    "GDAL_CACHEMAX": CACHE_BYTES,
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # of a file of format JPEG; see `damage` for JPEG blocks in others
 }
