@@ -261,11 +261,15 @@ def _note_on(band: int, scene: Scene) -> str:
 
 def _read_file(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     part = rasterio.windows.Window(*window)
-    pixels = np.empty((len(scene.bands), *window.shape), np.float32)
     with reading(scene.path, window) as handle:
-        for positions in _by_dtype(scene.dtypes):
+        pixels = np.empty((len(scene.bands), *window.shape), np.float32)
+        kinds = _by_dtype(scene.dtypes)
+        for positions in kinds:
             bands = [scene.bands[i] for i in positions]
-            pixels[positions] = handle.read(bands, window=part, out_dtype=np.float32)
+            if len(kinds) == 1:
+                handle.read(bands, window=part, out=pixels)
+            else:
+                pixels[positions] = handle.read(bands, window=part, out_dtype=np.float32)
         return pixels, has_data(handle, scene.bands, part, pixels, alpha=scene.alpha)
 
 

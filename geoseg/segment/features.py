@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from geoseg.segment.compiled import compiled
+
 TEXTURE_SIGMAS = (1.0, 2.0, 4.0)  # px; fine, medium and coarse texture
 _TRUNCATE = 3.0  # standard deviations at which the Gaussian filters end
 REACH = round(_TRUNCATE * TEXTURE_SIGMAS[-1])  # px
@@ -121,11 +123,32 @@ def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:
     array([0.62, 1.16, 1.74])
     """
     layers = np.moveaxis(bands, axis, 0)
+    if layers.dtype == np.float32 and layers.ndim == 3 and layers.flags.c_contiguous:
+        lightness = np.maximum(layers.mean(axis=0), 0) ** _LIGHTNESS_POWER
+        mixed = np.empty_like(layers)
+        mixed[0] = lightness
+        _opponent_contrasts(layers, mixed)
+        return np.moveaxis(mixed, 0, axis)
     counts = np.arange(1, len(layers), dtype=layers.dtype).reshape(-1, *[1] * (layers.ndim - 1))
     before = np.cumsum(layers, axis=0)[:-1] / counts
     lightness = np.maximum(layers.mean(axis=0, keepdims=True), 0) ** _LIGHTNESS_POWER
     mixed = np.concatenate([lightness, _CHROMA_WEIGHT * (before - layers[1:])])
     return np.moveaxis(mixed, 0, axis)
+
+
+@compiled(nogil=True)
+def _opponent_contrasts(layers, mixed):  # type: ignore[no-untyped-def]
+    """Write the contrasts of float32 layers from the second on; the sums are those of `np.cumsum`, in one pass."""
+    n_layers, height, width = layers.shape
+    weight = np.float32(_CHROMA_WEIGHT)
+    total = np.empty(width, np.float32)
+    for y in range(height):
+        total[:] = 0
+        for k in range(1, n_layers):
+            count = np.float32(k)
+            for x in range(width):
+                total[x] += layers[k - 1, y, x]
+                mixed[k, y, x] = weight * (total[x] / count - layers[k, y, x])
 
 
 def pixel_moments(bands: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,13 +19,15 @@ from skimage.segmentation import slic as skimage_slic
 
 from geoseg.config import Superpixels
 from geoseg.grid import Tile, Window
+from geoseg.segment.blockwise import offer, sums_of_places
 from geoseg.segment.compiled import compiled
+from geoseg.segment.equal_values import is_constant, parts_of_equal_value
 from geoseg.segment.union_find import find
 
 BLOCK = 512  # px; core of a block of superpixels
 BLOCK_MARGIN = 48  # px on each side, several superpixels wide
 NONE = -1  # number of a pixel without a superpixel
-_NUMBERS_PER_BLOCK = 1 << 20  # more than a block with its margins has pixels
+NUMBERS_PER_BLOCK = 1 << 20  # more than a block with its margins has pixels
 _REFERENCE_RESOLUTION = 0.5  # m
 _REFERENCE_CONTRAST = 0.045  # of the stretch; typical of satellite and aerial images at this resolution
 _MIN_SIGMA = 0.25  # px; a smaller Gaussian changes nothing
@@ -75,7 +77,7 @@ class BlockSuperpixels:
     @property
     def first_number(self) -> int:
         """Number in the scene of the superpixel with label 0."""
-        return self.block.number * _NUMBERS_PER_BLOCK
+        return self.block.number * NUMBERS_PER_BLOCK
 
 
 def fit_parameters(options: Superpixels, *, resolution: float, contrast: float) -> SuperpixelParameters:
@@ -169,11 +171,13 @@ def superpixels(
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
     if parameters.method == "felzenszwalb":
+        if valid.all() and is_constant(bands):
+            return np.zeros(valid.shape, np.int32)
         labels = felzenszwalb_labels(bands, valid, parameters)
     else:
         step = max(1, round(BLOCK / parameters.n_segments**0.5))
         labels = slic_labels(bands, valid, step, parameters.compactness, origin)
-    return _consecutive(_split_by_value(labels, bands) if parameters.by_value else labels)
+    return _consecutive(parts_of_equal_value(labels, bands) if parameters.by_value else labels)
 
 
 def felzenszwalb_labels(
@@ -243,14 +247,8 @@ def block_superpixels(labels: NDArray[np.int32], block: Tile) -> BlockSuperpixel
         As returned by `superpixels` for ``block.read``.
     block : Tile
     """
-    n = int(labels.max()) + 1
-    flat = labels.ravel()
-    rows, cols = np.indices(labels.shape)
-    inside = flat >= 0
-    count = np.bincount(flat[inside], minlength=n)
-    row = np.bincount(flat[inside], rows.ravel()[inside], minlength=n) // count + block.read.row_off
-    col = np.bincount(flat[inside], cols.ravel()[inside], minlength=n) // count + block.read.col_off
-    core = block.core
+    count, rows, cols = sums_of_places(labels, int(labels.max()) + 1)
+    row, col, core = rows // count + block.read.row_off, cols // count + block.read.col_off, block.core
     in_core = (row >= core.row_off) & (row < core.row_end) & (col >= core.col_off) & (col < core.col_end)
     return BlockSuperpixels(block, labels, in_core)
 
@@ -280,31 +278,20 @@ def assemble(window: Window, blocks: Iterable[BlockSuperpixels]) -> NDArray[np.i
         part = item.block.read.intersection(window)
         if part is None:
             continue
-        in_block, in_window = part.within(item.block.read), part.within(window)
-        labels = item.labels[in_block]
-        own = np.zeros(labels.shape, bool)
         core = item.block.core.intersection(window)
-        if core is not None:
-            own[core.within(part)] = True
-        in_core = item.in_core[labels] if item.in_core.size else np.zeros(labels.shape, bool)
-        offered = np.where(own, np.where(in_core, 0, 2), np.where(in_core, 1, 3)).astype(np.uint8)
-        offered[labels < 0] = 3
-        better = offered < rank[in_window]
-        numbers[in_window][better] = item.numbers[in_block][better]
-        rank[in_window][better] = offered[better]
+        rows, cols = (slice(0, 0), slice(0, 0)) if core is None else core.within(part)
+        in_window = part.within(window)
+        labels = item.labels[part.within(item.block.read)]
+        offer(
+            numbers[in_window], rank[in_window], labels, item.in_core, item.first_number,
+            (rows.start, cols.start, rows.stop, cols.stop),
+        )  # fmt: skip
     return numbers
 
 
 def block_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of the block of each superpixel number."""
-    return numbers // _NUMBERS_PER_BLOCK
-
-
-def _split_by_value(labels: NDArray[np.int64], bands: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the connected parts of labels whose pixels have equal values, from 0; -1 = nodata."""
-    values = np.unique(bands.reshape(len(bands), -1), axis=1, return_inverse=True)[1].reshape(labels.shape)
-    both = np.where(labels >= 0, labels * (int(values.max()) + 1) + values + 1, 0)
-    return np.asarray(label(both, background=0, connectivity=1).astype(np.int64) - 1)
+    return numbers // NUMBERS_PER_BLOCK
 
 
 def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:

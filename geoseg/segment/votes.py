@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.segment.blockwise import dense_index
 from geoseg.segment.compiled import compiled
 from geoseg.segment.grouped import grouped_sum
-from geoseg.segment.superpixels import NONE, block_of
+from geoseg.segment.superpixels import NUMBERS_PER_BLOCK, block_of
 
 FIXED = 1 << 16  # fixed-point units per unit of the stretch in sums of moments; fine enough for squared brightness
 
@@ -172,7 +173,7 @@ def count_votes(
 def ranked(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the superpixels that occur and the index of each pixel's superpixel among them.
 
-    The same as ``np.unique(numbers, return_inverse=True)``, but sorts runs of equal numbers instead of pixels.
+    The same as ``np.unique(numbers, return_inverse=True)``, but without sorting the pixels.
 
     Parameters
     ----------
@@ -191,13 +192,8 @@ def ranked(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     >>> ranked(np.array([[7, 7, -1, 3]]))
     (array([3, 7]), array([[ 1,  1, -1,  0]], dtype=int32))
     """
-    flat = numbers.ravel()
-    starts = np.flatnonzero(np.diff(flat, prepend=NONE - 1))  # first pixels of runs of one superpixel along the rows
-    runs, inverse = np.unique(flat[starts], return_inverse=True)
-    n_negative = int(np.searchsorted(runs, 0))
-    place = np.where(runs[inverse] < 0, -1, inverse - n_negative).astype(np.int32)
-    index = np.repeat(place, np.diff(starts, append=flat.size))
-    return runs[n_negative:], index.reshape(numbers.shape)
+    seen, index = dense_index(numbers, NUMBERS_PER_BLOCK)
+    return seen, index
 
 
 def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]]) -> SuperpixelTable:

@@ -260,14 +260,20 @@ def _fit_channels(
     """Return how the channels of the network are standardised and projected, and the mean contrast of the windows."""
     sample, contrasts = [], []
     for window in windows:
-        bands, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
-        sample.append(layers.reshape(len(layers), -1)[:, _thinned(valid, len(bands))])
+        if config.method == "backprop":
+            bands, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
+            sample.append(layers.reshape(len(layers), -1)[:, _thinned(valid, len(bands))])
+        else:  # no network: no channels
+            pixels, valid = read_tolerant(scene, window)
+            bands = stretch.apply(pixels, valid)
         contrasts.append(contrast(bands, valid))
         advance()
+    mean_contrast = float(np.mean(contrasts))
+    if not sample:
+        return Standardizer((), ()), None, mean_contrast
     values = np.concatenate(sample, axis=1)
     exact = values.astype(np.float64)
     deviation = np.maximum(exact.std(axis=1), 1e-6)
     standard = Standardizer(tuple(exact.mean(axis=1).tolist()), tuple(deviation.tolist()))
     known = np.ones((1, values.shape[1]), bool)
-    projection = fit_projection(standard.apply(values[:, None], known)[:, 0])
-    return standard, projection, float(np.mean(contrasts))
+    return standard, fit_projection(standard.apply(values[:, None], known)[:, 0]), mean_contrast
