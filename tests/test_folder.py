@@ -86,7 +86,7 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
 def test_object_arrays_are_refused_and_leave_no_file(tmp_path):
     folder = RunFolder(tmp_path)
 
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="dtype object"):
         folder.put("segment", 3, {"objects": np.array([{}, None])})
 
     assert not files_of(folder)

@@ -279,8 +279,11 @@ def shares(
 def _shares_of(network: CodeNetwork, channels: NDArray[np.float32], hard: bool, device: str) -> NDArray[np.uint8]:
     image = torch.from_numpy(channels)[None].to(device).contiguous(memory_format=torch.channels_last)
     responses = network(image)[0].permute(1, 2, 0)  # (y, x, code)
-    share = F.one_hot(responses.argmax(dim=2), responses.shape[2]) if hard else responses.float().softmax(dim=2)
-    rounded: NDArray[np.uint8] = (share * 255 + 0.5).to(torch.uint8).contiguous().cpu().numpy()
+    if hard:
+        share = F.one_hot(responses.argmax(dim=2), responses.shape[2]) * 255
+    else:
+        share = responses.float().softmax(dim=2).mul_(255).add_(0.5)  # in place: memory access dominates
+    rounded: NDArray[np.uint8] = share.to(torch.uint8).contiguous().cpu().numpy()
     return rounded
 
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geoseg.segment.compiled import compiled
+from geoseg.segment.gaussian import gaussian_filter
 
 TEXTURE_SIGMAS = (1.0, 2.0, 4.0)  # px; fine, medium and coarse texture
 _TRUNCATE = 3.0  # standard deviations at which the Gaussian filters end
@@ -97,8 +97,7 @@ def texture(bands: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    blurred: NDArray[np.float32] = ndimage.gaussian_filter(image, sigma, truncate=_TRUNCATE, mode="nearest")
-    return blurred
+    return gaussian_filter(image, sigma, truncate=_TRUNCATE, mode="nearest")
 
 
 def contrasts(bands: NDArray[Any], *, axis: int = 0) -> NDArray[Any]:

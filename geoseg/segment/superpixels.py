@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import slic as skimage_slic
 
@@ -22,6 +21,7 @@ from geoseg.grid import Tile, Window
 from geoseg.segment.blockwise import offer, sums_of_places
 from geoseg.segment.compiled import compiled
 from geoseg.segment.equal_values import is_constant, parts_of_equal_value
+from geoseg.segment.gaussian import gaussian_filter
 from geoseg.segment.union_find import find
 
 BLOCK = 512  # px; core of a block of superpixels
@@ -31,6 +31,7 @@ NUMBERS_PER_BLOCK = 1 << 20  # more than a block with its margins has pixels
 _REFERENCE_RESOLUTION = 0.5  # m
 _REFERENCE_CONTRAST = 0.045  # of the stretch; typical of satellite and aerial images at this resolution
 _MIN_SIGMA = 0.25  # px; a smaller Gaussian changes nothing
+_MIN_WEIGHT = np.float32(1e-6)  # share of valid pixels under a Gaussian; avoids 0 / 0
 _LEVELS = 1 << 14  # of edge weights in the counting sort
 _LEVEL = 1 / 4096  # of the stretch; finer than 8 bits and than the noise of sensors
 
@@ -298,9 +299,12 @@ def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float
     """Return the bands under a Gaussian, normalised by the share of valid pixels under it."""
     if sigma == 0:
         return bands
-    weight = ndimage.gaussian_filter(valid.astype(np.float32), sigma)
-    smooth = np.stack([ndimage.gaussian_filter(np.where(valid, band, 0), sigma) for band in bands])
-    return np.where(valid, smooth / np.maximum(weight, 1e-6), 0).astype(np.float32)
+    if valid.all():  # the weight of one pixel is that of all
+        weight = gaussian_filter(np.ones((1, 1), np.float32), sigma)
+        return np.stack([gaussian_filter(band, sigma) / np.maximum(weight, _MIN_WEIGHT) for band in bands])
+    weight = gaussian_filter(valid.astype(np.float32), sigma)
+    smooth = np.stack([gaussian_filter(np.where(valid, band, 0), sigma) for band in bands])
+    return np.where(valid, smooth / np.maximum(weight, _MIN_WEIGHT), 0).astype(np.float32)
 
 
 def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
