@@ -81,6 +81,8 @@ class SuperpixelTable:
         Mean components of a features raster; NaN = it has no value there. None = there is no such raster.
     context : (n, code + feature) float16 or None
         Features of what lies around, see `context.context_features`. None = it does not count.
+    total : (n,) float64 or None
+        Sum of the votes of each superpixel before they became shares; None = unknown. Serves to store the table.
     """
 
     numbers: NDArray[np.int64]
@@ -91,14 +93,42 @@ class SuperpixelTable:
     borders: NDArray[np.int64]
     extra: NDArray[np.float64] | None = None
     context: NDArray[np.float16] | None = None
+    total: NDArray[np.float64] | None = None
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
+    def fields(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name, without one that is None."""
         return {name: array for name, array in vars(self).items() if array is not None}
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays to store: shares and means as the integer sums that give them, a third of the bytes.
+
+        Arrays that are not exactly the quotients of such sums are stored as they are.
+        """
+        arrays = self.fields()
+        total = arrays.pop("total", None)
+        if total is not None:
+            votes = np.rint(self.votes * total[:, None]).astype(np.uint64)
+            if np.array_equal(_shares_of(votes), self.votes):
+                arrays["votes"] = votes
+        moments = np.rint(self.moments * (FIXED * self.pixels[:, None])).astype(np.int64)
+        if np.array_equal(_means_of(moments, self.pixels), self.moments):
+            arrays["moments"] = moments
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> SuperpixelTable:
+        """Return the table from the arrays of `to_arrays`."""
+        arrays = dict(arrays)
+        if arrays["votes"].dtype.kind == "u":
+            arrays["total"] = arrays["votes"].sum(axis=1, dtype=np.float64)
+            arrays["votes"] = _shares_of(arrays["votes"])
+        if arrays["moments"].dtype.kind == "i":
+            arrays["moments"] = _means_of(arrays["moments"], arrays["pixels"])
+        return cls(**arrays)
+
     def rows(self, chosen: NDArray[Any]) -> SuperpixelTable:
         """Return some of the superpixels, by index or mask, and all pairs, also those with superpixels left out."""
-        changed = {name: array for name, array in self.to_arrays().items() if name not in ("pairs", "borders")}
+        changed = {name: array for name, array in self.fields().items() if name not in ("pairs", "borders")}
         return replace(self, **{name: array[chosen] for name, array in changed.items()})
 
 
@@ -111,7 +141,7 @@ def concatenate(tables: Sequence[SuperpixelTable]) -> SuperpixelTable:
         At least one; those without superpixels may have other numbers of codes and moments.
     """
     filled = [table for table in tables if len(table.numbers)] or list(tables[:1])
-    arrays = [table.to_arrays() for table in filled]
+    arrays = [replace(table, total=None).fields() for table in filled]  # of some tables it may be unknown
     return SuperpixelTable(**{name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
 
@@ -229,14 +259,16 @@ def gather(block: int, tables: Iterable[tuple[Votes, NDArray[np.float64] | None]
     extra = _mean_extra([part for part, _ in parts], numbers)
     pairs, borders = _sum_borders([part for part, _ in parts])
     kept = pixels > 0
+    total = votes[kept].sum(axis=1)
     return SuperpixelTable(
         numbers=numbers[kept],
-        votes=votes[kept] / votes[kept].sum(axis=1, keepdims=True),
+        votes=votes[kept] / total[:, None],
         pixels=pixels[kept],
-        moments=moments[kept] / (FIXED * pixels[kept, None]),
+        moments=_means_of(moments[kept], pixels[kept]),
         pairs=pairs,
         borders=borders,
         extra=None if extra is None else extra[kept],
+        total=total,
     )
 
 
@@ -342,6 +374,16 @@ def _sum_borders(parts: list[Votes]) -> tuple[NDArray[np.int64], NDArray[np.int6
     unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
     borders = np.concatenate([part.borders for part in parts])
     return unique.reshape(-1, 2), grouped_sum(borders, inverse.ravel(), len(unique)).astype(np.int64)
+
+
+def _shares_of(votes: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return the share of each code, (n, code) float64, from integer sums."""
+    return np.asarray(votes / votes.sum(axis=1, dtype=np.float64)[:, None])
+
+
+def _means_of(moments: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return mean moments, (n, moment) float64, from sums in units of 1/`FIXED`."""
+    return np.asarray(moments / (FIXED * pixels[:, None]))
 
 
 def _empty() -> SuperpixelTable:

@@ -97,9 +97,9 @@ def _code_shares(
 
     config = job.config
     wide = tile.read.expanded(features.REACH + config.network.reach, job.scene.geobox.shape)
-    layers = job.survey.channels(features.network_input(bands, valid, config.network.inputs), valid)
     if not valid.any():
         return np.zeros((*numbers.shape, config.network.channels[-1]), np.uint8)
+    layers = job.survey.channels(features.network_input(bands, valid, config.network.inputs), valid)
     alone = config.training == "tile"
     if alone:
         network = new_network(len(layers), config.network, seed=config.seed + 1 + tile.number)
