@@ -54,41 +54,20 @@ def dense_index(numbers, per_block):  # type: ignore[no-untyped-def]
 
     Numbers of one block are close to each other: a table of each block that occurs replaces sorting.
     """
-    height, width = numbers.shape
-    blocks = np.empty(0, np.int64)
-    last = np.int64(-1)
-    for y in range(height):
-        for x in range(width):
-            if numbers[y, x] < 0 or numbers[y, x] // per_block == last:
-                continue
-            last = numbers[y, x] // per_block
-            if not (blocks == last).any():
-                blocks = np.append(blocks, last)
-    blocks = np.sort(blocks)
-    sizes = np.zeros(blocks.size, np.int64)
-    for y in range(height):
-        place = 0
-        for x in range(width):
-            if numbers[y, x] >= 0:
-                block = numbers[y, x] // per_block
-                if blocks[place] != block:
-                    place = np.searchsorted(blocks, block)
-                sizes[place] = max(sizes[place], numbers[y, x] - block * per_block + 1)
-    begins = np.zeros(blocks.size + 1, np.int64)
-    begins[1:] = np.cumsum(sizes)
+    blocks, begins = _tables_of_blocks(numbers, per_block)
     table = np.zeros(begins[-1], np.int32)
-    position = np.empty((height, width), np.int32)
-    for y in range(height):
+    index = np.empty(numbers.shape, np.int32)
+    for y in range(numbers.shape[0]):
         place = 0
-        for x in range(width):
+        for x in range(numbers.shape[1]):
             if numbers[y, x] < 0:
-                position[y, x] = -1
+                index[y, x] = -1
                 continue
             block = numbers[y, x] // per_block
             if blocks[place] != block:
                 place = np.searchsorted(blocks, block)
-            position[y, x] = begins[place] + numbers[y, x] - block * per_block
-            table[position[y, x]] = 1
+            index[y, x] = begins[place] + numbers[y, x] - block * per_block
+            table[index[y, x]] = 1
     seen = np.empty(table.sum(), np.int64)
     n = 0
     for place in range(blocks.size):
@@ -97,8 +76,32 @@ def dense_index(numbers, per_block):  # type: ignore[no-untyped-def]
                 seen[n] = blocks[place] * per_block + i - begins[place]
                 table[i] = n
                 n += 1
-    for y in range(height):
-        for x in range(width):
-            if position[y, x] >= 0:
-                position[y, x] = table[position[y, x]]
-    return seen, position
+    for y in range(numbers.shape[0]):
+        for x in range(numbers.shape[1]):
+            if index[y, x] >= 0:
+                index[y, x] = table[index[y, x]]
+    return seen, index
+
+
+@compiled(nogil=True)
+def _tables_of_blocks(numbers, per_block):  # type: ignore[no-untyped-def]
+    """Return the blocks that occur, ascending (n,), and where the table of each begins, (n + 1,)."""
+    blocks = np.empty(0, np.int64)
+    last = np.int64(-1)
+    for y in range(numbers.shape[0]):
+        for x in range(numbers.shape[1]):
+            if numbers[y, x] >= 0 and numbers[y, x] // per_block != last:
+                last = numbers[y, x] // per_block
+                if not (blocks == last).any():
+                    blocks = np.append(blocks, last)
+    blocks = np.sort(blocks)
+    begins = np.zeros(blocks.size + 1, np.int64)
+    for y in range(numbers.shape[0]):
+        place = 0
+        for x in range(numbers.shape[1]):
+            if numbers[y, x] >= 0:
+                block = numbers[y, x] // per_block
+                if blocks[place] != block:
+                    place = np.searchsorted(blocks, block)
+                begins[place + 1] = max(begins[place + 1], numbers[y, x] - block * per_block + 1)
+    return blocks, np.cumsum(begins)
