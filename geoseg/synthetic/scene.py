@@ -139,7 +139,7 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
     if len({target.resolve() for target in targets}) < len(targets):
         raise OutputError(f"{path} cannot be both the scene and its land cover; give the land cover another name.")
     try:
-        with ExitStack() as stack, rasterio.Env(GDAL_CACHEMAX=64):  # MB; every block is written once
+        with ExitStack() as stack, rasterio.Env(GDAL_CACHEMAX=64 * 2**20):
             folders = [
                 stack.enter_context(staged(target, Publication())) for target in targets
             ]  # the land cover is published first
