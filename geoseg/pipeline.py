@@ -26,6 +26,7 @@ from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
+from geoseg.run.least_size import least_size_note
 from geoseg.run.options import config_of, settings, source_path
 from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
@@ -36,7 +37,7 @@ from geoseg.steps import classify, label_raster, learn, segment, survey, vectori
 from geoseg.vectorize.regions import Regions
 
 # Of the config, that outlining labels uses:
-_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode", "collar")
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode", "collar", "allow_no_crs")
 
 
 def segment_scene(
@@ -174,7 +175,7 @@ def outline_labels(
     for name in ("nodata_mode", "collar"):
         if source.values is None and given.config_changes.get(name) is not None:
             raise ConfigError(f"{name} is that of the values, and there are no values. Give values too, or omit it.")
-    config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
+    config = load_config({"polygons": {"min_pixels": 0, "simplify": 0.0}}, **given.config_changes)
     return run_labels(
         source,
         given.outputs,
@@ -248,6 +249,8 @@ def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: Progress
     stages = Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
     if kept := other_tables(plan.outputs.polygons):
         stages.reporter.note(f"{plan.outputs.polygons} keeps its other tables: {', '.join(kept)}")
+    if note := least_size_note(plan.config):
+        stages.reporter.note(note)
     record_size(plan.folder, plan.tiles, blocks)
     stages.limit_failures(plan.options.max_failed)
     stages.note_missing_cache()

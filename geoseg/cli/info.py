@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     shared.RGB,
     shared.NODATA_MODE,
     shared.COLLAR,
+    shared.ALLOW_NO_CRS,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,

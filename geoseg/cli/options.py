@@ -97,6 +97,12 @@ COLLAR = option(
     help="Treat a collar of fill values that the raster does not declare as nodata, or keep it as data.  "
     + default_of("collar"),
 )
+ALLOW_NO_CRS = option(
+    "--allow-no-crs",
+    is_flag=True,
+    default=None,
+    help="Use pixel coordinates for a raster without a CRS, such as a picture; areas and lengths are then in pixels.",
+)
 AOI = option("--aoi", **FILE, help="Treat pixels outside the polygons of this vector file as nodata.")
 METHOD = option(
     "--method",
@@ -161,6 +167,12 @@ MAX_VERTICES = option(
 MIN_PIXELS_HELP = "Merge regions with fewer than N pixels into a neighbour.  "
 SIMPLIFY_HELP = "Simplify the borders with this tolerance in pixels; 0 keeps every pixel edge.  "
 MIN_PIXELS = option("--min-pixels", type=int, metavar="N", help=MIN_PIXELS_HELP + default_of("polygons.min_pixels"))
+MIN_AREA = option(
+    "--min-area",
+    type=float,
+    metavar="M2",
+    help="Merge regions of less than this area in m² into a neighbour, in place of --min-pixels.",
+)
 SIMPLIFY = option("--simplify", type=float, help=SIMPLIFY_HELP + default_of("polygons.simplify"))
 
 # Tiling and run
@@ -279,6 +291,7 @@ SEGMENTATION_GROUP = option_group(
     RGB,
     NODATA_MODE,
     COLLAR,
+    ALLOW_NO_CRS,
     AOI,
     METHOD,
     TRAINING,
@@ -294,6 +307,7 @@ SEGMENTATION_GROUP = option_group(
 POLYGON_GROUP = option_group(
     "Polygons",
     MIN_PIXELS,
+    MIN_AREA,
     SIMPLIFY,
     SMOOTH,
     MAX_VERTICES,

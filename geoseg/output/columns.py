@@ -76,9 +76,9 @@ class Layer:
     title, description : str
         Displayed by QGIS and ogrinfo.
     crs : str
-        WKT.
+        WKT; "" = none.
     fields : tuple of Field
-        The columns in order, without the geometry.
+        The columns in order, without the geometry. Without a CRS, areas and lengths are in pixels.
     geometry : {"Polygon", "MultiPolygon"}
     """
 
@@ -88,6 +88,11 @@ class Layer:
     crs: str
     fields: tuple[Field, ...]
     geometry: str = "Polygon"
+
+    def __post_init__(self) -> None:
+        if not self.crs:
+            in_pixels = tuple(_IN_PIXELS.get(field.name, field) for field in self.fields)
+            object.__setattr__(self, "fields", in_pixels)
 
     @property
     def schema(self) -> pa.Schema:
@@ -290,3 +295,9 @@ _SHAPE = (
         "16 area / perimeter²: 1 = a square, near 0 = elongated or ragged",
     ),
 )
+_IN_PIXELS = {
+    "area": Field("area", pa.float64(), "Area (px)", "Area in pixels, of a scene without a CRS"),
+    "perimeter": Field(
+        "perimeter", pa.float64(), "Perimeter along pixel edges (px)", "Number of pixel edges around the region"
+    ),
+}

@@ -114,7 +114,7 @@ def _metadata(layer: Layer, extent: NDArray[np.float64]) -> dict[str, str]:
     geometry: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": [layer.geometry],
-        "crs": CRS(layer.crs).to_json_dict(),
+        "crs": CRS(layer.crs).to_json_dict() if layer.crs else None,
         "covering": {"bbox": {side: ["bbox", side] for side in _BBOX}},
     }
     if np.isfinite(extent).all():

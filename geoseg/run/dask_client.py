@@ -7,7 +7,6 @@ import ipaddress
 import json
 import logging
 import os
-import signal
 import tempfile
 import time
 import warnings
@@ -25,12 +24,13 @@ from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from geoseg.errors import ConfigError, GeosegError, shorten
+from geoseg.output.system import inherited_mask
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, SAME_PACKAGES, is_loaded, release
 from geoseg.run.dask_local import LocalWorkers
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
-from geoseg.run.signals import STOP_SIGNALS, deferred
+from geoseg.run.signals import deferred
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def _read_address(path: Path, *, timeout: float) -> str:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            return str(json.loads(path.read_text())["address"])
+            return str(json.loads(path.read_text(encoding="utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
             if time.monotonic() > deadline:
                 raise ConfigError(
@@ -257,12 +257,8 @@ def _blocked_interrupts() -> Iterator[None]:
     Ctrl-C in a terminal goes to all processes, and so does the SIGTERM of a batch system. This process handles it and
     ends the workers, which would only print tracebacks, or end before their tiles are finished.
     """
-    with ExitStack() as stack:
-        if os.name == "posix":
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
-            resource_tracker.ensure_running()  # it unblocks the others if it starts only now; it ignores them itself
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    # The tracker unblocks the other signals if it starts only then; it ignores them itself.
+    with inherited_mask(resource_tracker.ensure_running):
         yield
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import time
-from contextlib import suppress
 from typing import Any
 
 from distributed import Status
+
+from geoseg.output.system import end_process
 
 _START_SECONDS = 120.0  # a worker imports a lot, and the machine may be loaded
 _PROCESS_NAME = "Dask Worker process"
@@ -79,8 +78,7 @@ class LocalWorkers:
         self._missing = {pid: self._missing.get(pid, now) for pid in missing if pid}
         for pid, since in self._missing.items():
             if now - since > _START_SECONDS:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                end_process(pid)
 
     def _n_ready(self) -> int:
         return len(self._cluster.scheduler.workers)

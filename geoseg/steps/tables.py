@@ -140,7 +140,8 @@ def _batch(table: RegionTable, waiting: list[tuple[pa.Array, NDArray[np.int64]]]
 
 def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
     name = Path(job.scene.path).name
+    unit = "metres" if job.scene.geobox.crs else "pixels"
     return f"Segmentation of {name}", (
         f"{n_regions} regions of {n_classes} classes of similar appearance in {name}, segmented by geoseg without "
-        f"training data. Areas and lengths in metres; mean_n, std_n, min_n and max_n in the units of band n."
+        f"training data. Areas and lengths in {unit}; mean_n, std_n, min_n and max_n in the units of band n."
     )

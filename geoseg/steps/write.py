@@ -130,7 +130,8 @@ def _dissolved(table: RegionTable, classes: Classes) -> Dissolved:
     scene = table.job.scene
     fields = class_fields(bands=scene.bands, n_classes=len(classes.pixels))
     name, title = Path(scene.path).name, f"Classes of {Path(scene.path).name}"
-    description = f"The regions of {name}, dissolved by class. Areas in square metres."
+    unit = "square metres" if scene.geobox.crs else "pixels"
+    description = f"The regions of {name}, dissolved by class. Areas in {unit}."
     layer = Layer("classes", title, description, scene.geobox.crs, fields, geometry="MultiPolygon")
     style = polygon_qml(table.legend, layer.aliases, borders=border_scale(resolution(scene.geobox)))
     return Dissolved(layer, classes.columns(), style)

@@ -96,7 +96,8 @@ def _titles(job: LabelJob, n_regions: int, n_labels: int) -> tuple[str, str]:
     of_values = (
         "" if job.values is None else f" mean_n, std_n, min_n and max_n are of band n of {Path(job.values.path).name}."
     )
+    unit = "metres" if job.source.geobox.crs else "pixels"
     return f"Outlines of {name}", (
-        f"{n_regions} regions of {n_labels} labels in {name}, outlined by geoseg. Areas and lengths in metres."
+        f"{n_regions} regions of {n_labels} labels in {name}, outlined by geoseg. Areas and lengths in {unit}."
         f"{of_values}"
     )
