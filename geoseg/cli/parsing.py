@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,8 +77,10 @@ def outputs_from(options: Mapping[str, Any]) -> Outputs:
 def run_options(options: Mapping[str, Any]) -> RunOptions:
     """Return the options of a run."""
     from geoseg.run.plan import RunOptions
+    from geoseg.run.provenance import command_line
 
-    return RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__ if name in options})
+    given = {name: options[name] for name in RunOptions.__dataclass_fields__ if name in options}
+    return RunOptions(**given, command=command_line(sys.argv[1:]))
 
 
 def cluster_options(options: Mapping[str, Any]) -> ClusterOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -80,6 +80,8 @@ class Layer:
     fields : tuple of Field
         The columns in order, without the geometry. Without a CRS, areas and lengths are in pixels.
     geometry : {"Polygon", "MultiPolygon"}
+    source : dict of str to str
+        Where the polygons come from, such as the scene and the command; metadata of the layer.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Layer:
     crs: str
     fields: tuple[Field, ...]
     geometry: str = "Polygon"
+    source: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.crs:

@@ -126,4 +126,5 @@ def _metadata(layer: Layer, extent: NDArray[np.float64]) -> dict[str, str]:
         "title": layer.title,
         "description": layer.description,
         "columns": json.dumps(columns, ensure_ascii=False),
+        **({"source": json.dumps(layer.source, ensure_ascii=False)} if layer.source else {}),
     }

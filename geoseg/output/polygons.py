@@ -217,6 +217,7 @@ def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **opt
             geometry_name="geometry",
             geometry_type=layer.geometry,
             crs=layer.crs or None,
+            layer_metadata=dict(layer.source) or None,
             **options,
         )
 

@@ -24,7 +24,7 @@ from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.availability import check_available, check_server
 from geoseg.raster.damage import DamageError, check_complete, damage_reported
-from geoseg.raster.names import check_input_name
+from geoseg.raster.names import REMOTE, check_input_name
 from geoseg.raster.raster_file import Folders, check_raster
 from geoseg.raster.tiff_header import check_block, check_references
 from geoseg.raster.unreadable import missing_file, unreadable
@@ -32,7 +32,6 @@ from geoseg.raster.vrt import read_vrt
 
 # Formats that contain their pixels. Others may refer to further files or addresses.
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "HFA", "ENVI")
-_REMOTE = ("http://", "https://", "s3://")
 # Drivers that open addresses. GDAL obeys this when it is used for the first time in a process, and the checks of files
 # do not depend on it.
 _SKIPPED = "DAAS EEDA EEDAI HTTP PLMOSAIC STACIT STACTA WCS WMS WMTS"
@@ -104,6 +103,8 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
 
 def files_of(src: Any, path: str) -> tuple[str, ...]:
     """Return every file of an open raster: itself, the members of a mosaic, and the files beside them."""
+    if _is_remote(path):
+        return (path,)  # GDAL's name of it would be taken for that of a file
     return _source(path).files or tuple(src.files) or (path,)
 
 
@@ -220,7 +221,7 @@ def _options(path: str) -> dict[str, Any]:
 
 
 def _is_remote(path: str) -> bool:
-    return path.startswith(_REMOTE) and not Path(path).is_file()
+    return path.startswith(REMOTE) and not Path(path).is_file()
 
 
 def _check_contents(src: Any, path: str) -> None:

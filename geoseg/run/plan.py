@@ -65,6 +65,9 @@ class RunOptions:
         Largest number of failed tiles, or as float their largest share, with which results are written. None = any,
         but the run stops where ten tiles in a row fail in the same way, see `failures.FailureLimit`.
 
+    command : str or None
+        The command, for the results, see `provenance.command_line`; None = called from Python.
+
     Raises
     ------
     ConfigError
@@ -81,6 +84,7 @@ class RunOptions:
     keep: bool = False
     device: str = "auto"
     max_failed: int | float | None = None
+    command: str | None = None
 
     def __post_init__(self) -> None:
         check_max_failed(self.max_failed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from geoseg.output.class_document import Classes, class_levels
 from geoseg.output.columns import Layer, label_fields, select_fields
 from geoseg.output.display import display_bands, display_colors, display_exponent
 from geoseg.output.style import Legend, separate_colors
+from geoseg.raster.names import shown_name
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import CLASS_MODEL, PIECES, ZONAL_SUMS, Product
 from geoseg.segment.class_model import class_moments
@@ -139,7 +139,7 @@ def _batch(table: RegionTable, waiting: list[tuple[pa.Array, NDArray[np.int64]]]
 
 
 def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
-    name = Path(job.scene.path).name
+    name = shown_name(job.scene.path)
     unit = "metres" if job.scene.geobox.crs else "pixels"
     return f"Segmentation of {name}", (
         f"{n_regions} regions of {n_classes} classes of similar appearance in {name}, segmented by geoseg without "

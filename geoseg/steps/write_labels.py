@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from geoseg.output.columns import Field, Layer, label_fields, select_fields
 from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
 from geoseg.output.style import Legend
+from geoseg.raster.names import shown_name
 from geoseg.raster.scene import Scene
 from geoseg.run.job import LabelJob
 from geoseg.run.plan import Plan
@@ -92,9 +92,9 @@ def _fields(
 
 
 def _titles(job: LabelJob, n_regions: int, n_labels: int) -> tuple[str, str]:
-    name = Path(job.source.path).name
+    name = shown_name(job.source.path)
     of_values = (
-        "" if job.values is None else f" mean_n, std_n, min_n and max_n are of band n of {Path(job.values.path).name}."
+        "" if job.values is None else f" mean_n, std_n, min_n and max_n are of band n of {shown_name(job.values.path)}."
     )
     unit = "metres" if job.source.geobox.crs else "pixels"
     return f"Outlines of {name}", (
