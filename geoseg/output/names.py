@@ -109,7 +109,7 @@ def check_driver(path: Path) -> None:
     if suffix not in (*_POLYGONS, *_RASTERS):
         return
     name = quoted(path.name)
-    if suffix in _POLYGONS and vsi_path(path) != str(path):
+    if suffix in _POLYGONS and vsi_path(str(path)) != str(path):
         raise OutputError(
             f"the path of the output {name} has characters that GDAL takes for an archive or an address, so another "
             f"file would be written. Choose a name and a folder without ! ; and control characters."
