@@ -59,6 +59,8 @@ READS_OR_WRITES = {  # modules of evaluate/ and classify/ that do touch files
     "geoseg.classify.dissolve",
     "geoseg.classify.forest_file",
     "geoseg.classify.read_samples",
+    "geoseg.classify.name",
+    "geoseg.classify.name_table",
     "geoseg.classify.result",
     "geoseg.classify.write_named",
     "geoseg.evaluate.class_raster",

@@ -9,7 +9,6 @@ from scipy.spatial import cKDTree
 from geoseg.classify.region_table import Features
 
 _CANDIDATES = 40  # times the number of suggestions
-_SIZE_POWER = 1.0
 
 
 def suggestions(
@@ -30,11 +29,11 @@ def suggestions(
 
     Notes
     -----
-    Each region is scored by its entropy times its area. From the best of them, one is taken after
-    the other: the one with the largest product of its score and its distance in feature space (rank-transformed) from
-    the nearest region that is known or taken.
+    Each region is scored by its area times 1 - the difference of its two highest probabilities. From the best of them,
+    one is taken after the other: the one with the largest product of its score and its distance in feature space
+    (rank-transformed) from the nearest region that is known or taken.
     """
-    score = _entropy(probabilities) * sizes**_SIZE_POWER
+    score = _uncertainty(probabilities) * sizes
     score[known] = -1
     n = min(n, int((score >= 0).sum()))
     best = np.argsort(-score, kind="stable")[: n * _CANDIDATES]
@@ -52,9 +51,10 @@ def suggestions(
     return np.array(chosen, np.int64)
 
 
-def _entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    safe = np.maximum(probabilities.astype(np.float64), 1e-12)
-    return -(safe * np.log(safe)).sum(axis=1)
+def _uncertainty(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return 1 - the difference of the two highest probabilities of each region."""
+    second, first = np.partition(probabilities.astype(np.float64), -2, axis=1)[:, -2:].T
+    return 1 - (first - second)
 
 
 def _scaled(values: NDArray[np.float32]) -> NDArray[np.float64]:
