@@ -22,7 +22,7 @@ from geoseg.classify.result import Classification, NameScore, scores_of
 from geoseg.classify.samples import Samples, joined
 from geoseg.classify.suggest import suggestions
 from geoseg.classify.training import Labelled, label_regions
-from geoseg.classify.validation import Validation, advice, mean_iou, spatial_folds, validate
+from geoseg.classify.validation import Validation, advice, cross_validate, mean_iou, spatial_folds
 from geoseg.classify.write_named import suggestions_path, write_dissolved, write_named, write_suggestions
 from geoseg.errors import ConfigError, ModelError, OutputError, shorten
 from geoseg.output.files import check_output
@@ -51,6 +51,7 @@ class Task:
     dissolve : bool
     suggest : int
         Number of suggestions.
+    validate : bool
     """
 
     labels: Path
@@ -63,6 +64,7 @@ class Task:
     min_probability: float = 0.0
     dissolve: bool = False
     suggest: int = 0
+    validate: bool = True
 
 
 class Prediction(NamedTuple):
@@ -113,6 +115,7 @@ def classify_regions(
     min_probability: float = 0,
     dissolve: bool = False,
     suggest: int = 0,
+    validate: bool = True,
     overwrite: bool = False,
 ) -> Classification:
     """Name the regions of a finished run by samples, and write them with the columns `name`, `probability`, `second`.
@@ -143,6 +146,8 @@ def classify_regions(
         Unite adjacent regions of one name.
     suggest : int
         Also write so many regions whose name would teach most, to OUT with the suffix .suggestions and that of `out`.
+    validate : bool
+        Cross-validate the samples by spatial blocks, which takes some seconds.
     overwrite : bool
         Replace existing files.
 
@@ -188,6 +193,7 @@ def classify_regions(
         float(min_probability),
         dissolve,
         int(suggest),
+        validate,
     )
     _check_task(task)
     publications = _check_outputs(task, overwrite=overwrite)
@@ -256,7 +262,7 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
         return result
     training = learned.labelled.training_set(learned.features, len(forest.names))
     folds = spatial_folds(table.centres[learned.labelled.rows], training.weights)
-    checked = validate(training, folds, predicted.shares)
+    checked = cross_validate(training, folds, predicted.shares) if task.validate else None
     return _with_validation(replace(result, notes=learned.notes), checked, training, forest)
 
 
@@ -326,18 +332,20 @@ def _result(task: Task, names: tuple[str, ...], named: Named, table: RegionTable
 
 
 def _with_validation(
-    result: Classification, checked: Validation, training: TrainingSet, forest: Forest
+    result: Classification, checked: Validation | None, training: TrainingSet, forest: Forest
 ) -> Classification:
     n = training.n_names
     counts = np.bincount(training.names, training.weights, minlength=n)
     scores = []
     for i, score in enumerate(result.scores):
         if i < n:
-            recall, precision, iou = scores_of(checked.confusion, i)
-            score = replace(score, samples=int(counts[i]), recall=recall, precision=precision, iou=iou)
+            found = (None, None, None) if checked is None else scores_of(checked.confusion, i)
+            score = replace(score, samples=int(counts[i]), recall=found[0], precision=found[1], iou=found[2])
         scores.append(score)
     ranked = group_importance(importance(training, forest.trees), forest.attributes, forest.levels)
     result = replace(result, scores=tuple(scores), importance=tuple(ranked))
+    if checked is None:
+        return result
     if checked.n_folds < 2:
         note = "all samples are in one place, so there is no cross-validation by spatial blocks."
         return replace(result, notes=(*result.notes, note))

@@ -70,18 +70,19 @@ class TrainingSet:
         return TrainingSet(self.values[rows], self.names[rows], self.weights[rows], self.n_names)
 
 
-def train(samples: TrainingSet, *, seed: int = 0, n_trees: int = N_TREES) -> Trees:
+def train(samples: TrainingSet, *, seed: int = 0, n_trees: int | None = None) -> Trees:
     """Return extremely randomised trees (Geurts, Ernst and Wehenkel 2006) that were fitted to samples.
 
     Parameters
     ----------
     samples : TrainingSet
     seed : int
-    n_trees : int
+    n_trees : int or None
+        None = `N_TREES`.
     """
     from sklearn.ensemble import ExtraTreesClassifier  # here, because it takes a second to import
 
-    forest = ExtraTreesClassifier(n_trees, min_samples_leaf=_LEAF, random_state=seed)
+    forest = ExtraTreesClassifier(n_trees or N_TREES, min_samples_leaf=_LEAF, random_state=seed)
     forest.fit(samples.values, samples.names, sample_weight=samples.weights)
     trees = trees_of(forest)
     shares = np.zeros((len(trees.shares), samples.n_names), np.float32)

@@ -12,8 +12,8 @@ from geoseg.classify.probabilities import corrected
 
 _MAX_FOLDS = 5
 _BLOCKS = 6  # along each side of the extent of the samples
-_N_TREES = 60  # of each forest of the learning curve
-_CURVE = (0.25, 0.5, 0.75, 1.0)
+_N_TREES = 50  # of each forest
+_CURVE = (0.25, 0.5, 1.0)
 _MORE = 10  # samples of a name, in the advice
 _LEAST_GAIN = 0.002
 
@@ -73,7 +73,7 @@ def spatial_folds(centres: NDArray[np.float64], weights: NDArray[np.float64]) ->
     return fold_of[block]
 
 
-def validate(
+def cross_validate(
     samples: TrainingSet, folds: NDArray[np.int64], shares: NDArray[np.float64], *, seed: int = 0
 ) -> Validation:
     """Return the confusion of the samples, each predicted without the samples of its fold, and the learning curve.
@@ -98,9 +98,9 @@ def validate(
     curve = []
     for part in _CURVE:
         kept = np.isin(np.arange(len(folds)), order[: max(round(part * len(order)), 2)])
-        matrix = confusion if part == 1 else _confusion(samples, folds, kept, shares, n_trees=_N_TREES)
+        matrix = confusion if part == 1 else _confusion(samples, folds, kept, shares)
         curve.append((float(per_name * part), mean_iou(matrix)))
-    return Validation(confusion, n_folds, tuple(curve), _gains(samples, folds, shares, rng))
+    return Validation(confusion, n_folds, tuple(curve), _gains(samples, folds, shares, (confusion, rng)))
 
 
 def mean_iou(confusion: NDArray[np.float64]) -> float:
@@ -122,7 +122,6 @@ def _confusion(
     folds: NDArray[np.int64],
     kept: NDArray[np.bool_],
     shares: NDArray[np.float64],
-    n_trees: int = 100,
 ) -> NDArray[np.float64]:
     """Return the confusion of all samples, where only those that are kept are used for training."""
     confusion = np.zeros((samples.n_names, samples.n_names))
@@ -131,20 +130,24 @@ def _confusion(
         if not len(own) or not len(rest):
             continue
         training = samples.part(rest)
-        raw = train(training, n_trees=n_trees).predict(samples.values[own])
+        raw = train(training, n_trees=_N_TREES).predict(samples.values[own])
         predicted = corrected(raw, training.shares, shares).argmax(axis=1)
         np.add.at(confusion, (samples.names[own], predicted), samples.weights[own])
     return confusion
 
 
 def _gains(
-    samples: TrainingSet, folds: NDArray[np.int64], shares: NDArray[np.float64], rng: np.random.Generator
+    samples: TrainingSet,
+    folds: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    known: tuple[NDArray[np.float64], np.random.Generator],
 ) -> NDArray[np.float64]:
     """Return the gain by more samples of each name, from the loss without half of its samples.
 
-    A learning curve is about linear in the logarithm of the number of samples.
+    A learning curve is about linear in the logarithm of the number of samples. `known` is the confusion with all
+    samples, and what draws the half.
     """
-    full = mean_iou(_confusion(samples, folds, np.ones(len(folds), bool), shares, n_trees=_N_TREES))
+    full, rng = mean_iou(known[0]), known[1]
     gains = np.zeros(samples.n_names)
     for name in range(samples.n_names):
         own = rng.permutation(np.flatnonzero(samples.names == name))
@@ -153,7 +156,7 @@ def _gains(
             continue
         kept = np.ones(len(folds), bool)
         kept[own[: len(own) // 2]] = False
-        loss = full - mean_iou(_confusion(samples, folds, kept, shares, n_trees=_N_TREES))
+        loss = full - mean_iou(_confusion(samples, folds, kept, shares))
         gains[name] = loss * np.log1p(_MORE / len(own)) / np.log(2)
     return gains
 

@@ -39,6 +39,14 @@ _SHOWN = 8  # columns in the table of importance
         metavar="N",
         help="Also write N regions whose name would teach most, to OUT with .suggestions before its suffix.",
     ),
+    option(
+        "--no-validation",
+        "validate",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Leave out the cross-validation, which takes some seconds.",
+    ),
     option("--save-model", **shared.FILE, help="Also write the forest to this .forest file."),
     option(
         "--json",

@@ -41,6 +41,8 @@ class Rule:
     @property
     def name(self) -> str:
         """Name of the parameter."""
+        if self.option == "--no-validation":
+            return "validate"
         return self.option.removeprefix("--").replace("-", "_")
 
 
@@ -186,7 +188,7 @@ _SAMPLES_ONLY = "with --model, which needs no samples"
 CLASSIFY_RULES = (
     *(
         Rule(name, lambda options, _: options["model"] is not None, _SAMPLES_ONLY)
-        for name in ("--samples", "--layer", "--save-model")
+        for name in ("--samples", "--layer", "--save-model", "--no-validation")
     ),
     Rule(
         "--field",
