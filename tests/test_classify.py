@@ -281,6 +281,17 @@ def test_contradicting_missing_and_outside_samples_are_counted_in_notes(labels, 
     assert "1 of 3 regions with samples have samples of different names" in notes
 
 
+def test_name_whose_samples_are_all_outside_is_found_nowhere(labels, layer, tmp_path):
+    far = points(layer, [8]).translate(1e4).to_frame("geometry").assign(cover="mud")
+    geopandas.pd.concat([points(layer, ROWS), far]).to_file(tmp_path / "far.gpkg")
+
+    result = classify(labels, tmp_path / "far.gpkg", validate=True)
+
+    assert "no sample of mud is in a region." in result.notes
+    assert [score.regions for score in result.scores if score.name == "mud"] == [0]
+    assert read(result.path)["probability"].notna().all()
+
+
 def test_existing_files_are_kept_without_overwrite_and_inputs_always(labels, samples):
     path = classify(labels, samples).path
     before = path.read_bytes()

@@ -6,22 +6,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geoseg.classify.forest import Forest, TrainingSet, group_importance, importance, predict, train
+from geoseg.classify.forest import Forest, TrainingSet, group_importance, importance
 from geoseg.classify.forest_file import FOREST_SUFFIXES, load_forest, save_forest
+from geoseg.classify.learn import Learned, learn, name_regions
 from geoseg.classify.named_layer import Named
-from geoseg.classify.probabilities import corrected, scene_shares, smoothed
 from geoseg.classify.read_regions import Regions, read_regions
 from geoseg.classify.read_samples import read_samples
-from geoseg.classify.region_table import Features, RegionTable, neighbour_shares
+from geoseg.classify.region_table import Features, RegionTable
 from geoseg.classify.result import Classification, NameScore, scores_of
 from geoseg.classify.samples import Samples, joined
 from geoseg.classify.suggest import suggestions
-from geoseg.classify.training import Labelled, label_regions
+from geoseg.classify.training import label_regions
 from geoseg.classify.validation import Validation, advice, cross_validate, mean_iou, spatial_folds
 from geoseg.classify.write_named import suggestions_path, write_dissolved, write_named, write_suggestions
 from geoseg.errors import ConfigError, ModelError, OutputError, shorten
@@ -65,42 +63,6 @@ class Task:
     dissolve: bool = False
     suggest: int = 0
     validate: bool = True
-
-
-class Prediction(NamedTuple):
-    """Names of all regions.
-
-    Parameters
-    ----------
-    probabilities : (region, name) float32
-    shares : (name,) float64
-        Of the area, estimated.
-    """
-
-    probabilities: NDArray[np.float32]
-    shares: NDArray[np.float64]
-
-
-class Learned(NamedTuple):
-    """A forest and the regions that it is applied to.
-
-    Parameters
-    ----------
-    forest : Forest
-    table : RegionTable
-        With the columns of the forest.
-    features : Features
-    labelled : Labelled or None
-        Regions with samples; None = the forest was loaded.
-    notes : tuple of str
-        On the samples.
-    """
-
-    forest: Forest
-    table: RegionTable
-    features: Features
-    labelled: Labelled | None = None
-    notes: tuple[str, ...] = ()
 
 
 def classify_regions(
@@ -245,7 +207,7 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
     regions = read_regions(file, samples)
     learned = _load(task.model, regions.table) if task.model is not None else _learn(samples, regions)
     forest, table = learned.forest, learned.table
-    predicted = _predict(forest, learned.features, table, learned.labelled)
+    predicted = name_regions(learned)
     named = Named.of(forest.names, predicted.probabilities, task.min_probability)
     write = write_dissolved if task.dissolve else write_named
     write(task.out, file, regions, named, publications[task.out])
@@ -276,11 +238,7 @@ def _learn(samples: Samples | None, regions: Regions) -> Learned:
     if samples is None:
         raise ConfigError("there are neither samples nor a saved forest. Give --samples or --model.")
     labelled, notes = label_regions(samples, regions.located)
-    table, medians = regions.table, _medians(regions.table)
-    features = Features(table, medians)
-    training = labelled.training_set(features, len(samples.names))
-    forest = Forest(samples.names, table.attributes, tuple(table.levels), medians, training.shares, train(training))
-    return Learned(forest, table, features, labelled, tuple(notes))
+    return replace(learn(labelled, regions.table, samples.names), notes=tuple(notes))
 
 
 def _read_samples(task: Task, file: PolygonFile) -> Samples | None:
@@ -288,12 +246,6 @@ def _read_samples(task: Task, file: PolygonFile) -> Samples | None:
         return None
     crs = file.crs()
     return joined([read_samples(path, crs, field=task.field, layer=task.layer) for path in task.samples])
-
-
-def _medians(table: RegionTable) -> NDArray[np.float32]:
-    """Return the median of each attribute, 0 where no region has a value."""
-    known = [column[~np.isnan(column)] for column in table.values.T]
-    return np.array([np.median(column) if len(column) else 0 for column in known], np.float32)
 
 
 def _columns_of(table: RegionTable, forest: Forest, path: Path) -> RegionTable:
@@ -308,17 +260,6 @@ def _columns_of(table: RegionTable, forest: Forest, path: Path) -> RegionTable:
     columns = [table.attributes.index(name) for name in forest.attributes]
     levels = {name: table.levels[name] for name in forest.levels}
     return replace(table, attributes=forest.attributes, values=table.values[:, columns], levels=levels)
-
-
-def _predict(forest: Forest, features: Features, table: RegionTable, labelled: Labelled | None) -> Prediction:
-    raw = predict(forest.trees, features)
-    shares = scene_shares(raw, forest.shares, table.sizes)
-    probabilities = smoothed(corrected(raw, forest.shares, shares), neighbour_shares(table.borders))
-    if labelled is not None:
-        rows, names = labelled.decided
-        probabilities[rows] = 0
-        probabilities[rows, names] = 1
-    return Prediction(probabilities, shares)
 
 
 def _result(task: Task, names: tuple[str, ...], named: Named, table: RegionTable) -> Classification:

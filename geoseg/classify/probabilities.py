@@ -25,7 +25,7 @@ def scene_shares(
     ----------
     probabilities : (region, name) float32
     sample_shares : (name,) float64
-        Share of each name among the samples.
+        Share of each name among the samples; names without samples have the share 0 in the scene too.
     sizes : (region,) float64
         Areas.
 
@@ -44,7 +44,7 @@ def scene_shares(
     weights = sizes / sizes.sum() if sizes.sum() > 0 else np.full(len(sizes), 1 / len(sizes))
     shares = sample_shares.copy()
     for _ in range(_ITERATIONS):
-        factor = (shares / sample_shares).astype(np.float32)
+        factor = _ratio(shares, sample_shares).astype(np.float32)
         shares = weights @ (certain * factor / (certain @ factor)[:, None])
         shares = (shares + _RETENTION * sample_shares) / (1 + _RETENTION)
     return shares
@@ -63,8 +63,7 @@ def corrected(
     shares : (name,) float64
         From `scene_shares`.
     """
-    ratio = np.divide(shares, sample_shares, out=np.zeros(len(shares)), where=sample_shares > 0)
-    factor = (ratio**_STRENGTH).astype(np.float32)
+    factor = (_ratio(shares, sample_shares) ** _STRENGTH).astype(np.float32)
     result = _floored(probabilities) * factor
     result /= result.sum(axis=1, keepdims=True)
     return result
@@ -85,6 +84,10 @@ def smoothed(probabilities: NDArray[np.float32], shares: sparse.csr_array) -> ND
     result = (probabilities + 2 * _FLOOR) * near**_NEIGHBOURS
     result /= result.sum(axis=1, keepdims=True)
     return result
+
+
+def _ratio(shares: NDArray[np.float64], sample_shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(shares, sample_shares, out=np.zeros(len(shares)), where=sample_shares > 0)
 
 
 def _floored(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
