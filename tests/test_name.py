@@ -10,7 +10,8 @@ import rasterio
 import shapely
 
 import geoseg
-from geoseg.errors import ConfigError, OutputError, RasterError
+from geoseg.errors import ConfigError, OutputError, RasterError, RunError
+from geoseg.report.finished_run import Places, find_run
 
 from .conftest import run_command, write_raster
 
@@ -131,3 +132,19 @@ def test_command_prints_what_was_named(labels, tmp_path, capsys):
 
     assert done.code == 0
     assert "4 classes with names" in capsys.readouterr().out
+
+
+def test_report_of_named_polygons_shows_the_names(reported, tmp_path):
+    geoseg.name_classes(reported / "labels.gpkg", {1: "water"}, tmp_path / "named.gpkg")
+
+    run = find_run(tmp_path / "named.gpkg", Places(run_dir=reported / "labels.run"))
+
+    assert run.classes.classes[1][0] == "water"
+    assert not any("has changed" in note for note in run.notes)
+
+
+def test_report_of_polygons_that_are_named_from_another_run_is_refused(labels, reported, tmp_path):
+    geoseg.name_classes(labels, {1: "water"}, tmp_path / "named.gpkg")
+
+    with pytest.raises(RunError, match="was not written by the run"):
+        find_run(tmp_path / "named.gpkg", Places(run_dir=reported / "labels.run"))

@@ -140,7 +140,7 @@ def classify_regions(
     >>> points = regions.iloc[:4].assign(name=["water", "road"] * 2, geometry=regions.geometry.iloc[:4].centroid)
     >>> points[["name", "geometry"]].to_file(folder / "samples.gpkg")
     >>> result = classify_regions(folder / "labels.gpkg", folder / "named.gpkg", samples=folder / "samples.gpkg")
-    >>> list(geopandas.read_file(result.path)["name"])
+    >>> list(geopandas.read_file(result.path, layer="labels")["name"])
     ['water', 'road', 'water', 'road', 'water', 'road', 'water', 'road']
     """
     given = [samples] if isinstance(samples, str | os.PathLike) else list(samples)

@@ -38,7 +38,7 @@ def scene_shares(
     --------
     >>> sure = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]], np.float32)
     >>> scene_shares(sure, np.array([0.5, 0.5]), np.array([3.0, 3.0, 1.0])).round(1)
-    array([0.9, 0.1])
+    array([0.8, 0.2])
     """
     certain = _floored(probabilities)
     weights = sizes / sizes.sum() if sizes.sum() > 0 else np.full(len(sizes), 1 / len(sizes))
