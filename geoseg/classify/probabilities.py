@@ -45,7 +45,10 @@ def scene_shares(
     shares = sample_shares.copy()
     for _ in range(_ITERATIONS):
         factor = _ratio(shares, sample_shares).astype(np.float32)
-        shares = weights @ (certain * factor / (certain @ factor)[:, None])
+        of_names = certain * factor
+        shares = np.einsum(
+            "i,ij->j", weights / of_names.sum(axis=1), of_names
+        )  # `@` can warn of NaN that are not there
         shares = (shares + _RETENTION * sample_shares) / (1 + _RETENTION)
     return shares
 

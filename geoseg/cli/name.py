@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from cloup import argument, command, option, option_group
@@ -22,24 +23,14 @@ from geoseg.cli.parsing import EXIT_DONE
 )
 @option_group("Files of the run", option("--raster", **shared.FILE, help="Read this class raster of the run."))
 @option_group("Display", shared.VERBOSE)
-def name(
-    labels: str,
-    names: str,
-    *,
-    out: Path,
-    class_raster: Path | None,
-    raster: Path | None,
-    overwrite: bool,
-    verbose: bool,
-) -> int:
+def name(labels: str, names: str, *, out: Path, verbose: bool, **options: Any) -> int:  # noqa: ARG001 # it has a callback
     """Give the classes of LABELS the names and colours in NAMES.
 
     They are in the columns name and color, in the style, in the class document, and so in a report.
     """
-    del verbose  # it has a callback
     from geoseg.classify.name import name_classes
 
-    result = name_classes(labels, names, out, raster=raster, class_raster=class_raster, overwrite=overwrite)
+    result = name_classes(labels, names, out, **options)
     for note in result.notes:
         click.echo(f"Note: {note}")
     click.echo(str(result))
