@@ -15,11 +15,13 @@ import click
 import cloup
 
 from geoseg import __version__
+from geoseg.cli.classify import classify
 from geoseg.cli.config import config
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.failures import check_memory_limit, explain
 from geoseg.cli.finish import finish
 from geoseg.cli.info import info
+from geoseg.cli.name import name
 from geoseg.cli.outline import outline
 from geoseg.cli.parsing import EXIT_DONE, EXIT_FIXABLE
 from geoseg.cli.plan import plan
@@ -100,6 +102,9 @@ def commands() -> None:
     check_memory_limit()
 
 
-_COMMANDS = (tile, outline, preview, report, info, plan, work, finish, status, evaluate, config, synthetic, scene)
+_COMMANDS = (
+    *(tile, outline, classify, name, preview, report, info, plan, work, finish, status, evaluate, config, synthetic),
+    scene,
+)
 for _command in _COMMANDS:
     commands.add_command(_command)
