@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow  run the slow tests"
 	@echo "make lint       check format, style and types"
 	@echo "make picture    draw docs/picture.png from the demo"
-	@echo "make reference  write docs/cli.md and the options of the QGIS plugin from the commands"
+	@echo "make reference  write docs/cli.md, docs/configuration.md and the options of the QGIS plugin"
 	@echo "make qgis-plugin  pack the QGIS plugin: dist/geoseg_qgis-VERSION.zip"
 	@echo "make qgis-pictures  draw the dialog and a result with QGIS: demo/qgis/"
 	@echo "make clean      remove the environment and all generated files"
@@ -41,6 +41,7 @@ picture: demo
 
 reference: $(READY)
 	$(BIN)/python -m geoseg.cli.reference > docs/cli.md
+	$(BIN)/python -m geoseg.cli.config_reference > docs/configuration.md
 	$(BIN)/python -m geoseg.cli.reference_json > qgis_plugin/geoseg_qgis/commands.json
 
 qgis-plugin:
