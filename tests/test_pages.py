@@ -108,7 +108,7 @@ def test_all_code_of_a_page_runs(name, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=3600,  # minutes, on a machine that others use too
         stdin=subprocess.DEVNULL,
     )
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 import geoseg.config
 from geoseg.config import Config
@@ -97,7 +97,7 @@ def _table(section: type[Any], prefix: str, comments: dict[str, str], reasons: d
         default = (values[prefix[:-1]] if prefix else values)[field.name]
         comment, reason = comments.get(field.name, ""), reasons.get(path, "")
         meaning = "<br>".join(filter(None, [comment, f"*{reason}*" if reason not in ("", comment) else ""]))
-        shown = yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
+        shown = json.dumps(default).replace(chr(34), "")  # as in YAML
         rows.append(f"| `{path}` | `{shown}` | {_kind(str(field.type))}{_range(path)} | {meaning} |")
     return "\n".join(rows) + "\n"
 
