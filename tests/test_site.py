@@ -24,7 +24,7 @@ def site():
         [sys.executable, ROOT / "docs" / "build_site.py"], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "No issues found" in done.stdout
+    assert "No issues found" in done.stdout + done.stderr
     return {path: path.read_text(encoding="utf-8") for path in SITE.rglob("*.html")}
 
 
