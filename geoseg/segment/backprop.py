@@ -22,6 +22,7 @@ from torch import Tensor
 
 from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
+from geoseg.segment.batch_statistics import with_statistics_of_all
 from geoseg.segment.clustering import kmeans, nearest
 from geoseg.segment.descent import Optimizer, loss_gradient, soft_loss_gradient
 from geoseg.segment.network import CodeNetwork, fold_batch_norms, placed
@@ -29,7 +30,6 @@ from geoseg.segment.network import CodeNetwork, fold_batch_norms, placed
 IGNORE = -1  # target of a nodata pixel
 _THREADS = 1  # floating point sums depend on the number of threads, and results must be reproducible
 _CACHE_SIZE = 192  # px; an image of this size and all layers fit the cache: twice as fast as 600
-_STATISTICS_BATCH = 16  # crops per batch when the statistics of the batch norms are computed over all crops
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def train(
         for step in range(steps):
             target = _step(trained, optimizer, image, superpixels, options)
             callback(step + 1, trained)
-            if len(target[target >= 0].unique()) < options.min_labels:
+            if len(torch.unique(target[target >= 0])) < options.min_labels:
                 break
         return trained
 
@@ -230,7 +230,7 @@ def learn(
             target = torch.from_numpy(np.concatenate([clusters[i] for i in batch])).to(device) if warmup else None
             _step(learned, optimizer, image, superpixels, options, target)
             progress(step + 1)
-        return _with_statistics_of_all(learned, patches, device)
+        return with_statistics_of_all(learned, [patch.channels for patch in patches], device)
 
 
 def shares(
@@ -353,22 +353,3 @@ def _autocast(device: str) -> Any:
     """Compute in bfloat16 if the processor supports it."""
     supported = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(device, dtype=torch.bfloat16, enabled=supported)
-
-
-def _with_statistics_of_all(network: CodeNetwork, patches: Sequence[Patch], device: str) -> CodeNetwork:
-    """Return the network in evaluation mode, its running statistics computed over all patches."""
-    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-    seen = 0
-    with torch.inference_mode():
-        for begin in range(0, len(patches), _STATISTICS_BATCH):
-            batch = patches[begin : begin + _STATISTICS_BATCH]
-            seen += len(batch)
-            for norm in norms:
-                norm.momentum = len(batch) / seen  # so that every patch has the same weight
-            image, _ = _on_device(batch, device)
-            network(image)
-    for norm in norms:
-        norm.momentum = 0.1
-    return network.eval()

@@ -102,8 +102,9 @@ def loss_gradient(responses: Tensor, target: Tensor, entropy_weight: float) -> T
 
     Notes
     -----
-    With the softmax p of n pixels, its mean m and the targets as unit vectors t, the loss is ``-Σ t log p / n - w H(m)``
-    with ``H(m) = -Σ m log m``. Its gradient is ``(p - t + p (g - p·g)) / n`` with ``g = w dH/dm = w (log m + 1)``.
+    With the softmax p of n pixels, its mean m and the targets as unit vectors t, the loss is
+    ``-Σ t log p / n - w H(m)`` with ``H(m) = -Σ m log m``. Its gradient is ``(p - t + p (g - p·g)) / n`` with
+    ``g = -w dH/dm = w (log m + 1)``.
     """
     data = target >= 0
     is_whole = bool(data.all())
