@@ -37,7 +37,7 @@ FLOORS = (
 )
 FLOOR = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 LIBRARY_HOMES = {  # the only modules that import these libraries
-    "torch": ("geoseg.segment.network", "geoseg.segment.backprop"),
+    "torch": tuple(f"geoseg.segment.{name}" for name in ("network", "backprop", "batch_statistics", "descent")),
     "dask": ("geoseg.run.dask_*",),
     "distributed": ("geoseg.run.dask_*",),
     "rich": ("geoseg.cli.*",),

@@ -95,7 +95,9 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
         check_config(model, config)
         check_fits(model, source)
     device = pick_device(options["device"], config)
-    workers = choose_workers(ClusterOptions(workers=options["workers"]), device).workers
+    rows, cols = source.geobox.shape
+    cluster = choose_workers(ClusterOptions(workers=options["workers"]), device, n_pixels=rows * cols, config=config)
+    workers = cluster.workers
     return scene_info(task_of(source, config, device=device, model=model), workers=workers, progress=progress)
 
 

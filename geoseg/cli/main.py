@@ -34,6 +34,7 @@ from geoseg.cli.synthetic import scene, synthetic
 from geoseg.cli.tile import tile
 from geoseg.cli.work import work
 from geoseg.errors import GeosegError
+from geoseg.run.allocator import keep_freed_memory
 from geoseg.run.signals import Stopped, ignore_signals, stoppable
 
 _log = logging.getLogger("geoseg")
@@ -100,6 +101,7 @@ def with_file_names(arguments: list[str]) -> list[str]:
 def commands() -> None:
     """Segment rasters larger than memory into seamless polygons, without training data."""
     check_memory_limit()
+    keep_freed_memory()
 
 
 _COMMANDS = (

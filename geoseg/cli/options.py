@@ -200,7 +200,11 @@ RUN_OPTIONS: tuple[Decorator, ...] = (
 
 # Where to compute
 WORKERS = option(
-    "-j", "--workers", type=int, metavar="N", help="Start N processes; 0 computes in this one.  [default: one per core]"
+    "-j",
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Start N processes; 0 computes in this one.  [default: by the size of the scene, at most one per core]",
 )
 DEVICE = option(
     "--device",

@@ -32,8 +32,15 @@ class LocalWorkers:
         self._missing: dict[int, float] = {}  # process → time since when it has not been registered
         self._n_lost = 0
 
+    def spawn(self) -> None:
+        """Start the process of each worker, and return when it has its environment; it need not be ready."""
+        begin = time.monotonic()
+        self.replace()
+        while not self._are_spawned() and time.monotonic() - begin < _START_SECONDS:
+            time.sleep(0.01)
+
     def start(self) -> None:
-        """Start all workers, and return when they are ready.
+        """Start all workers that are missing, and return when all are ready.
 
         Raises
         ------
@@ -79,6 +86,11 @@ class LocalWorkers:
         for pid, since in self._missing.items():
             if now - since > _START_SECONDS:
                 end_process(pid)
+
+    def _are_spawned(self) -> bool:
+        nannies = list(self._cluster._created)  # `workers` has only those that are ready
+        ended = (Status.closed, Status.failed)
+        return len(nannies) == self._n_workers and all(nanny.pid or nanny.status in ended for nanny in nannies)
 
     def _n_ready(self) -> int:
         return len(self._cluster.scheduler.workers)
