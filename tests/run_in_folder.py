@@ -33,7 +33,7 @@ _TINY = {
     "network": {"kernels": [3, 1], "channels": [8, 8]},
     "learn": {"windows": 4, "crop": 32, "batch": 2, "steps": 4},
     "classify": {"classes": 4, "clusters": 8, "context": True},
-    "polygons": {"min_pixels": 12, "simplify": 0},
+    "polygons": {"min_pixels": 12, "simplify": 0, "attributes": ["all"]},
 }
 
 

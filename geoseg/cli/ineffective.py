@@ -84,7 +84,8 @@ def _trains_no_tile(_options: Options, config: Config) -> bool:
 
 
 def _has_no_ndvi(_options: Options, config: Config) -> bool:
-    from geoseg.output.columns import Field, select_fields  # here, because pyarrow takes a while to import
+    from geoseg.output.columns import select_fields  # here, because pyarrow takes a while to import
+    from geoseg.output.extra_columns import Field
 
     return not select_fields([Field("ndvi_mean", None, "")], config.polygons.attributes)
 

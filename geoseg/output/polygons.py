@@ -18,7 +18,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
-from geoseg.output.columns import Field, Layer
+from geoseg.output.columns import Layer
+from geoseg.output.extra_columns import Field
 from geoseg.output.files import Source, check_output, staged, writing
 from geoseg.output.geopackage import copy_other_tables
 from geoseg.output.geoparquet import write_parquet

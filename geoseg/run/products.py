@@ -32,6 +32,7 @@ from geoseg.segment.repeats import Repeats
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
 from geoseg.vectorize.outline import CoreOutlines
+from geoseg.vectorize.tile_attributes import TileAttributes
 from geoseg.vectorize.zonal_stats import ZonalSums
 
 Content = TypeVar("Content")
@@ -90,6 +91,7 @@ PIECES = Product(
 REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES, PIECES))
 ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
 VALUE_SUMS = Product("outline", "value_sums", ZonalSums, (PIECES, REGIONS))
+ATTRIBUTES = Product("outline", "attributes", TileAttributes, (SURVEY, PIECES, REGIONS))
 VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIONS))
 OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
 
@@ -112,6 +114,7 @@ PRODUCTS: tuple[Product[Any], ...] = (
     REGIONS,
     ZONAL_SUMS,
     VALUE_SUMS,
+    ATTRIBUTES,
     VERTEX_COUNTS,
     OUTLINES,
 )
@@ -123,7 +126,7 @@ def dependents(product: Product[Any]) -> list[Product[Any]]:
     Examples
     --------
     >>> [found.name for found in dependents(REGIONS)]
-    ['zonal_sums', 'value_sums', 'vertex_counts', 'outlines']
+    ['zonal_sums', 'value_sums', 'attributes', 'vertex_counts', 'outlines']
     """
     stale = {product}
     for later in PRODUCTS:  # each product comes after those that it depends on
