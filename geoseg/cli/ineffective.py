@@ -145,7 +145,7 @@ FINISH_RULES = _WORKERS
 OUTLINE_RULES = (
     *_WORKERS,
     *(
-        Rule(name, lambda options, _: options["values"] is None, "without --values", "add --values RASTER")
+        Rule(name, lambda options, _: not options["values"], "without --values", "add --values RASTER")
         for name in ("--rgb", "--nodata-mode", "--collar")
     ),
 )

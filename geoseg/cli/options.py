@@ -41,6 +41,13 @@ def check_name(_context: click.Context, parameter: click.Parameter, value: str |
     return value
 
 
+def check_names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return file names as they are, after checking each as `check_name` does."""
+    for value in values:
+        check_name(context, parameter, value)
+    return values
+
+
 def _to_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
     """Convert a checked name; not by the type of the option, for which an empty name is the current folder."""
     name = check_name(context, parameter, value)
@@ -142,6 +149,15 @@ FEATURE_WEIGHT = option(
     type=float,
     metavar="W",
     help="Weight --features; 1 means as much as the bands of SCENE.  " + default_of("classify.feature_weight"),
+)
+
+VALUES = option(
+    "--values",
+    metavar="RASTER[:NAME]",
+    multiple=True,
+    callback=check_names,
+    help="Add the mean, std, min, max, median, p10 and p90 of this raster as columns NAME_mean, …; any grid and CRS. "
+    "With a palette or as RASTER:NAME:majority, the most frequent value. May be repeated.  [default NAME: of the file]",
 )
 
 # Polygons
@@ -299,6 +315,7 @@ POLYGON_GROUP = option_group(
     SMOOTH,
     MAX_VERTICES,
     ATTRIBUTES,
+    VALUES,
     option("--red", type=int, metavar="N", help="Compute ndvi_mean with this red band.  [default: as for --rgb]"),
     option(
         "--nir",

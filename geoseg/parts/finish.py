@@ -23,7 +23,7 @@ from geoseg.run.report import Result
 from geoseg.run.size import begin_of
 from geoseg.run.status import missing_tiles
 
-_OF_THE_PLAN = ("aoi", "features", "model", "restretch", "device", "resume")
+_OF_THE_PLAN = ("aoi", "features", "values", "model", "restretch", "device", "resume")
 
 
 def finish_run(

@@ -72,6 +72,8 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
     _check_types(given)
     given |= {name: _path(name, given[name]) for name in _PATHS if name in given}
     given |= {name: source_path(name, given[name]) for name in _FILES if name in given}
+    if "values" in given:
+        given["values"] = values_texts(given["values"])
     run, cluster = ({f.name for f in fields(kind)} for kind in (RunOptions, ClusterOptions))
     config_names = _config_names()
     known = {*run, *cluster, *_OUTPUTS, "class_layer", *config_names}
@@ -126,6 +128,12 @@ def source_path(name: str, value: Any) -> str:
     if not isinstance(value, str | Path) or value == "":
         raise ConfigError(f"{name} is {shown(value)}; expected a path, as str or Path.")
     return str(value)
+
+
+def values_texts(values: Any) -> tuple[str, ...]:
+    """Return rasters of values as they are written on the command line, from one or several of them."""
+    several = values if isinstance(values, list | tuple) else [values]
+    return tuple(source_path("values", value) for value in several)
 
 
 def _check_types(given: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ from geoseg.run.products import ProductStore
 from geoseg.run.provenance import fingerprint, result_versions
 from geoseg.run.published import OutputRecord
 from geoseg.run.resources import check_memory, check_room, pick_device
+from geoseg.run.values_option import open_values_of, values_identity
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class RunOptions:
         Vector file with the area of interest; pixels outside are not valid.
     features : str or None
         Features raster, whose bands take part in the classes but not in the statistics of the polygons.
+    values : tuple of str
+        Rasters whose statistics become columns, as for `values_option.ValuesOption.parse`.
     model : Path or None
         A saved model whose classes are used; None = a network is trained.
     restretch : bool
@@ -71,6 +74,7 @@ class RunOptions:
 
     aoi: Path | None = None
     features: str | None = None
+    values: tuple[str, ...] = ()
     model: Path | None = None
     restretch: bool = False
     run_dir: Path | None = None
@@ -213,7 +217,8 @@ def _open_task(path: str, config: Config | None, options: RunOptions) -> Task:
     if model is not None:
         check_fits(model, scene, features)
     device = pick_device(options.device, config)
-    return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch, features)
+    rasters = open_values_of(options.values, scene, config.nodata_mode)
+    return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch, features, rasters)
 
 
 @contextmanager
@@ -238,14 +243,18 @@ def open_label_plan(
     bands = () if values is None else values.bands
     check_attributes(config.polygons.attributes, bands=bands, ndvi=False, segmented=False)
     scene = labels.grid
-    inputs = InputFiles.of((*scene.files, *(() if values is None else values.files)))
+    rasters = open_values_of(options.values, scene, config.nodata_mode)
+    others = [*(() if values is None else [values]), *(raster.source for raster in rasters)]
+    inputs = InputFiles.of((*scene.files, *(file for source in others for file in source.files)))
     _check_outputs(scene, outputs, options, inputs)
     identity = _identity(scene, config, inputs)
     identity["labels"] = {"band": labels.band, "nodata": labels.nodata}
+    if rasters:
+        identity["rasters"] = values_identity(rasters)
     with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
         tiles = tiles_of(scene, config)
         plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
-        yield plan, LabelJob(plan.store, config, labels, values)
+        yield plan, LabelJob(plan.store, config, labels, values, rasters)
 
 
 def _open_values(path: str, config: Config) -> Scene:
@@ -340,6 +349,8 @@ def _task_identity(task: Task, inputs: InputFiles) -> dict[str, Any]:
     identity, model = _identity(task.scene, task.config, inputs, task.files), task.model
     if task.features is not None:
         identity["features"] = features_identity(task.features)
+    if task.rasters:
+        identity["rasters"] = values_identity(task.rasters)
     if model is not None:
         identity["model"] = {"scene": model.origin.scene, "digest": model.digest, "restretch": task.restretch}
     return identity

@@ -33,6 +33,7 @@ from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
 from geoseg.vectorize.outline import CoreOutlines
 from geoseg.vectorize.tile_attributes import TileAttributes
+from geoseg.vectorize.value_stats import ValueSums
 from geoseg.vectorize.zonal_stats import ZonalSums
 
 Content = TypeVar("Content")
@@ -92,6 +93,7 @@ REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES,
 ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
 VALUE_SUMS = Product("outline", "value_sums", ZonalSums, (PIECES, REGIONS))
 ATTRIBUTES = Product("outline", "attributes", TileAttributes, (SURVEY, PIECES, REGIONS))
+VALUES = Product("outline", "values", ValueSums, (PIECES, REGIONS))
 VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIONS))
 OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
 
@@ -115,6 +117,7 @@ PRODUCTS: tuple[Product[Any], ...] = (
     ZONAL_SUMS,
     VALUE_SUMS,
     ATTRIBUTES,
+    VALUES,
     VERTEX_COUNTS,
     OUTLINES,
 )
@@ -126,7 +129,7 @@ def dependents(product: Product[Any]) -> list[Product[Any]]:
     Examples
     --------
     >>> [found.name for found in dependents(REGIONS)]
-    ['zonal_sums', 'value_sums', 'attributes', 'vertex_counts', 'outlines']
+    ['zonal_sums', 'value_sums', 'attributes', 'values', 'vertex_counts', 'outlines']
     """
     stale = {product}
     for later in PRODUCTS:  # each product comes after those that it depends on

@@ -20,7 +20,7 @@ from geoseg.run.products import ATTRIBUTES, Product
 from geoseg.vectorize import attributes
 from geoseg.vectorize.attributes import RegionAttributes
 from geoseg.vectorize.objects import objects_of
-from geoseg.vectorize.region_runs import local_regions
+from geoseg.vectorize.region_runs import last_tiles, local_regions
 from geoseg.vectorize.regions import Regions
 from geoseg.vectorize.tile_attributes import Matrices, TilePixels, tile_attributes
 
@@ -105,10 +105,8 @@ def combined_attributes(job: MapJob, tiles: Sequence[int], regions: Regions) -> 
     parts = (
         (tile.core, job.store.get(ATTRIBUTES, tile.number) if tile.number in known else None) for tile in job.tiles
     )
-    last = np.zeros(len(regions) + 1, np.int64)
-    for number in range(len(job.tiles)):
-        last[regions.of_tile(number)] = number
-    return attributes.combine(parts, last[1:], scene_shape=geobox.shape, matrices=plane_matrices(geobox))
+    last = last_tiles(regions, len(job.tiles))
+    return attributes.combine(parts, last, scene_shape=geobox.shape, matrices=plane_matrices(geobox))
 
 
 def plane_matrices(geobox: GeoBox) -> Matrices:

@@ -31,6 +31,7 @@ from geoseg.run.products import (
 )
 from geoseg.run.stages import Stages
 from geoseg.steps.attributes import attributes_to_make, store_attributes
+from geoseg.steps.values import store_values, values_to_make
 from geoseg.steps.vectorize import framed_pieces, merge_pieces, store_outlines, tables_of
 from geoseg.vectorize import label_index, regions, zonal_stats
 from geoseg.vectorize.label_index import LabelFeatures
@@ -82,7 +83,7 @@ def merge_labels(
 
 def outline_tiles(job: LabelJob, stages: Stages) -> None:
     """Outline the regions of all tiles, and sum the values of each region."""
-    makes: list[Product[Any]] = [ZONAL_SUMS, *attributes_to_make(job), VERTEX_COUNTS, OUTLINES]
+    makes: list[Product[Any]] = [ZONAL_SUMS, *attributes_to_make(job), *values_to_make(job), VERTEX_COUNTS, OUTLINES]
     with stages.stage("outline", len(stages.tiles)):
         stages.each_tile(outline_tile, job, makes=makes if job.values is None else [*makes, VALUE_SUMS])
 
@@ -135,6 +136,7 @@ def outline_tile(job: LabelJob, number: int) -> None:
         of_values = zonal_stats.zonal_sums(seen, pixels, regions=framed.regions, size=size, n_pieces=n_pieces)
         job.store.put(VALUE_SUMS, of_values, number)
     store_attributes(job, number, framed.pieces, framed.around)
+    store_values(job, number, framed.pieces, framed.around)
     store_outlines(job, number, framed)
 
 

@@ -32,6 +32,7 @@ from geoseg.segment import votes
 from geoseg.segment.class_model import class_moments
 from geoseg.steps.attributes import attributes_to_make, store_attributes
 from geoseg.steps.classify import table_of
+from geoseg.steps.values import store_values, values_to_make
 from geoseg.vectorize import outline, regions, zonal_stats
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.outline import CoreOutlines
@@ -59,7 +60,7 @@ def merge_regions(job: Job, stages: Stages) -> Regions:
 
 def outline_tiles(job: Job, stages: Stages) -> None:
     """Outline the regions of all tiles, and sum the pixel values of each region."""
-    makes: list[Product[Any]] = [ZONAL_SUMS, *attributes_to_make(job), VERTEX_COUNTS, OUTLINES]
+    makes: list[Product[Any]] = [ZONAL_SUMS, *attributes_to_make(job), *values_to_make(job), VERTEX_COUNTS, OUTLINES]
     with stages.stage("outline", len(stages.tiles)):
         stages.each_tile(outline_tile, job, makes=makes)
 
@@ -102,6 +103,7 @@ def outline_tile(job: Job, number: int) -> None:
     )
     job.store.put(ZONAL_SUMS, sums, number)
     store_attributes(job, number, framed.pieces, framed.around)
+    store_values(job, number, framed.pieces, framed.around)
     store_outlines(job, number, framed)
 
 

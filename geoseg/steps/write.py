@@ -26,6 +26,7 @@ from geoseg.run.plan import Plan
 from geoseg.run.products import CLASS_MODEL, FEATURE_REDUCTION, NETWORK
 from geoseg.run.report import Result, report_result, run_facts
 from geoseg.run.stages import Stages
+from geoseg.run.values_option import values_facts
 from geoseg.segment.class_tree import ClassTree
 from geoseg.steps.tables import RegionTable, batches, cores, region_table
 from geoseg.steps.vectorize import parts_of_run
@@ -47,7 +48,8 @@ def write_results(job: Job, plan: Plan, stages: Stages, regions: Regions) -> Res
         if outputs.classes:
             write_classes(outputs.classes, class_document(classes, _about(job)), overwrite=plan.publication)
             stages.advance()
-    return finish(table, plan, stages, class_model.tree, {"tree": {"auto": class_model.auto_n_classes}})
+    about = {"tree": {"auto": class_model.auto_n_classes}} | values_facts(job.rasters)
+    return finish(table, plan, stages, class_model.tree, about)
 
 
 def write_maps(table: RegionTable, plan: Plan, stages: Stages, dissolved: Dissolved | None = None) -> None:

@@ -14,15 +14,18 @@ from geoseg.output.columns import Layer, label_fields, select_fields
 from geoseg.output.extra_columns import Field, extra_fields
 from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
 from geoseg.output.style import Legend
+from geoseg.output.value_columns import value_fields
 from geoseg.raster.scene import Scene
 from geoseg.run.job import LabelJob
 from geoseg.run.plan import Plan
 from geoseg.run.products import VALUE_SUMS, ZONAL_SUMS
 from geoseg.run.report import Result
 from geoseg.run.stages import Stages
+from geoseg.run.values_option import values_facts
 from geoseg.segment.grouped import grouped_sum
 from geoseg.steps.attributes import extra_columns
 from geoseg.steps.tables import RegionTable, summed_regions
+from geoseg.steps.values import value_columns
 from geoseg.steps.write import finish, write_maps
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
@@ -44,7 +47,8 @@ def write_results(job: LabelJob, plan: Plan, stages: Stages, regions: Regions, v
     with stages.stage("write", len(plan.outputs.paths)):
         table = _region_table(job, regions, values, stages.tiles)
         write_maps(table, plan, stages)
-    return finish(table, plan, stages, None, {} if job.values is None else {"values": job.values.path})
+    about = {} if job.values is None else {"values": job.values.path}
+    return finish(table, plan, stages, None, about | values_facts(job.rasters))
 
 
 def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], tiles: Sequence[int]) -> RegionTable:
@@ -62,9 +66,9 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
     source = job.source
     legend = label_legend(values, colors, pixels, palette=source.palette, names=source.names)
     columns |= {"region": np.arange(1, len(regions) + 1), "class": values[of_class], "color": _hexes(legend)[of_class]}
-    columns |= extra_columns(job, tiles, regions)
+    columns |= extra_columns(job, tiles, regions) | value_columns(job, tiles, regions)
     fields = _fields(bands, regions, values, columns)
-    fields = select_fields(fields, job.config.polygons.attributes)
+    fields = (*select_fields(fields, job.config.polygons.attributes), *value_fields(job.rasters))
     layer = Layer("labels", *_titles(job, len(regions), len(values)), source.geobox.crs, fields)
     return RegionTable(job, list(tiles), regions, legend, layer, columns)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.compiled import compiled
+from geoseg.vectorize.regions import Regions
 
 
 class RegionRuns(NamedTuple):
@@ -87,6 +88,14 @@ def local_regions(
     ):
         is_open[inside[inside == outside]] = True
     return LocalRegions(numbers, index, is_open[:-1])
+
+
+def last_tiles(regions: Regions, n_tiles: int) -> NDArray[np.int64]:
+    """Return the last tile in which each region has pixels, (region,) int64."""
+    last = np.zeros(len(regions) + 1, np.int64)
+    for number in range(n_tiles):
+        last[regions.of_tile(number)] = number
+    return last[1:]
 
 
 def region_runs(regions: LocalRegions) -> RegionRuns:
