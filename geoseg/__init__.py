@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from geoseg.evaluate.evaluate import evaluate_classes
     from geoseg.evaluate.evaluation import Evaluation
+    from geoseg.layers.dissolve import DissolvedFile, dissolve_polygons
     from geoseg.output.paths import Outputs
     from geoseg.parts.finish import finish_run
     from geoseg.parts.plan import PlannedRun, plan_scene
@@ -50,6 +51,7 @@ _MODULES = {
     ),
     "geoseg.evaluate.evaluate": ("evaluate_classes",),
     "geoseg.evaluate.evaluation": ("Evaluation",),
+    "geoseg.layers.dissolve": ("DissolvedFile", "dissolve_polygons"),
     "geoseg.output.paths": ("Outputs",),
     "geoseg.parts.finish": ("finish_run",),
     "geoseg.parts.plan": ("PlannedRun", "plan_scene"),
@@ -68,6 +70,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "Config",
     "ConfigError",
+    "DissolvedFile",
     "Evaluation",
     "GeosegError",
     "LabelInput",
@@ -91,6 +94,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "StageStatus",
     "TileError",
     "UnavailableError",
+    "dissolve_polygons",
     "evaluate_classes",
     "felzenszwalb",
     "finish_run",

@@ -28,7 +28,7 @@ FLOORS = (
     ("evaluate",),
     ("run",),
     ("report",),
-    ("steps",),
+    ("steps", "layers"),
     ("pipeline", "preview", "synthetic"),
     ("arrays", "parts"),
     ("cli",),

@@ -16,6 +16,7 @@ import cloup
 
 from geoseg import __version__
 from geoseg.cli.config import config
+from geoseg.cli.dissolve import dissolve
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.failures import check_memory_limit, explain
 from geoseg.cli.finish import finish
@@ -100,6 +101,21 @@ def commands() -> None:
     check_memory_limit()
 
 
-_COMMANDS = (tile, outline, preview, report, info, plan, work, finish, status, evaluate, config, synthetic, scene)
+_COMMANDS = (
+    tile,
+    outline,
+    preview,
+    report,
+    info,
+    plan,
+    work,
+    finish,
+    status,
+    dissolve,
+    evaluate,
+    config,
+    synthetic,
+    scene,
+)
 for _command in _COMMANDS:
     commands.add_command(_command)
