@@ -85,8 +85,8 @@ def segment_scene(
     progress : callable or None
         Receives the events of `geoseg.progress`; None = no progress is reported.
     **options
-        ``class_raster``, ``region_raster``, ``class_layer``, ``save_model``, ``report``; ``model``, ``restretch``,
-        ``run_dir``, ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``tls_ca_file``,
+        ``class_raster``, ``region_raster``, ``class_layer``, ``levels``, ``save_model``, ``report``; ``model``,
+        ``restretch``, ``run_dir``, ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``tls_ca_file``,
         ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by
         name, such as ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
 

@@ -285,6 +285,12 @@ OUTPUT_GROUP = option_group(
     option("--class-raster", **FILE, help="Also write the classes to this COG, a .tif file."),
     REGION_RASTER,
     option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg."),
+    option(
+        "--levels",
+        metavar="N,N,…",
+        help="Also write the connected regions of the coarser classes at these levels, such as 8,4, as layers "
+        "objects_8 and objects_4 of a .gpkg, and their numbers as columns object_8 and object_4.",
+    ),
     option("--save-model", **FILE, help="Also write the network and its classes to this .geoseg file."),
     option("--report", **FILE, help="Also write a report to this .html file: a map, tables, charts and provenance."),
 )

@@ -225,6 +225,27 @@ def extra_groups(attributes: Sequence[str]) -> frozenset[str]:
     )
 
 
+def with_objects(attributes: tuple[str, ...], levels: Sequence[int]) -> tuple[str, ...]:
+    """Return a selection that also has the column of the objects of each level.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such level.
+
+    Examples
+    --------
+    >>> with_objects(("spectral", "object_4"), [8, 4])
+    ('spectral', 'object_4', 'object_8')
+    """
+    for level in levels:
+        if level not in LEVELS:
+            raise ConfigError(f"there are no objects of {level} classes; choose among {', '.join(map(str, LEVELS))}.")
+    fields = extra_fields(n_classes=0, levels=levels)
+    known = {field.name for field in select_fields(fields, attributes)}
+    return (*attributes, *(name for level in levels if (name := f"object_{level}") not in known))
+
+
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 

@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 from geoseg.errors import OutputError
+from geoseg.output.columns import LEVELS
 
 # The layers that geoseg writes, and columns by which they differ from layers of the same name by the user.
 _OWN_LAYERS = {"labels": {"region"}, "classes": {"class", "color"}, "failed_tiles": {"tile", "message"}}
+_OWN_LAYERS |= {f"objects_{level}": {"object", "class", "color"} for level in LEVELS}
 _SYSTEM_TABLES = ("gpkg_", "rtree_", "sqlite_")
 
 

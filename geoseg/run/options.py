@@ -60,8 +60,8 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
         The polygon file, or all outputs.
     options : dict
         Names of fields of `RunOptions` and `ClusterOptions`; ``class_raster``, ``region_raster``, ``save_model``,
-        ``report`` and ``class_layer``; names of config values such as ``seed`` or ``simplify``, or with their section
-        as in ``polygons__simplify``. None = not given.
+        ``report``, ``class_layer`` and ``levels``; names of config values such as ``seed`` or ``simplify``, or with
+        their section as in ``polygons__simplify``. None = not given.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
         given["values"] = values_texts(given["values"])
     run, cluster = ({f.name for f in fields(kind)} for kind in (RunOptions, ClusterOptions))
     config_names = _config_names()
-    known = {*run, *cluster, *_OUTPUTS, "class_layer", *config_names}
+    known = {*run, *cluster, *_OUTPUTS, "class_layer", "levels", *config_names}
     for name in given:
         if name not in known and "__" not in name:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
@@ -149,10 +149,11 @@ def _check_types(given: Mapping[str, Any]) -> None:
 def _outputs(out: str | Path | Outputs, given: Mapping[str, Any]) -> Outputs:
     extra = {field: given[name] for name, field in _OUTPUTS.items() if name in given}
     if isinstance(out, Outputs):
-        if extra or "class_layer" in given:
+        if extra or "class_layer" in given or "levels" in given:
             raise ConfigError("out is an Outputs already; give class_raster, region_raster and the like in it.")
         return out
-    return Outputs(_path("out", out), class_layer=given.get("class_layer", False), **extra)
+    levels = tuple(given.get("levels", ()))
+    return Outputs(_path("out", out), class_layer=given.get("class_layer", False), levels=levels, **extra)
 
 
 def _path(name: str, value: Any) -> Path:

@@ -26,6 +26,7 @@ from geoseg.run.features_option import features_identity, open_features_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
+from geoseg.run.levels_option import config_with_objects
 from geoseg.run.lock import locked_outputs
 from geoseg.run.manifest import open_run
 from geoseg.run.memory import MemoryFolder
@@ -200,6 +201,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     """
     outputs.check_names(options.run_dir)
     task = _open_task(path, config, options)
+    task = replace(task, config=config_with_objects(task.config, outputs.levels))
     _check_model_output(outputs, task.config)
     _check_outputs(task.scene, outputs, options, InputFiles.of(task.files))
     return task
@@ -334,6 +336,7 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
     given = {
         "a class raster": outputs.class_raster is not None,
         "a model output": outputs.model is not None,
+        "levels": bool(outputs.levels),
         "a model": options.model is not None or options.restretch,
         "a raster of features": options.features is not None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,46 @@ def attributes_to_make(job: MapJob) -> list[Product[Any]]:
     return [ATTRIBUTES] if _groups(job) else []
 
 
-def store_attributes(job: MapJob, number: int, pieces: TilePieces, around: TileRegions) -> None:
-    """Measure the regions of a tile and store their attributes, if any is asked for.
+@dataclass(frozen=True)
+class WindowPixels:
+    """Pixels of a window around the core of a tile, and which are valid, as `scene.read` returns them."""
+
+    window: Window
+    pixels: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+    def of(self, core: Window) -> NDArray[np.float32]:
+        """Return the pixels of the core."""
+        return np.ascontiguousarray(self.pixels[:, *core.within(self.window)])
+
+
+def read_window(job: Job, number: int) -> WindowPixels:
+    """Return the pixels of a tile's core, and of one pixel around it if the attributes that are asked for need them.
 
     Raises
     ------
     RasterError
-        If the brightness of pixels is needed and the scene is damaged in the core of the tile.
+        If the scene is damaged in the core.
+    """
+    core = job.tiles.tile(number).core
+    window = core.expanded(1, job.scene.geobox.shape) if _groups(job) & _LIT else core
+    return WindowPixels(window, *read_tolerant(job.scene, window, core=core))
+
+
+def store_attributes(
+    job: MapJob, number: int, pieces: TilePieces, around: TileRegions, window: WindowPixels | None = None
+) -> None:
+    """Measure the regions of a tile and store their attributes, if any is asked for.
+
+    Parameters
+    ----------
+    job : MapJob
+    number : int
+        Of the tile.
+    pieces : TilePieces
+    around : TileRegions
+    window : WindowPixels or None
+        From `read_window`; None = the brightness of pixels is not known.
     """
     groups = _groups(job)
     if not groups:
@@ -52,7 +86,7 @@ def store_attributes(job: MapJob, number: int, pieces: TilePieces, around: TileR
         pixel_size(geobox.cropped(core), geobox),
         geobox.shape,
         plane_matrices(geobox),
-        _brightness(job, core) if isinstance(job, Job) and groups & _LIT else None,
+        _brightness(job, core, window) if isinstance(job, Job) and window and groups & _LIT else None,
     )
     frame = around.above, around.below, around.left, around.right
     regions = local_regions(pieces.index, around.lookup, frame)
@@ -136,15 +170,13 @@ def _groups(job: MapJob) -> frozenset[str]:
     return groups if isinstance(job, Job) else groups & _OF_LABELS
 
 
-def _brightness(job: Job, core: Window) -> NDArray[np.float32]:
+def _brightness(job: Job, core: Window, window: WindowPixels) -> NDArray[np.float32]:
     """Return the mean of the stretched bands at the pixels of a core and one pixel around it, (y + 2, x + 2)."""
-    window = core.expanded(1, job.scene.geobox.shape)
-    pixels, valid = read_tolerant(job.scene, window, core=core)
-    bands = job.survey.stretch.apply(pixels, valid)
+    bands = job.survey.stretch.apply(window.pixels, window.valid)
     total = bands[0].copy()
     for band in bands[1:]:  # one after the other, so that the sum does not depend on the shape of the tile
         total += band
     found = np.zeros((core.height + 2, core.width + 2), np.float32)
-    inner = window.within(Window(core.col_off - 1, core.row_off - 1, core.width + 2, core.height + 2))
+    inner = window.window.within(Window(core.col_off - 1, core.row_off - 1, core.width + 2, core.height + 2))
     found[inner] = np.clip(total / np.float32(len(bands)), 0, 1)
     return found
