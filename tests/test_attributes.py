@@ -18,7 +18,7 @@ from geoseg.vectorize.tile_attributes import TileAttributes, TilePixels, tile_at
 from .reference.attributes import contexts_of, nodata_distances, shapes_of, textures_of
 from .tilings import SCENES, regions_of, winding
 
-GROUPS = ("shape", "texture", "context", "objects")
+GROUPS = ("shape", "texture", "context", "objects", "votes")
 UTM = "EPSG:32631"
 N_CLASSES = 4
 
@@ -31,6 +31,13 @@ def straight(centre):
 def brightness_of(regions, seed=3):
     draw = np.random.default_rng(seed)
     return (regions % 5 / 6 + draw.normal(0, 0.15, regions.shape)).astype(np.float32)
+
+
+COMPONENTS = np.random.default_rng(0).normal(size=(9, 2))
+
+
+def superpixels_of(regions):
+    return np.random.default_rng(1).integers(0, 9, regions.shape)
 
 
 def classes_of(regions):
@@ -50,7 +57,9 @@ def measured(regions, size, *, matrices=straight, groups=GROUPS, failed=()):
         frame = framed[0], framed[-1], framed[1:-1, 0], framed[1:-1, -1]
         local = local_regions(pieces.ravel()[:-1].reshape(core.shape).astype(np.int32), used, frame)
         light = np.ascontiguousarray(brightness[around])
-        pixels = TilePixels(core, pixel_size(box.cropped(core), box), regions.shape, matrices, light)
+        in_metres = pixel_size(box.cropped(core), box)
+        superpixels = superpixels_of(regions)[core.within(box.window)]
+        pixels = TilePixels(core, in_metres, regions.shape, matrices, light, superpixels, COMPONENTS)
         found = None if tile.number in failed else tile_attributes(local, pixels, groups)
         parts.append((core, found and TileAttributes.from_arrays(found.to_arrays())))
     last = np.zeros(regions.max() + 1, np.int64)
@@ -62,6 +71,7 @@ def measured(regions, size, *, matrices=straight, groups=GROUPS, failed=()):
 def columns_of(regions, size, *, matrices=straight):
     found = measured(regions, size, matrices=matrices)
     named = attributes.shape_columns(found, matrices(found.moments.centre)) | attributes.texture_columns(found)
+    named |= attributes.votes_columns(found)
     return named | attributes.context_columns(found, regions.shape, 1.0, classes_of(regions), N_CLASSES)
 
 
@@ -127,6 +137,13 @@ def test_context_is_that_of_the_single_pixel_edges(scene, found):
 
     names = ("border_contrast", "border_difference", "neighbours", "border_nodata")
     assert_near((found[name] for name in (*names, *(f"border_class_{k}" for k in (1, 2, 3, 4)))), expected)
+
+
+def test_votes_are_the_means_of_the_pixels(scene, found):
+    components = COMPONENTS[superpixels_of(scene)]
+
+    expected = [components[scene == number].mean(axis=0) for number in range(1, scene.max() + 1)]
+    assert_near((found["votes_1"], found["votes_2"]), expected)
 
 
 def test_distance_to_nodata_is_that_between_cells_of_8_pixels(scene, found):

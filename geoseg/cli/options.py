@@ -165,8 +165,8 @@ ATTRIBUTES = option(
     "--attributes",
     metavar="NAME,NAME,…",
     help="Write these columns besides region, class and color: names, patterns such as mean_*, or the groups spectral, "
-    "shape, texture, context, objects, all, basic, mean, std, min, max, levels. The groups shape to objects alone are "
-    "added to spectral.  " + default_of("polygons.attributes"),
+    "shape, texture, context, votes, objects, all, basic, mean, std, min, max, levels. Of shape to objects alone, the "
+    "columns are added to spectral.  " + default_of("polygons.attributes"),
 )
 SMOOTH = option("--smooth", is_flag=True, default=None, help="Smooth the pixel steps of the borders.")
 MAX_VERTICES = option(

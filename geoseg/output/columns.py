@@ -260,7 +260,9 @@ def _is_extra(word: str) -> bool:
     )
 
 
-def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: bool, segmented: bool = True) -> None:
+def check_attributes(
+    attributes: Sequence[str], *, bands: Sequence[int], ndvi: bool, segmented: bool = True, votes: bool = True
+) -> None:
     """Check that all selected columns exist.
 
     Parameters
@@ -274,6 +276,8 @@ def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: b
     segmented : bool
         Whether the classes come from a segmentation and thus have a class tree and a confidence; False for existing
         labels.
+    votes : bool
+        Whether there is a network, which votes.
 
     Raises
     ------
@@ -295,6 +299,8 @@ def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: b
                 f"there is no attribute {word!r}; the nearest one is {near}. Give names, patterns such as mean_*, or "
                 f"{', '.join(GROUPS)}."
             )
+        if word.startswith("votes") and not votes:
+            raise ConfigError(f"{word} is of the network, and this method has none. Use method backprop, or omit it.")
         if word == "ndvi_mean" and not ndvi:
             raise ConfigError(
                 "ndvi_mean needs the red and near-infrared bands, which the scene does not identify; give --red and "

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+N_VOTES = 4  # components of the votes
 MAX_CLASSES = 32  # up to so many classes there are columns of the border per class
 
 
@@ -70,6 +71,7 @@ EXTRA_GROUPS = {  # names of groups → patterns, as `columns.GROUPS`
     "shape": tuple(_SHAPE),
     "texture": tuple(_TEXTURE),
     "context": (*_BRIGHT_CONTEXT, *_CONTEXT, "border_class_*"),
+    "votes": ("votes_*",),
     "objects": ("object_*",),
 }
 
@@ -103,6 +105,15 @@ def extra_fields(*, n_classes: int, levels: Sequence[int], n_regions: int = 1, l
                 f"Share of the border to regions of class {number}, 0 to 1",
             )
             for number in range(1, n_classes + 1 if n_classes <= MAX_CLASSES else 1)
+        ),
+        *(
+            Field(
+                f"votes_{number}",
+                pa.float64(),
+                f"Votes, component {number}",
+                f"Mean of principal component {number} of the votes of the network in the scene",
+            )
+            for number in range(1, N_VOTES + 1 if lit else 1)
         ),
         *(
             Field(

@@ -215,7 +215,8 @@ def _open_task(path: str, config: Config | None, options: RunOptions) -> Task:
     scene = open_configured(path, config, aoi=options.aoi)
     features = open_features_of(options.features, scene, config)
     check_memory(scene, config)
-    check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
+    has_ndvi, has_votes = scene.vegetation is not None, config.method == "backprop"
+    check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=has_ndvi, votes=has_votes)
     if model is not None:
         check_fits(model, scene, features)
     device = pick_device(options.device, config)

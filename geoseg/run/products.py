@@ -29,6 +29,7 @@ from geoseg.run.inputs import InputFiles
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.feature_reduction import FeatureReduction
 from geoseg.segment.repeats import Repeats
+from geoseg.segment.vote_components import VoteComponents
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
 from geoseg.vectorize.outline import CoreOutlines
@@ -92,7 +93,8 @@ PIECES = Product(
 REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES, PIECES))
 ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
 VALUE_SUMS = Product("outline", "value_sums", ZonalSums, (PIECES, REGIONS))
-ATTRIBUTES = Product("outline", "attributes", TileAttributes, (SURVEY, PIECES, REGIONS))
+VOTE_COMPONENTS = Product("outline", "vote_components", VoteComponents, (SUPERPIXEL_TABLE,))
+ATTRIBUTES = Product("outline", "attributes", TileAttributes, (SURVEY, VOTE_COMPONENTS, PIECES, REGIONS))
 VALUES = Product("outline", "values", ValueSums, (PIECES, REGIONS))
 VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIONS))
 OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
@@ -116,6 +118,7 @@ PRODUCTS: tuple[Product[Any], ...] = (
     REGIONS,
     ZONAL_SUMS,
     VALUE_SUMS,
+    VOTE_COMPONENTS,
     ATTRIBUTES,
     VALUES,
     VERTEX_COUNTS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,11 @@ from geoseg.raster.pixel_size import pixel_size, resolution
 from geoseg.raster.scene import read_tolerant
 from geoseg.run.contents import TilePieces, TileRegions
 from geoseg.run.job import Job, MapJob
-from geoseg.run.products import ATTRIBUTES, Product
+from geoseg.run.products import ATTRIBUTES, TILE_SUPERPIXELS, VOTE_COMPONENTS, VOTES, Product
+from geoseg.run.stages import Stages
+from geoseg.segment.vote_components import N_COMPONENTS, fit_vote_components
+from geoseg.segment.votes import rows_of
+from geoseg.steps.classify import sample_of, table_of
 from geoseg.vectorize import attributes
 from geoseg.vectorize.attributes import RegionAttributes
 from geoseg.vectorize.objects import objects_of
@@ -47,6 +51,12 @@ class WindowPixels:
     def of(self, core: Window) -> NDArray[np.float32]:
         """Return the pixels of the core."""
         return np.ascontiguousarray(self.pixels[:, *core.within(self.window)])
+
+
+def fit_votes(job: Job, stages: Stages) -> None:
+    """Store the principal components of the votes, if they are asked for."""
+    if "votes" in _groups(job) and not job.store.has(VOTE_COMPONENTS, verify=True):
+        job.store.put(VOTE_COMPONENTS, fit_vote_components(sample_of(job, stages)))
 
 
 def read_window(job: Job, number: int) -> WindowPixels:
@@ -88,6 +98,8 @@ def store_attributes(
         plane_matrices(geobox),
         _brightness(job, core, window) if isinstance(job, Job) and window and groups & _LIT else None,
     )
+    if isinstance(job, Job) and "votes" in groups:
+        pixels = _with_votes(job, number, pixels)
     frame = around.above, around.below, around.left, around.right
     regions = local_regions(pieces.index, around.lookup, frame)
     job.store.put(ATTRIBUTES, tile_attributes(regions, pixels, groups), number)
@@ -127,6 +139,8 @@ def extra_columns(
         n_shown = n_classes if n_classes <= MAX_CLASSES else 0
         columns |= attributes.context_columns(found, geobox.shape, resolution(geobox), regions.classes, n_shown)
         columns = {name: column for name, column in columns.items() if is_lit or name not in _OF_BRIGHTNESS}
+    if "votes" in groups:
+        columns |= attributes.votes_columns(found)
     if "objects" in groups:
         named = (levels or {}).items()
         columns |= {f"object_{level}": objects_of(found.adjacency.pairs, classes) for level, classes in named}
@@ -167,7 +181,20 @@ def plane_matrices(geobox: GeoBox) -> Matrices:
 def _groups(job: MapJob) -> frozenset[str]:
     """Return the groups of columns that are asked for and that the job can have."""
     groups = extra_groups(job.config.polygons.attributes)
-    return groups if isinstance(job, Job) else groups & _OF_LABELS
+    if not isinstance(job, Job):
+        return groups & _OF_LABELS
+    return groups if job.config.method == "backprop" else groups - {"votes"}
+
+
+def _with_votes(job: Job, number: int, pixels: TilePixels) -> TilePixels:
+    """Return the pixels of a tile with the components of the votes of their superpixels."""
+    index = job.store.get(TILE_SUPERPIXELS, number).index
+    owned = np.unique(index[index >= 0])
+    numbers = job.store.get(VOTES, number).numbers
+    table = rows_of([table_of(job, block) for block in job.blocks.reading(job.tiles.tile(number).core)], numbers[owned])
+    components = np.zeros((len(numbers) + 1, N_COMPONENTS))  # the last is nodata, -1
+    components[owned] = job.store.get(VOTE_COMPONENTS).apply(table.votes)
+    return replace(pixels, superpixels=index, votes=components)
 
 
 def _brightness(job: Job, core: Window, window: WindowPixels) -> NDArray[np.float32]:

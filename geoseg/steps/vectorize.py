@@ -30,7 +30,7 @@ from geoseg.run.products import (
 from geoseg.run.stages import Stages
 from geoseg.segment import votes
 from geoseg.segment.class_model import class_moments
-from geoseg.steps.attributes import attributes_to_make, read_window, store_attributes
+from geoseg.steps.attributes import attributes_to_make, fit_votes, read_window, store_attributes
 from geoseg.steps.classify import table_of
 from geoseg.steps.values import store_values, values_to_make
 from geoseg.vectorize import outline, regions, zonal_stats
@@ -62,6 +62,7 @@ def outline_tiles(job: Job, stages: Stages) -> None:
     """Outline the regions of all tiles, and sum the pixel values of each region."""
     makes: list[Product[Any]] = [ZONAL_SUMS, *attributes_to_make(job), *values_to_make(job), VERTEX_COUNTS, OUTLINES]
     with stages.stage("outline", len(stages.tiles)):
+        fit_votes(job, stages)
         stages.each_tile(outline_tile, job, makes=makes)
 
 

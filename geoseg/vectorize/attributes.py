@@ -40,6 +40,8 @@ class RegionAttributes:
     adjacency : Adjacency
     nodata : (row, col) bool
         Of a `NodataMap`.
+    votes : (region, component) float64
+        Sums over pixels; without columns if they are not asked for.
     """
 
     moments: Moments
@@ -49,6 +51,7 @@ class RegionAttributes:
     borders: Borders
     adjacency: Adjacency
     nodata: NDArray[np.bool_]
+    votes: NDArray[np.float64]
 
 
 def combine(
@@ -86,6 +89,7 @@ def combine(
         Borders.zeros(n),
         neighbours.summed_adjacency([]),
         NodataMap(scene_shape).empty(),
+        np.zeros((n, 0)),
     )
     adjacency, held, most = list[Adjacency](), _Held([], []), _MAX_HELD
     for tile, (window, part) in enumerate(tiles):
@@ -95,6 +99,8 @@ def combine(
             continue
         if part.nodata.size:
             found.nodata[cells] |= part.nodata
+        if part.votes.shape[1] > found.votes.shape[1]:
+            found = replace(found, votes=np.zeros((n, part.votes.shape[1])))
         _add_tile(found, part)
         adjacency.append(part.adjacency)
         held.pairs.append(part.open_texture)
@@ -127,6 +133,12 @@ def texture_columns(found: RegionAttributes) -> dict[str, NDArray[Any]]:
         "texture_entropy": entropy,
         "gradient": _ratio(found.gradients.total, found.gradients.pairs),
     }
+
+
+def votes_columns(found: RegionAttributes) -> dict[str, NDArray[Any]]:
+    """Return the columns of the group `votes`: the mean of each component over the pixels."""
+    means = _ratio(found.votes, found.moments.pixels[:, None])
+    return {f"votes_{number}": column for number, column in enumerate(means.T, start=1)}
 
 
 def context_columns(
@@ -215,6 +227,8 @@ def _add_tile(found: RegionAttributes, part: TileAttributes) -> None:
     for total, column in sums:
         if len(column):
             total[rows] += column
+    if part.votes.size:
+        found.votes[rows] += part.votes
     for table, values in ((found.areas, part.hulls.areas), (found.texture, part.texture)):
         if len(values):
             table[rows] = values  # NaN for an open region

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +109,32 @@ def region_runs(regions: LocalRegions) -> RegionRuns:
     (array([0, 1, 3]), array([0, 0, 1], dtype=int32), array([0, 2, 0], dtype=int32), array([2, 3, 3], dtype=int32))
     """
     return RegionRuns(*_runs(regions.map, len(regions.numbers)))
+
+
+def summed_rows(runs: RegionRuns, index: NDArray[np.integer[Any]], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums over the pixels of each region of the rows of a table, (region, column) float64.
+
+    Parameters
+    ----------
+    runs : RegionRuns
+    index : (y, x) int
+        Row of the table of each pixel.
+    rows : (n, column) float64
+    """
+    sums: NDArray[np.float64] = _summed(runs, np.ascontiguousarray(index, np.int64), np.ascontiguousarray(rows))
+    return sums
+
+
+@compiled(nogil=True)
+def _summed(runs, index, table):  # type: ignore[no-untyped-def]
+    rows, begins, ends, offsets = runs
+    sums = np.zeros((len(offsets) - 1, table.shape[1]))
+    for region in range(len(offsets) - 1):
+        for run in range(offsets[region], offsets[region + 1]):
+            for col in range(begins[run], ends[run]):
+                for k in range(table.shape[1]):
+                    sums[region, k] += table[index[rows[run], col], k]
+    return sums
 
 
 @compiled(nogil=True)

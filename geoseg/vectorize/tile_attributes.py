@@ -7,7 +7,7 @@ regions, which may continue in other tiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from geoseg.grid import Window
 from geoseg.raster.pixel_size import PixelSize
 from geoseg.vectorize import neighbours, shape, texture
 from geoseg.vectorize.neighbours import Adjacency, Borders, NodataMap
-from geoseg.vectorize.region_runs import LocalRegions, region_runs
+from geoseg.vectorize.region_runs import LocalRegions, region_runs, summed_rows
 from geoseg.vectorize.shape import Moments
 from geoseg.vectorize.texture import Cooccurrences, Gradients
 
@@ -62,6 +62,8 @@ class TileAttributes:
         By numbers in the scene.
     nodata : (row, col) bool
         As of `NodataMap.of_tile`.
+    votes : (region, component) float64
+        Sums over pixels of the components of the votes.
 
     Notes
     -----
@@ -77,16 +79,17 @@ class TileAttributes:
     borders: Borders
     adjacency: Adjacency
     nodata: NDArray[np.bool_]
+    votes: NDArray[np.float64]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays by name, to be saved."""
         named: dict[str, NDArray[Any]] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if isinstance(value, np.ndarray):
-                named[field.name] = value
+                named[one.name] = value
             else:
-                named |= {f"{field.name}.{name}": column for name, column in value._asdict().items()}
+                named |= {f"{one.name}.{name}": column for name, column in value._asdict().items()}
         return named
 
     @classmethod
@@ -123,6 +126,10 @@ class TilePixels:
         Returns for centres (region, 2) the matrices of `shape.axes`.
     brightness : (y + 2, x + 2) float32 or None
         Of the pixels of the core and of one pixel around it, from 0 to 1; None = not known.
+    superpixels : (y, x) int or None
+        Row of `votes` of each pixel of the core with data; None = there are no votes.
+    votes : (superpixel, component) float64
+        Components of the votes.
     """
 
     window: Window
@@ -130,6 +137,8 @@ class TilePixels:
     scene_shape: tuple[int, int]
     matrices: Matrices
     brightness: NDArray[np.float32] | None = None
+    superpixels: NDArray[np.integer[Any]] | None = None
+    votes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 def tile_attributes(regions: LocalRegions, pixels: TilePixels, groups: Collection[str]) -> TileAttributes:
@@ -140,7 +149,7 @@ def tile_attributes(regions: LocalRegions, pixels: TilePixels, groups: Collectio
     regions : LocalRegions
     pixels : TilePixels
     groups : collection of str
-        What is asked for, of "shape", "texture", "context" and "objects".
+        What is asked for, of "shape", "texture", "context", "objects" and "votes".
     """
     runs = region_runs(regions)
     own = np.diff(runs.offsets) > 0
@@ -171,7 +180,10 @@ def tile_attributes(regions: LocalRegions, pixels: TilePixels, groups: Collectio
         borders = Borders._make(column[own] for column in borders)
         core = regions.map[1:-1, 1:-1]
         nodata = NodataMap(pixels.scene_shape).of_tile(core < 0, pixels.window)
-    return TileAttributes(numbers, moments, hulls, measures, pairs, gradients, borders, adjacency, nodata)
+    votes = np.zeros((0, 0))
+    if "votes" in groups and pixels.superpixels is not None:
+        votes = summed_rows(runs, pixels.superpixels, pixels.votes)[own]
+    return TileAttributes(numbers, moments, hulls, measures, pairs, gradients, borders, adjacency, nodata, votes)
 
 
 def _no_hulls() -> Hulls:
