@@ -97,6 +97,7 @@ def test_layers_of_objects_have_a_style_and_are_written_anew(runs, tmp_path):
 def test_levels_that_cannot_be_are_refused_before_the_run(runs, tmp_path):
     for options, error, text in (
         ({"levels": [8]}, ConfigError, "levels has 8, and the scene has at most 6 classes"),
+        ({"levels": "8,4"}, ConfigError, r"expected numbers of classes such as \[8, 4\]"),
         ({"levels": [3]}, ConfigError, "no objects of 3 classes"),
         ({"levels": [2], "out": "a.fgb"}, (ConfigError, OutputError), "further layers"),
     ):

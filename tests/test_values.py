@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 import geoseg
 from geoseg.errors import ConfigError, RasterError, RunError
 from geoseg.grid import GeoBox, TileGrid, Window
-from geoseg.raster.values_raster import Bins, cells_of, open_values, positions
+from geoseg.raster.values_raster import Bins, cells_of, check_overlap, open_values, positions
 from geoseg.run.values_option import ValuesOption, open_values_of, split_values
 from geoseg.segment.sampling import sample
 from geoseg.steps.values import binnings
@@ -296,6 +296,16 @@ def test_wrong_values_are_refused_in_one_line_before_the_run(place, degrees, tmp
         assert (ended.code, len(ended.lines)) == (1, 1), ended.text
         assert expected in ended.text
         assert not (tmp_path / "x.run").exists()
+
+
+def test_small_raster_anywhere_in_a_large_scene_overlaps_it(make_raster):
+    small = make_raster(fields((5, 5), 1), "small.tif", transform=TRANSFORM @ Affine.translation(30_011, 4_007))
+    large = GeoBox((60_000, 60_000), TRANSFORM, "EPSG:32631")
+
+    check_overlap(open_values(str(small), "s"), large, "scene.tif")
+
+    with pytest.raises(RasterError, match="does not overlap"):
+        check_overlap(open_values(str(small), "s"), GeoBox((4000, 60_000), TRANSFORM, "EPSG:32631"), "scene.tif")
 
 
 def test_two_rasters_of_one_name_are_refused(degrees, place):

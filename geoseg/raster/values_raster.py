@@ -139,9 +139,11 @@ def check_overlap(raster: ValuesRaster, grid: GeoBox, path: str) -> None:
         If it does not, or its CRS cannot be transformed.
     """
     source = raster.source
-    for window in spread_windows(grid.window, 16, 256):
-        if cells_of(raster, *positions(raster, grid, window)) is not None:
-            return
+    if _reaches(raster, grid) or any(
+        cells_of(raster, *positions(raster, grid, window)) is not None
+        for window in spread_windows(grid.window, _N_WINDOWS, 1)
+    ):
+        return
     if same_crs(source.geobox.crs, grid.crs):
         raise RasterError(f"{source.path} does not overlap {path}. Give values of the same place.")
     raise RasterError(
@@ -217,6 +219,20 @@ def cells_of(raster: ValuesRaster, u: NDArray[np.float64], v: NDArray[np.float64
     top, bottom = np.clip([v[known].min() - 1, v[known].max() + 2], -2, rows + 2).astype(np.int64)
     wanted = Window(int(left), int(top), int(right - left), int(bottom - top))
     return wanted.intersection(raster.source.geobox.window)
+
+
+def _reaches(raster: ValuesRaster, grid: GeoBox) -> bool:
+    """Return whether the rectangle around points spread over a raster, in pixels of a grid, overlaps that grid."""
+    (rows, cols), (n_rows, n_cols) = raster.source.geobox.shape, grid.shape
+    col, row = (axis.ravel() for axis in np.meshgrid(np.linspace(0, cols, 33), np.linspace(0, rows, 33)))
+    x, y = raster.source.geobox.transform @ (col, row)
+    if not same_crs(raster.source.geobox.crs, grid.crs):
+        x, y = _transformer(raster.source.geobox.crs, grid.crs).transform(x, y)
+    known = np.isfinite(x) & np.isfinite(y)
+    if not known.any():
+        return False
+    u, v = ~grid.transform @ (x[known], y[known])
+    return bool(u.max() > 0 and u.min() < n_cols and v.max() > 0 and v.min() < n_rows)
 
 
 def _bands(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

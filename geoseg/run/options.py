@@ -152,8 +152,14 @@ def _outputs(out: str | Path | Outputs, given: Mapping[str, Any]) -> Outputs:
         if extra or "class_layer" in given or "levels" in given:
             raise ConfigError("out is an Outputs already; give class_raster, region_raster and the like in it.")
         return out
-    levels = tuple(given.get("levels", ()))
+    levels = _levels(given.get("levels", ()))
     return Outputs(_path("out", out), class_layer=given.get("class_layer", False), levels=levels, **extra)
+
+
+def _levels(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(type(level) is int for level in value):
+        raise ConfigError(f"levels is {shown(value)}; expected numbers of classes such as [8, 4].")
+    return tuple(value)
 
 
 def _path(name: str, value: Any) -> Path:
