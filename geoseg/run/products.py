@@ -94,7 +94,12 @@ REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES,
 ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
 VALUE_SUMS = Product("outline", "value_sums", ZonalSums, (PIECES, REGIONS))
 VOTE_COMPONENTS = Product("outline", "vote_components", VoteComponents, (SUPERPIXEL_TABLE,))
-ATTRIBUTES = Product("outline", "attributes", TileAttributes, (SURVEY, VOTE_COMPONENTS, PIECES, REGIONS))
+ATTRIBUTES = Product(
+    "outline",
+    "attributes",
+    TileAttributes,
+    (SURVEY, TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, VOTE_COMPONENTS, PIECES, REGIONS),
+)
 VALUES = Product("outline", "values", ValueSums, (PIECES, REGIONS))
 VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIONS))
 OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
