@@ -39,6 +39,11 @@ class DissolvedFile:
     path : Path
     n_before, n_after : int
         Polygons of the input and of the result.
+
+    Examples
+    --------
+    >>> DissolvedFile(Path("towns.gpkg"), n_before=120, n_after=31).n_after
+    31
     """
 
     path: Path
@@ -68,8 +73,10 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
     ------
     ConfigError
         If there is no such column.
-    GeosegError
-        If the input cannot be read or the output not written.
+    OutputError
+        If the output cannot be written, or is the input.
+    RasterError
+        If the input cannot be read, or is no coverage.
 
     Notes
     -----
@@ -77,6 +84,18 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
     pixels, standard deviations are those of all pixels; the perimeter is that of the polygon. Columns of integers and
     text stay where all regions of one value agree. Of a GeoPackage, one group of equal value is in memory, besides
     the columns of all rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from geoseg.pipeline import segment_scene
+    >>> from geoseg.synthetic.scene import SceneOptions, write_scene
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scene(folder / "scene.tif", SceneOptions(shape=(96, 128), seed=1))
+    >>> result = segment_scene(folder / "scene.tif", folder / "labels.gpkg", classes=4, method="kmeans", workers=0)
+    >>> found = dissolve_polygons(folder / "labels.gpkg", folder / "two.gpkg", by="class_2")
+    >>> found.n_before == result.n_regions, found.n_after < found.n_before
+    (True, True)
     """
     source, target = Path(labels), Path(out)
     if source.resolve() == target.resolve():
