@@ -171,3 +171,5 @@ def test_wrong_input_is_refused_in_one_line(tmp_path, file):
 
     assert (ended.code, len(ended.lines)) == (1, 1)
     assert run_command("dissolve", file, "--by", "class_2", "--out", tmp_path / "out.gpkg").code == 0
+    assert run_command("dissolve", file, "--by", "class_2", "--out", tmp_path / "out.gpkg").code == 1
+    assert run_command("dissolve", file, "--by", "class", "--out", tmp_path / "out.gpkg", "--overwrite").code == 0

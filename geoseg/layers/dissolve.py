@@ -108,10 +108,10 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
 
         def batches() -> Iterator[pa.RecordBatch]:
             nonlocal n_before
-            for table in rows.groups(by):
+            for table in _joined(rows.groups(by)):
                 n_before += table.num_rows
                 with reading(source):
-                    columns, polygons = _dissolved(table, layer, rows.crs)
+                    columns, polygons = _dissolved(table, by, layer, rows.crs)
                 for begin in range(0, len(polygons), _ROWS):
                     some = slice(begin, begin + _ROWS)
                     yield layer.batch({name: column[some] for name, column in columns.items()}, polygons[some])
@@ -123,8 +123,7 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
 def _layer(rows: SortedRows, by: str) -> Layer:
     """Return the layer of the result: the column, those that depend on it, and those that are merged."""
     table = rows.table()
-    codes = table.column(by).combine_chunks().dictionary_encode(null_encoding="encode").indices
-    groups = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    groups = _codes(table, by)
     known = _known_fields(rows.schema.names)
     fields: list[Field] = []
     for column in rows.schema:
@@ -145,10 +144,22 @@ def _layer(rows: SortedRows, by: str) -> Layer:
     return Layer(LAYER, title, description, rows.crs, tuple(fields))
 
 
-def _dissolved(table: pa.Table, layer: Layer, crs: str) -> tuple[Columns, NDArray[np.object_]]:
-    """Return the columns and the polygons of the rows of one value."""
+def _joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield several small tables as one, since each takes some ms."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(len(some) for some in waiting) >= _ROWS or len(waiting) >= _ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _dissolved(table: pa.Table, by: str, layer: Layer, crs: str) -> tuple[Columns, NDArray[np.object_]]:
+    """Return the columns and the polygons of the rows of some values."""
     shapes = shapely.from_wkb(table.column("geometry").to_numpy())
-    groups = adjacent_groups(shapes)
+    groups = adjacent_groups(shapes, _codes(table, by))
     polygons = unite(shapes, groups)
     if (shapely.get_type_id(polygons) != shapely.GeometryType.POLYGON).any():
         raise RasterError(
@@ -175,6 +186,14 @@ def _lengths(polygons: NDArray[np.object_], crs: str) -> NDArray[np.float64]:
         return np.array([geod.geometry_length(shapely.boundary(polygon)) for polygon in polygons])
     unit = system.axis_info[0].unit_conversion_factor if system.axis_info else 1.0
     return np.asarray(shapely.length(polygons) * unit)
+
+
+def _codes(table: pa.Table, name: str) -> NDArray[np.int64]:
+    """Return a number for each row, the same where a column has the same value, or none."""
+    column = table.column(name).combine_chunks()
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    codes = column.dictionary_encode(null_encoding="encode").indices
+    return np.asarray(codes.to_numpy(zero_copy_only=False), np.int64)
 
 
 def _values(table: pa.Table, name: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from geoseg.segment.grouped import grouped_sum
 
 
-def adjacent_groups(polygons: NDArray[np.object_]) -> NDArray[np.int64]:
+def adjacent_groups(polygons: NDArray[np.object_], values: NDArray[np.integer[Any]] | None = None) -> NDArray[np.int64]:
     """Return for each polygon the number of its group, from 0: polygons that share a side, directly or through others.
 
     Parameters
@@ -22,6 +22,8 @@ def adjacent_groups(polygons: NDArray[np.object_]) -> NDArray[np.int64]:
     polygons : (n,) array of shapely polygons or multi-polygons
         Of a coverage: a common border has the same vertices in both. Polygons that share a corner only are not
         adjacent.
+    values : (n,) int or None
+        Polygons with different values are not in one group; None = all have the same.
 
     Examples
     --------
@@ -39,6 +41,8 @@ def adjacent_groups(polygons: NDArray[np.object_]) -> NDArray[np.int64]:
     order = np.lexsort(sides.T)
     sides, of = sides[order], of[order]
     same = (sides[1:] == sides[:-1]).all(axis=1)
+    if values is not None:
+        same &= values[of[1:]] == values[of[:-1]]
     n = len(polygons)
     graph = coo_array((np.ones(int(same.sum()), np.int8), (of[1:][same], of[:-1][same])), shape=(n, n))
     found = connected_components(graph, directed=False)[1]
