@@ -7,15 +7,17 @@ READY := .venv/.installed
 # Two processes share the tests; each computes on one thread.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-slow lint picture reference qgis-plugin qgis-pictures clean
+.PHONY: help demo test test-slow lint picture gallery docs reference qgis-plugin qgis-pictures clean
 
 help:
 	@echo "make demo       write a synthetic scene and segment it"
 	@echo "make test       run the tests, without the slow ones"
 	@echo "make test-slow  run the slow tests"
 	@echo "make lint       check format, style and types"
-	@echo "make picture    draw docs/picture.png from the demo"
-	@echo "make reference  write docs/cli.md and the options of the QGIS plugin from the commands"
+	@echo "make docs       build the documentation site: build/site/index.html"
+	@echo "make picture    draw docs/picture.png from a NAIP image"
+	@echo "make gallery    write docs/gallery.md, and draw its pictures and those of the tutorial"
+	@echo "make reference  write docs/cli.md, docs/configuration.md and the options of the QGIS plugin"
 	@echo "make qgis-plugin  pack the QGIS plugin: dist/geoseg_qgis-VERSION.zip"
 	@echo "make qgis-pictures  draw the dialog and a result with QGIS: demo/qgis/"
 	@echo "make clean      remove the environment and all generated files"
@@ -36,11 +38,22 @@ lint: $(READY)
 	$(BIN)/mypy
 	cd qgis_plugin && ../$(BIN)/mypy --config-file ../pyproject.toml --python-version 3.10 -p geoseg_qgis.runner
 
-picture: demo
-	$(BIN)/python examples/picture.py demo/scene.tif demo/labels.gpkg docs/picture.png
+docs: $(READY)
+	$(BIN)/python docs/build_site.py
+
+picture: $(READY)
+	mkdir -p demo
+	$(BIN)/geoseg tile docs/data/naip_2020.tif --classes 8 --out demo/naip.gpkg --overwrite
+	$(BIN)/python examples/picture.py docs/data/naip_2020.tif demo/naip.gpkg docs/picture.png
+
+# The pictures of the tutorial need QGIS and xvfb.
+gallery: $(READY)
+	$(BIN)/python docs/gallery.py
+	$(BIN)/python docs/tutorial_pictures.py docs/pictures
 
 reference: $(READY)
 	$(BIN)/python -m geoseg.cli.reference > docs/cli.md
+	$(BIN)/python -m geoseg.cli.config_reference > docs/configuration.md
 	$(BIN)/python -m geoseg.cli.reference_json > qgis_plugin/geoseg_qgis/commands.json
 
 qgis-plugin:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geoseg.arrays import SceneModel, Segmentation, segment_array
+    from geoseg.classify.classify import classify_regions
+    from geoseg.classify.name import NamedClasses, name_classes
+    from geoseg.classify.result import Classification
     from geoseg.config import Config, load_config
     from geoseg.errors import (
         ConfigError,
@@ -38,6 +41,9 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "geoseg.arrays": ("SceneModel", "Segmentation", "segment_array"),
+    "geoseg.classify.classify": ("classify_regions",),
+    "geoseg.classify.name": ("NamedClasses", "name_classes"),
+    "geoseg.classify.result": ("Classification",),
     "geoseg.config": ("Config", "load_config"),
     "geoseg.errors": (
         "ConfigError",
@@ -68,6 +74,7 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
+    "Classification",
     "Config",
     "ConfigError",
     "DissolvedFile",
@@ -75,6 +82,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "GeosegError",
     "LabelInput",
     "ModelError",
+    "NamedClasses",
     "Note",
     "OutputError",
     "Outputs",
@@ -94,11 +102,13 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "StageStatus",
     "TileError",
     "UnavailableError",
+    "classify_regions",
     "dissolve_polygons",
     "evaluate_classes",
     "felzenszwalb",
     "finish_run",
     "load_config",
+    "name_classes",
     "outline_labels",
     "plan_scene",
     "polygonize",

@@ -22,6 +22,7 @@ from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.scene import Scene
 from geoseg.run.features_option import check_features_options
 from geoseg.run.job import Job, Task
+from geoseg.run.least_size import with_least_size
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.options import array_settings, config_of
 from geoseg.run.plan import blocks_of, tiles_of
@@ -240,6 +241,7 @@ class SceneModel:
         config = config_of(self.model.config, changes)
         place = Place(affine_of(transform), crs, pixel_size)
         scene, place = open_array(image, place, valid=valid, choice=_bands_of(config))
+        config = with_least_size(config, scene.geobox)
         extra = _open_features(features, scene, config)
         check_fits(self.model, scene, extra)
         task = Task(_store(), scene, config, pick_device(device, config), self.model, restretch, extra)
@@ -319,6 +321,7 @@ def segment_array(
     chosen = config_of(config, changes | ({} if classes is None else {"classify__classes": classes}))
     place = Place(affine_of(transform), crs, pixel_size)
     scene, place = open_array(image, place, valid=valid, choice=_bands_of(chosen))
+    chosen = with_least_size(chosen, scene.geobox)
     extra = _open_features(features, scene, chosen)
     task = Task(_store(), scene, chosen, pick_device(device, chosen), features=extra)
     return _segmented(task, place, progress or ignore)

@@ -21,7 +21,10 @@ from geoseg.config_parser import (
     MAX_LAYERS,
     build,
     check_ranges,
+    check_renamed_values,
     check_types,
+    choose_least_size,
+    follow_classes,
     option_paths,
     parse_yaml,
     shown,
@@ -129,6 +132,7 @@ class Polygons:
     """How classes become polygons."""
 
     min_pixels: int = 64  # smaller regions are merged into the neighbour with the longest common border
+    min_area: float | None = None  # m²; in place of min_pixels, see `run.least_size`
     simplify: float = 1.0  # px; tolerance of line simplification, 0 = every pixel corner
     smooth: bool = False  # smooth pixel staircases first; the centre of every pixel stays in its region
     max_vertices: int | None = None  # split larger regions along tile boundaries, into parts with the same number
@@ -154,6 +158,8 @@ class Config:
         Whether a pixel is nodata where all bands are, or where any band is; see `raster.nodata`.
     collar : {"nodata", "keep"}
         Whether fill values around the data that the raster does not declare are nodata; see `raster.collar_search`.
+    allow_no_crs : bool
+        Whether a scene without a CRS is segmented in pixel coordinates; see `raster.dataset.geobox_of`.
     method : {"backprop", "kmeans", "rag"}
         "backprop" trains a network. "kmeans" clusters the mean colours of superpixels; "rag" merges neighbours first.
         These two train nothing: of network, backprop, learn and classify, only classify.classes and
@@ -185,6 +191,7 @@ class Config:
     sensor: Literal["sentinel2", "landsat"] | None = None
     nodata_mode: Literal["all", "any"] = "all"
     collar: Literal["nodata", "keep"] = "nodata"
+    allow_no_crs: bool = False
     method: Literal["backprop", "kmeans", "rag"] = "backprop"
     training: Literal["scene", "tile"] = "scene"
     tile_steps: int | None = None
@@ -272,8 +279,9 @@ def load_config(source: str | Path | Mapping[str, Any] | Config | None = None, *
             raise unknown_option(Config, path, _RENAMED)
         if value is not None:
             _change(values, path, to_plain(value))
-    _check_renamed_values(values)
-    _follow_classes(values)
+    check_renamed_values(values, _RENAMED_VALUES)
+    choose_least_size(values, changes)
+    follow_classes(values, Classify.clusters)
     _check_learning(values.get("method"), {name: changes.get(name) for name in ("training", "tile_steps")})
     config: Config = build(Config, values, _RENAMED)
     return config
@@ -328,22 +336,6 @@ def _change(values: dict[str, Any], path: str, value: object) -> None:
         values[section] = {}
     if isinstance(values[section], dict):  # otherwise the source is wrong here, and `build` raises the error
         values[section][name] = value
-
-
-def _check_renamed_values(values: dict[str, Any]) -> None:
-    section = values.get("classify")
-    given = {"training": values.get("training")}
-    given["classify.evidence"] = section.get("evidence") if isinstance(section, dict) else None
-    for path, value in given.items():
-        if isinstance(value, str) and (new := _RENAMED_VALUES.get((path, value))) is not None:
-            raise ConfigError(f"{path} {value} was renamed to {path} {new}; give that instead.")
-
-
-def _follow_classes(values: dict[str, Any]) -> None:
-    """Raise the number of clusters with a number of classes that was given alone."""
-    section = values.get("classify")
-    if isinstance(section, dict) and isinstance(classes := section.get("classes"), int):
-        section.setdefault("clusters", max(Classify.clusters, 2 * classes))
 
 
 def _check_classify(config: Config) -> None:

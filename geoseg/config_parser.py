@@ -55,6 +55,7 @@ RANGES: dict[str, tuple[float, float]] = {  # option → smallest and largest va
     "classify.feature_weight": (0.001, 1000),
     "rag.threshold": (0, 1e6),
     "polygons.min_pixels": (0, 2**53),
+    "polygons.min_area": (1e-9, 1e15),
     "polygons.simplify": (0, 1e6),
     "polygons.max_vertices": (4, 2**53),  # a rectangle has 4
 }
@@ -259,3 +260,44 @@ def _describe(hint: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_describe, options))
     return _TYPES[hint]
+
+
+def check_renamed_values(values: Mapping[str, Any], renamed: Mapping[tuple[str, str], str]) -> None:
+    """Refuse former words of options; `renamed` has (path, former word) → today's word."""
+    section = values.get("classify")
+    given = {"training": values.get("training")}
+    given["classify.evidence"] = section.get("evidence") if isinstance(section, dict) else None
+    for path, value in given.items():
+        if isinstance(value, str) and (new := renamed.get((path, value))) is not None:
+            raise ConfigError(f"{path} {value} was renamed to {path} {new}; give that instead.")
+
+
+def follow_classes(values: Mapping[str, Any], clusters: int) -> None:
+    """Raise the number of clusters, `clusters` by default, with a number of classes that was given alone."""
+    section = values.get("classify")
+    if isinstance(section, dict) and isinstance(classes := section.get("classes"), int):
+        section.setdefault("clusters", max(clusters, 2 * classes))
+
+
+def choose_least_size(values: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Let a change of the smallest size in pixels replace a former one in m², and refuse changes of both.
+
+    Parameters
+    ----------
+    values : dict
+        Of a config; changed.
+    changes : dict
+        As of `config.load_config`.
+
+    Raises
+    ------
+    ConfigError
+        If `changes` has both.
+    """
+    if changes.get("polygons__min_pixels") is None:
+        return
+    if changes.get("polygons__min_area") is not None:
+        raise ConfigError("min_pixels and min_area both give the smallest size of a region; give one of them.")
+    section = values.get("polygons")
+    if isinstance(section, dict):
+        section["min_area"] = None

@@ -89,7 +89,7 @@ class GeoBox:
     transform : Affine
         Pixel corner (col, row) → CRS (x, y); may rotate or mirror.
     crs : str
-        WKT.
+        WKT; "" = none, and lengths and areas are in pixels.
     """
 
     shape: tuple[int, int]

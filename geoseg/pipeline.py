@@ -26,18 +26,20 @@ from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
+from geoseg.run.least_size import least_size_note
 from geoseg.run.options import config_of, settings, source_path, values_texts
 from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
-from geoseg.run.resources import choose_workers
+from geoseg.run.resources import choose_workers, why_no_workers
 from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
 from geoseg.run.values_option import split_values
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
+_WORKER_MODULES = ("geoseg.steps.vectorize",)  # with all that they import; workers import them before their first tile
 # Of the config, that outlining labels uses:
-_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode", "collar")
+_OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode", "collar", "allow_no_crs")
 
 
 def segment_scene(
@@ -68,8 +70,8 @@ def segment_scene(
     config : str, Path, dict, Config or None
         Name of a configuration, a YAML file, its values, or None for the defaults or those of ``model``.
     workers : int or None
-        Number of worker processes; 0 = compute in this process, None = one per core. With workers, a script needs
-        ``if __name__ == "__main__":`` around the call, since each worker imports it.
+        Number of worker processes; 0 = compute in this process, None = by the size of the scene, at most one per core.
+        With workers, a script needs ``if __name__ == "__main__":`` around the call, since each worker imports it.
     resume : bool
         Continue an interrupted run.
     overwrite : bool
@@ -181,7 +183,7 @@ def outline_labels(
     for name in ("nodata_mode", "collar"):
         if source.values is None and given.config_changes.get(name) is not None:
             raise ConfigError(f"{name} is that of the values, and there are no values. Give values too, or omit it.")
-    config = load_config(**{"polygons__min_pixels": 0, "polygons__simplify": 0} | given.config_changes)
+    config = load_config({"polygons": {"min_pixels": 0, "simplify": 0.0}}, **given.config_changes)
     return run_labels(
         source,
         given.outputs,
@@ -207,8 +209,11 @@ def run_scene(
     with open_plan(scene, outputs, config, options or RunOptions()) as (plan, task):
         if plan.is_finished:
             return finished_result(plan, progress)
-        with open_executor(choose_workers(cluster, task.device)) as executor:
+        chosen = choose_workers(cluster, task.device, n_pixels=plan.n_pixels, config=task.config)
+        with open_executor(chosen, modules=_modules_of(task)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
+            if note := why_no_workers(cluster, chosen, task.config):
+                stages.reporter.note(note)
             job, regions = run_stages(task, stages)
             return write.write_results(job, plan, stages, regions)
 
@@ -242,8 +247,11 @@ def run_labels(
     with open_label_plan(labels, outputs, config, options or RunOptions()) as (plan, job):
         if plan.is_finished:
             return finished_result(plan, progress)
-        with open_executor(cluster) as executor:
+        chosen = choose_workers(cluster, "cpu", n_pixels=plan.n_pixels, config=config)
+        with open_executor(chosen, modules=_WORKER_MODULES) as executor:
             stages = _stages(plan, (), executor, progress)
+            if note := why_no_workers(cluster, chosen, config):
+                stages.reporter.note(note)
             job = survey.find_collar_of_values(job, stages)
             means = label_raster.label_tiles(job, stages)
             regions, values = label_raster.merge_labels(job, stages, means)
@@ -251,10 +259,18 @@ def run_labels(
             return write_labels.write_results(job, plan, stages, regions, values)
 
 
+def _modules_of(task: Task) -> tuple[str, ...]:
+    """Return the modules that workers need for a scene."""
+    needs_torch = task.config.method == "backprop"
+    return (*_WORKER_MODULES, "geoseg.steps.segment", *(("geoseg.segment.backprop",) if needs_torch else ()))
+
+
 def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: ProgressCallback) -> Stages:
     stages = Stages(plan.store, plan.tiles, blocks, n_pixels=plan.n_pixels, executor=executor, progress=progress)
     if kept := other_tables(plan.outputs.polygons):
         stages.reporter.note(f"{plan.outputs.polygons} keeps its other tables: {', '.join(kept)}")
+    if note := least_size_note(plan.config):
+        stages.reporter.note(note)
     record_size(plan.folder, plan.tiles, blocks)
     stages.limit_failures(plan.options.max_failed)
     stages.note_missing_cache()

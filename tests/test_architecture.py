@@ -28,6 +28,7 @@ FLOORS = (
     ("evaluate",),
     ("run",),
     ("report",),
+    ("classify",),
     ("steps", "layers"),
     ("pipeline", "preview", "synthetic"),
     ("arrays", "parts"),
@@ -36,7 +37,7 @@ FLOORS = (
 )
 FLOOR = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 LIBRARY_HOMES = {  # the only modules that import these libraries
-    "torch": ("geoseg.segment.network", "geoseg.segment.backprop"),
+    "torch": tuple(f"geoseg.segment.{name}" for name in ("network", "backprop", "batch_statistics", "descent")),
     "dask": ("geoseg.run.dask_*",),
     "distributed": ("geoseg.run.dask_*",),
     "rich": ("geoseg.cli.*",),
@@ -52,8 +53,16 @@ FILE_LIBRARIES = {
 }
 RETURNS_FRAMES = {"geoseg.vectorize.polygonize"}  # geopandas for the GeoDataFrame that it returns
 FILE_FUNCTIONS = {"open", "fromfile", "loadtxt", "memmap", "savez", "tofile"}
-COMPUTATION = ("geoseg.segment*", "geoseg.vectorize*", "geoseg.evaluate*")
-READS_OR_WRITES = {  # modules of evaluate/ that do touch files
+COMPUTATION = ("geoseg.segment*", "geoseg.vectorize*", "geoseg.evaluate*", "geoseg.classify.*")
+READS_OR_WRITES = {  # modules of evaluate/ and classify/ that do touch files
+    "geoseg.classify.classify",
+    "geoseg.classify.dissolve",
+    "geoseg.classify.forest_file",
+    "geoseg.classify.read_samples",
+    "geoseg.classify.name",
+    "geoseg.classify.name_table",
+    "geoseg.classify.result",
+    "geoseg.classify.write_named",
     "geoseg.evaluate.class_raster",
     "geoseg.evaluate.evaluate",
     "geoseg.evaluate.reference",
@@ -63,6 +72,7 @@ MAX_FILES, MAX_MODULE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 9, 400, 45, 6
 LONG_MODULES: dict[str, str] = {}  # name → reason
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS = {
+    "geoseg.classify.classify.classify_regions": "a public function: its keywords are the interface",
     "geoseg.arrays.segment_array": "a public function: its keywords are the interface",
     "geoseg.pipeline.segment_scene": "a public function: its keywords are the interface",
     "geoseg.vectorize.polygonize.polygonize": "a public function: its keywords are the interface",

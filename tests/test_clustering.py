@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
+from geoseg.segment import clustering
 from geoseg.segment.clustering import kmeans, nearest, split_multimodal
 
 seeds = st.integers(0, 2**32 - 1)
@@ -42,6 +43,21 @@ def test_distortion_is_at_most_3_percent_above_the_best_of_five_random_initialis
 
     random = KMeans(24, n_init=5, random_state=0).fit(points).cluster_centers_
     assert ours <= 1.03 * scatter(points, random)
+
+
+@pytest.mark.parametrize("lost", [0, 3], ids=["all-kept", "clusters-without-points"])
+@pytest.mark.parametrize("seed", range(3))
+def test_centroids_are_those_of_scikit_learn_from_the_same_beginning(seed: int, lost: int) -> None:
+    draw = np.random.default_rng(seed)
+    points = draw.normal(size=(500, 3)) + 4 * draw.normal(size=(9, 3))[draw.integers(0, 9, 500)]
+    weights = draw.random(500) + 0.1
+    initial = points[:12].copy()
+    initial[:lost] += 1000
+
+    found = clustering._lloyd(points, weights, initial)
+
+    expected = KMeans(12, init=initial, n_init=1, max_iter=100).fit(points, sample_weight=weights).cluster_centers_
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)

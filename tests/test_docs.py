@@ -9,7 +9,8 @@ from geoseg.cli.main import commands
 from geoseg.config import Config
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 SECTIONS = [name for name, value in Config().to_dict().items() if isinstance(value, dict)]
 
 
@@ -31,7 +32,7 @@ def options_of(command):
     return {name for option in commands.commands[command].params for name in (*option.opts, *option.secondary_opts)}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_relative_link_leads_to_a_file_and_a_heading(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
@@ -44,7 +45,7 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page):
         assert not anchor or anchor in headings(target), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_and_option_in_the_documentation_exists(page):
     all_options = {"--help"}.union(*(options_of(name) for name in commands.commands))
 
@@ -59,7 +60,7 @@ def test_every_command_and_option_in_the_documentation_exists(page):
                 assert given <= all_options, line
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_configuration_key_in_the_documentation_exists(page):
     values = Config().to_dict()
 

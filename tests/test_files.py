@@ -113,7 +113,7 @@ def test_writer_that_is_interrupted_leaves_the_existing_file_unchanged(tmp_path,
     assert contents(tmp_path) == before
 
 
-def test_only_the_modules_for_it_move_files_and_flush_them():
+def test_only_the_module_for_it_moves_files_and_flushes_them():
     movers = {
         path.relative_to(Path(geoseg.__file__).parent).as_posix()
         for path in Path(geoseg.__file__).parent.rglob("*.py")
@@ -121,7 +121,7 @@ def test_only_the_modules_for_it_move_files_and_flush_them():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _moves_a_file(node)
     }
 
-    assert movers == {"output/files.py", "output/publication.py"}
+    assert movers == {"output/system.py"}
 
 
 def _moves_a_file(call):

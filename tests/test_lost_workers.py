@@ -242,9 +242,9 @@ def test_workers_that_never_start_are_an_error_of_one_line():
 
     with (
         pytest.raises(GeosegError, match="the worker processes did not start") as caught,
-        open_executor(ClusterOptions(workers=1)),
+        open_executor(ClusterOptions(workers=1)) as executor,
     ):
-        pass
+        list(executor.run(nap, 0.01, range(2)))
 
     killer.is_over = True
     assert "\n" not in str(caught.value)

@@ -41,7 +41,8 @@ def is_answered(port, security=None):
 
 
 def test_only_the_holder_of_the_certificate_is_answered_by_a_local_cluster():
-    with local_client(ClusterOptions(workers=1)) as (client, _):
+    with local_client(ClusterOptions(workers=1)) as (client, _, wait_until_ready):
+        wait_until_ready()
         workers = client.scheduler_info()["workers"]
         addresses = [client.scheduler.address, *workers, *(worker["nanny"] for worker in workers.values())]
         servers = [int(address.rsplit(":", 1)[1]) for address in addresses]
@@ -58,7 +59,8 @@ def test_only_the_holder_of_the_certificate_is_answered_by_a_local_cluster():
 
 
 def test_pages_of_a_local_cluster_show_nothing_without_a_dashboard():
-    with local_client(ClusterOptions(workers=1)):
+    with local_client(ClusterOptions(workers=1)) as (_, _, wait_until_ready):
+        wait_until_ready()
         for port in listening_ports():
             for page in ("info/main/workers.html", "metrics", "json/counts.json", "info/logs.html", "sysmon"):
                 with pytest.raises(OSError):  # noqa: PT011 # refused, reset or not found

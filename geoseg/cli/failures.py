@@ -6,6 +6,8 @@ import errno
 import re
 import textwrap
 
+from geoseg.output.system import address_space_limit
+
 _MIN_ADDRESS_SPACE = 1 << 30  # bytes, for the libraries alone
 _MAX_LENGTH = 1000  # of a line; errors of libraries can be pages long
 _NO_MEMORY = re.compile("out of memory|allocate memory|cannot allocate|bad_alloc|start new thread|failed to map", re.I)
@@ -30,12 +32,8 @@ def check_memory_limit() -> None:
     MemoryError
         If it does not.
     """
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit < _MIN_ADDRESS_SPACE:
+    limit = address_space_limit()
+    if limit is not None and limit < _MIN_ADDRESS_SPACE:
         raise MemoryError(f"the limit of the address space is {limit >> 20} MiB; expected {_MIN_ADDRESS_SPACE >> 20}")
 
 

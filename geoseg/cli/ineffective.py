@@ -41,6 +41,8 @@ class Rule:
     @property
     def name(self) -> str:
         """Name of the parameter."""
+        if self.option == "--no-validation":
+            return "validate"
         return self.option.removeprefix("--").replace("-", "_")
 
 
@@ -182,4 +184,17 @@ PREVIEW_RULES = (
 )
 EVALUATE_RULES = (
     Rule("--overwrite", lambda options, _: options["report"] in (None, "-"), "without --json FILE", "add --json FILE"),
+)
+_SAMPLES_ONLY = "with --model, which needs no samples"
+CLASSIFY_RULES = (
+    *(
+        Rule(name, lambda options, _: options["model"] is not None, _SAMPLES_ONLY)
+        for name in ("--samples", "--layer", "--save-model", "--no-validation")
+    ),
+    Rule(
+        "--field",
+        lambda options, _: options["model"] is not None and not options["suggest"],
+        "with --model and without --suggest",
+        "add --suggest N",
+    ),
 )

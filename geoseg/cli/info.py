@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     shared.RGB,
     shared.NODATA_MODE,
     shared.COLLAR,
+    shared.ALLOW_NO_CRS,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,
@@ -94,7 +95,9 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
         check_config(model, config)
         check_fits(model, source)
     device = pick_device(options["device"], config)
-    workers = choose_workers(ClusterOptions(workers=options["workers"]), device).workers
+    rows, cols = source.geobox.shape
+    cluster = choose_workers(ClusterOptions(workers=options["workers"]), device, n_pixels=rows * cols, config=config)
+    workers = cluster.workers
     return scene_info(task_of(source, config, device=device, model=model), workers=workers, progress=progress)
 
 

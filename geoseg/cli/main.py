@@ -15,12 +15,14 @@ import click
 import cloup
 
 from geoseg import __version__
+from geoseg.cli.classify import classify
 from geoseg.cli.config import config
 from geoseg.cli.dissolve import dissolve
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.failures import check_memory_limit, explain
 from geoseg.cli.finish import finish
 from geoseg.cli.info import info
+from geoseg.cli.name import name
 from geoseg.cli.outline import outline
 from geoseg.cli.parsing import EXIT_DONE, EXIT_FIXABLE
 from geoseg.cli.plan import plan
@@ -33,6 +35,7 @@ from geoseg.cli.synthetic import scene, synthetic
 from geoseg.cli.tile import tile
 from geoseg.cli.work import work
 from geoseg.errors import GeosegError
+from geoseg.run.allocator import keep_freed_memory
 from geoseg.run.signals import Stopped, ignore_signals, stoppable
 
 _log = logging.getLogger("geoseg")
@@ -99,22 +102,27 @@ def with_file_names(arguments: list[str]) -> list[str]:
 def commands() -> None:
     """Segment rasters larger than memory into seamless polygons, without training data."""
     check_memory_limit()
+    keep_freed_memory()
 
 
 _COMMANDS = (
-    tile,
-    outline,
-    preview,
-    report,
-    info,
-    plan,
-    work,
-    finish,
-    status,
-    dissolve,
-    evaluate,
-    config,
-    synthetic,
+    *(
+        tile,
+        outline,
+        classify,
+        name,
+        preview,
+        report,
+        info,
+        plan,
+        work,
+        finish,
+        status,
+        dissolve,
+        evaluate,
+        config,
+        synthetic,
+    ),
     scene,
 )
 for _command in _COMMANDS:

@@ -104,6 +104,12 @@ COLLAR = option(
     help="Treat a collar of fill values that the raster does not declare as nodata, or keep it as data.  "
     + default_of("collar"),
 )
+ALLOW_NO_CRS = option(
+    "--allow-no-crs",
+    is_flag=True,
+    default=None,
+    help="Use pixel coordinates for a raster without a CRS, such as a picture; areas and lengths are then in pixels.",
+)
 AOI = option("--aoi", **FILE, help="Treat pixels outside the polygons of this vector file as nodata.")
 METHOD = option(
     "--method",
@@ -178,6 +184,12 @@ MAX_VERTICES = option(
 MIN_PIXELS_HELP = "Merge regions with fewer than N pixels into a neighbour.  "
 SIMPLIFY_HELP = "Simplify the borders with this tolerance in pixels; 0 keeps every pixel edge.  "
 MIN_PIXELS = option("--min-pixels", type=int, metavar="N", help=MIN_PIXELS_HELP + default_of("polygons.min_pixels"))
+MIN_AREA = option(
+    "--min-area",
+    type=float,
+    metavar="M2",
+    help="Merge regions of less than this area in m² into a neighbour, in place of --min-pixels.",
+)
 SIMPLIFY = option("--simplify", type=float, help=SIMPLIFY_HELP + default_of("polygons.simplify"))
 
 # Tiling and run
@@ -205,7 +217,11 @@ RUN_OPTIONS: tuple[Decorator, ...] = (
 
 # Where to compute
 WORKERS = option(
-    "-j", "--workers", type=int, metavar="N", help="Start N processes; 0 computes in this one.  [default: one per core]"
+    "-j",
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Start N processes; 0 computes in this one.  [default: by the size of the scene, at most one per core]",
 )
 DEVICE = option(
     "--device",
@@ -302,6 +318,7 @@ SEGMENTATION_GROUP = option_group(
     RGB,
     NODATA_MODE,
     COLLAR,
+    ALLOW_NO_CRS,
     AOI,
     METHOD,
     TRAINING,
@@ -317,6 +334,7 @@ SEGMENTATION_GROUP = option_group(
 POLYGON_GROUP = option_group(
     "Polygons",
     MIN_PIXELS,
+    MIN_AREA,
     SIMPLIFY,
     SMOOTH,
     MAX_VERTICES,

@@ -55,11 +55,13 @@ if TYPE_CHECKING:
     ),
     shared.NODATA_MODE,
     shared.COLLAR,
+    shared.ALLOW_NO_CRS,
     shared.AOI,
 )
 @option_group(
     "Polygons",
-    option("--min-pixels", type=int, default=0, metavar="N", show_default=True, help=shared.MIN_PIXELS_HELP.strip()),
+    option("--min-pixels", type=int, metavar="N", help=shared.MIN_PIXELS_HELP + "[default: 0]"),
+    shared.MIN_AREA,
     option("--simplify", type=float, default=0, show_default=True, help=shared.SIMPLIFY_HELP.strip()),
     shared.SMOOTH,
     shared.MAX_VERTICES,
@@ -82,6 +84,8 @@ def outline(labels: str, **options: Any) -> int:
 
     with progress_display(display_mode(options)) as progress:
         start_log(options)
+        if options["min_pixels"] is None and options["min_area"] is None:
+            options["min_pixels"] = 0
         config = config_from(options)
         refuse_ineffective(OUTLINE_RULES, options, config)
         result = _run(labels, config, options, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +28,7 @@ _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes
     "nir": "nir",
     "nodata_mode": "nodata_mode",
     "collar": "collar",
+    "allow_no_crs": "allow_no_crs",
     "method": "method",
     "training": "training",
     "tile_steps": "tile_steps",
@@ -37,6 +39,7 @@ _CONFIG_KEYS = {  # option → path in the configuration, as `load_config` takes
     "classes": "classify__classes",
     "feature_weight": "classify__feature_weight",
     "min_pixels": "polygons__min_pixels",
+    "min_area": "polygons__min_area",
     "simplify": "polygons__simplify",
     "smooth": "polygons__smooth",
     "max_vertices": "polygons__max_vertices",
@@ -75,8 +78,10 @@ def outputs_from(options: Mapping[str, Any]) -> Outputs:
 def run_options(options: Mapping[str, Any]) -> RunOptions:
     """Return the options of a run."""
     from geoseg.run.plan import RunOptions
+    from geoseg.run.provenance import command_line
 
-    return RunOptions(**{name: options[name] for name in RunOptions.__dataclass_fields__ if name in options})
+    given = {name: options[name] for name in RunOptions.__dataclass_fields__ if name in options}
+    return RunOptions(**given, command=command_line(sys.argv[1:]))
 
 
 def cluster_options(options: Mapping[str, Any]) -> ClusterOptions:

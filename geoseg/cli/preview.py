@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     shared.RGB,
     shared.NODATA_MODE,
     shared.COLLAR,
+    shared.ALLOW_NO_CRS,
     shared.AOI,
     shared.METHOD,
     shared.TRAINING,
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     shared.SUPERPIXELS,
     shared.SEED,
 )
-@option_group("Polygons", shared.MIN_PIXELS)
+@option_group("Polygons", shared.MIN_PIXELS, shared.MIN_AREA)
 @option_group("Tiling and run", shared.TILE_SIZE, shared.HALO)
 @option_group("Where to compute", shared.DEVICE)
 @shared.DISPLAY

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from geoseg.config import Config
 from geoseg.errors import GeosegError
 from geoseg.grid import Window
 from geoseg.output.model import Model
+from geoseg.output.system import peak_memory
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.collar import fill_names
@@ -270,7 +270,7 @@ def _estimate(
     seconds = stages.seconds | measured
     if "learn" in seconds:
         seconds["learn"] *= learn.steps / fewer.steps
-    return Estimate(_scaled(seconds, *counts), seconds, size, _peak_memory())
+    return Estimate(_scaled(seconds, *counts), seconds, size, peak_memory())
 
 
 def _sample_window(scene: Scene, survey: Survey, config: Config) -> Window:
@@ -288,16 +288,6 @@ def _scaled(seconds: dict[str, float], n_tiles: int, n_workers: int) -> float:
     rounds = math.ceil(n_tiles / max(n_workers, 1))
     factors = {name: 1 if name in _ONCE else n_tiles if name in _SERIAL else rounds for name in seconds}
     return (1 + _EXTRA_WRITE) * sum(time * factors[name] for name, time in seconds.items())
-
-
-def _peak_memory() -> int | None:
-    """Return the largest memory of this process so far in bytes; None where the system does not report it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def task_of(scene: Scene, config: Config, *, device: str = "cpu", model: Model | None = None) -> Task:

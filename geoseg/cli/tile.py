@@ -89,5 +89,6 @@ def _check(
     from geoseg.run.resources import choose_workers
 
     task = check_scene(scene, outputs, config, run_options(options))
-    cluster = choose_workers(cluster_options(options), task.device)
+    rows, cols = task.scene.geobox.shape
+    cluster = choose_workers(cluster_options(options), task.device, n_pixels=rows * cols, config=task.config)
     return scene_info(task, workers=cluster.workers, progress=progress)

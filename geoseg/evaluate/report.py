@@ -11,6 +11,7 @@ from geoseg.evaluate.evaluation import Evaluation
 from geoseg.output.files import check_output, staged, writing
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
+from geoseg.output.system import file_key
 
 
 def to_json(evaluation: Evaluation) -> str:
@@ -38,7 +39,7 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool | Publica
         If the file exists and may not be replaced, is one of the inputs, or its folder is not writable.
     """
     check_output_name(path)
-    if path.resolve() in {Path(name).resolve() for name in inputs}:
+    if file_key(path) in {file_key(Path(name)) for name in inputs}:
         raise OutputError(f"{path} is one of the files that are compared; give the report another name.")
     return check_output(path, overwrite=overwrite, suffixes=(".json",))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -54,10 +54,12 @@ class Layer:
     title, description : str
         Displayed by QGIS and ogrinfo.
     crs : str
-        WKT.
+        WKT; "" = none.
     fields : tuple of Field
-        The columns in order, without the geometry.
+        The columns in order, without the geometry. Without a CRS, areas and lengths are in pixels.
     geometry : {"Polygon", "MultiPolygon"}
+    source : dict of str to str
+        Where the polygons come from, such as the scene and the command; metadata of the layer.
     """
 
     name: str
@@ -66,6 +68,12 @@ class Layer:
     crs: str
     fields: tuple[Field, ...]
     geometry: str = "Polygon"
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.crs:
+            in_pixels = tuple(_IN_PIXELS.get(field.name, field) for field in self.fields)
+            object.__setattr__(self, "fields", in_pixels)
 
     @property
     def schema(self) -> pa.Schema:
@@ -337,3 +345,9 @@ _SHAPE = (
         "16 area / perimeter²: 1 = a square, near 0 = elongated or ragged",
     ),
 )
+_IN_PIXELS = {
+    "area": Field("area", pa.float64(), "Area (px)", "Area in pixels, of a scene without a CRS"),
+    "perimeter": Field(
+        "perimeter", pa.float64(), "Perimeter along pixel edges (px)", "Number of pixel edges around the region"
+    ),
+}

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,7 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.output.failure import write_failure
 from geoseg.output.names import check_driver, check_output_name
 from geoseg.output.publication import FileState, Publication
+from geoseg.output.system import flush_file, flush_folder, replace_file
 
 PARTIAL_SUFFIX = ".geoseg-part"  # of the unfinished files of `write_file`
 
@@ -159,9 +160,9 @@ def write_file(path: Path, content: bytes, *, advice: str = _ADVICE) -> None:
         try:
             with partial.open("xb") as file:
                 file.write(content)
-            _sync(partial)  # before the rename: otherwise a power failure can leave a name without content
-            partial.replace(path)
-            sync_folder(path.parent)
+            flush_file(partial)  # before the rename: otherwise a power failure can leave a name without content
+            replace_file(partial, path)
+            flush_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -196,23 +197,8 @@ def staged(path: Path, publication: Publication, *, sidecars: Sequence[Path] = (
             names = sorted((file.name for file in folder.iterdir()), key=lambda name: name == path.name)  # `path` last
             files = {folder / name: path.parent / name for name in names}
             for file in files:
-                _sync(file)
+                flush_file(file)
             publication.publish(files, [file for file in sidecars if file.name not in names])
-            sync_folder(path.parent)
+            flush_folder(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def sync_folder(path: Path) -> None:
-    """Flush the entries of a folder to the disk, where the system supports it."""
-    # Not an error: if a power failure undoes the rename, the file is merely absent.
-    with suppress(OSError):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -114,7 +114,7 @@ def _metadata(layer: Layer, extent: NDArray[np.float64]) -> dict[str, str]:
     geometry: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": [layer.geometry],
-        "crs": CRS(layer.crs).to_json_dict(),
+        "crs": CRS(layer.crs).to_json_dict() if layer.crs else None,
         "covering": {"bbox": {side: ["bbox", side] for side in _BBOX}},
     }
     if np.isfinite(extent).all():
@@ -126,4 +126,5 @@ def _metadata(layer: Layer, extent: NDArray[np.float64]) -> dict[str, str]:
         "title": layer.title,
         "description": layer.description,
         "columns": json.dumps(columns, ensure_ascii=False),
+        **({"source": json.dumps(layer.source, ensure_ascii=False)} if layer.source else {}),
     }

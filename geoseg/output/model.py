@@ -25,6 +25,7 @@ from geoseg.errors import GeosegError, ModelError, OutputError, shorten
 from geoseg.output.files import check_output, staged, writing
 from geoseg.output.model_content import check_content
 from geoseg.output.publication import Publication
+from geoseg.raster.names import shown_name
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene
 from geoseg.segment.class_model import ClassModel
@@ -71,7 +72,7 @@ class Origin:
     @classmethod
     def of(cls, scene: Scene) -> Origin:
         """Return the origin of a model that is trained on `scene`."""
-        name = Path(scene.path).name
+        name = shown_name(scene.path)
         return cls(name, scene.bands, scene.names, scene.dtypes, scene.red_green_blue, resolution(scene.geobox))
 
 

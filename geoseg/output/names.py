@@ -17,6 +17,7 @@ from pyogrio.util import vsi_path
 
 from geoseg.errors import OutputError
 from geoseg.output.failure import write_failure
+from geoseg.output.system import is_read_only, name_refused
 from geoseg.raster.names import name_problem, quoted
 
 _ADDED = 64  # bytes that the names of unfinished files and of files beside an output have more than its own
@@ -52,7 +53,7 @@ def check_folder_name(path: Path) -> None:
     OutputError
         If it cannot.
     """
-    problem = name_problem(str(path)) or _length_problem(path) or _place_problem(path)
+    problem = name_problem(str(path)) or name_refused(path.name) or _length_problem(path) or _place_problem(path)
     if problem is not None:
         raise OutputError(f"the folder {quoted(str(path))} {problem}. Choose another name.")
 
@@ -65,9 +66,9 @@ def check_writable_folder(folder: Path) -> None:
     OutputError
         If its file system is read-only, or this user may not write to it.
     """
-    is_read_only = hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-    if is_read_only or not os.access(folder, os.W_OK | os.X_OK):
-        reason = "is on a read-only file system" if is_read_only else "is not writable for this user"
+    read_only = is_read_only(folder)
+    if read_only or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "is on a read-only file system" if read_only else "is not writable for this user"
         raise OutputError(
             f"the folder {folder} {reason}. Make it writable, or choose another place for --out or --run-dir."
         )
@@ -108,7 +109,7 @@ def check_driver(path: Path) -> None:
     if suffix not in (*_POLYGONS, *_RASTERS):
         return
     name = quoted(path.name)
-    if suffix in _POLYGONS and vsi_path(path) != str(path):
+    if suffix in _POLYGONS and vsi_path(str(path)) != str(path):
         raise OutputError(
             f"the path of the output {name} has characters that GDAL takes for an archive or an address, so another "
             f"file would be written. Choose a name and a folder without ! ; and control characters."
@@ -135,7 +136,7 @@ def _problem(path: Path) -> str | None:
         return "has no name before its suffix"
     if not name.isprintable():
         return "contains control characters"
-    return _length_problem(path) or _place_problem(path)
+    return name_refused(name) or _length_problem(path) or _place_problem(path)
 
 
 def _length_problem(path: Path) -> str | None:

@@ -14,6 +14,7 @@ from geoseg.output.names import check_folder_name, check_output_name, check_outs
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.publication import Publication
 from geoseg.output.rasters import RASTER_SUFFIXES, raster_sidecars
+from geoseg.output.system import file_key
 
 REGION_STYLE = "regions"
 REPORT_SUFFIXES = (".html", ".htm")
@@ -117,12 +118,12 @@ class Outputs:
         ConfigError
             If a suffix is not supported, or the format of the polygons has no second layer.
         """
-        sources = {Path(path).resolve() for path in inputs}
+        sources = {file_key(Path(path)) for path in inputs}
         for path in self.paths:
-            if path.resolve() in sources:
+            if file_key(path) in sources:
                 raise OutputError(f"{path} is the scene itself; give the output file another name.")
         styles = sidecars(self.polygons, STYLES) + [path.with_suffix(".qml") for path in self._rasters]
-        if len({path.resolve() for path in (*self.paths, *styles)}) < len(self.paths) + len(styles):
+        if len({file_key(path) for path in (*self.paths, *styles)}) < len(self.paths) + len(styles):
             raise OutputError("two output files or their .qml styles have the same name; give each another name.")
         if self.class_layer and self.polygons.suffix.lower() != ".gpkg":
             raise ConfigError(

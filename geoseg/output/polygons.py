@@ -266,13 +266,15 @@ def _write_styles(
 def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **options: Any) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Field format '' not supported")  # columns of views in an existing file
+        warnings.filterwarnings("ignore", "'crs' was not provided")
         pyogrio.write_arrow(
             pa.RecordBatchReader.from_batches(layer.schema, source),
             path,
             layer=layer.name,
             geometry_name="geometry",
             geometry_type=layer.geometry,
-            crs=layer.crs,
+            crs=layer.crs or None,
+            layer_metadata=dict(layer.source) or None,
             **options,
         )
 

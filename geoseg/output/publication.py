@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.errors import OutputError
+from geoseg.output.system import NO_HARD_LINKS, replace_file
 
 _SQLITE = b"SQLite format 3\0"
 # Opening a GeoPackage in QGIS changes these bytes of its header: journal mode, and counters of changes.
 _SQLITE_COUNTERS = ((18, 20), (24, 28), (92, 100))
-_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Publication:
         self.record({target: file_digest(file) for file, target in files.items()})
         for file, target in files.items():
             if target in self.replaceable:
-                file.replace(target)
+                replace_file(file, target)
             else:
                 self._rename(file, target)
         for path in stale:
@@ -124,10 +123,10 @@ class Publication:
             self.check([target])
             raise
         except OSError as err:  # the file system has no hard links
-            if err.errno not in _NO_HARD_LINKS:
+            if err.errno not in NO_HARD_LINKS:
                 raise
             self.check([target])
-            file.replace(target)
+            replace_file(file, target)
         else:
             file.unlink()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import OutputError
@@ -121,7 +123,7 @@ def _write_plain(
 ) -> list[tuple[Window, int]]:
     """Write the windows in their order; return a checksum of each."""
     checksums = []
-    with rasterio.open(path, "w", **_profile(geobox, dtype)) as raster:
+    with _created(path, _profile(geobox, dtype)) as raster:
         if legend is not None:
             colors = enumerate(legend.colors.tolist(), start=1)
             raster.write_colormap(1, {0: (0, 0, 0, 0)} | {i: (*color, 255) for i, color in colors})
@@ -132,6 +134,12 @@ def _write_plain(
     return checksums
 
 
+def _created(path: Path, profile: dict[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of pixel coordinates, which GeoTIFF does store
+        return rasterio.open(path, "w", **profile)
+
+
 def _profile(geobox: GeoBox, dtype: str) -> dict[str, Any]:
     return {
         "driver": "GTiff",
@@ -140,7 +148,7 @@ def _profile(geobox: GeoBox, dtype: str) -> dict[str, Any]:
         "count": 1,
         "dtype": dtype,
         "nodata": 0,
-        "crs": geobox.crs,
+        "crs": geobox.crs or None,
         "transform": geobox.transform,
         "tiled": True,
         "blockxsize": 512,

@@ -164,6 +164,28 @@ def polygon_qml(legend: Legend, aliases: Mapping[str, str], *, borders: float = 
     return _to_text(root)
 
 
+def name_qml(colors: Mapping[str, Sequence[int]], aliases: Mapping[str, str], *, borders: float = 0) -> str:
+    """Return the QGIS style of polygons with names: one category per name, in its colour.
+
+    Parameters
+    ----------
+    colors : dict of str to (int, int, int)
+        Value of the column `name` → red, green, blue.
+    aliases : dict of str to str
+        Column → name displayed by QGIS.
+    borders : float
+        As in `polygon_qml`.
+    """
+    root = _new_style("LayerConfiguration|Symbology|Fields")
+    renderer = ET.SubElement(root, "renderer-v2", type="categorizedSymbol", attr="name", enableorderby="0")
+    categories, symbols = ET.SubElement(renderer, "categories"), ET.SubElement(renderer, "symbols")
+    for i, (name, color) in enumerate(colors.items()):
+        ET.SubElement(categories, "category", value=name, symbol=str(i), label=name, render="true", type="string")
+        _add_fill(symbols, str(i), color, borders=borders)
+    _add_fields(root, aliases)
+    return _to_text(root)
+
+
 def region_qml(aliases: Mapping[str, str], *, borders: float = 0) -> str:
     """Return a QGIS style in which every region has its own colour.
 

@@ -108,6 +108,7 @@ def run_finish(
             resume=True,
             keep=options.keep,
             max_failed=options.max_failed,
+            command=options.command,
         )
         if options.overwrite:
             _allow_replacing(outputs, plan, options.run_dir)

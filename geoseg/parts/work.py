@@ -126,7 +126,7 @@ def work_part(
             return PartResult((), {}, {})
         record = _PartRecord(folder, f"{part}-of-{n_parts}", len(tiles))
         record.begin()
-        with open_executor(cluster) as executor:
+        with open_executor(cluster, modules=("geoseg.steps.segment",)) as executor:
             rows, cols = job.scene.geobox.shape
             n_pixels = rows * cols * len(tiles) // len(plan.tiles)
             blocks = blocks_of(job.scene, job.config, tiles)

@@ -25,6 +25,7 @@ from geoseg.output.display import display_bands, display_exponent
 from geoseg.output.files import check_output
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
+from geoseg.output.system import file_key
 from geoseg.preview import animation, panels
 from geoseg.preview.choose_window import most_varied
 from geoseg.preview.options import MAX_SIZE, MIN_SIZE, PreviewOptions, parse_options
@@ -33,6 +34,7 @@ from geoseg.preview.window_classes import View, find_classes, read_view, start_j
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene
 from geoseg.run.job import Job
+from geoseg.run.least_size import with_least_size
 from geoseg.run.plan import open_configured
 from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
@@ -127,6 +129,7 @@ def preview_scene(
     settings = _settings(config, chosen)
     picture_path = _picture_path(scene, out)
     source = open_configured(str(scene), settings, aoi=chosen.aoi)
+    settings = with_least_size(settings, source.geobox)
     check_memory(source, settings)
     publications = _check(source, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
@@ -168,12 +171,12 @@ def _picture_path(scene: object, out: object) -> Path:
 def _check(scene: Scene, picture: Path, config: Config, options: PreviewOptions) -> dict[Path, Publication]:
     """Check everything that can be checked before the work starts; return how each picture is to be published."""
     publications = {}
-    inputs = {Path(path).resolve() for path in (*scene.files, options.aoi) if path is not None}
+    inputs = {file_key(Path(path)) for path in (*scene.files, options.aoi) if path is not None}
     for path, suffix in ((picture, ".png"), (options.animation, ".gif")):
         if path is None:
             continue
         check_output_name(path)
-        if path.resolve() in inputs:
+        if file_key(path) in inputs:
             raise OutputError(f"{path} is an input of the preview; give the picture another name.")
         publications[path] = check_output(path, overwrite=options.overwrite, suffixes=(suffix,))
     if options.animation is not None and config.method != "backprop":

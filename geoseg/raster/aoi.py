@@ -42,7 +42,12 @@ def read_aoi(path: Path, geobox: GeoBox) -> bytes:
         If the file cannot be read, has no CRS or several layers, or no polygon intersects the scene.
     """
     frame = _read(path)
-    if frame.crs is None:
+    if not geobox.crs and frame.crs is not None:
+        raise RasterError(
+            f"the area of interest {path} has a CRS and the scene has none, so its position is unknown. Give an area "
+            f"in the coordinates of the scene, without a CRS: x is the column, y the negative row."
+        )
+    if frame.crs is None and geobox.crs:
         raise RasterError(
             f"the area of interest {path} has no CRS, so its position is unknown. "
             f"Set one first: ogr2ogr -a_srs EPSG:<code> area.gpkg {path}"
@@ -56,7 +61,7 @@ def read_aoi(path: Path, geobox: GeoBox) -> bytes:
             f"first: ogr2ogr -simplify 1 area.gpkg {path}"
         )
     shapes = shapely.make_valid(shapes)
-    if frame.crs != geobox.crs:
+    if geobox.crs and frame.crs != geobox.crs:
         shapes = reproject(shapes, frame.crs.to_wkt(), geobox)
     area = shapely.union_all(polygons_among(shapes)[0])
     if area.is_empty or not area.intersects(frame_of(geobox)):

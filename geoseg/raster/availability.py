@@ -10,8 +10,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 from geoseg.errors import RasterError, UnavailableError
+from geoseg.raster.names import REMOTE
 
-_REMOTE = ("http://", "https://", "s3://", "/vsi")
+_REMOTE = (*REMOTE, "/vsi")
 _REFUSED = re.compile(r"HTTP (response|error) code\s*:\s*(401|403|404|410)\b|AccessDenied|NoSuchKey|NoSuchBucket")
 # Of a file behind an address, libtiff reports fewer bytes than expected where the server does not answer.
 _NO_ANSWER = re.compile(
@@ -49,10 +50,23 @@ def check_available(path: str, error: Exception) -> None:
 def check_server(address: str) -> None:
     """Ask a server for the first byte of a raster that no driver opens, whose errors do not name the cause.
 
+    The parameters and errors are those of `remote_state`.
+    """
+    remote_state(address)
+
+
+def remote_state(address: str) -> dict[str, str]:
+    """Return what a server states of the content of a raster: its length, ETag and time of change, where it does.
+
     Parameters
     ----------
     address : str
-        http:// or https://. Nothing is asked for another.
+        http:// or https://. Nothing is asked for another, and nothing is returned.
+
+    Returns
+    -------
+    dict of str to str
+        `size` in bytes, `etag` and `last_modified`; what the server does not state is left out.
 
     Raises
     ------
@@ -62,13 +76,14 @@ def check_server(address: str) -> None:
         If it does not answer, or fails.
     """
     if not address.startswith(("http://", "https://")):
-        return
+        return {}
     from urllib.error import HTTPError, URLError  # takes 50 ms, and few scenes are behind an address
     from urllib.request import Request, urlopen
 
     try:
         with urlopen(Request(address, headers={"Range": "bytes=0-0"}), timeout=_SERVER_TIMEOUT) as answer:
             answer.read(1)
+            headers = answer.headers
     except HTTPError as err:
         answered = f"the server of {address} answers {err.code} {err.reason}"
         if err.code >= HTTPStatus.INTERNAL_SERVER_ERROR or err.code == HTTPStatus.TOO_MANY_REQUESTS:
@@ -79,6 +94,10 @@ def check_server(address: str) -> None:
         raise UnavailableError(
             f"the server of {address} does not answer: {reason}. Check the address and the connection."
         ) from err
+    # Of a part, as was asked for: "bytes 0-0/1234". A server without parts states the length of the whole.
+    size = (headers["Content-Range"] or "").rpartition("/")[2] or headers["Content-Length"]
+    stated = {"size": size, "etag": headers["ETag"], "last_modified": headers["Last-Modified"]}
+    return {name: value for name, value in stated.items() if value}
 
 
 def _remote_failure(message: str) -> OSError | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio._path import _parse_path  # rasterio has no public name for it
@@ -23,7 +24,7 @@ from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.availability import check_available, check_server
 from geoseg.raster.damage import DamageError, check_complete, damage_reported
-from geoseg.raster.names import check_input_name
+from geoseg.raster.names import REMOTE, check_input_name
 from geoseg.raster.raster_file import Folders, check_raster
 from geoseg.raster.tiff_header import check_block, check_references
 from geoseg.raster.unreadable import missing_file, unreadable
@@ -31,10 +32,10 @@ from geoseg.raster.vrt import read_vrt
 
 # Formats that contain their pixels. Others may refer to further files or addresses.
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "HFA", "ENVI")
-_REMOTE = ("http://", "https://", "s3://")
 # Drivers that open addresses. GDAL obeys this when it is used for the first time in a process, and the checks of files
 # do not depend on it.
 _SKIPPED = "DAAS EEDA EEDAI HTTP PLMOSAIC STACIT STACTA WCS WMS WMTS"
+_OR_PIXELS = "or, for a picture, use pixel coordinates: --allow-no-crs"
 _MAX_PIXELS = 2**42  # 65 000 tiles of a million pixels each
 _MAX_BANDS = 4096
 # Of the blocks that GDAL keeps after decoding them, in each process: the pixels of a small scene, or of the current row
@@ -102,6 +103,8 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
 
 def files_of(src: Any, path: str) -> tuple[str, ...]:
     """Return every file of an open raster: itself, the members of a mosaic, and the files beside them."""
+    if _is_remote(path):
+        return (path,)  # GDAL's name of it would be taken for that of a file
     return _source(path).files or tuple(src.files) or (path,)
 
 
@@ -145,16 +148,26 @@ def dataset_of(path: str) -> Any:
         raise
 
 
-def geobox_of(src: Any, path: str) -> GeoBox:
+def geobox_of(src: Any, path: str, *, allow_no_crs: bool = False) -> GeoBox:
     """Return the grid of an open rasterio dataset.
+
+    Parameters
+    ----------
+    src : rasterio.DatasetReader
+    path : str
+    allow_no_crs : bool
+        Whether a raster without CRS or transform is on the grid of its pixels: x is the column and y the negative row,
+        as QGIS shows such a raster. The transform of a raster without CRS is kept.
 
     Raises
     ------
     RasterError
-        If it has no CRS, no transform, or only ground control points.
+        If it has no CRS, no transform, or only ground control points, and that is not allowed.
     """
-    _check_georeferencing(src, path)
-    return GeoBox(src.shape, src.transform, _wkt(src, path))
+    if allow_no_crs and src.transform.is_identity:
+        return GeoBox(src.shape, Affine.scale(1, -1), "")
+    _check_georeferencing(src, path, needs_crs=not allow_no_crs)
+    return GeoBox(src.shape, src.transform, _wkt(src, path) if src.crs is not None else "")
 
 
 def _unreadable(path: str, window: Window, reason: str) -> DamageError:
@@ -208,7 +221,7 @@ def _options(path: str) -> dict[str, Any]:
 
 
 def _is_remote(path: str) -> bool:
-    return path.startswith(_REMOTE) and not Path(path).is_file()
+    return path.startswith(REMOTE) and not Path(path).is_file()
 
 
 def _check_contents(src: Any, path: str) -> None:
@@ -251,22 +264,22 @@ def _file_state(path: str) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _check_georeferencing(src: Any, path: str) -> None:
+def _check_georeferencing(src: Any, path: str, *, needs_crs: bool) -> None:
     gcps, _ = src.gcps
     if src.transform.is_identity and gcps:
         raise RasterError(
             f"{path} is georeferenced by ground control points only, so its pixels form no regular grid in a CRS. "
             f"Warp it first: gdalwarp -tps {path} warped.tif"
         )
-    if src.crs is None:
+    if src.crs is None and needs_crs:
         raise RasterError(
             f"{path} has no CRS, so its polygons would have no location. "
-            f"Set one first: gdal_edit.py -a_srs EPSG:<code> {path}"
+            f"Set one first: gdal_edit.py -a_srs EPSG:<code> {path}; {_OR_PIXELS}"
         )
     if src.transform.is_identity:
         raise RasterError(
             f"{path} has a CRS but no transform. Set one first: "
-            f"gdal_edit.py -a_ullr <left> <top> <right> <bottom> {path}"
+            f"gdal_edit.py -a_ullr <left> <top> <right> <bottom> {path}; {_OR_PIXELS}"
         )
     if src.transform.determinant == 0:
         raise RasterError(

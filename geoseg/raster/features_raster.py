@@ -39,7 +39,7 @@ def open_features(path: str, scene: Scene, *, nodata_mode: NodataMode = "all") -
     RasterError
         If it cannot be read, see `open_scene`, has another CRS than the scene, or does not overlap it.
     """
-    features = open_scene(path, nodata_mode=nodata_mode)
+    features = open_scene(path, nodata_mode=nodata_mode, allow_no_crs=not scene.geobox.crs)
     check_features(features, scene)
     return features
 

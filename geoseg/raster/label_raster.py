@@ -104,7 +104,7 @@ class LabelRaster:
         return Scene(self.path, self.geobox, (), (), (), (0, 0, 0), None, self.aoi, self.files)
 
 
-def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> LabelRaster:
+def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None, allow_no_crs: bool = False) -> LabelRaster:
     """Return the description of a label raster, after checking that it can be outlined.
 
     Parameters
@@ -112,6 +112,8 @@ def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> L
     source : LabelInput
     aoi : str, Path or None
         Vector file with polygons. Pixels outside are not valid.
+    allow_no_crs : bool
+        As in `dataset.geobox_of`.
 
     Raises
     ------
@@ -127,7 +129,7 @@ def open_label_raster(source: LabelInput, *, aoi: str | Path | None = None) -> L
         alpha = find_alpha(src).used
         band = _choose_band(src, path, source.band, alpha)
         _check_type(src.dtypes[band - 1], path)
-        geobox = geobox_of(src, path)
+        geobox = geobox_of(src, path, allow_no_crs=allow_no_crs)
         files = files_of(src, path)
         palette = _palette(src, band)
         dtype = src.dtypes[band - 1]

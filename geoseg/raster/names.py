@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
 from geoseg.errors import RasterError
 
-REMOTE = ("http://", "https://", "s3://")  # addresses; all else is a file
+REMOTE = ("http://", "https://", "s3://", "gs://", "az://")  # addresses; all else is a file
 
 _MAX_PART, _MAX_PATH = 255, 4095  # bytes, of nearly all file systems
 _MAX_ADDRESS = 8192
@@ -61,3 +64,34 @@ def check_input_name(name: str) -> None:
     problem = name_problem(name)
     if problem is not None:
         raise RasterError(f"the file name {quoted(name)} {problem}. Give the name of an existing file.")
+
+
+def without_secrets(name: str) -> str:
+    """Return an address without user, password, query and fragment, which may contain keys; any other name as it is.
+
+    Examples
+    --------
+    >>> without_secrets("https://user:key@host.example:8443/a/scene.tif?token=key#part")
+    'https://host.example:8443/a/scene.tif'
+    >>> without_secrets("what?.tif")
+    'what?.tif'
+    """
+    if "://" not in name:
+        return name
+    try:
+        parts = urlsplit(name)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    except ValueError:  # no address that anybody can open
+        return name.partition("?")[0].rpartition("@")[2]
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a raster for titles and documents: without folders, and without the keys of an address.
+
+    Examples
+    --------
+    >>> shown_name("/data/scene.tif"), shown_name("https://host.example/a/scene.tif?token=key")
+    ('scene.tif', 'scene.tif')
+    """
+    return Path(without_secrets(name) if name.startswith(REMOTE) else name).name

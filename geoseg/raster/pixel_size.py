@@ -48,7 +48,7 @@ class PixelSize:
 
 
 def pixel_size(geobox: GeoBox, scene: GeoBox | None = None) -> PixelSize:
-    """Return the size of the pixels of a geobox in metres.
+    """Return the size of the pixels of a geobox in metres, or 1 without a CRS.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ def pixel_size(geobox: GeoBox, scene: GeoBox | None = None) -> PixelSize:
     the CRS, converted to metres; the distortion of national grids and UTM is a few parts in a thousand. Pixels that
     are nowhere on the Earth have size 0.
     """
+    if not geobox.crs:
+        return PixelSize(*(np.ones(geobox.shape[0] + n) for n in (0, 1, 0)))
     crs = CRS(geobox.crs)
     if crs.is_geographic or (crs.coordinate_operation and crs.coordinate_operation.method_name in _CYLINDRICAL):
         return _size_on_ellipsoid(geobox, crs)
@@ -76,6 +78,8 @@ def pixel_size(geobox: GeoBox, scene: GeoBox | None = None) -> PixelSize:
 
 def resolution(geobox: GeoBox) -> float:
     """Return the square root of the area of a pixel in the middle row of a raster in metres; 0 = unknown."""
+    if not geobox.crs:
+        return 0.0
     rows, cols = geobox.shape
     middle = geobox.window._replace(row_off=rows // 2, height=1, width=cols)
     return math.sqrt(float(np.median(pixel_size(geobox.cropped(middle), geobox).area)))

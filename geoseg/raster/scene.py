@@ -107,6 +107,7 @@ def open_scene(
     aoi: str | Path | None = None,
     roles: BandRoles | None = None,
     nodata_mode: NodataMode = "all",
+    allow_no_crs: bool = False,
 ) -> Scene:
     """Return the description of a raster file, after checking that it can be segmented.
 
@@ -122,6 +123,8 @@ def open_scene(
         What the user states of the bands; None = nothing.
     nodata_mode : {"all", "any"}
         As in `Scene`.
+    allow_no_crs : bool
+        As in `dataset.geobox_of`.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def open_scene(
     with opened(str(path), reload=True) as src:
         found = find_alpha(src)
         chosen = _choose_bands(src, str(path), bands, found)
-        geobox = geobox_of(src, str(path))
+        geobox = geobox_of(src, str(path), allow_no_crs=allow_no_crs)
         described = _describe_bands(src, chosen, found)
         dtypes = tuple(src.dtypes[band - 1] for band in chosen)
         used = roles_in_use(described, str(path), roles or BandRoles())

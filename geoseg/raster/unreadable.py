@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +20,23 @@ _FORMATS = {  # driver of GDAL → name and suffixes
     "HFA": "Erdas Imagine (.img)",
     "ENVI": "ENVI (with its .hdr)",
 }
+_CONTAINERS = {".nc": "NETCDF", ".nc4": "NETCDF", ".h5": "HDF5", ".hdf5": "HDF5", ".he5": "HDF5", ".hdf": "HDF4_SDS"}
+_CONTAINER = re.compile(r"(netcdf|hdf[45](_\w+)?|zarr|grib|bag|gpkg|sentinel2_\w+):", re.IGNORECASE)
 _NOT_RECOGNISED = "not recognized as being in a supported file format"
 
 
 def missing_file(path: str) -> RasterError:
     """Return the error for a path at which there is no file."""
+    if _CONTAINER.match(path):
+        return RasterError(
+            f"{path} is one of several rasters in a file. Such files may refer to others, and geoseg reads none of "
+            f"them; copy the raster first: gdal_translate {shlex.quote(path)} scene.tif"
+        )
+    if Path(path).suffix.lower() == ".zarr" and Path(path).is_dir():
+        return RasterError(
+            f"{path} is a Zarr store, which geoseg does not read. List its arrays with gdalinfo {quoted(path)}, and "
+            f"copy one first: gdal_translate 'ZARR:\"{path}\":/<name>' scene.tif"
+        )
     if Path(path).is_dir():
         return RasterError(f"{path} is a folder; give the path of a raster file, such as a GeoTIFF in it.")
     return RasterError(f"there is no file {path}; give the path of a raster.")
@@ -43,6 +57,11 @@ def unreadable(path: str, failures: Sequence[str]) -> RasterError:
     if file.is_file() and not os.access(file, os.R_OK):
         return RasterError(f"{path} cannot be read: permission denied. Make it readable: chmod +r {quoted(path)}")
     if failures and all(_NOT_RECOGNISED in failure for failure in failures):
+        if (prefix := _CONTAINERS.get(file.suffix.lower())) is not None:
+            return RasterError(
+                f"{path} is a container of rasters, which geoseg does not read. List them with gdalinfo "
+                f"{quoted(path)}, and copy one first: gdal_translate '{prefix}:\"{path}\":<name>' scene.tif"
+            )
         return RasterError(
             f"{path} cannot be opened as a raster: its format is not recognized; expected "
             f"{', '.join(_FORMATS.values())}. Convert it first: gdal_translate {path} scene.tif"

@@ -112,7 +112,8 @@ def find_run(polygons: Path, places: Places | None = None) -> FinishedRun:
     places = places or Places()
     if not polygons.is_file():
         raise RunError(f"there is no file {polygons}; expected the polygons of a finished run. Check the name.")
-    folder = RunFolder(places.run_dir or polygons.with_suffix(".run"))
+    source, digest = _named_from(polygons)
+    folder = RunFolder(places.run_dir or source.with_suffix(".run"))
     if not has_report(folder):
         raise RunError(
             f"{folder.path} contains no run.json, so the run that wrote {polygons} is not known; expected the "
@@ -121,7 +122,7 @@ def find_run(polygons: Path, places: Places | None = None) -> FinishedRun:
     facts = read_report(folder)
     _check_facts(facts, folder.path / "run.json")
     published = OutputRecord(folder).published()
-    notes = _check_published(polygons, published, folder.path)
+    notes = [] if digest in published.values() else _check_published(polygons, published, folder.path)
     class_raster, note = _class_raster(folder.path, facts, places.class_raster)
     scene, scene_note = _scene(facts, polygons, places.scene)
     classes, classes_note = read_classes(class_document_path(polygons), facts)
@@ -144,6 +145,18 @@ def read_classes(path: Path, facts: Mapping[str, Any]) -> tuple[ClassDocument | 
     except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as err:
         return None, f"{path.name} cannot be read ({shorten(err)}), so the names of the classes are not shown."
     return ClassDocument(classes, merges), ""
+
+
+def _named_from(polygons: Path) -> tuple[Path, str | None]:
+    """Return the polygons that `geoseg name` has read, and their digest; the polygons themselves and None = others."""
+    try:
+        path = class_document_path(polygons)
+        named = (
+            json.loads(path.read_text(encoding="utf-8"))["named_from"] if path.stat().st_size < _MAX_DOCUMENT else {}
+        )
+        return polygons.parent / Path(str(named["polygons"])).name, str(named["digest"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return polygons, None
 
 
 def _check_facts(facts: Mapping[str, Any], path: Path) -> None:

@@ -102,7 +102,7 @@ def _context(content: Content) -> dict[str, Any]:
         "content": content,
         "classes": _class_rows(content),
         "has_pixels": pixels > 0,
-        "has_area": bool(sums.area.any()),
+        "has_area": bool(sums.area.any()) and bool(run.geobox.crs),
         "has_spread": any(name.startswith("std_") for name in content.columns),
         "steps": [
             (len(table) - i - 1, table.names[a], table.names[b], cost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.raster.vector_file import opened_vector
@@ -73,10 +76,84 @@ class PolygonFile:
         """
         wanted = [name for name in columns if name in self.columns]
         has_geometry = _GEOMETRY in columns
+        for batch in self.batches(columns, least=least, bounds=bounds):
+            yield _columns(batch, wanted, has_geometry=has_geometry)
+
+    def batches(
+        self,
+        columns: Sequence[str],
+        *,
+        least: tuple[str, int] | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield columns of the rows as record batches; parameters as of `rows`, "geometry" is WKB.
+
+        Raises
+        ------
+        RasterError
+            If the file is damaged.
+        """
+        wanted = [name for name in columns if name in self.columns]
+        read = self._parquet if self.layer is None else self._ogr
         with _reading(self.path):
-            batches = self._parquet if self.layer is None else self._ogr
-            for batch in batches(wanted, has_geometry=has_geometry, least=least, bounds=bounds):
-                yield _columns(batch, wanted, has_geometry=has_geometry)
+            yield from read(wanted, has_geometry=_GEOMETRY in columns, least=least, bounds=bounds)
+
+    def schema(self) -> pa.Schema:
+        """Return the types of the columns without geometry, with alias and description as metadata.
+
+        Raises
+        ------
+        RasterError
+            If the file is damaged.
+        """
+        with _reading(self.path):
+            if self.layer is None:
+                found = pq.ParquetFile(self.source).schema_arrow
+            else:
+                with pyogrio.open_arrow(self.source, layer=self.layer, read_geometry=False, use_pyarrow=True) as read:
+                    found = read[1].schema
+        return pa.schema([found.field(name) for name in self.columns])
+
+    def geometry_type(self) -> str:
+        """Return Polygon or MultiPolygon.
+
+        Raises
+        ------
+        RasterError
+            If the file is damaged or has other geometries.
+        """
+        with _reading(self.path):
+            if self.layer is None:
+                found = set(self._geo().get("geometry_types", ()))
+            else:
+                found = {pyogrio.read_info(self.source, layer=self.layer)["geometry_type"]}
+        if not found <= {"Polygon", "MultiPolygon"}:
+            raise RasterError(f"{self.path} contains {shorten(', '.join(map(str, found)))}; expected polygons.")
+        return "MultiPolygon" if "MultiPolygon" in found else "Polygon"
+
+    def _geo(self) -> dict[str, Any]:
+        """Return what GeoParquet records about the geometry."""
+        about = json.loads((pq.ParquetFile(self.source).metadata.metadata or {}).get(b"geo", b"{}"))
+        return dict(about.get("columns", {}).get(_GEOMETRY, {}))
+
+    def crs(self) -> str:
+        """Return the CRS as WKT.
+
+        Raises
+        ------
+        RasterError
+            If there is none, or the file is damaged.
+        """
+        with _reading(self.path):
+            if self.layer is None:
+                given = self._geo().get("crs", "OGC:CRS84")  # the default of the standard
+            else:
+                given = pyogrio.read_info(self.source, layer=self.layer)["crs"]
+            if given is None:
+                raise RasterError(
+                    f"{self.path} has no CRS, so its place is unknown. Assign one: ogr2ogr -a_srs EPSG:<code>."
+                )
+            return CRS(given).to_wkt()
 
     def _ogr(
         self,
@@ -167,7 +244,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Convert the errors of libraries that read polygons."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, pa.ArrowException, shapely.errors.ShapelyError) as err:
+    except (OSError, RuntimeError, ValueError, pa.ArrowException, shapely.errors.ShapelyError, CRSError) as err:
         if isinstance(err, RasterError):
             raise
         raise RasterError(f"{path} cannot be read: {shorten(err)}. Is the file complete?") from err

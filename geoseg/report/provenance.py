@@ -49,6 +49,8 @@ def changed_options(run: FinishedRun) -> dict[str, tuple[Any, Any]]:
     values, defaults = flat_values(run.config.to_dict()), flat_values(Config().to_dict())
     if "labels" in run.facts:
         defaults |= {"polygons.min_pixels": 0, "polygons.simplify": 0.0}  # of `geoseg outline`
+    if values["polygons.min_area"] is not None:
+        del values["polygons.min_pixels"]  # it follows from the area
     return {path: (value, defaults[path]) for path, value in values.items() if value != defaults[path]}
 
 

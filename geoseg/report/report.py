@@ -13,6 +13,7 @@ from geoseg.output.files import check_output, staged, writing
 from geoseg.output.names import check_output_name
 from geoseg.output.paths import REPORT_SUFFIXES, Outputs, class_document_path
 from geoseg.output.publication import Publication
+from geoseg.output.system import file_key
 from geoseg.report.content import gather
 from geoseg.report.finished_run import FinishedRun, Places, find_run, read_classes
 from geoseg.report.page import render
@@ -102,6 +103,6 @@ def write_report(path: Path, run: FinishedRun, publication: Publication) -> None
 
 
 def _check_report(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Publication:
-    if path.resolve() in {each.resolve() for each in inputs}:
+    if file_key(path) in {file_key(each) for each in inputs}:
         raise OutputError(f"{path} is a file of the run; give the report another name.")
     return check_output(path, overwrite=overwrite, suffixes=REPORT_SUFFIXES)

@@ -22,7 +22,8 @@ class ClusterOptions:
     Parameters
     ----------
     workers : int, optional
-        Number of worker processes on this machine. 0 computes in this process; None starts one worker per core.
+        Number of worker processes on this machine. 0 computes in this process; None starts one worker per core, or
+        as many as `resources.choose_workers` sets here.
     scheduler : str, optional
         Address of a running Dask scheduler, such as ``tcp://host:8786``. Excludes `workers`.
     scheduler_file : str, optional

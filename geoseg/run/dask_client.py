@@ -7,12 +7,11 @@ import ipaddress
 import json
 import logging
 import os
-import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,13 @@ from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from geoseg.errors import ConfigError, GeosegError, shorten
+from geoseg.output.system import inherited_mask
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, SAME_PACKAGES, is_loaded, release
 from geoseg.run.dask_local import LocalWorkers
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
-from geoseg.run.signals import STOP_SIGNALS, deferred
+from geoseg.run.signals import deferred
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +57,12 @@ _LOCAL_CONFIG: dict[str, Any] = {
 
 
 @contextmanager
-def local_client(options: ClusterOptions) -> Iterator[tuple[Any, LocalWorkers]]:
+def local_client(
+    options: ClusterOptions, modules: Sequence[str] = ()
+) -> Iterator[tuple[Any, LocalWorkers, Callable[[], None]]]:
     """Return a context manager with a client of new workers on this machine, one thread each, and their processes.
+
+    The third value is a function that returns when the workers are ready. They import `modules` before.
 
     All connections use TLS with a key pair that exists in the memory of these processes only: a port on the loopback
     address is open to every user of the machine, and whoever may connect to a scheduler or worker can run code there.
@@ -68,43 +72,65 @@ def local_client(options: ClusterOptions) -> Iterator[tuple[Any, LocalWorkers]]:
     ConfigError
         If the dashboard is asked for and bokeh is not installed.
     GeosegError
-        If the workers do not start.
+        By the function: if the workers do not start.
     """
     if options.dashboard and importlib.util.find_spec("bokeh") is None:
         raise ConfigError("--dashboard needs bokeh, which is not installed: pip install bokeh, or omit --dashboard.")
     with ExitStack() as stack:
-        with local_settings(stack):
+        with local_settings(stack, modules) as settings:
             n_workers = options.workers or dask.system.CPU_COUNT
             cluster = _start_cluster(options, n_workers)
             processes = LocalWorkers(cluster, n_workers)
             stack.callback(processes.close)
             stack.callback(close, cluster)
-            _start(processes)
-            client = Client(cluster, set_as_default=False)
+            processes.spawn()
+            # By the address: a client of the cluster would wait for its workers.
+            client = Client(cluster.scheduler_address, security=cluster.security, set_as_default=False)
             stack.callback(close, client)
         if options.dashboard:
             _log.info("Dask's dashboard: %s", cluster.dashboard_link)
-        yield client, processes
+
+        def wait_until_ready() -> None:
+            with settings():
+                _start(processes)
+
+        yield client, processes, wait_until_ready
 
 
 @contextmanager
-def local_settings(stack: ExitStack) -> Iterator[None]:
+def local_settings(
+    stack: ExitStack, modules: Sequence[str] = ()
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Return a context manager in which to start local workers: what they inherit, and no interruption meanwhile.
 
     Parameters
     ----------
     stack : ExitStack
         Receives the removal of the workers' scratch folder.
+    modules : sequence of str
+        Modules that the workers import when they start.
+
+    Yields
+    ------
+    callable
+        Returns a context manager with the same settings, in which lost workers can be replaced later.
     """
     scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="geoseg-", ignore_cleanup_errors=True))
-    with (
-        deferred(),  # outermost: what is started is registered in the stack before a signal ends the run
-        dask.config.set(_LOCAL_CONFIG | {"temporary-directory": scratch}),
-        preserved_environment(),
-        _blocked_interrupts(),
-    ):
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # takes precedence over Dask's own setting
-        yield
+    config = _LOCAL_CONFIG | {"temporary-directory": scratch, "distributed.worker.preload": list(modules)}
+
+    @contextmanager
+    def settings() -> Iterator[None]:
+        with (
+            deferred(),  # outermost: what is started is registered in the stack before a signal ends the run
+            dask.config.set(config),
+            preserved_environment(),
+            _blocked_interrupts(),
+        ):
+            os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # takes precedence over Dask's own setting
+            yield
+
+    with settings():
+        yield settings
 
 
 def _start_cluster(options: ClusterOptions, n_workers: int) -> Any:
@@ -197,7 +223,7 @@ def _read_address(path: Path, *, timeout: float) -> str:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            return str(json.loads(path.read_text())["address"])
+            return str(json.loads(path.read_text(encoding="utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
             if time.monotonic() > deadline:
                 raise ConfigError(
@@ -257,12 +283,8 @@ def _blocked_interrupts() -> Iterator[None]:
     Ctrl-C in a terminal goes to all processes, and so does the SIGTERM of a batch system. This process handles it and
     ends the workers, which would only print tracebacks, or end before their tiles are finished.
     """
-    with ExitStack() as stack:
-        if os.name == "posix":
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
-            resource_tracker.ensure_running()  # it unblocks the others if it starts only now; it ignores them itself
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    # The tracker unblocks the other signals if it starts only then; it ignores them itself.
+    with inherited_mask(resource_tracker.ensure_running):
         yield
 
 

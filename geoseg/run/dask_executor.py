@@ -34,10 +34,20 @@ class DaskExecutor:
     workers : Workers
     tile_timeout : float or None
         As in `ClusterOptions`.
+    wait_until_ready : callable
+        Called before the first key.
     """
 
-    def __init__(self, client: Any, workers: Workers, *, tile_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        workers: Workers,
+        *,
+        tile_timeout: float | None = None,
+        wait_until_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._client, self._workers, self._tile_timeout = client, workers, tile_timeout
+        self._wait_until_ready, self._is_ready = wait_until_ready, False
 
     def run(
         self,
@@ -54,9 +64,12 @@ class DaskExecutor:
         ConfigError
             If the workers cannot load the function or the context.
         GeosegError
-            If the scheduler or all workers are lost.
+            If the local workers do not start, or the scheduler or all workers are lost.
         """
         payload = pickle.dumps((function, context))
+        if keys and not self._is_ready:
+            self._wait_until_ready()
+            self._is_ready = True
         schedule = Schedule(self._client, self._workers, payload, deque(keys), note, self._tile_timeout)
         self._workers.begin()
         with preserved_environment():  # a restarted worker needs the environment of a first one
@@ -76,8 +89,14 @@ class DaskExecutor:
 
 
 @contextmanager
-def open_dask_executor(options: ClusterOptions) -> Iterator[DaskExecutor]:
+def open_dask_executor(options: ClusterOptions, *, modules: Sequence[str] = ()) -> Iterator[DaskExecutor]:
     """Return a context manager with an executor on local workers or on a running cluster.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+    modules : sequence of str
+        Modules that local workers import when they start.
 
     Raises
     ------
@@ -86,9 +105,9 @@ def open_dask_executor(options: ClusterOptions) -> Iterator[DaskExecutor]:
     """
     with quiet_dask():
         if options.is_local:
-            with local_client(options) as (client, processes):
+            with local_client(options, modules) as (client, processes, ready):
                 workers = Workers(client, replace=processes.replace, patience=LOCAL_PATIENCE)
-                yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout)
+                yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout, wait_until_ready=ready)
         elif options.cluster is not None:
             with started_client(options) as (client, replace, patience):
                 workers = Workers(client, replace=replace, patience=patience)

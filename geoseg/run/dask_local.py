@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import time
-from contextlib import suppress
 from typing import Any
 
 from distributed import Status
+
+from geoseg.output.system import end_process
 
 _START_SECONDS = 120.0  # a worker imports a lot, and the machine may be loaded
 _PROCESS_NAME = "Dask Worker process"
@@ -33,8 +32,15 @@ class LocalWorkers:
         self._missing: dict[int, float] = {}  # process → time since when it has not been registered
         self._n_lost = 0
 
+    def spawn(self) -> None:
+        """Start the process of each worker, and return when it has its environment; it need not be ready."""
+        begin = time.monotonic()
+        self.replace()
+        while not self._are_spawned() and time.monotonic() - begin < _START_SECONDS:
+            time.sleep(0.01)
+
     def start(self) -> None:
-        """Start all workers, and return when they are ready.
+        """Start all workers that are missing, and return when all are ready.
 
         Raises
         ------
@@ -79,8 +85,12 @@ class LocalWorkers:
         self._missing = {pid: self._missing.get(pid, now) for pid in missing if pid}
         for pid, since in self._missing.items():
             if now - since > _START_SECONDS:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                end_process(pid)
+
+    def _are_spawned(self) -> bool:
+        nannies = list(self._cluster._created)  # `workers` has only those that are ready
+        ended = (Status.closed, Status.failed)
+        return len(nannies) == self._n_workers and all(nanny.pid or nanny.status in ended for nanny in nannies)
 
     def _n_ready(self) -> int:
         return len(self._cluster.scheduler.workers)

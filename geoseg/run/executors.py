@@ -73,8 +73,17 @@ def check_workers(options: ClusterOptions) -> None:
 
 
 @contextmanager
-def open_executor(options: ClusterOptions) -> Iterator[Executor]:
+def open_executor(options: ClusterOptions, *, modules: Sequence[str] = ()) -> Iterator[Executor]:
     """Return a context manager with the executor of the given options; its local workers end with the context.
+
+    Local workers are started here, but not waited for before the first `run`, so that they import what they need while
+    this process surveys the scene and trains.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+    modules : sequence of str
+        Modules that local workers import when they start.
 
     Raises
     ------
@@ -82,7 +91,7 @@ def open_executor(options: ClusterOptions) -> Iterator[Executor]:
         If a scheduler does not answer, its workers have other package versions, an option cannot be satisfied, or
         worker processes cannot import the main script (see `geoseg.run.main_guard`).
     GeosegError
-        If the local workers do not start.
+        By the first `run`: if the local workers do not start.
     """
     if options.workers == 0:
         yield Serial()
@@ -90,5 +99,5 @@ def open_executor(options: ClusterOptions) -> Iterator[Executor]:
     check_workers(options)
     from geoseg.run.dask_executor import open_dask_executor  # takes a second to import
 
-    with open_dask_executor(options) as executor:
+    with open_dask_executor(options, modules=modules) as executor:
         yield executor

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from geoseg.config import Config
 from geoseg.errors import ConfigError
 from geoseg.raster.features_raster import open_features
+from geoseg.raster.names import shown_name
 from geoseg.raster.scene import Scene
 
 
@@ -49,4 +49,4 @@ def features_identity(features: Scene) -> dict[str, Any]:
     """Return the grid and bands of a features raster as JSON values; its content is among the input files."""
     geobox = features.geobox
     grid = {"shape": list(geobox.shape), "transform": list(geobox.transform)[:6], "crs": geobox.crs}
-    return {"raster": Path(features.path).name, "bands": list(features.bands), "grid": grid}
+    return {"raster": shown_name(features.path), "bands": list(features.bands), "grid": grid}

@@ -31,7 +31,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from geoseg.errors import RunError
-from geoseg.output.files import PARTIAL_SUFFIX, sync_folder, write_file, writing
+from geoseg.output.files import PARTIAL_SUFFIX, write_file, writing
+from geoseg.output.system import flush_folder
 from geoseg.run.documents import parse_document, write_document
 
 _log = logging.getLogger(__name__)
@@ -314,7 +315,7 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         with writing(path, advice=ADVICE):
             path.mkdir(parents=True, exist_ok=True)
-        sync_folder(path.parent)
+        flush_folder(path.parent)
 
 
 def _unlink(path: Path) -> None:

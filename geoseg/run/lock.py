@@ -13,6 +13,8 @@ from pathlib import Path
 
 from geoseg.errors import RunError
 from geoseg.output.files import writing
+from geoseg.output.system import lock as lock_now
+from geoseg.output.system import remove_locked
 
 _log = logging.getLogger(__name__)
 
@@ -78,25 +80,22 @@ def locked_outputs(paths: Iterable[Path]) -> Iterator[None]:
         for path in sorted({path.resolve() for path in paths}):
             lock_path = path.with_name(f".{path.name}{LOCK_SUFFIX}")
             lock = lock_file(lock_path, what=str(path), advice="wait for it, stop it, or choose another name.")
-            stack.callback(lock.close)
-            stack.callback(lock_path.unlink, missing_ok=True)  # while it is held, before it is closed
+            stack.callback(remove_locked, lock, lock_path)
         yield
 
 
 def holder_of(path: Path) -> str | None:
     """Return who holds the lock on a file, or None if nobody does; the lock is tried for a moment."""
     try:
-        import fcntl
-
         with _opened_to_try(path) as lock:
             for attempt in range(_ATTEMPTS):
                 if attempt:
                     time.sleep(_PAUSE)  # another process may have tried it at the same moment
                 with suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock_now(lock, shared=False)
                     return None
             return _holder(lock)
-    except (ImportError, OSError):
+    except OSError:
         return None
 
 
@@ -111,21 +110,20 @@ def _opened_to_try(path: Path) -> io.FileIO:
 
 
 def _holder(lock: io.FileIO) -> str:
-    return os.pread(lock.fileno(), 200, 0).decode(errors="replace").strip() or "process unknown"
+    lock.seek(0)
+    return lock.read(200).decode(errors="replace").strip() or "process unknown"
 
 
 def _acquire(lock: io.FileIO, what: str, advice: str, *, shared: bool) -> None:
     try:
-        import fcntl  # not available on every system
-
         for attempt in range(_ATTEMPTS):
             try:
-                return fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                return lock_now(lock, shared=shared)
             except BlockingIOError as err:
                 if attempt == _ATTEMPTS - 1:
                     raise RunError(f"another run uses {what} ({_holder(lock)}); {advice}") from err
                 time.sleep(_PAUSE)  # `holder_of` holds it for a moment
-    except (ImportError, OSError) as err:  # for example a network file system without locks
+    except OSError as err:  # for example a network file system without locks
         _log.warning("%s cannot be locked (%s); make sure that no other run uses it.", what, err)
 
 

@@ -18,6 +18,7 @@ from geoseg.output.model_checks import check_config, check_fits
 from geoseg.output.names import check_output_name
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication
+from geoseg.output.system import file_key
 from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
@@ -26,6 +27,7 @@ from geoseg.run.features_option import features_identity, open_features_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
+from geoseg.run.least_size import with_least_size
 from geoseg.run.levels_option import config_with_objects
 from geoseg.run.lock import locked_outputs
 from geoseg.run.manifest import open_run
@@ -67,6 +69,9 @@ class RunOptions:
         Largest number of failed tiles, or as float their largest share, with which results are written. None = any,
         but the run stops where ten tiles in a row fail in the same way, see `failures.FailureLimit`.
 
+    command : str or None
+        The command, for the results, see `provenance.command_line`; None = called from Python.
+
     Raises
     ------
     ConfigError
@@ -84,6 +89,7 @@ class RunOptions:
     keep: bool = False
     device: str = "auto"
     max_failed: int | float | None = None
+    command: str | None = None
 
     def __post_init__(self) -> None:
         check_max_failed(self.max_failed)
@@ -213,6 +219,7 @@ def _open_task(path: str, config: Config | None, options: RunOptions) -> Task:
     if model is not None:
         check_config(model, config)
     scene = open_configured(path, config, aoi=options.aoi)
+    config = with_least_size(config, scene.geobox)
     features = open_features_of(options.features, scene, config)
     check_memory(scene, config)
     has_ndvi, has_votes = scene.vegetation is not None, config.method == "backprop"
@@ -237,8 +244,9 @@ def open_label_plan(
     """
     outputs.check_names(options.run_dir)
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
-    labels = open_label_raster(source, aoi=options.aoi)
-    values = None if source.values is None else _open_values(source.values, config)
+    labels = open_label_raster(source, aoi=options.aoi, allow_no_crs=config.allow_no_crs)
+    config = with_least_size(config, labels.geobox)
+    values = None if source.values is None else open_configured(source.values, config, aoi=None)
     check_memory(labels.grid, config)
     if values is not None:
         check_same_grid(values, labels)
@@ -260,10 +268,6 @@ def open_label_plan(
         yield plan, LabelJob(plan.store, config, labels, values, rasters)
 
 
-def _open_values(path: str, config: Config) -> Scene:
-    return open_configured(path, config, aoi=None)
-
-
 def open_configured(path: str, config: Config, *, aoi: Path | None) -> Scene:
     """Return the description of a scene with the bands and the nodata rule of a configuration.
 
@@ -272,7 +276,14 @@ def open_configured(path: str, config: Config, *, aoi: Path | None) -> Scene:
     RasterError
         If it cannot be segmented, see `open_scene`.
     """
-    return open_scene(path, bands=config.bands, aoi=aoi, roles=BandRoles.of(config), nodata_mode=config.nodata_mode)
+    return open_scene(
+        path,
+        bands=config.bands,
+        aoi=aoi,
+        roles=BandRoles.of(config),
+        nodata_mode=config.nodata_mode,
+        allow_no_crs=config.allow_no_crs,
+    )
 
 
 def tiles_of(scene: Scene, config: Config) -> tuple[int, ...]:
@@ -320,7 +331,7 @@ def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, inputs: 
     given = {"area of interest": options.aoi, "model that is used": options.model}
     read = {what: path for what, path in given.items() if path is not None}
     for what, source in read.items():
-        if source.resolve() in {path.resolve() for path in outputs.files}:
+        if file_key(source) in {file_key(path) for path in outputs.files}:
             raise OutputError(f"{source} is the {what}. Choose another name for the output.")
     record = OutputRecord(RunFolder(_run_dir(outputs, options)))
     sources = [*map(Path, inputs.paths), *read.values()]

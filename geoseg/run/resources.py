@@ -14,6 +14,9 @@ from geoseg.raster.scene import Scene
 from geoseg.run.cluster_options import ClusterOptions
 
 _WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
+_WORKER_SECONDS = 8.0  # of work that a worker needs to pay for its start; see docs/benchmarks.md
+_SECONDS_PER_PIXEL = 1.5e-6  # of processor time for the stages of tiles
+_SECONDS_PER_STEP = 1e-6  # per pixel and training step on a tile
 _BYTES_PER_VALUE = 4  # of a band of a pixel, float32
 _MAX_BYTES = 8 * 2**30  # of the values that are read or computed at once
 _BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
@@ -40,12 +43,48 @@ def pick_device(wanted: str, config: Config) -> str:
     return "cpu"
 
 
-def choose_workers(cluster: ClusterOptions, device: str) -> ClusterOptions:
-    """Return where to compute if nothing is specified: on a GPU fewer processes than there are cores."""
-    specified = any(place is not None for place in cluster.places)
-    if device == "cpu" or specified:
+def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, config: Config) -> ClusterOptions:
+    """Return where to compute if nothing is specified.
+
+    A worker imports and loads what this process has already, which takes longer than the tiles of a small scene. So
+    there are as many workers as have enough to do, at most one per core, and on a GPU fewer; none instead of one.
+
+    Parameters
+    ----------
+    cluster : ClusterOptions
+        Returned as it is if it states a place, or an option of workers.
+    device : {"cpu", "cuda"}
+    n_pixels : int
+        Pixels of the scene.
+    config : Config
+
+    Examples
+    --------
+    >>> few, many = (choose_workers(ClusterOptions(), "cpu", n_pixels=n, config=Config()) for n in (10**6, 10**9))
+    >>> few.workers, many.workers == (os.cpu_count() if os.cpu_count() > 1 else 0)
+    (0, True)
+    """
+    options = (*cluster.places, cluster.memory_limit, cluster.tile_timeout)
+    if cluster.dashboard or any(option is not None for option in options):
         return cluster
-    return replace(cluster, workers=min(os.cpu_count() or 1, _WORKERS_PER_GPU))
+    n_cores = os.cpu_count() or 1
+    if device != "cpu":
+        return replace(cluster, workers=min(n_cores, _WORKERS_PER_GPU))
+    n_workers = min(n_cores, int(n_pixels / pixels_per_worker(config)))
+    return replace(cluster, workers=n_workers if n_workers > 1 else 0)
+
+
+def pixels_per_worker(config: Config) -> float:
+    """Return the pixels that keep a worker busy for `_WORKER_SECONDS`, on a CPU."""
+    return _WORKER_SECONDS / (_SECONDS_PER_PIXEL + _SECONDS_PER_STEP * config.steps)
+
+
+def why_no_workers(given: ClusterOptions, chosen: ClusterOptions, config: Config) -> str | None:
+    """Return a note for the user if no workers are started though none were specified; None = there is no choice."""
+    if given.workers is not None or chosen.workers != 0 or (os.cpu_count() or 1) == 1:
+        return None
+    least = 2 * pixels_per_worker(config) / 1e6
+    return f"one process computes this scene, because workers pay from {least:.2g} Mpx on; -j sets their number"
 
 
 def check_memory(scene: Scene, config: Config) -> None:

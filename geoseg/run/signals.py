@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-STOP_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)  # Windows has no SIGHUP
+from geoseg.output.system import STOP_SIGNALS
 
 _CLEANUP_SECONDS = 10.0  # in which further signals do not interrupt the removal of temporary files
 _HINT = b"\ngeoseg: stopping after the tiles in hand; once more stops at once\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import GeosegError, RunError
+from geoseg.output.system import is_running
 from geoseg.run.documents import parse_document
 from geoseg.run.folder import RUN_ID, RunFolder, read_content, read_run_id
 from geoseg.run.lock import holder_of
@@ -279,13 +280,7 @@ def _parts(folder: RunFolder, *, is_used: bool) -> tuple[list[float], tuple[Part
 def _may_run(host: str, pid: int) -> bool:
     if host != socket.gethostname():
         return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is of another user
-        return True
-    return True
+    return is_running(pid)
 
 
 def _counted(

@@ -9,7 +9,6 @@ inference; here the trained network can also be applied to other images.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,13 +22,14 @@ from torch import Tensor
 
 from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
+from geoseg.segment.batch_statistics import with_statistics_of_all
 from geoseg.segment.clustering import kmeans, nearest
+from geoseg.segment.descent import Optimizer, loss_gradient, soft_loss_gradient
 from geoseg.segment.network import CodeNetwork, fold_batch_norms, placed
 
 IGNORE = -1  # target of a nodata pixel
 _THREADS = 1  # floating point sums depend on the number of threads, and results must be reproducible
 _CACHE_SIZE = 192  # px; an image of this size and all layers fit the cache: twice as fast as 600
-_STATISTICS_BATCH = 16  # crops per batch when the statistics of the batch norms are computed over all crops
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ def train(
     with _fixed_threads():
         trained = placed(copy.deepcopy(network), device)
         image, superpixels = _on_device([patch], device)
-        optimizer = _optimizer(trained, options)
+        optimizer = Optimizer(trained.parameters(), options)
         for step in range(steps):
-            n_labels = _step(trained, optimizer, image, superpixels, options)
+            target = _step(trained, optimizer, image, superpixels, options)
             callback(step + 1, trained)
-            if n_labels < options.min_labels:
+            if len(torch.unique(target[target >= 0])) < options.min_labels:
                 break
         return trained
 
@@ -152,17 +152,17 @@ def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int,
         data = superpixels >= 0
         if not data.any():
             return refined
-        optimizer = _optimizer(refined, options)
+        optimizer = Optimizer(refined.parameters(), options)
         weight = options.distillation_weight
         with torch.no_grad():
             scene_prediction = _responses(refined, image)[data].softmax(dim=1)  # (pixel, code)
         for step in range(steps):
-            _decay(optimizer, options.learning_rate, step / steps)
+            optimizer.decay(options.learning_rate, step / steps)
             responses = _responses(refined, image)[data]  # (pixel, code)
             n_codes = responses.shape[1]
             target = F.one_hot(majority(responses.argmax(dim=1), superpixels[data], n_codes), n_codes)
-            loss = F.cross_entropy(responses, (1 - weight) * target + weight * scene_prediction)
-            _descend(optimizer, loss)
+            mixture = (1 - weight) * target + weight * scene_prediction
+            optimizer.descend(responses, soft_loss_gradient(responses, mixture))
         return refined
 
 
@@ -216,7 +216,7 @@ def learn(
     options, sample = config.backprop, config.learn
     with _fixed_threads():
         learned = placed(copy.deepcopy(network), device).train()
-        optimizer = _optimizer(learned, options)
+        optimizer = Optimizer(learned.parameters(), options)
         clusters = _clusters(patches, network.n_codes) if sample.warmup_fraction else []
         draw = np.random.default_rng(config.seed)
         queue: list[int] = []
@@ -224,13 +224,13 @@ def learn(
             while len(queue) < sample.batch:
                 queue += draw.permutation(len(patches)).tolist()
             batch, queue = queue[: sample.batch], queue[sample.batch :]
-            _decay(optimizer, options.learning_rate, step / sample.steps)
+            optimizer.decay(options.learning_rate, step / sample.steps)
             image, superpixels = _on_device([patches[i] for i in batch], device)
             warmup = step < sample.warmup_fraction * sample.steps
             target = torch.from_numpy(np.concatenate([clusters[i] for i in batch])).to(device) if warmup else None
             _step(learned, optimizer, image, superpixels, options, target)
             progress(step + 1)
-        return _with_statistics_of_all(learned, patches, device)
+        return with_statistics_of_all(learned, [patch.channels for patch in patches], device)
 
 
 def shares(
@@ -327,41 +327,20 @@ def _on_device(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor]:
     return image.to(device, memory_format=torch.channels_last), superpixels.to(device)
 
 
-def _optimizer(network: CodeNetwork, options: Backprop) -> torch.optim.Optimizer:
-    kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.RMSprop
-    return kind(network.parameters(), lr=options.learning_rate, momentum=options.momentum)
-
-
-def _decay(optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:
-    """Set the learning rate, which decays from `rate` to 0 along a cosine of the fraction of steps done."""
-    for settings in optimizer.param_groups:
-        settings["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
-
-
 def _step(
     network: CodeNetwork,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     image: Tensor,
     superpixels: Tensor,
     options: Backprop,
     target: Tensor | None = None,
-) -> int:
-    """Do one step of gradient descent and return the number of labels. The target is c' unless one is given."""
+) -> Tensor:
+    """Do one step of gradient descent and return the target: c' unless one is given."""
     responses = _responses(network, image)  # (pixel, code)
     if target is None:
         target = majority(responses.argmax(dim=1), superpixels, responses.shape[1])
-    data = target >= 0
-    loss = F.cross_entropy(responses[data], target[data])
-    if options.entropy_weight > 0:
-        loss = loss - options.entropy_weight * _entropy(responses[data].softmax(dim=1).mean(dim=0))
-    _descend(optimizer, loss)
-    return int(torch.unique(target[data]).numel())
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    optimizer.step()
+    optimizer.descend(responses, loss_gradient(responses, target, options.entropy_weight))
+    return target
 
 
 def _responses(network: CodeNetwork, image: Tensor) -> Tensor:
@@ -374,26 +353,3 @@ def _autocast(device: str) -> Any:
     """Compute in bfloat16 if the processor supports it."""
     supported = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(device, dtype=torch.bfloat16, enabled=supported)
-
-
-def _entropy(share: Tensor) -> Tensor:
-    return -(share * (share + 1e-12).log()).sum()
-
-
-def _with_statistics_of_all(network: CodeNetwork, patches: Sequence[Patch], device: str) -> CodeNetwork:
-    """Return the network in evaluation mode, its running statistics computed over all patches."""
-    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-    seen = 0
-    with torch.inference_mode():
-        for begin in range(0, len(patches), _STATISTICS_BATCH):
-            batch = patches[begin : begin + _STATISTICS_BATCH]
-            seen += len(batch)
-            for norm in norms:
-                norm.momentum = len(batch) / seen  # so that every patch has the same weight
-            image, _ = _on_device(batch, device)
-            network(image)
-    for norm in norms:
-        norm.momentum = 0.1
-    return network.eval()

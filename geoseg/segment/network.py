@@ -47,7 +47,7 @@ class CodeNetwork(nn.Module):
         last = len(options.kernels) - 1
         for i, (kernel, channels) in enumerate(zip(options.kernels, options.channels, strict=True)):
             layers.append(nn.Conv2d(n_channels, channels, kernel, padding=kernel // 2))
-            norm, active = nn.BatchNorm2d(channels), nn.ReLU()
+            norm, active = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)  # what it replaces is needed no more
             if i == last:
                 layers.append(norm)
             else:

@@ -122,7 +122,8 @@ def read_crop(
     pixels, valid = read_tolerant(scene, wide)
     bands = stretch.apply(pixels, valid)
     inner = window.within(wide)
-    return bands[:, *inner], network_input(bands, valid, inputs)[:, *inner], valid[inner]
+    layers = network_input(bands, valid, inputs)[:, *inner]
+    return bands[:, *inner], layers, np.ascontiguousarray(valid[inner])  # kernels are compiled per memory layout
 
 
 def _search_collar(scene: Scene, config: Config, store: ProductStore) -> Scene:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from geoseg.output.display import display_bands, display_colors, display_exponen
 from geoseg.output.extra_columns import extra_fields
 from geoseg.output.style import Legend, separate_colors
 from geoseg.output.value_columns import value_fields
+from geoseg.raster.names import shown_name
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import CLASS_MODEL, PIECES, ZONAL_SUMS, Product
 from geoseg.segment.class_model import class_moments
@@ -151,8 +151,9 @@ def _batch(table: RegionTable, waiting: list[tuple[pa.Array, NDArray[np.int64]]]
 
 
 def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:
-    name = Path(job.scene.path).name
+    name = shown_name(job.scene.path)
+    unit = "metres" if job.scene.geobox.crs else "pixels"
     return f"Segmentation of {name}", (
         f"{n_regions} regions of {n_classes} classes of similar appearance in {name}, segmented by geoseg without "
-        f"training data. Areas and lengths in metres; mean_n, std_n, min_n and max_n in the units of band n."
+        f"training data. Areas and lengths in {unit}; mean_n, std_n, min_n and max_n in the units of band n."
     )

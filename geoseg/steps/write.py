@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,13 @@ from geoseg.output.paths import REGION_STYLE
 from geoseg.output.polygons import Dissolved, Extras, FailedTile, ObjectLayer, write_polygons
 from geoseg.output.rasters import write_class_raster, write_region_raster
 from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance, polygon_qml, region_qml
+from geoseg.raster.names import shown_name
 from geoseg.raster.pixel_size import resolution
 from geoseg.run.documents import plain_values
 from geoseg.run.job import Job, MapJob
 from geoseg.run.plan import Plan
 from geoseg.run.products import CLASS_MODEL, FEATURE_REDUCTION, NETWORK
+from geoseg.run.provenance import source_of
 from geoseg.run.report import Result, report_result, run_facts
 from geoseg.run.stages import Stages
 from geoseg.run.values_option import values_facts
@@ -48,7 +49,7 @@ def write_results(job: Job, plan: Plan, stages: Stages, regions: Regions) -> Res
             save_model(outputs.model, _model(job), overwrite=plan.publication)
             stages.advance()
         if outputs.classes:
-            write_classes(outputs.classes, class_document(classes, _about(job)), overwrite=plan.publication)
+            write_classes(outputs.classes, class_document(classes, _about(job, plan)), overwrite=plan.publication)
             stages.advance()
     about = {"tree": {"auto": class_model.auto_n_classes}} | values_facts(job.rasters)
     return finish(table, plan, stages, class_model.tree, about)
@@ -102,8 +103,14 @@ def finish(table: RegionTable, plan: Plan, stages: Stages, tree: ClassTree | Non
     return report_result(plan, stages, result, about)
 
 
-def _about(job: Job) -> dict[str, Any]:
-    return {"geoseg": __version__, "scene": Path(job.scene.path).name, "asked": job.config.classify.classes}
+def _about(job: Job, plan: Plan) -> dict[str, Any]:
+    source = source_of(job.scene.path, plan.options.command)
+    return {
+        "geoseg": __version__,
+        "source": source,
+        "scene": shown_name(job.scene.path),
+        "asked": job.config.classify.classes,
+    }
 
 
 def _write_polygons(table: RegionTable, plan: Plan, stages: Stages, extras: Extras) -> None:
@@ -119,7 +126,7 @@ def _write_polygons(table: RegionTable, plan: Plan, stages: Stages, extras: Extr
     write_polygons(
         plan.outputs.polygons,
         batches(table, parts),
-        table.layer,
+        replace(table.layer, source=source_of(plan.scene.path, plan.options.command)),
         style=polygon_qml(table.legend, table.layer.aliases, borders=borders),
         extras=replace(extras, styles={REGION_STYLE: region_qml(table.layer.aliases, borders=borders)}, failed=failed),
         overwrite=plan.publication,
@@ -133,8 +140,9 @@ def _objects(table: RegionTable, plan: Plan, stages: Stages) -> list[ObjectLayer
 def _dissolved(table: RegionTable, classes: Classes) -> Dissolved:
     scene = table.job.scene
     fields = class_fields(bands=scene.bands, n_classes=len(classes.pixels))
-    name, title = Path(scene.path).name, f"Classes of {Path(scene.path).name}"
-    description = f"The regions of {name}, dissolved by class. Areas in square metres."
+    name, title = shown_name(scene.path), f"Classes of {shown_name(scene.path)}"
+    unit = "square metres" if scene.geobox.crs else "pixels"
+    description = f"The regions of {name}, dissolved by class. Areas in {unit}."
     layer = Layer("classes", title, description, scene.geobox.crs, fields, geometry="MultiPolygon")
     style = polygon_qml(table.legend, layer.aliases, borders=border_scale(resolution(scene.geobox)))
     return Dissolved(layer, classes.columns(), style)

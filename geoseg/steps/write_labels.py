@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from geoseg.output.extra_columns import Field, extra_fields
 from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
 from geoseg.output.style import Legend
 from geoseg.output.value_columns import value_fields
+from geoseg.raster.names import shown_name
 from geoseg.raster.scene import Scene
 from geoseg.run.job import LabelJob
 from geoseg.run.plan import Plan
@@ -101,11 +101,12 @@ def _fields(
 
 
 def _titles(job: LabelJob, n_regions: int, n_labels: int) -> tuple[str, str]:
-    name = Path(job.source.path).name
+    name = shown_name(job.source.path)
     of_values = (
-        "" if job.values is None else f" mean_n, std_n, min_n and max_n are of band n of {Path(job.values.path).name}."
+        "" if job.values is None else f" mean_n, std_n, min_n and max_n are of band n of {shown_name(job.values.path)}."
     )
+    unit = "metres" if job.source.geobox.crs else "pixels"
     return f"Outlines of {name}", (
-        f"{n_regions} regions of {n_labels} labels in {name}, outlined by geoseg. Areas and lengths in metres."
+        f"{n_regions} regions of {n_labels} labels in {name}, outlined by geoseg. Areas and lengths in {unit}."
         f"{of_values}"
     )

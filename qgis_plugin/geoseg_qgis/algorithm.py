@@ -144,9 +144,11 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
             feedback.reportError(failed_text(failed))
         if ended.output.strip():
             feedback.pushConsoleInfo(ended.output.rstrip())
-        layer = self.parameterAsLayer(parameters, self._parameters[0].name.upper(), context)
+        first = self._parameters[0].name
+        layer = self.parameterAsLayer(parameters, first.upper(), context)
+        name = layer.name() if layer is not None else Path(str(values[first])).stem  # None: a file that is no layer
         further_layers = Further(bool(failed), bool(values.get("class_layer")))
-        load_results(context, self.provider().style_loader, layer.name(), further_layers)
+        load_results(context, self.provider().style_loader, name, further_layers)
         return {**self._outputs(values), **self._more_outputs(values, ended)}
 
     def _executable(self, feedback: QgsProcessingFeedback) -> Path:

@@ -71,6 +71,8 @@ _RESUME = Shown("resume", "Continue the interrupted run", "flag")
 _OVERWRITE = Shown("overwrite", "Replace existing files", "flag")
 _OUT = Shown("out", "Polygons", "vector_output")
 _REGION_RASTER = Shown("region_raster", "Region raster", "raster_output", True)
+_POLYGON_FILES = "Polygons (*.gpkg *.fgb *.parquet)"
+_VECTOR_FILES = "Vector files (*.gpkg *.shp *.fgb *.geojson *.json *.kml *.gml)"
 _SEGMENTATION = (
     Shown("config", "Configuration", "configuration"),
     Shown("classes", "Number of classes (0 = automatic)", "classes"),
@@ -180,9 +182,37 @@ ALGORITHMS = (
     Algorithm(
         "classify",
         "classify",
-        "Classify raster",
-        ("classification", "supervised", "training"),
-        (Shown("scene", "Raster", "raster"), _AREA, _RESUME, _OVERWRITE, _OUT),
+        "Classify regions by samples",
+        ("classification", "supervised", "training", "samples", "random forest", "active learning", "land cover"),
+        (
+            Shown("labels", "Polygons of a segmentation", "file", detail=_POLYGON_FILES),
+            Shown("samples", "Samples", "file", detail=_VECTOR_FILES),
+            Shown("field", "Field with the names", "text"),
+            Shown("min_probability", "Unknown below this probability", "number"),
+            Shown("dissolve", "Unite adjacent regions of one name", "flag"),
+            Shown("suggest", "Number of regions to name next", "integer"),
+            _OVERWRITE,
+            Shown("layer", "Layer of the samples", "text", True),
+            Shown("model", "Saved forest, instead of samples", "file", True, "geoseg forests (*.forest)"),
+            Shown("validate", "Leave out the cross-validation", "flag", True),
+            _OUT,
+            Shown("save_model", "Save forest", "file_output", True, "geoseg forests (*.forest)"),
+            Shown("report", "Figures", "file_output", True, "JSON files (*.json)"),
+        ),
+    ),
+    Algorithm(
+        "name",
+        "name",
+        "Name classes",
+        ("legend", "names", "colours", "classes"),
+        (
+            Shown("labels", "Polygons of a segmentation", "file", detail=_POLYGON_FILES),
+            Shown("names", "Table of names", "file", detail="CSV files (*.csv *.txt)"),
+            Shown("raster", "Class raster of the run", "file", True, "GeoTIFFs (*.tif *.tiff)"),
+            _OVERWRITE,
+            _OUT,
+            Shown("class_raster", "Class raster with names", "raster_output", True),
+        ),
     ),
 )
 

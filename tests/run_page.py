@@ -1,0 +1,61 @@
+"""Run the code blocks of a page, in order and in the current folder: python tests/run_page.py BLOCKS.json
+
+Blocks of Python share their names, as in a notebook. The `geoseg` that they find is the command line
+with two values of its own: the network is trained for 4 steps, and where the page does not give the number of workers,
+everything is computed in one process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+QUICK_LEARN = {"windows": 8, "crop": 64, "batch": 2, "steps": 4, "warmup_fraction": 0.66}
+WITH_WORKERS = ("tile", "outline", "finish")
+CHOOSES_WORKERS = {"-j", "--workers", "--scheduler", "--scheduler-file", "--cluster"}
+
+
+def main():
+    """Run the blocks."""
+    train_quickly()
+    names = {"__name__": "__main__"}
+    for block in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        sys.stderr.write(f"--- {block['language']}, line {block['line']}\n")
+        if block["language"] == "python":
+            exec(compile(block["text"], f"line {block['line']}", "exec"), names)
+        else:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", block["text"]], check=True, stdin=subprocess.DEVNULL)
+
+
+def run_geoseg():
+    """Run the command line of geoseg."""
+    from geoseg.__main__ import start
+
+    train_quickly()
+    if sys.argv[1:2] and sys.argv[1] in WITH_WORKERS and not CHOOSES_WORKERS & set(sys.argv):
+        sys.argv += ["--workers", "0"]
+    start()
+
+
+def train_quickly():
+    """Make the network train for a few steps unless a configuration gives their number."""
+    from geoseg.config import Learn
+
+    Learn.__init__.__defaults__ = tuple(QUICK_LEARN.values())
+
+
+def write_command(folder):
+    """Write an executable `geoseg` that runs this file, and return the environment in which it is found."""
+    command = folder / "geoseg"
+    folder.mkdir()
+    lines = (f"#!{sys.executable}", "from tests.run_page import run_geoseg", "if __name__ == '__main__':")
+    command.write_text("\n".join([*lines, "    run_geoseg()"]) + "\n")
+    command.chmod(0o755)
+    path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+    packages = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PATH": path, "PYTHONPATH": packages, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+import os
+import platform
+import sys
+
+import pytest
+
+from .conftest import output_of
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from geoseg.run.allocator import keep_freed_memory
+kept = keep_freed_memory() if sys.argv[1] == "keep" else False
+np.ones(4_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.ones(4_000_000)  # 32 MB
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+is_glibc = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+
+
+@pytest.mark.skipif(not is_glibc, reason="the thresholds are those of glibc")
+def test_arrays_reuse_freed_memory_without_new_pages():
+    kept, n_faults = faults("keep")
+    _, n_without = faults("leave")
+
+    assert kept
+    assert 5 * n_faults < n_without
+
+
+@pytest.mark.skipif(not is_glibc, reason="the thresholds are those of glibc")
+def test_threshold_of_the_user_is_left_as_it_is(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+
+    assert not faults("keep")[0]
+
+
+def faults(mode):
+    """Return whether the thresholds are set, and the page faults of arrays that are allocated again and again."""
+    code = f"import sys; sys.argv = ['', {mode!r}]\n{FAULTS}"
+    kept, n = output_of(code).split()
+    assert "MALLOC_MMAP_THRESHOLD_" not in os.environ
+    return kept == "True", int(n)

@@ -1,0 +1,71 @@
+import os
+
+import pytest
+
+from geoseg.config import load_config
+from geoseg.run.cluster_options import ClusterOptions
+from geoseg.run.resources import choose_workers, pixels_per_worker, why_no_workers
+
+DEFAULTS = load_config()
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Set the number of cores: cores(n)."""
+    return lambda n: monkeypatch.setattr(os, "cpu_count", lambda: n)
+
+
+def workers_of(n_pixels, *, config=DEFAULTS, device="cpu", **options):
+    return choose_workers(ClusterOptions(**options), device, n_pixels=n_pixels, config=config).workers
+
+
+def test_number_of_workers_follows_from_the_size_of_the_scene(cores):
+    cores(4)
+    each = int(pixels_per_worker(DEFAULTS)) + 1
+
+    assert [workers_of(n * each) for n in (0, 1, 2, 3, 4, 100)] == [0, 0, 2, 3, 4, 4]
+
+
+def test_one_core_needs_no_workers(cores):
+    cores(1)
+
+    assert workers_of(10**10) == 0
+    assert why_no_workers(ClusterOptions(), ClusterOptions(workers=0), DEFAULTS) is None
+
+
+def test_training_on_tiles_needs_workers_for_smaller_scenes(cores):
+    cores(2)
+
+    assert workers_of(10**6) == 0
+    assert workers_of(10**6, config=load_config(training="tile", tile_steps=64)) == 2
+
+
+@pytest.mark.parametrize("options", [{"workers": 3}, {"workers": 0}, {"scheduler": "tcp://127.0.0.1:8786"}])
+def test_place_that_is_given_is_kept(cores, options):
+    cores(8)
+    given = ClusterOptions(**options)
+
+    assert choose_workers(given, "cpu", n_pixels=100, config=DEFAULTS) == given
+    assert why_no_workers(given, given, DEFAULTS) is None
+
+
+@pytest.mark.parametrize("options", [{"memory_limit": "1GiB"}, {"tile_timeout": 60.0}, {"dashboard": True}])
+def test_option_of_workers_starts_workers_for_a_scene_of_any_size(cores, options):
+    cores(8)
+
+    assert workers_of(100, **options) is None  # one per core
+
+
+def test_note_states_the_size_from_which_workers_pay(cores):
+    cores(2)
+
+    note = why_no_workers(ClusterOptions(), ClusterOptions(workers=0), DEFAULTS)
+
+    assert "from 11 Mpx on" in note
+    assert "-j" in note
+
+
+def test_gpu_is_shared_by_at_most_four_workers(cores):
+    cores(16)
+
+    assert workers_of(100, device="cuda") == 4

@@ -1,0 +1,1 @@
+"""A stand-in for Windows: a folder for PYTHONPATH, whose `sitecustomize` changes what geoseg calls."""

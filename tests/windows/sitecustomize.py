@@ -1,0 +1,5 @@
+"""Runs when Python starts."""
+
+from stand_in import install
+
+install()
