@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from geoseg.evaluate.evaluate import evaluate_classes
     from geoseg.evaluate.evaluation import Evaluation
+    from geoseg.layers.dissolve import DissolvedFile, dissolve_polygons
     from geoseg.output.paths import Outputs
     from geoseg.parts.finish import finish_run
     from geoseg.parts.plan import PlannedRun, plan_scene
@@ -56,6 +57,7 @@ _MODULES = {
     ),
     "geoseg.evaluate.evaluate": ("evaluate_classes",),
     "geoseg.evaluate.evaluation": ("Evaluation",),
+    "geoseg.layers.dissolve": ("DissolvedFile", "dissolve_polygons"),
     "geoseg.output.paths": ("Outputs",),
     "geoseg.parts.finish": ("finish_run",),
     "geoseg.parts.plan": ("PlannedRun", "plan_scene"),
@@ -75,6 +77,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "Classification",
     "Config",
     "ConfigError",
+    "DissolvedFile",
     "Evaluation",
     "GeosegError",
     "LabelInput",
@@ -100,6 +103,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "TileError",
     "UnavailableError",
     "classify_regions",
+    "dissolve_polygons",
     "evaluate_classes",
     "felzenszwalb",
     "finish_run",

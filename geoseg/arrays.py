@@ -27,6 +27,7 @@ from geoseg.run.memory import MemoryFolder
 from geoseg.run.options import array_settings, config_of
 from geoseg.run.plan import blocks_of, tiles_of
 from geoseg.run.products import (
+    ATTRIBUTES,
     CLASS_MODEL,
     FEATURE_REDUCTION,
     NETWORK,
@@ -170,7 +171,7 @@ class Segmentation:
         folder = self.job.store.folder
         if not isinstance(folder, MemoryFolder):
             raise TypeError("the products of a segmentation of an array are in memory")
-        outlines = {product.folder for product in (ZONAL_SUMS, VERTEX_COUNTS, OUTLINES)}
+        outlines = {product.folder for product in (ZONAL_SUMS, ATTRIBUTES, VERTEX_COUNTS, OUTLINES)}
         kept = {name: arrays for name, arrays in folder.arrays.items() if name not in outlines}
         job = replace(self.job, config=config, store=ProductStore(MemoryFolder(kept, dict(folder.documents))))
         vectorize.outline_tiles(job, _stages(job.store, job.scene, config, ignore))

@@ -136,7 +136,7 @@ class Polygons:
     simplify: float = 1.0  # px; tolerance of line simplification, 0 = every pixel corner
     smooth: bool = False  # smooth pixel staircases first; the centre of every pixel stays in its region
     max_vertices: int | None = None  # split larger regions along tile boundaries, into parts with the same number
-    attributes: tuple[str, ...] = ("all",)  # columns beside region, class and color; see `output.columns`
+    attributes: tuple[str, ...] = ("spectral",)  # columns beside region, class and color; see `output.columns`
 
 
 @dataclass(frozen=True)

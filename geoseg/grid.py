@@ -58,6 +58,15 @@ class Window(NamedTuple):
         bottom, right = min(self.row_end, other.row_end), min(self.col_end, other.col_end)
         return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
 
+    def halves(self) -> tuple[Window, Window]:
+        """Return the two halves of a window of at least two pixels, cut across its longer side."""
+        col, row, width, height = self
+        if height >= width:
+            half = height // 2
+            return Window(col, row, width, half), Window(col, row + half, width, height - half)
+        half = width // 2
+        return Window(col, row, half, height), Window(col + half, row, width - half, height)
+
     def within(self, outer: Window) -> tuple[slice, slice]:
         """Return the (row, col) slices of this window in an array of the window `outer`.
 

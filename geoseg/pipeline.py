@@ -27,12 +27,13 @@ from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.least_size import least_size_note
-from geoseg.run.options import config_of, settings, source_path
+from geoseg.run.options import config_of, settings, source_path, values_texts
 from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
 from geoseg.run.resources import choose_workers, why_no_workers
 from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
+from geoseg.run.values_option import split_values
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
 from geoseg.vectorize.regions import Regions
 
@@ -52,6 +53,7 @@ def segment_scene(
     overwrite: bool = False,
     aoi: str | Path | None = None,
     features: str | Path | None = None,
+    values: str | Path | Sequence[str | Path] | None = None,
     progress: ProgressCallback | None = None,
     **options: Any,
 ) -> Result:
@@ -79,11 +81,14 @@ def segment_scene(
     features : str, Path or None
         Raster with the CRS of the scene, at any resolution. Its bands take part in the classes, with
         ``feature_weight``, but not in the statistics and colours.
+    values : str, Path, sequence of them, or None
+        Rasters on any grid and in any CRS whose statistics become columns: ``FILE``, ``FILE:NAME``, or
+        ``FILE:NAME:majority`` for categories.
     progress : callable or None
         Receives the events of `geoseg.progress`; None = no progress is reported.
     **options
-        ``class_raster``, ``region_raster``, ``class_layer``, ``save_model``, ``report``; ``model``, ``restretch``,
-        ``run_dir``, ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``tls_ca_file``,
+        ``class_raster``, ``region_raster``, ``class_layer``, ``levels``, ``save_model``, ``report``; ``model``,
+        ``restretch``, ``run_dir``, ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``tls_ca_file``,
         ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by
         name, such as ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
 
@@ -107,8 +112,8 @@ def segment_scene(
     >>> result.n_classes, list(result.polygons().columns[:4])
     (4, ['region', 'class', 'color', 'pixels'])
     """
-    named = {"workers": workers, "resume": resume, "overwrite": overwrite, "aoi": aoi, "features": features}
-    given = settings(out, options | named)
+    inputs = {"aoi": aoi, "features": features, "values": values}
+    given = settings(out, options | inputs | {"workers": workers, "resume": resume, "overwrite": overwrite})
     changes = given.config_changes | ({} if classes is None else {"classify__classes": classes})
     chosen = config_of(config, changes, given.run.model)
     return run_scene(
@@ -125,7 +130,7 @@ def outline_labels(
     labels: str | Path | LabelInput,
     out: str | Path | Outputs,
     *,
-    values: str | Path | None = None,
+    values: str | Path | Sequence[str | Path] | None = None,
     workers: int | None = None,
     progress: ProgressCallback | None = None,
     **options: Any,
@@ -138,8 +143,9 @@ def outline_labels(
         The raster; or a `LabelInput` with its band, its nodata value and the raster of values.
     out : str, Path or Outputs
         Polygon file, .gpkg, .fgb or .parquet; or all outputs.
-    values : str, Path or None
-        Raster on the same grid for zonal statistics.
+    values : str, Path, sequence of them, or None
+        Raster on the same grid for zonal statistics and colours; and, as ``FILE:NAME`` or ``FILE:NAME:majority``,
+        rasters as in `segment_scene`.
     workers, progress, **options
         As in `segment_scene`, and ``band`` and ``nodata`` of the labels. ``min_pixels`` and ``simplify`` are 0 by
         default: every region is kept, and its outline follows the pixel edges.
@@ -166,9 +172,10 @@ def outline_labels(
     """
     source = labels if isinstance(labels, LabelInput) else LabelInput(source_path("labels", labels))
     named: dict[str, Any] = {name: options.pop(name) for name in ("band", "nodata") if name in options}
-    if values is not None:
-        named["values"] = source_path("values", values)
-    given = settings(out, options | {"workers": workers})
+    plain, others = split_values(() if values is None else values_texts(values))
+    if plain is not None:
+        named["values"] = plain
+    given = settings(out, options | {"workers": workers, "values": others})
     for path in given.config_changes:
         if path.partition("__")[0] not in _OUTLINE_SECTIONS:
             raise ConfigError(f"option {path.replace('__', '.')} is for segmentation and has no effect here; omit it.")

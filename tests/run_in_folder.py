@@ -10,6 +10,7 @@ from geoseg.config import load_config
 from geoseg.raster.features_raster import open_features
 from geoseg.raster.label_raster import LabelInput, open_label_raster
 from geoseg.raster.scene import open_scene
+from geoseg.raster.values_raster import open_values
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
 from geoseg.run.products import PIECES, ProductStore
 from geoseg.run.stages import Stages
@@ -33,7 +34,7 @@ _TINY = {
     "network": {"kernels": [3, 1], "channels": [8, 8]},
     "learn": {"windows": 4, "crop": 32, "batch": 2, "steps": 4},
     "classify": {"classes": 4, "clusters": 8, "context": True},
-    "polygons": {"min_pixels": 12, "simplify": 0},
+    "polygons": {"min_pixels": 12, "simplify": 0, "attributes": ["all"]},
 }
 
 
@@ -60,10 +61,11 @@ def run_in(folder, inputs, mode, **stage_options):
     config = load_config(_TINY, **MODES[mode])
     store = ProductStore(folder)
     scene = open_scene(inputs / "scene.tif", bands=())
+    rasters = (open_values(str(inputs / "features.tif"), "v"),)
     n_pixels = SHAPE[0] * SHAPE[1]
     tiles = range(len(tile_grid(SHAPE, config)))
     if mode == "labels":
-        job = LabelJob(store, config, open_label_raster(LabelInput(str(inputs / "cover.tif"))), scene)
+        job = LabelJob(store, config, open_label_raster(LabelInput(str(inputs / "cover.tif"))), scene, rasters)
         stages = Stages(store, tiles, n_pixels=n_pixels, **stage_options)
         means = label_raster.label_tiles(job, stages)
         regions, _ = label_raster.merge_labels(job, stages, means)
@@ -71,7 +73,7 @@ def run_in(folder, inputs, mode, **stage_options):
     else:
         stages = Stages(store, tiles, range(len(block_grid(SHAPE))), n_pixels=n_pixels, **stage_options)
         features = open_features(str(inputs / "features.tif"), scene) if mode in WITH_FEATURES else None
-        job, regions = pipeline.run_stages(Task(store, scene, config, features=features), stages)
+        job, regions = pipeline.run_stages(Task(store, scene, config, features=features, rasters=rasters), stages)
     numbers = np.zeros(SHAPE, np.int64)
     for tile in stages.tiles:
         core = job.tiles.tile(tile).core

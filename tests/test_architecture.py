@@ -29,7 +29,7 @@ FLOORS = (
     ("run",),
     ("report",),
     ("classify",),
-    ("steps",),
+    ("steps", "layers"),
     ("pipeline", "preview", "synthetic"),
     ("arrays", "parts"),
     ("cli",),

@@ -21,7 +21,8 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.evaluate.report import write_report as write_evaluation
 from geoseg.grid import GeoBox, Window
 from geoseg.output.class_document import write_classes
-from geoseg.output.columns import Field, Layer
+from geoseg.output.columns import Layer
+from geoseg.output.extra_columns import Field
 from geoseg.output.files import check_output, staged, write_file, writing
 from geoseg.output.model import save_model
 from geoseg.output.polygons import write_polygons

@@ -31,6 +31,7 @@ from geoseg.run.products import (
     SUPERPIXELS,
     SURVEY,
     VALUE_SUMS,
+    VOTE_COMPONENTS,
     ProductStore,
     dependents,
 )
@@ -42,10 +43,12 @@ BY_FOLDER = {product.folder: product for product in PRODUCTS}
 NOT_MADE = {
     "scene": {FEATURE_REDUCTION, CODE_ASSIGNMENTS, MERGED_TABLE, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
     "tile": {FEATURE_REDUCTION, NETWORK, MERGED_TABLE, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
-    "rag": {NETWORK, CODE_ASSIGNMENTS, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS},
+    "rag": {NETWORK, CODE_ASSIGNMENTS, LABEL_FEATURES, LABEL_MEANS, VALUE_SUMS, VOTE_COMPONENTS},
 }
 MADE = {mode: [product for product in PRODUCTS if product not in absent] for mode, absent in NOT_MADE.items()}
-MADE["labels"] = [product for product in PRODUCTS if product.stage in ("merge", "outline")]
+MADE["labels"] = [
+    product for product in PRODUCTS if product.stage in ("merge", "outline") and product != VOTE_COMPONENTS
+]
 MADE["labels"] += [product for product in PRODUCTS if product.stage == "label"]
 CASES = [pytest.param(mode, product, id=f"{mode}-{product.folder}") for mode in MODES for product in MADE[mode]]
 FAILURES = [  # quick: one product of each of two modes
@@ -95,7 +98,10 @@ def unbroken(tmp_path_factory, inputs):
 
 def key_of(product):
     """Return the key of the file that a test deletes."""
-    if product in (COLLAR, SURVEY, FEATURE_REDUCTION, NETWORK) or product.name in ("class_model", "repeats"):
+    if product in (COLLAR, SURVEY, FEATURE_REDUCTION, NETWORK, VOTE_COMPONENTS) or product.name in (
+        "class_model",
+        "repeats",
+    ):
         return SCENE
     return BLOCK if product in (SUPERPIXELS, SUPERPIXEL_TABLE, MERGED_TABLE) else TILE
 

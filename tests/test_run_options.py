@@ -15,6 +15,7 @@ from geoseg.run.plan import RunOptions
 RUN = {
     "aoi": "area.gpkg",
     "features": "features.tif",
+    "values": ("dem.tif:height", "crops.tif:crop:majority"),
     "model": "scene.geoseg",
     "restretch": True,
     "run_dir": "run",

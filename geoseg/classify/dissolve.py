@@ -16,7 +16,8 @@ from scipy.sparse.csgraph import connected_components
 
 from geoseg.classify.named_layer import Named
 from geoseg.classify.read_regions import Regions
-from geoseg.output.columns import Field, Layer
+from geoseg.output.columns import Layer
+from geoseg.output.extra_columns import Field
 from geoseg.report.polygon_file import PolygonFile
 
 DISSOLVED_FIELDS = (

@@ -18,7 +18,7 @@ from geoseg.errors import ConfigError, OutputError, RasterError, shorten
 from geoseg.evaluate.class_raster import open_labels
 from geoseg.grid import Window
 from geoseg.output.class_document import write_classes
-from geoseg.output.columns import Field
+from geoseg.output.extra_columns import Field
 from geoseg.output.files import check_output
 from geoseg.output.label_style import hashed_colors
 from geoseg.output.paths import class_document_path

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.output.columns import Field, Layer
+from geoseg.output.columns import Layer
+from geoseg.output.extra_columns import Field
 from geoseg.report.polygon_file import PolygonFile
 
 UNKNOWN = "unknown"

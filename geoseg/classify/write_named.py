@@ -14,7 +14,8 @@ from geoseg.classify.dissolve import DISSOLVED_FIELDS, dissolved_batches
 from geoseg.classify.named_layer import NAME_FIELDS, Named, field_of, named_layer, with_columns
 from geoseg.classify.read_regions import Regions
 from geoseg.errors import ConfigError
-from geoseg.output.columns import Field, Layer
+from geoseg.output.columns import Layer
+from geoseg.output.extra_columns import Field
 from geoseg.output.polygons import Extras, write_polygons
 from geoseg.output.publication import Publication
 from geoseg.output.style import name_qml, region_qml

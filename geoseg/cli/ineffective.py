@@ -86,7 +86,8 @@ def _trains_no_tile(_options: Options, config: Config) -> bool:
 
 
 def _has_no_ndvi(_options: Options, config: Config) -> bool:
-    from geoseg.output.columns import Field, select_fields  # here, because pyarrow takes a while to import
+    from geoseg.output.columns import select_fields  # here, because pyarrow takes a while to import
+    from geoseg.output.extra_columns import Field
 
     return not select_fields([Field("ndvi_mean", None, "")], config.polygons.attributes)
 
@@ -146,7 +147,7 @@ FINISH_RULES = _WORKERS
 OUTLINE_RULES = (
     *_WORKERS,
     *(
-        Rule(name, lambda options, _: options["values"] is None, "without --values", "add --values RASTER")
+        Rule(name, lambda options, _: not options["values"], "without --values", "add --values RASTER")
         for name in ("--rgb", "--nodata-mode", "--collar")
     ),
 )

@@ -17,6 +17,7 @@ import cloup
 from geoseg import __version__
 from geoseg.cli.classify import classify
 from geoseg.cli.config import config
+from geoseg.cli.dissolve import dissolve
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.failures import check_memory_limit, explain
 from geoseg.cli.finish import finish
@@ -105,7 +106,23 @@ def commands() -> None:
 
 
 _COMMANDS = (
-    *(tile, outline, classify, name, preview, report, info, plan, work, finish, status, evaluate, config, synthetic),
+    *(
+        tile,
+        outline,
+        classify,
+        name,
+        preview,
+        report,
+        info,
+        plan,
+        work,
+        finish,
+        status,
+        dissolve,
+        evaluate,
+        config,
+        synthetic,
+    ),
     scene,
 )
 for _command in _COMMANDS:

@@ -41,6 +41,13 @@ def check_name(_context: click.Context, parameter: click.Parameter, value: str |
     return value
 
 
+def check_names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return file names as they are, after checking each as `check_name` does."""
+    for value in values:
+        check_name(context, parameter, value)
+    return values
+
+
 def _to_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
     """Convert a checked name; not by the type of the option, for which an empty name is the current folder."""
     name = check_name(context, parameter, value)
@@ -150,12 +157,22 @@ FEATURE_WEIGHT = option(
     help="Weight --features; 1 means as much as the bands of SCENE.  " + default_of("classify.feature_weight"),
 )
 
+VALUES = option(
+    "--values",
+    metavar="RASTER[:NAME]",
+    multiple=True,
+    callback=check_names,
+    help="Add the mean, std, min, max, median, p10 and p90 of this raster as columns NAME_mean, …; any grid and CRS. "
+    "With a palette or as RASTER:NAME:majority, the most frequent value. May be repeated.  [default NAME: of the file]",
+)
+
 # Polygons
 ATTRIBUTES = option(
     "--attributes",
     metavar="NAME,NAME,…",
-    help="Write these columns besides region, class and color: names, patterns such as mean_*, or the groups all, "
-    "basic, mean, std, min, max, levels.  " + default_of("polygons.attributes"),
+    help="Write these columns besides region, class and color: names, patterns such as mean_*, or the groups spectral, "
+    "shape, texture, context, votes, objects, all, basic, mean, std, min, max, levels. Of shape to objects alone, the "
+    "columns are added to spectral.  " + default_of("polygons.attributes"),
 )
 SMOOTH = option("--smooth", is_flag=True, default=None, help="Smooth the pixel steps of the borders.")
 MAX_VERTICES = option(
@@ -284,6 +301,12 @@ OUTPUT_GROUP = option_group(
     option("--class-raster", **FILE, help="Also write the classes to this COG, a .tif file."),
     REGION_RASTER,
     option("--class-layer", is_flag=True, help="Also write the dissolved classes, as a second layer of a .gpkg."),
+    option(
+        "--levels",
+        metavar="N,N,…",
+        help="Also write the connected regions of the coarser classes at these levels, such as 8,4, as layers "
+        "objects_8 and objects_4 of a .gpkg, and their numbers as columns object_8 and object_4.",
+    ),
     option("--save-model", **FILE, help="Also write the network and its classes to this .geoseg file."),
     option("--report", **FILE, help="Also write a report to this .html file: a map, tables, charts and provenance."),
 )
@@ -316,6 +339,7 @@ POLYGON_GROUP = option_group(
     SMOOTH,
     MAX_VERTICES,
     ATTRIBUTES,
+    VALUES,
     option("--red", type=int, metavar="N", help="Compute ndvi_mean with this red band.  [default: as for --rgb]"),
     option(
         "--nir",

@@ -39,9 +39,12 @@ if TYPE_CHECKING:
     ),
     option(
         "--values",
-        metavar="RASTER",
-        callback=shared.check_name,
-        help="Compute zonal statistics of this raster on the same grid.",
+        metavar="RASTER[:NAME]",
+        multiple=True,
+        callback=shared.check_names,
+        help="Compute zonal statistics of this raster on the same grid, which also gives the colours. With :NAME, add "
+        "columns NAME_mean, std, min, max, median, p10 and p90 of a raster on any grid and in any CRS, or with "
+        ":NAME:majority the most frequent value. May be repeated.",
     ),
     option("--bands", metavar="N,N,…", help="Use these bands of --values, from 1.  [default: all except alpha]"),
     option(
@@ -95,12 +98,14 @@ def _run(labels: str, config: Config, options: dict[str, Any], progress: Progres
     from geoseg.output.paths import Outputs
     from geoseg.pipeline import run_labels
     from geoseg.raster.label_raster import LabelInput
+    from geoseg.run.values_option import split_values
 
+    plain, named = split_values(options["values"])
     return run_labels(
-        LabelInput(labels, options["values"], options["band"], nodata_value(options["nodata"])),
+        LabelInput(labels, plain, options["band"], nodata_value(options["nodata"])),
         Outputs(options["out"], region_raster=options["region_raster"]),
         config,
-        options=run_options(options),
+        options=run_options(options | {"values": named}),
         cluster=cluster_options(options),
         progress=progress,
     )

@@ -71,6 +71,7 @@ def outputs_from(options: Mapping[str, Any]) -> Outputs:
         options["save_model"],
         options["class_layer"],
         report=options["report"],
+        levels=tuple(integers(options["levels"], "--levels", "8,4") or ()),
     )
 
 

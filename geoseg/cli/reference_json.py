@@ -13,7 +13,7 @@ from cloup import OptionGroup
 
 from geoseg import __version__
 from geoseg.cli.main import commands
-from geoseg.cli.options import check_name
+from geoseg.cli.options import check_name, check_names
 from geoseg.cli.reference import text_of
 
 
@@ -63,7 +63,7 @@ def _kind(parameter: click.Parameter) -> str:
         return "flag"
     if isinstance(parameter.type, click.Choice):
         return "choice"
-    if isinstance(parameter.type, click.Path) or parameter.callback is check_name:
+    if isinstance(parameter.type, click.Path) or parameter.callback in (check_name, check_names):
         return "file"
     if isinstance(parameter.type, click.types.IntParamType):
         return "integer"

@@ -29,7 +29,8 @@ from pyproj import CRS
 from geoseg.errors import GeosegError, RasterError, shorten
 from geoseg.evaluate.class_raster import Labels, check_overlap, open_labels_on
 from geoseg.grid import GeoBox, Window
-from geoseg.output.columns import Field, Layer
+from geoseg.output.columns import Layer
+from geoseg.output.extra_columns import Field
 from geoseg.output.files import Source, writing
 from geoseg.raster.aoi import frame_of, outline_near, polygons_among, reproject
 from geoseg.raster.vector_file import opened_vector

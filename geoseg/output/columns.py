@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.output.extra_columns import EXTRA_GROUPS, MAX_CLASSES, Field, extra_fields
 
 LEVELS = (2, 4, 8, 16, 32, 64, 128)  # numbers of classes at which the class tree becomes columns
 REQUIRED_COLUMNS = ("region", "class", "color")
+_BASIC = ("pixels", "area", "perimeter")
 GROUPS = {  # names of groups of columns → patterns, for `--attributes`
     "all": ("*",),
-    "basic": ("pixels", "area", "perimeter"),
+    "spectral": (*_BASIC, "compactness", "confidence", "ndvi_mean", "mean_*", "std_*", "min_*", "max_*", "class_*"),
+    "basic": _BASIC,
     "mean": ("mean_*",),
     "std": ("std_*",),
     "min": ("min_*",),
     "max": ("max_*",),
     "levels": ("class_*",),
+    **EXTRA_GROUPS,
 }
 
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb"}
@@ -37,32 +41,6 @@ _INDICES = {
     "ndvi_mean": ("Mean NDVI", "Mean over the pixels of (NIR - red) / (NIR + red), -1 to 1"),
 }
 _STATISTICS = {"mean": "Mean", "std": "Standardizer deviation", "min": "Minimum", "max": "Maximum"}  # of each band
-
-
-class Field(NamedTuple):
-    """A column.
-
-    Parameters
-    ----------
-    name : str
-        Name in the file.
-    type : pyarrow.DataType
-    alias : str
-        Name displayed by QGIS.
-    description : str
-        Meaning and unit.
-    """
-
-    name: str
-    type: pa.DataType
-    alias: str
-    description: str = ""
-
-    @property
-    def arrow(self) -> pa.Field:
-        """Arrow field, with alias and description as metadata that GDAL reads."""
-        metadata = {"GDAL:OGR:alternative_name": self.alias, "GDAL:OGR:comment": self.description}
-        return pa.field(self.name, self.type, metadata={key: text for key, text in metadata.items() if text})
 
 
 @dataclass(frozen=True)
@@ -145,7 +123,13 @@ class Layer:
 
 
 def label_fields(
-    *, bands: Sequence[int], levels: Sequence[int], n_regions: int, n_classes: int, indices: Sequence[str] = ()
+    *,
+    bands: Sequence[int],
+    levels: Sequence[int],
+    n_regions: int,
+    n_classes: int,
+    indices: Sequence[str] = (),
+    extra: Sequence[Field] = (),
 ) -> tuple[Field, ...]:
     """Return the columns of the layer `labels`.
 
@@ -159,6 +143,8 @@ def label_fields(
         The highest numbers; they determine the integer types.
     indices : sequence of str
         Columns that do not belong to a band, such as ("confidence", "ndvi_mean").
+    extra : sequence of Field
+        Further columns, which come last.
 
     Returns
     -------
@@ -177,6 +163,7 @@ def label_fields(
             Field(f"class_{level}", class_, f"Class of {level}", f"Class at the level of the tree with {level} classes")
             for level in levels
         ),
+        *extra,
     )
 
 
@@ -212,7 +199,8 @@ def select_fields(fields: Sequence[Field], attributes: Sequence[str]) -> tuple[F
     ----------
     fields : sequence of Field
     attributes : sequence of str
-        Names, patterns such as mean_*, or names of `GROUPS`.
+        Names, patterns such as mean_*, or names of `GROUPS`. Those of `EXTRA_GROUPS` alone are added to the columns of
+        `spectral`.
 
     Returns
     -------
@@ -225,14 +213,64 @@ def select_fields(fields: Sequence[Field], attributes: Sequence[str]) -> tuple[F
     ['region', 'class', 'color', 'area', 'mean_1', 'mean_2', 'std_2']
     """
     patterns = [pattern for word in attributes for pattern in GROUPS.get(word, (word,))]
-    return tuple(
-        field
-        for field in fields
-        if field.name in REQUIRED_COLUMNS or any(fnmatch.fnmatchcase(field.name, pattern) for pattern in patterns)
+    if attributes and all(_is_extra(word) for word in attributes):
+        patterns += GROUPS["spectral"]
+    return tuple(field for field in fields if field.name in REQUIRED_COLUMNS or _matches(field.name, patterns))
+
+
+def extra_groups(attributes: Sequence[str]) -> frozenset[str]:
+    """Return the groups of `EXTRA_GROUPS` with a selected column, which have to be computed.
+
+    Examples
+    --------
+    >>> sorted(extra_groups(["solidity", "context", "mean_*"]))
+    ['context', 'shape']
+    """
+    fields = extra_fields(n_classes=MAX_CLASSES, levels=LEVELS)
+    names = [field.name for field in select_fields(fields, attributes)]
+    return frozenset(
+        group for group, patterns in EXTRA_GROUPS.items() if any(_matches(name, patterns) for name in names)
     )
 
 
-def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: bool, segmented: bool = True) -> None:
+def with_objects(attributes: tuple[str, ...], levels: Sequence[int]) -> tuple[str, ...]:
+    """Return a selection that also has the column of the objects of each level.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such level.
+
+    Examples
+    --------
+    >>> with_objects(("spectral", "object_4"), [8, 4])
+    ('spectral', 'object_4', 'object_8')
+    """
+    for level in levels:
+        if level not in LEVELS:
+            raise ConfigError(f"there are no objects of {level} classes; choose among {', '.join(map(str, LEVELS))}.")
+    fields = extra_fields(n_classes=0, levels=levels)
+    known = {field.name for field in select_fields(fields, attributes)}
+    return (*attributes, *(name for level in levels if (name := f"object_{level}") not in known))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _is_extra(word: str) -> bool:
+    """Return whether a name, a pattern or a group selects columns of `EXTRA_GROUPS` only."""
+    bands = range(1, max(MAX_CLASSES, *LEVELS) + 1)  # numbers that columns of both kinds end in
+    fields = label_fields(bands=bands, levels=LEVELS, n_regions=1, n_classes=1, indices=list(_INDICES))
+    patterns = GROUPS.get(word, (word,))
+    return any(_matches(field.name, patterns) for field in extra_fields(n_classes=MAX_CLASSES, levels=LEVELS)) and (
+        not any(_matches(field.name, patterns) for field in fields)
+    )
+
+
+def check_attributes(
+    attributes: Sequence[str], *, bands: Sequence[int], ndvi: bool, segmented: bool = True, votes: bool = True
+) -> None:
     """Check that all selected columns exist.
 
     Parameters
@@ -246,6 +284,8 @@ def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: b
     segmented : bool
         Whether the classes come from a segmentation and thus have a class tree and a confidence; False for existing
         labels.
+    votes : bool
+        Whether there is a network, which votes.
 
     Raises
     ------
@@ -254,7 +294,12 @@ def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: b
     """
     levels, indices = (LEVELS, list(_INDICES)) if segmented else ((), [])
     fields = label_fields(bands=bands, levels=levels, n_regions=1, n_classes=1, indices=indices)
-    names = [field.name for field in fields]
+    extra = extra_fields(n_classes=MAX_CLASSES if segmented else 0, levels=levels, lit=segmented)
+    names = [field.name for field in (*fields, *extra)]
+    absent = [group for group, patterns in EXTRA_GROUPS.items() if not any(_matches(name, patterns) for name in names)]
+    for word in attributes:
+        if word in absent:
+            raise ConfigError(f"{word} is computed for scenes, not for labels. Leave it out of the attributes.")
     for word in attributes:
         if word not in GROUPS and not fnmatch.filter(names, word):
             near = max([*GROUPS, *names], key=lambda name: difflib.SequenceMatcher(None, word, name).ratio())
@@ -262,6 +307,8 @@ def check_attributes(attributes: Sequence[str], *, bands: Sequence[int], ndvi: b
                 f"there is no attribute {word!r}; the nearest one is {near}. Give names, patterns such as mean_*, or "
                 f"{', '.join(GROUPS)}."
             )
+        if word.startswith("votes") and not votes:
+            raise ConfigError(f"{word} is of the network, and this method has none. Use method backprop, or omit it.")
         if word == "ndvi_mean" and not ndvi:
             raise ConfigError(
                 "ndvi_mean needs the red and near-infrared bands, which the scene does not identify; give --red and "

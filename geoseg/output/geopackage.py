@@ -8,9 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 from geoseg.errors import OutputError
+from geoseg.output.columns import LEVELS
 
 # The layers that geoseg writes, and columns by which they differ from layers of the same name by the user.
 _OWN_LAYERS = {"labels": {"region"}, "classes": {"class", "color"}, "failed_tiles": {"tile", "message"}}
+_DISSOLVED = {"regions"}  # of the layer labels that geoseg dissolve writes
+_OWN_LAYERS |= {f"objects_{level}": {"object", "class", "color"} for level in LEVELS}
 _SYSTEM_TABLES = ("gpkg_", "rtree_", "sqlite_")
 
 
@@ -30,7 +33,7 @@ def other_tables(path: Path) -> list[str]:
     except sqlite3.DatabaseError:  # damaged, or not a database
         return []
     for name, own in _OWN_LAYERS.items():
-        if name in columns and not own <= columns[name]:
+        if name in columns and not (own <= columns[name] or (name == "labels" and columns[name] >= _DISSOLVED)):
             raise OutputError(
                 f"{path} has a layer {name} that geoseg did not write, and the output has a layer of that name. Rename "
                 f"the layer, or choose another file."

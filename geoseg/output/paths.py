@@ -38,6 +38,8 @@ class Outputs:
         Whether the .gpkg gets a second layer, the polygons dissolved by class.
     class_file : bool
         Whether the class document is written, see `classes`.
+    levels : tuple of int
+        Levels of the class tree whose objects become further layers of the .gpkg.
     report : Path or None
         Ends in .html: the report, one file that a browser shows. None = not written.
 
@@ -55,6 +57,7 @@ class Outputs:
     class_layer: bool = False
     class_file: bool = True
     report: Path | None = None
+    levels: tuple[int, ...] = ()
 
     @property
     def classes(self) -> Path | None:
@@ -126,6 +129,10 @@ class Outputs:
             raise ConfigError(
                 f"{self.polygons} cannot store a second layer for the classes; give --out a .gpkg, or leave out "
                 f"--class-layer."
+            )
+        if self.levels and self.polygons.suffix.lower() != ".gpkg":
+            raise ConfigError(
+                f"{self.polygons} cannot store further layers for objects; give --out a .gpkg, or leave out --levels."
             )
         beside = sidecars(self.polygons, STYLES)
         check_output(self.polygons, overwrite=overwrite, suffixes=POLYGON_SUFFIXES, sidecars=beside)

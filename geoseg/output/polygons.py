@@ -18,14 +18,18 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
-from geoseg.output.columns import Field, Layer
+from geoseg.output.columns import Layer
+from geoseg.output.extra_columns import Field
 from geoseg.output.files import Source, check_output, staged, writing
 from geoseg.output.geopackage import copy_other_tables
 from geoseg.output.geoparquet import write_parquet
 from geoseg.output.publication import Publication
 from geoseg.output.style import embed_styles
+from geoseg.vectorize.dissolve import unite
 
 POLYGON_SUFFIXES = (".gpkg", ".fgb", ".parquet")
+
+_MAX_REGIONS = 50_000  # whose polygons are in memory when they are united to objects
 
 CLASS_STYLE = "classes"  # name of the style that QGIS applies by default
 
@@ -65,6 +69,30 @@ class Dissolved(NamedTuple):
     style: str
 
 
+class ObjectLayer(NamedTuple):
+    """Further layer of a GeoPackage: the regions of each object as one polygon.
+
+    Parameters
+    ----------
+    layer : Layer
+        Has a field `object` and polygons.
+    columns : dict of str to (object,) array
+        One array per field; row i describes object i + 1. Objects without polygons are not written.
+    style : str
+        QML that QGIS applies.
+    by : str
+        Column of the first layer with the object of each region.
+    objects : (region,) int
+        The same for all regions.
+    """
+
+    layer: Layer
+    columns: Mapping[str, NDArray[Any]]
+    style: str
+    by: str
+    objects: NDArray[np.integer[Any]]
+
+
 @dataclass(frozen=True)
 class Extras:
     """Optional contents of a polygon file.
@@ -77,11 +105,14 @@ class Extras:
         Written as layer `failed_tiles` of the GeoPackage, otherwise beside the file as .failed.geojson.
     dissolved : Dissolved or None
         Second layer of the GeoPackage; ignored for the other formats, which hold one layer.
+    objects : sequence of ObjectLayer
+        Further layers of the GeoPackage.
     """
 
     styles: Mapping[str, str] = field(default_factory=dict)
     failed: Sequence[FailedTile] = ()
     dissolved: Dissolved | None = None
+    objects: Sequence[ObjectLayer] = ()
 
 
 def write_polygons(
@@ -154,7 +185,9 @@ def _write_layers(
     write(path, source, layer)
     if extras.dissolved is not None and write is _write_gpkg:
         _write_dissolved(path, layer, extras.dissolved)
-    _write_styles(path, layer, styles, extras.dissolved)
+    for objects in extras.objects:
+        _write_objects(path, layer, objects)
+    _write_styles(path, layer, styles, [*filter(None, [extras.dissolved]), *extras.objects])
     if extras.failed:
         _write_failed(path, layer.crs, extras.failed)
 
@@ -194,16 +227,40 @@ def _write_dissolved(path: Path, layer: Layer, dissolved: Dissolved) -> None:
         _verify(path, n_rows, layer=dissolved.layer.name)
 
 
-def _write_styles(path: Path, layer: Layer, styles: Mapping[str, str], dissolved: Dissolved | None) -> None:
+def _write_objects(path: Path, layer: Layer, objects: ObjectLayer) -> None:
+    """Append one polygon per object; memory holds the polygons of `_MAX_REGIONS` regions, or of one object."""
+    options = {"IDENTIFIER": objects.layer.title, "DESCRIPTION": objects.layer.description}
+    n_regions = np.cumsum(np.bincount(objects.objects)[1:])
+    n_rows, first = 0, 0  # first = objects before the present ones
+    while first < len(n_regions):
+        before = n_regions[first - 1] if first else 0
+        end = max(int(np.searchsorted(n_regions, before + _MAX_REGIONS, side="right")), first + 1)
+        where = f'"{objects.by}" > {first} AND "{objects.by}" <= {end}'
+        _, _, wkb, (numbers,) = pyogrio.raw.read(path, layer=layer.name, columns=[objects.by], where=where)
+        used, groups = np.unique(numbers, return_inverse=True)
+        first = end
+        if len(used):
+            polygons = unite(shapely.from_wkb(wkb), groups.ravel())
+            rows = {name: column[used - 1] for name, column in objects.columns.items()}
+            parts, row = shapely.get_parts(polygons, return_index=True)  # several only beside a tile that failed
+            batch = objects.layer.batch({name: column[row] for name, column in rows.items()}, parts)
+            _write_ogr(path, [batch], objects.layer, driver="GPKG", append=True, layer_options=options)
+            n_rows += len(parts)
+    if n_rows:
+        _verify(path, n_rows, layer=objects.layer.name)
+
+
+def _write_styles(
+    path: Path, layer: Layer, styles: Mapping[str, str], others: Sequence[Dissolved | ObjectLayer]
+) -> None:
     if path.suffix.lower() != ".gpkg":
         for file, qml in zip(sidecars(path, styles), styles.values(), strict=False):
             file.write_text(qml, encoding="utf-8")
         return
     with closing(sqlite3.connect(path)) as database, database:
         embed_styles(database, layer.name, styles, description=layer.title)
-        if dissolved is not None:
-            second = dissolved.layer
-            embed_styles(database, second.name, {CLASS_STYLE: dissolved.style}, description=second.title)
+        for other in others:
+            embed_styles(database, other.layer.name, {CLASS_STYLE: other.style}, description=other.layer.title)
 
 
 def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **options: Any) -> None:

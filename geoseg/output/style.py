@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -201,6 +203,27 @@ def region_qml(aliases: Mapping[str, str], *, borders: float = 0) -> str:
     _add_single_symbol(root, _REGION_COLOR, borders)
     _add_fields(root, aliases)
     return _to_text(root)
+
+
+def color_qml(aliases: Mapping[str, str], *, borders: float = 0) -> str:
+    """Return a QGIS style that takes the colours from the column `color`; the parameters are those of `polygon_qml`."""
+    root = _new_style("LayerConfiguration|Symbology|Fields")
+    _add_single_symbol(root, '"color"', borders)
+    _add_fields(root, aliases)
+    return _to_text(root)
+
+
+def default_style(path: Path, layer: str | None) -> str | None:
+    """Return the QML that QGIS applies to a layer of a GeoPackage; None where there is none."""
+    if layer is None or path.suffix.lower() != ".gpkg":
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            query = "SELECT styleQML FROM layer_styles WHERE f_table_name = ? AND useAsDefault"
+            found = database.execute(query, (layer,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return None if found is None else str(found[0])
 
 
 def raster_qml(legend: Legend) -> str:

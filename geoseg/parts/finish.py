@@ -23,7 +23,7 @@ from geoseg.run.report import Result
 from geoseg.run.size import begin_of
 from geoseg.run.status import missing_tiles
 
-_OF_THE_PLAN = ("aoi", "features", "model", "restretch", "device", "resume")
+_OF_THE_PLAN = ("aoi", "features", "values", "model", "restretch", "device", "resume")
 
 
 def finish_run(
@@ -43,7 +43,8 @@ def finish_run(
     out, workers, progress
         As in `geoseg.segment_scene`.
     **options
-        ``class_raster``, ``region_raster``, ``class_layer``, ``save_model``, ``report``, ``keep``, ``max_failed``;
+        ``class_raster``, ``region_raster``, ``class_layer``, ``levels``, ``save_model``, ``report``, ``keep``,
+        ``max_failed``;
         ``overwrite``, which replaces existing outputs and keeps what the parts have computed; ``scheduler`` and the
         other options of where to compute.
 

@@ -15,9 +15,10 @@ from geoseg.run.plan import RunOptions, blocks_of, open_parts, tiles_of
 from geoseg.run.products import SUPERPIXELS, TILE_SUPERPIXELS, VOTES
 from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
+from geoseg.run.values_option import ValuesOption
 from geoseg.steps import learn, survey
 
-_OPTIONS = ("aoi", "features", "model", "restretch", "device", "resume", "overwrite")
+_OPTIONS = ("aoi", "features", "values", "model", "restretch", "device", "resume", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def plan_scene(
     classes, config, progress
         As in `geoseg.segment_scene`.
     **options
-        ``aoi``, ``features``, ``model``, ``restretch``, ``device``, ``resume``, ``overwrite``; and config values by
-        name. All parts use the device that is chosen here.
+        ``aoi``, ``features``, ``values``, ``model``, ``restretch``, ``device``, ``resume``, ``overwrite``; and config
+        values by name. All parts use the device that is chosen here.
 
     Returns
     -------
@@ -106,7 +107,9 @@ def run_plan(
     # Absolute from the start, so that parts in other working folders find the same files under the same names.
     path = _absolute_source(scene)
     features = None if options.features is None else _absolute_source(options.features)
-    options = replace(options, aoi=_absolute(options.aoi), features=features, model=_absolute(options.model))
+    values = tuple(map(_absolute_values, options.values))
+    options = replace(options, aoi=_absolute(options.aoi), features=features, values=values)
+    options = replace(options, model=_absolute(options.model))
     with open_parts(path, run_dir, config, options) as (folder, task, inputs):
         tiles = tiles_of(task.scene, task.config)
         blocks = blocks_of(task.scene, task.config, tiles)
@@ -121,6 +124,11 @@ def run_plan(
         kept = replace(options, device=task.device)  # parts on other devices would give other classes
         PlanDocument(path, task.config, kept, inputs, tiles).write(folder)
         return PlannedRun(folder.path, len(tiles), len(blocks))
+
+
+def _absolute_values(text: str) -> str:
+    path = ValuesOption.parse(text).path
+    return _absolute_source(path) + text.removeprefix(path)
 
 
 def _absolute_source(source: str) -> str:

@@ -15,7 +15,7 @@ from geoseg.run.manifest import read_plan, write_plan
 from geoseg.run.plan import RunOptions
 from geoseg.run.resources import pick_device
 
-_OPTIONS = ("aoi", "features", "model", "restretch", "device")  # those that concern the result
+_OPTIONS = ("aoi", "features", "values", "model", "restretch", "device")  # those that concern the result
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class PlanDocument:
         Absolute path, or an address.
     config : Config
     options : RunOptions
-        Those that concern the result: area of interest, features, model, restretch, and the device, which is not
-        "auto".
+        Those that concern the result: area of interest, features, values, model, restretch, and the device, which is
+        not "auto".
     inputs : InputFiles
-        The files of the scene and of the features, in the state in which their content was identified.
+        The files of the scene, the features and the values, in the state in which their content was identified.
     tiles : tuple of int
         Numbers of the tiles, ascending.
     """
@@ -109,7 +109,7 @@ class PlanDocument:
 def _options(values: Mapping[str, Any]) -> RunOptions:
     aoi, model = (None if values[name] is None else Path(values[name]) for name in ("aoi", "model"))
     others = {name: values[name] for name in ("features", "restretch", "device")}
-    return RunOptions(aoi=aoi, model=model, **others)
+    return RunOptions(aoi=aoi, model=model, values=tuple(map(str, values["values"])), **others)
 
 
 def _state(path: str, size: int, mtime: int, ctime: int) -> tuple[str, int, int, int]:

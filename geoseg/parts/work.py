@@ -24,7 +24,7 @@ from geoseg.run.failures import check_max_failed
 from geoseg.run.features_option import open_features_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
-from geoseg.run.job import Job
+from geoseg.run.job import Job, Task
 from geoseg.run.manifest import check_identity, has_report, open_part
 from geoseg.run.options import source_path
 from geoseg.run.plan import blocks_of, open_configured, settings_identity
@@ -32,6 +32,7 @@ from geoseg.run.products import COLLAR, FEATURE_REDUCTION, NETWORK, SURVEY, Prod
 from geoseg.run.size import begin_of
 from geoseg.run.stages import FAILURES, Stages
 from geoseg.run.status import PART
+from geoseg.run.values_option import open_values_of
 from geoseg.steps import segment
 from geoseg.steps.survey import with_collar
 
@@ -201,8 +202,9 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
     config, store = plan.config, ProductStore(folder, plan.inputs)
     scene = open_configured(plan.scene, config, aoi=plan.options.aoi)
     features = open_features_of(plan.options.features, scene, config)
-    files = (*scene.files, *(() if features is None else features.files))
-    _check_unchanged(plan, files)  # also those that did not exist, such as a mask beside the scene
+    rasters = open_values_of(plan.options.values, scene, config.nodata_mode)
+    found = Task(store, scene, config, features=features, rasters=rasters)
+    _check_unchanged(plan, found.files)  # also those that did not exist, such as a mask beside the scene
     check_identity(folder.path, settings_identity(scene, config))
     needed: list[Product[Any]] = [COLLAR, SURVEY]
     if config.method == "backprop" and config.training == "scene":
@@ -215,7 +217,8 @@ def _job(folder: RunFolder, plan: PlanDocument) -> Job:
                 f"the plan in {folder.path} is not complete: its {product.name} is absent or damaged. Make it with "
                 f"geoseg plan --resume."
             )
-    return Job(store, with_collar(scene, store), config, store.get(SURVEY).survey, plan.device_here(), features)
+    survey = store.get(SURVEY).survey
+    return Job(store, with_collar(scene, store), config, survey, plan.device_here(), features, rasters)
 
 
 def _check_unchanged(plan: PlanDocument, paths: Iterable[str]) -> None:

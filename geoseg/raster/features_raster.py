@@ -102,7 +102,7 @@ def parts_of(features: Scene, grid: GeoBox, window: Window) -> Iterator[tuple[Wi
     if n_bytes <= _MAX_BYTES or max(window.shape) == 1:
         yield window, cells
         return
-    for half in _halves(window):
+    for half in window.halves():
         yield from parts_of(features, grid, half)
 
 
@@ -116,15 +116,6 @@ def read_cells(features: Scene, cells: Window) -> tuple[NDArray[np.float32], NDA
     """
     pixels, known = read_bands(features, cells)
     return pixels, known & np.isfinite(pixels)
-
-
-def _halves(window: Window) -> tuple[Window, Window]:
-    col, row, width, height = window
-    if height >= width:
-        half = height // 2
-        return Window(col, row, width, half), Window(col, row + half, width, height - half)
-    half = width // 2
-    return Window(col, row, half, height), Window(col + half, row, width - half, height)
 
 
 def _extent(geobox: GeoBox) -> str:

@@ -76,9 +76,14 @@ def command(run: FinishedRun) -> str:
             words += [flag, PurePosixPath(_path(facts["files"][name])).name]
     if facts.get("class_layer"):
         words.append("--class-layer")
+    if facts.get("levels"):
+        words += ["--levels", ",".join(map(str, facts["levels"]))]
     words += _outline_words(run) if is_outline else ["--config", CONFIG_NAME] if changed_options(run) else []
     given: Mapping[str, Any] = facts.get("options", {})
     words += [word for name, flag in _INPUTS.items() if given.get(name) for word in (flag, _path(given[name]))]
+    for raster in facts.get("value_rasters", []):
+        end = ":majority" if raster["kind"] == "categories" else ""
+        words += ["--values", f"{_path(raster['path'])}:{raster['name']}{end}"]
     if given.get("restretch"):
         words.append("--restretch")
     return shlex.join(shorten(word, 1000) for word in words)

@@ -10,6 +10,7 @@ from geoseg.grid import TileGrid
 from geoseg.output.model import Model
 from geoseg.raster.label_raster import LabelRaster
 from geoseg.raster.scene import Scene
+from geoseg.raster.values_raster import ValuesRaster
 from geoseg.run.products import ProductStore
 from geoseg.segment import superpixels
 from geoseg.segment.survey import Survey
@@ -41,6 +42,8 @@ class Task:
         Whether the stretch is fitted to the scene although a model is given.
     features : Scene or None
         Features raster, see `raster.features_raster`; None = the scene's own features alone.
+    rasters : tuple of ValuesRaster
+        Rasters whose statistics become columns.
     """
 
     store: ProductStore
@@ -50,11 +53,13 @@ class Task:
     model: Model | None = None
     restretch: bool = False
     features: Scene | None = None
+    rasters: tuple[ValuesRaster, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that is read, but for the area of interest and the model."""
-        return (*self.scene.files, *(() if self.features is None else self.features.files))
+        others = [*(() if self.features is None else [self.features]), *(raster.source for raster in self.rasters)]
+        return (*self.scene.files, *(file for source in others for file in source.files))
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Job:
     device : {"cpu", "cuda"}
     features : Scene or None
         Features raster; None = the scene's own features alone.
+    rasters : tuple of ValuesRaster
+        As in `Task`.
     """
 
     store: ProductStore
@@ -78,6 +85,7 @@ class Job:
     survey: Survey
     device: str
     features: Scene | None = None
+    rasters: tuple[ValuesRaster, ...] = ()
 
     @property
     def tiles(self) -> TileGrid:
@@ -101,12 +109,15 @@ class LabelJob:
     source : LabelRaster
     values : Scene or None
         Raster on the same grid for zonal statistics; None = no statistics.
+    rasters : tuple of ValuesRaster
+        As in `Task`.
     """
 
     store: ProductStore
     config: Config
     source: LabelRaster
     values: Scene | None
+    rasters: tuple[ValuesRaster, ...] = ()
 
     @property
     def scene(self) -> Scene:
@@ -138,6 +149,10 @@ class MapJob(Protocol):
     @property
     def config(self) -> Config:
         """The configuration."""
+
+    @property
+    def rasters(self) -> tuple[ValuesRaster, ...]:
+        """Rasters whose statistics become columns."""
 
     @property
     def tiles(self) -> TileGrid:

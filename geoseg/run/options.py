@@ -60,8 +60,8 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
         The polygon file, or all outputs.
     options : dict
         Names of fields of `RunOptions` and `ClusterOptions`; ``class_raster``, ``region_raster``, ``save_model``,
-        ``report`` and ``class_layer``; names of config values such as ``seed`` or ``simplify``, or with their section
-        as in ``polygons__simplify``. None = not given.
+        ``report``, ``class_layer`` and ``levels``; names of config values such as ``seed`` or ``simplify``, or with
+        their section as in ``polygons__simplify``. None = not given.
 
     Raises
     ------
@@ -72,9 +72,11 @@ def settings(out: str | Path | Outputs, options: Mapping[str, Any]) -> Settings:
     _check_types(given)
     given |= {name: _path(name, given[name]) for name in _PATHS if name in given}
     given |= {name: source_path(name, given[name]) for name in _FILES if name in given}
+    if "values" in given:
+        given["values"] = values_texts(given["values"])
     run, cluster = ({f.name for f in fields(kind)} for kind in (RunOptions, ClusterOptions))
     config_names = _config_names()
-    known = {*run, *cluster, *_OUTPUTS, "class_layer", *config_names}
+    known = {*run, *cluster, *_OUTPUTS, "class_layer", "levels", *config_names}
     for name in given:
         if name not in known and "__" not in name:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
@@ -128,6 +130,12 @@ def source_path(name: str, value: Any) -> str:
     return str(value)
 
 
+def values_texts(values: Any) -> tuple[str, ...]:
+    """Return rasters of values as they are written on the command line, from one or several of them."""
+    several = values if isinstance(values, list | tuple) else [values]
+    return tuple(source_path("values", value) for value in several)
+
+
 def _check_types(given: Mapping[str, Any]) -> None:
     for name, (kind, expected) in _KINDS.items():
         if name in given and (
@@ -141,10 +149,17 @@ def _check_types(given: Mapping[str, Any]) -> None:
 def _outputs(out: str | Path | Outputs, given: Mapping[str, Any]) -> Outputs:
     extra = {field: given[name] for name, field in _OUTPUTS.items() if name in given}
     if isinstance(out, Outputs):
-        if extra or "class_layer" in given:
+        if extra or "class_layer" in given or "levels" in given:
             raise ConfigError("out is an Outputs already; give class_raster, region_raster and the like in it.")
         return out
-    return Outputs(_path("out", out), class_layer=given.get("class_layer", False), **extra)
+    levels = _levels(given.get("levels", ()))
+    return Outputs(_path("out", out), class_layer=given.get("class_layer", False), levels=levels, **extra)
+
+
+def _levels(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(type(level) is int for level in value):
+        raise ConfigError(f"levels is {shown(value)}; expected numbers of classes such as [8, 4].")
+    return tuple(value)
 
 
 def _path(name: str, value: Any) -> Path:

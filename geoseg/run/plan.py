@@ -28,6 +28,7 @@ from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import LabelJob, Task, block_grid, tile_grid
 from geoseg.run.least_size import with_least_size
+from geoseg.run.levels_option import config_with_objects
 from geoseg.run.lock import locked_outputs
 from geoseg.run.manifest import open_run
 from geoseg.run.memory import MemoryFolder
@@ -35,6 +36,7 @@ from geoseg.run.products import ProductStore
 from geoseg.run.provenance import fingerprint, result_versions
 from geoseg.run.published import OutputRecord
 from geoseg.run.resources import check_memory, check_room, pick_device
+from geoseg.run.values_option import open_values_of, values_identity
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class RunOptions:
         Vector file with the area of interest; pixels outside are not valid.
     features : str or None
         Features raster, whose bands take part in the classes but not in the statistics of the polygons.
+    values : tuple of str
+        Rasters whose statistics become columns, as for `values_option.ValuesOption.parse`.
     model : Path or None
         A saved model whose classes are used; None = a network is trained.
     restretch : bool
@@ -76,6 +80,7 @@ class RunOptions:
 
     aoi: Path | None = None
     features: str | None = None
+    values: tuple[str, ...] = ()
     model: Path | None = None
     restretch: bool = False
     run_dir: Path | None = None
@@ -202,6 +207,7 @@ def check_scene(path: str, outputs: Outputs, config: Config | None, options: Run
     """
     outputs.check_names(options.run_dir)
     task = _open_task(path, config, options)
+    task = replace(task, config=config_with_objects(task.config, outputs.levels))
     _check_model_output(outputs, task.config)
     _check_outputs(task.scene, outputs, options, InputFiles.of(task.files))
     return task
@@ -216,11 +222,13 @@ def _open_task(path: str, config: Config | None, options: RunOptions) -> Task:
     config = with_least_size(config, scene.geobox)
     features = open_features_of(options.features, scene, config)
     check_memory(scene, config)
-    check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=scene.vegetation is not None)
+    has_ndvi, has_votes = scene.vegetation is not None, config.method == "backprop"
+    check_attributes(config.polygons.attributes, bands=scene.bands, ndvi=has_ndvi, votes=has_votes)
     if model is not None:
         check_fits(model, scene, features)
     device = pick_device(options.device, config)
-    return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch, features)
+    rasters = open_values_of(options.values, scene, config.nodata_mode)
+    return Task(ProductStore(MemoryFolder()), scene, config, device, model, options.restretch, features, rasters)
 
 
 @contextmanager
@@ -238,7 +246,7 @@ def open_label_plan(
     _refuse_scene_options(outputs, config, options, has_values=source.values is not None)
     labels = open_label_raster(source, aoi=options.aoi, allow_no_crs=config.allow_no_crs)
     config = with_least_size(config, labels.geobox)
-    values = None if source.values is None else _open_values(source.values, config)
+    values = None if source.values is None else open_configured(source.values, config, aoi=None)
     check_memory(labels.grid, config)
     if values is not None:
         check_same_grid(values, labels)
@@ -246,18 +254,18 @@ def open_label_plan(
     bands = () if values is None else values.bands
     check_attributes(config.polygons.attributes, bands=bands, ndvi=False, segmented=False)
     scene = labels.grid
-    inputs = InputFiles.of((*scene.files, *(() if values is None else values.files)))
+    rasters = open_values_of(options.values, scene, config.nodata_mode)
+    others = [*(() if values is None else [values]), *(raster.source for raster in rasters)]
+    inputs = InputFiles.of((*scene.files, *(file for source in others for file in source.files)))
     _check_outputs(scene, outputs, options, inputs)
     identity = _identity(scene, config, inputs)
     identity["labels"] = {"band": labels.band, "nodata": labels.nodata}
+    if rasters:
+        identity["rasters"] = values_identity(rasters)
     with _run_folder(scene, outputs, options, identity, inputs) as (folder, publication, is_finished):
         tiles = tiles_of(scene, config)
         plan = Plan(folder, identity, scene, config, outputs, options, tiles, inputs, publication, is_finished)
-        yield plan, LabelJob(plan.store, config, labels, values)
-
-
-def _open_values(path: str, config: Config) -> Scene:
-    return open_configured(path, config, aoi=None)
+        yield plan, LabelJob(plan.store, config, labels, values, rasters)
 
 
 def open_configured(path: str, config: Config, *, aoi: Path | None) -> Scene:
@@ -340,6 +348,7 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
     given = {
         "a class raster": outputs.class_raster is not None,
         "a model output": outputs.model is not None,
+        "levels": bool(outputs.levels),
         "a model": options.model is not None or options.restretch,
         "a raster of features": options.features is not None,
     }
@@ -355,6 +364,8 @@ def _task_identity(task: Task, inputs: InputFiles) -> dict[str, Any]:
     identity, model = _identity(task.scene, task.config, inputs, task.files), task.model
     if task.features is not None:
         identity["features"] = features_identity(task.features)
+    if task.rasters:
+        identity["rasters"] = values_identity(task.rasters)
     if model is not None:
         identity["model"] = {"scene": model.origin.scene, "digest": model.digest, "restretch": task.restretch}
     return identity

@@ -29,9 +29,12 @@ from geoseg.run.inputs import InputFiles
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.feature_reduction import FeatureReduction
 from geoseg.segment.repeats import Repeats
+from geoseg.segment.vote_components import VoteComponents
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.vectorize.label_index import LabelFeatures
 from geoseg.vectorize.outline import CoreOutlines
+from geoseg.vectorize.tile_attributes import TileAttributes
+from geoseg.vectorize.value_stats import ValueSums
 from geoseg.vectorize.zonal_stats import ZonalSums
 
 Content = TypeVar("Content")
@@ -90,6 +93,14 @@ PIECES = Product(
 REGIONS = Product("merge", "regions", TileRegions, (CLASS_MODEL, LABEL_FEATURES, PIECES))
 ZONAL_SUMS = Product("outline", "zonal_sums", ZonalSums, (TILE_SUPERPIXELS, PIECES, REGIONS))
 VALUE_SUMS = Product("outline", "value_sums", ZonalSums, (PIECES, REGIONS))
+VOTE_COMPONENTS = Product("outline", "vote_components", VoteComponents, (SUPERPIXEL_TABLE,))
+ATTRIBUTES = Product(
+    "outline",
+    "attributes",
+    TileAttributes,
+    (SURVEY, TILE_SUPERPIXELS, VOTES, SUPERPIXEL_TABLE, VOTE_COMPONENTS, PIECES, REGIONS),
+)
+VALUES = Product("outline", "values", ValueSums, (PIECES, REGIONS))
 VERTEX_COUNTS = Product("outline", "vertex_counts", VertexCounts, (PIECES, REGIONS))
 OUTLINES = Product("outline", "outlines", CoreOutlines, (PIECES, REGIONS))
 
@@ -112,6 +123,9 @@ PRODUCTS: tuple[Product[Any], ...] = (
     REGIONS,
     ZONAL_SUMS,
     VALUE_SUMS,
+    VOTE_COMPONENTS,
+    ATTRIBUTES,
+    VALUES,
     VERTEX_COUNTS,
     OUTLINES,
 )
@@ -123,7 +137,7 @@ def dependents(product: Product[Any]) -> list[Product[Any]]:
     Examples
     --------
     >>> [found.name for found in dependents(REGIONS)]
-    ['zonal_sums', 'value_sums', 'vertex_counts', 'outlines']
+    ['zonal_sums', 'value_sums', 'attributes', 'values', 'vertex_counts', 'outlines']
     """
     stale = {product}
     for later in PRODUCTS:  # each product comes after those that it depends on

@@ -114,7 +114,11 @@ class OutputRecord:
         published = self.published()
         digests = {path: published.get(_full(path)) for path in outputs.paths}
         complete = all(digest and _is_file_with(path, digest) for path, digest in digests.items())
-        return complete and (not outputs.class_layer or bool(read_report(self.folder).get("class_layer")))
+        if not complete or not (outputs.class_layer or outputs.levels):
+            return complete
+        report = read_report(self.folder)
+        has_levels = set(outputs.levels) <= set(report.get("levels", []))
+        return has_levels and (not outputs.class_layer or bool(report.get("class_layer")))
 
     def _allowed(self) -> dict[Path, FileState]:
         document = self.folder.get_json(_DOCUMENT) or {}

@@ -129,6 +129,7 @@ def run_facts(plan: Plan, stages: Stages, result: Result, about: dict[str, Any])
         "n_regions": result.n_regions,
         "n_classes": result.n_classes,
         "class_layer": result.outputs.class_layer,
+        "levels": list(result.outputs.levels),
         "color_distance": result.color_distance,
         "seconds": result.seconds,
         **_names(plan, record),

@@ -45,10 +45,7 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
         if model is not None:
             job.store.put(CLASS_MODEL, model.class_model)
         if not (job.store.has(REPEATS, verify=True) and job.store.has(CLASS_MODEL, verify=True)):
-            blocks = [block for block in stages.blocks if job.store.has(_table_product(job), block)]
-            n = len(blocks)  # those that have not failed
-            chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
-            sample = [table_of(job, blocks[i]) for i in chosen]
+            sample = sample_of(job, stages)
             job.store.put(REPEATS, find_repeats(sample))
             if model is None:
                 job.store.put(CLASS_MODEL, find_classes(job, sample))
@@ -106,6 +103,14 @@ def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
     return kmeans.fit_kmeans(
         sample, n_classes=n_colors, n_bands=n_bands, seed=job.config.seed, feature_weight=options.feature_weight
     )
+
+
+def sample_of(job: Job, stages: Stages) -> list[SuperpixelTable]:
+    """Return the superpixel tables of a sample of the blocks that have not failed."""
+    blocks = [block for block in stages.blocks if job.store.has(_table_product(job), block)]
+    n = len(blocks)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
+    return [table_of(job, blocks[i]) for i in chosen]
 
 
 def table_of(job: Job, number: int) -> SuperpixelTable:

@@ -30,6 +30,8 @@ from geoseg.run.products import (
     Product,
 )
 from geoseg.run.stages import Stages
+from geoseg.steps.attributes import attributes_to_make, store_attributes
+from geoseg.steps.values import store_values, values_to_make
 from geoseg.steps.vectorize import framed_pieces, merge_pieces, store_outlines, tables_of
 from geoseg.vectorize import label_index, regions, zonal_stats
 from geoseg.vectorize.label_index import LabelFeatures
@@ -81,7 +83,7 @@ def merge_labels(
 
 def outline_tiles(job: LabelJob, stages: Stages) -> None:
     """Outline the regions of all tiles, and sum the values of each region."""
-    makes: list[Product[Any]] = [ZONAL_SUMS, VERTEX_COUNTS, OUTLINES]
+    makes: list[Product[Any]] = [ZONAL_SUMS, *attributes_to_make(job), *values_to_make(job), VERTEX_COUNTS, OUTLINES]
     with stages.stage("outline", len(stages.tiles)):
         stages.each_tile(outline_tile, job, makes=makes if job.values is None else [*makes, VALUE_SUMS])
 
@@ -121,7 +123,7 @@ def label_tile(job: LabelJob, number: int) -> None:
 
 
 def outline_tile(job: LabelJob, number: int) -> None:
-    """Store the outlines of a tile's pieces, and the sums of their pixels and values."""
+    """Store the outlines of a tile's pieces, the sums of their pixels and values, and the attributes of regions."""
     framed = framed_pieces(job, number)
     core, index, n_pieces = job.tiles.tile(number).core, framed.index, framed.n_pieces
     size = pixel_size(job.scene.geobox.cropped(core), job.scene.geobox)
@@ -133,6 +135,8 @@ def outline_tile(job: LabelJob, number: int) -> None:
         seen = np.where(valid, index, np.int32(0))  # a label may lie where there is no value
         of_values = zonal_stats.zonal_sums(seen, pixels, regions=framed.regions, size=size, n_pieces=n_pieces)
         job.store.put(VALUE_SUMS, of_values, number)
+    store_attributes(job, number, framed.pieces, framed.around)
+    store_values(job, number, framed.pieces, framed.around)
     store_outlines(job, number, framed)
 
 

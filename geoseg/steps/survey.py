@@ -57,7 +57,7 @@ def survey_scene(task: Task, stages: Stages) -> Job:
         if task.features is not None and not task.store.has(FEATURE_REDUCTION, verify=True):
             windows = survey.windows or _draw_windows(task.scene, task.config)  # those of a model are not saved
             patiently(survey_features, task, task.features, windows, stages.reporter.note)
-    return Job(task.store, task.scene, task.config, survey, task.device, task.features)
+    return Job(task.store, task.scene, task.config, survey, task.device, task.features, task.rasters)
 
 
 def find_collar_of_values(job: LabelJob, stages: Stages) -> LabelJob:

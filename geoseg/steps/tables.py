@@ -14,11 +14,15 @@ from geoseg.grid import Window
 from geoseg.output.class_document import Classes, class_levels
 from geoseg.output.columns import Layer, label_fields, select_fields
 from geoseg.output.display import display_bands, display_colors, display_exponent
+from geoseg.output.extra_columns import extra_fields
 from geoseg.output.style import Legend, separate_colors
+from geoseg.output.value_columns import value_fields
 from geoseg.raster.names import shown_name
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import CLASS_MODEL, PIECES, ZONAL_SUMS, Product
 from geoseg.segment.class_model import class_moments
+from geoseg.steps.attributes import extra_columns
+from geoseg.steps.values import value_columns
 from geoseg.steps.vectorize import index_names, polygons_of_run
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
@@ -73,10 +77,18 @@ def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[Regi
         **zonal_stats.columns(total, bands=job.scene.bands, indices=indices),
         **{f"class_{n}": coarser[regions.classes - 1] for n, coarser in levels.items()},
     }
+    extra = extra_fields(n_classes=n_classes, levels=list(levels), n_regions=len(regions))
+    columns |= extra_columns(job, tiles, regions, {n: columns[f"class_{n}"] for n in levels}, n_classes)
+    columns |= value_columns(job, tiles, regions)
     fields = label_fields(
-        bands=job.scene.bands, levels=list(levels), n_regions=len(regions), n_classes=n_classes, indices=indices
+        bands=job.scene.bands,
+        levels=list(levels),
+        n_regions=len(regions),
+        n_classes=n_classes,
+        indices=indices,
+        extra=[field for field in extra if field.name in columns],
     )
-    fields = select_fields(fields, job.config.polygons.attributes)
+    fields = (*select_fields(fields, job.config.polygons.attributes), *value_fields(job.rasters))
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
     classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
     return RegionTable(job, list(tiles), regions, legend, layer, columns), classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from geoseg.config import Config
 from geoseg.raster.bands import ndvi
 from geoseg.raster.pixel_size import pixel_size
-from geoseg.raster.scene import Scene, read_tolerant
+from geoseg.raster.scene import Scene
 from geoseg.run.contents import TilePieces, TileRegions, VertexCounts
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import (
@@ -24,11 +25,14 @@ from geoseg.run.products import (
     VERTEX_COUNTS,
     VOTES,
     ZONAL_SUMS,
+    Product,
 )
 from geoseg.run.stages import Stages
 from geoseg.segment import votes
 from geoseg.segment.class_model import class_moments
+from geoseg.steps.attributes import attributes_to_make, fit_votes, read_window, store_attributes
 from geoseg.steps.classify import table_of
+from geoseg.steps.values import store_values, values_to_make
 from geoseg.vectorize import outline, regions, zonal_stats
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.outline import CoreOutlines
@@ -56,8 +60,10 @@ def merge_regions(job: Job, stages: Stages) -> Regions:
 
 def outline_tiles(job: Job, stages: Stages) -> None:
     """Outline the regions of all tiles, and sum the pixel values of each region."""
+    makes: list[Product[Any]] = [ZONAL_SUMS, *attributes_to_make(job), *values_to_make(job), VERTEX_COUNTS, OUTLINES]
     with stages.stage("outline", len(stages.tiles)):
-        stages.each_tile(outline_tile, job, makes=[ZONAL_SUMS, VERTEX_COUNTS, OUTLINES])
+        fit_votes(job, stages)
+        stages.each_tile(outline_tile, job, makes=makes)
 
 
 def label_tile(job: Job, number: int) -> None:
@@ -85,10 +91,11 @@ def label_tile(job: Job, number: int) -> None:
 
 
 def outline_tile(job: Job, number: int) -> None:
-    """Store the outlines of a tile's pieces, and the sums of their pixel values."""
+    """Store the outlines of a tile's pieces, the sums of their pixel values, and the attributes of their regions."""
     framed = framed_pieces(job, number)
     core = job.tiles.tile(number).core
-    pixels, _ = read_tolerant(job.scene, core, core=core)
+    window = read_window(job, number)
+    pixels = window.of(core)
     size = pixel_size(job.scene.geobox.cropped(core), job.scene.geobox)
     indices = [_confidence(job, number, framed)]  # in the order of `index_names`
     if job.scene.vegetation is not None:
@@ -97,6 +104,8 @@ def outline_tile(job: Job, number: int) -> None:
         framed.index, pixels, regions=framed.regions, size=size, n_pieces=framed.n_pieces, indices=np.stack(indices)
     )
     job.store.put(ZONAL_SUMS, sums, number)
+    store_attributes(job, number, framed.pieces, framed.around, window)
+    store_values(job, number, framed.pieces, framed.around)
     store_outlines(job, number, framed)
 
 

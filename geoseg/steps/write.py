@@ -15,7 +15,7 @@ from geoseg.output.class_document import Classes, class_document, write_classes
 from geoseg.output.columns import Layer, class_fields
 from geoseg.output.model import Model, Origin, save_model
 from geoseg.output.paths import REGION_STYLE
-from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
+from geoseg.output.polygons import Dissolved, Extras, FailedTile, ObjectLayer, write_polygons
 from geoseg.output.rasters import write_class_raster, write_region_raster
 from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance, polygon_qml, region_qml
 from geoseg.raster.names import shown_name
@@ -27,7 +27,9 @@ from geoseg.run.products import CLASS_MODEL, FEATURE_REDUCTION, NETWORK
 from geoseg.run.provenance import source_of
 from geoseg.run.report import Result, report_result, run_facts
 from geoseg.run.stages import Stages
+from geoseg.run.values_option import values_facts
 from geoseg.segment.class_tree import ClassTree
+from geoseg.steps.levels import object_layers
 from geoseg.steps.tables import RegionTable, batches, cores, region_table
 from geoseg.steps.vectorize import parts_of_run
 from geoseg.vectorize.regions import Regions
@@ -41,20 +43,22 @@ def write_results(job: Job, plan: Plan, stages: Stages, regions: Regions) -> Res
     outputs, class_model = plan.outputs, job.store.get(CLASS_MODEL)
     with stages.stage("write", len(outputs.paths) - bool(outputs.report)):
         table, classes = region_table(job, stages.tiles, regions)
-        write_maps(table, plan, stages, _dissolved(table, classes) if outputs.class_layer else None)
+        dissolved = _dissolved(table, classes) if outputs.class_layer else None
+        write_maps(table, plan, stages, Extras(dissolved=dissolved, objects=_objects(table, plan, stages)))
         if outputs.model:
             save_model(outputs.model, _model(job), overwrite=plan.publication)
             stages.advance()
         if outputs.classes:
             write_classes(outputs.classes, class_document(classes, _about(job, plan)), overwrite=plan.publication)
             stages.advance()
-    return finish(table, plan, stages, class_model.tree, {"tree": {"auto": class_model.auto_n_classes}})
+    about = {"tree": {"auto": class_model.auto_n_classes}} | values_facts(job.rasters)
+    return finish(table, plan, stages, class_model.tree, about)
 
 
-def write_maps(table: RegionTable, plan: Plan, stages: Stages, dissolved: Dissolved | None = None) -> None:
-    """Write the polygons, with `dissolved` as their second layer, and the rasters."""
+def write_maps(table: RegionTable, plan: Plan, stages: Stages, extras: Extras | None = None) -> None:
+    """Write the polygons, with the further layers of `extras`, and the rasters."""
     geobox, outputs = plan.scene.geobox, plan.outputs
-    _write_polygons(table, plan, stages, dissolved)
+    _write_polygons(table, plan, stages, extras or Extras())
     stages.advance()
     if outputs.class_raster:
         tiles = cores(table.job, table.tiles, table.regions, np.concatenate([[0], table.regions.classes]))
@@ -109,7 +113,7 @@ def _about(job: Job, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _write_polygons(table: RegionTable, plan: Plan, stages: Stages, dissolved: Dissolved | None) -> None:
+def _write_polygons(table: RegionTable, plan: Plan, stages: Stages, extras: Extras) -> None:
     geobox = plan.scene.geobox
     borders = border_scale(resolution(geobox))
     failed = [
@@ -124,13 +128,13 @@ def _write_polygons(table: RegionTable, plan: Plan, stages: Stages, dissolved: D
         batches(table, parts),
         replace(table.layer, source=source_of(plan.scene.path, plan.options.command)),
         style=polygon_qml(table.legend, table.layer.aliases, borders=borders),
-        extras=Extras(
-            styles={REGION_STYLE: region_qml(table.layer.aliases, borders=borders)},
-            failed=failed,
-            dissolved=dissolved,
-        ),
+        extras=replace(extras, styles={REGION_STYLE: region_qml(table.layer.aliases, borders=borders)}, failed=failed),
         overwrite=plan.publication,
     )
+
+
+def _objects(table: RegionTable, plan: Plan, stages: Stages) -> list[ObjectLayer]:
+    return object_layers(table, plan.outputs.levels, stages.reporter.note)
 
 
 def _dissolved(table: RegionTable, classes: Classes) -> Dissolved:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.output.columns import Field, Layer, label_fields, select_fields
+from geoseg.output.columns import Layer, label_fields, select_fields
+from geoseg.output.extra_columns import Field, extra_fields
 from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
 from geoseg.output.style import Legend
+from geoseg.output.value_columns import value_fields
 from geoseg.raster.names import shown_name
 from geoseg.raster.scene import Scene
 from geoseg.run.job import LabelJob
@@ -19,8 +21,11 @@ from geoseg.run.plan import Plan
 from geoseg.run.products import VALUE_SUMS, ZONAL_SUMS
 from geoseg.run.report import Result
 from geoseg.run.stages import Stages
+from geoseg.run.values_option import values_facts
 from geoseg.segment.grouped import grouped_sum
+from geoseg.steps.attributes import extra_columns
 from geoseg.steps.tables import RegionTable, summed_regions
+from geoseg.steps.values import value_columns
 from geoseg.steps.write import finish, write_maps
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.regions import Regions
@@ -42,7 +47,8 @@ def write_results(job: LabelJob, plan: Plan, stages: Stages, regions: Regions, v
     with stages.stage("write", len(plan.outputs.paths)):
         table = _region_table(job, regions, values, stages.tiles)
         write_maps(table, plan, stages)
-    return finish(table, plan, stages, None, {} if job.values is None else {"values": job.values.path})
+    about = {} if job.values is None else {"values": job.values.path}
+    return finish(table, plan, stages, None, about | values_facts(job.rasters))
 
 
 def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], tiles: Sequence[int]) -> RegionTable:
@@ -60,7 +66,9 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
     source = job.source
     legend = label_legend(values, colors, pixels, palette=source.palette, names=source.names)
     columns |= {"region": np.arange(1, len(regions) + 1), "class": values[of_class], "color": _hexes(legend)[of_class]}
-    fields = _fields(bands, regions, values, job.config.polygons.attributes)
+    columns |= extra_columns(job, tiles, regions) | value_columns(job, tiles, regions)
+    fields = _fields(bands, regions, values, columns)
+    fields = (*select_fields(fields, job.config.polygons.attributes), *value_fields(job.rasters))
     layer = Layer("labels", *_titles(job, len(regions), len(values)), source.geobox.crs, fields)
     return RegionTable(job, list(tiles), regions, legend, layer, columns)
 
@@ -81,14 +89,15 @@ def _hexes(legend: Legend) -> NDArray[Any]:
 
 
 def _fields(
-    bands: tuple[int, ...], regions: Regions, values: NDArray[np.int64], attributes: Sequence[str]
+    bands: tuple[int, ...], regions: Regions, values: NDArray[np.int64], columns: Collection[str]
 ) -> tuple[Field, ...]:
     small = not len(values) or (values[0] >= -(2**31) and values[-1] < 2**31)
-    fields = label_fields(bands=bands, levels=(), n_regions=len(regions), n_classes=len(values))
+    extra = [field for field in extra_fields(n_classes=0, levels=(), lit=False) if field.name in columns]
+    fields = label_fields(bands=bands, levels=(), n_regions=len(regions), n_classes=len(values), extra=extra)
     label = Field(
         "class", pa.int32() if small else pa.int64(), "Label in the raster", "Value of its pixels in the raster"
     )
-    return select_fields([label if field.name == "class" else field for field in fields], attributes)
+    return tuple(label if field.name == "class" else field for field in fields)
 
 
 def _titles(job: LabelJob, n_regions: int, n_labels: int) -> tuple[str, str]:

@@ -110,6 +110,7 @@ ALGORITHMS = (
             Shown("smooth", "Smooth borders", "flag", True),
             Shown("max_vertices", "Split polygons with more vertices than", "integer", True),
             Shown("attributes", "Columns", "text", True),
+            Shown("values", "Raster for statistics", "raster", True),
             Shown("red", "Red band for NDVI", "band", True, "scene"),
             Shown("nir", "Near-infrared band for NDVI", "band", True, "scene"),
             Shown("class_layer", "Also write dissolved classes", "flag", True),

@@ -1,0 +1,1 @@
+"""Layers derived from finished polygon files."""
