@@ -10,7 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from geoseg.errors import RasterError, UnavailableError
-from geoseg.raster.names import REMOTE
+from geoseg.raster.names import REMOTE, without_secrets
 
 _REMOTE = (*REMOTE, "/vsi")
 _REFUSED = re.compile(r"HTTP (response|error) code\s*:\s*(401|403|404|410)\b|AccessDenied|NoSuchKey|NoSuchBucket")
@@ -80,19 +80,20 @@ def remote_state(address: str) -> dict[str, str]:
     from urllib.error import HTTPError, URLError  # takes 50 ms, and few scenes are behind an address
     from urllib.request import Request, urlopen
 
+    shown = without_secrets(address)
     try:
         with urlopen(Request(address, headers={"Range": "bytes=0-0"}), timeout=_SERVER_TIMEOUT) as answer:
             answer.read(1)
             headers = answer.headers
     except HTTPError as err:
-        answered = f"the server of {address} answers {err.code} {err.reason}"
+        answered = f"the server of {shown} answers {err.code} {err.reason}"
         if err.code >= HTTPStatus.INTERNAL_SERVER_ERROR or err.code == HTTPStatus.TOO_MANY_REQUESTS:
             raise UnavailableError(f"{answered}. Try again later.") from err
         raise RasterError(f"{answered}. Check the address and the permission to read it.") from err
     except (OSError, HTTPException) as err:
         reason = err.reason if isinstance(err, URLError) else err
         raise UnavailableError(
-            f"the server of {address} does not answer: {reason}. Check the address and the connection."
+            f"the server of {shown} does not answer: {reason}. Check the address and the connection."
         ) from err
     # Of a part, as was asked for: "bytes 0-0/1234". A server without parts states the length of the whole.
     size = (headers["Content-Range"] or "").rpartition("/")[2] or headers["Content-Length"]
