@@ -83,6 +83,7 @@ def local_client(
             processes = LocalWorkers(cluster, n_workers)
             stack.callback(processes.close)
             stack.callback(close, cluster)
+            stack.callback(processes.end_unready)
             processes.spawn()
             # By the address: a client of the cluster would wait for its workers.
             client = Client(cluster.scheduler_address, security=cluster.security, set_as_default=False)

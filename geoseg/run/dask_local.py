@@ -60,6 +60,11 @@ class LocalWorkers:
         """Start new workers for those whose nanny has given up; this does not wait until they are ready."""
         self._cluster.sync(self._replace)
 
+    def end_unready(self) -> None:
+        """End workers that are not ready yet: the cluster would wait for them before it closes."""
+        if self._n_ready() < self._n_workers:
+            self.close()
+
     def close(self) -> None:
         """End processes that the cluster has left behind, such as stopped ones."""
         for process in multiprocessing.active_children():
