@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from geoseg.evaluate.evaluate import evaluate_classes
     from geoseg.evaluate.evaluation import Evaluation
+    from geoseg.evaluate.unsupervised import RegionEvaluation, evaluate_regions
     from geoseg.layers.dissolve import DissolvedFile, dissolve_polygons
     from geoseg.output.paths import Outputs
     from geoseg.parts.finish import finish_run
@@ -57,6 +58,7 @@ _MODULES = {
     ),
     "geoseg.evaluate.evaluate": ("evaluate_classes",),
     "geoseg.evaluate.evaluation": ("Evaluation",),
+    "geoseg.evaluate.unsupervised": ("RegionEvaluation", "evaluate_regions"),
     "geoseg.layers.dissolve": ("DissolvedFile", "dissolve_polygons"),
     "geoseg.output.paths": ("Outputs",),
     "geoseg.parts.finish": ("finish_run",),
@@ -91,6 +93,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "PlannedRun",
     "Preview",
     "RasterError",
+    "RegionEvaluation",
     "Result",
     "RunError",
     "RunStatus",
@@ -105,6 +108,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "classify_regions",
     "dissolve_polygons",
     "evaluate_classes",
+    "evaluate_regions",
     "felzenszwalb",
     "finish_run",
     "load_config",

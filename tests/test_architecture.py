@@ -67,6 +67,7 @@ READS_OR_WRITES = {  # modules of evaluate/ and classify/ that do touch files
     "geoseg.evaluate.evaluate",
     "geoseg.evaluate.reference",
     "geoseg.evaluate.report",
+    "geoseg.evaluate.unsupervised",
 }
 MAX_FILES, MAX_MODULE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 9, 400, 45, 6
 LONG_MODULES: dict[str, str] = {}  # name → reason
