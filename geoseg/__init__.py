@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from geoseg.parts.work import PartResult, work_part
     from geoseg.pipeline import outline_labels, segment_scene
     from geoseg.preview.preview import Preview, preview_scene
+    from geoseg.preview.tune import tune_scene
+    from geoseg.preview.tuning import Tuning
     from geoseg.progress import Note, StageAdvanced, StageFinished, StageStarted
     from geoseg.raster.label_raster import LabelInput
     from geoseg.run.report import Result
@@ -66,6 +68,8 @@ _MODULES = {
     "geoseg.parts.work": ("PartResult", "work_part"),
     "geoseg.pipeline": ("outline_labels", "segment_scene"),
     "geoseg.preview.preview": ("Preview", "preview_scene"),
+    "geoseg.preview.tune": ("tune_scene",),
+    "geoseg.preview.tuning": ("Tuning",),
     "geoseg.progress": ("Note", "StageAdvanced", "StageFinished", "StageStarted"),
     "geoseg.raster.label_raster": ("LabelInput",),
     "geoseg.run.report": ("Result",),
@@ -104,6 +108,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "StageStarted",
     "StageStatus",
     "TileError",
+    "Tuning",
     "UnavailableError",
     "classify_regions",
     "dissolve_polygons",
@@ -121,6 +126,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "segment_array",
     "segment_scene",
     "slic",
+    "tune_scene",
     "work_part",
 ]
 

@@ -44,7 +44,7 @@ LIBRARY_HOMES = {  # the only modules that import these libraries
     "click": ("geoseg.cli.*",),
     "msgspec": ("geoseg.config_parser",),
     "jinja2": ("geoseg.report.page",),
-    "matplotlib": ("geoseg.report.charts",),
+    "matplotlib": ("geoseg.report.charts", "geoseg.report.tuning_chart"),
     "yaml": ("geoseg.config", "geoseg.config_parser", "geoseg.run.cluster_file", "geoseg.report.provenance"),
 }
 FILE_LIBRARIES = {

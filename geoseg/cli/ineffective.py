@@ -182,6 +182,15 @@ PREVIEW_RULES = (
         "with --window and without training on each tile",
     ),
 )
+TUNE_RULES = (
+    Rule(
+        "--overwrite",
+        lambda options, _: options["out"] is None and options["report"] in (None, "-"),
+        "without --out and --json FILE",
+        "add --out FILE",
+    ),
+    _NO_TILE_TRAINING,
+)
 EVALUATE_RULES = (
     Rule("--overwrite", lambda options, _: options["report"] in (None, "-"), "without --json FILE", "add --json FILE"),
     *(

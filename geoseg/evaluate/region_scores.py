@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from geoseg.evaluate.region_sums import RegionTable
 
+_ROUNDING = 1e-12  # of the largest mean; deviations below it are those of rounded sums
+
 
 @dataclass(frozen=True)
 class RegionScores:
@@ -102,6 +104,8 @@ def region_scores(table: RegionTable) -> RegionScores:
     within = table.squares.sum(axis=0) / pixels
     overall = weights @ table.means
     between = weights @ (table.means - overall) ** 2
+    constant = within + between <= (_ROUNDING * np.abs(table.means).max(axis=0)) ** 2
+    within, between = np.where(constant, 0, within), np.where(constant, 0, between)
     return RegionScores(
         regions=n,
         pixels=pixels,
@@ -115,7 +119,6 @@ def region_scores(table: RegionTable) -> RegionScores:
 def _moran(means: NDArray[np.float64], pairs: NDArray[np.int64]) -> float | None:
     deviations = means - means.mean()
     scatter = float(deviations @ deviations)
-    rounding = len(means) * (1e-12 * float(np.abs(means).max(initial=0))) ** 2
-    if not len(pairs) or scatter <= rounding:
+    if not len(pairs) or scatter <= len(means) * (_ROUNDING * float(np.abs(means).max())) ** 2:
         return None
     return float(len(means) / len(pairs) * (deviations[pairs[:, 0]] @ deviations[pairs[:, 1]]) / scatter)
