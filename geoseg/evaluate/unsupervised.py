@@ -102,7 +102,7 @@ def evaluate_regions(
     labels : str, Path or sequence of them
         Rasters of integers on the grid of the scene: classes or segments; 0 and negative numbers are nodata.
     scene : str or Path
-        The raster whose pixels should be alike within regions and differ between them.
+        The raster that regions should divide into homogeneous parts which differ from their neighbours.
     connected : bool
         True = regions are 4-connected pixels of one number; False = each number is one region.
     bands : sequence of int

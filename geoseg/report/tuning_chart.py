@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from geoseg.report.charts import page_svg
 
@@ -97,7 +98,8 @@ def _figure(points: Sequence[Point], marks: Mapping[str, Point], scale_name: str
     left.set_xlabel("Moran's I between regions")
     left.set_ylabel("variance within regions, in units of the stretch")
     _scatter(right, points, marks, [(point.mean_pixels, point.f) for point in points], ("mean_pixels", "f"))
-    right.set_xscale("log")
+    right.set_xscale("log", base=2)
+    right.xaxis.set_major_formatter(ScalarFormatter())
     right.set_xlabel("mean pixels of a region")
     right.set_ylabel("F")
     left.legend(title=scale_name, frameon=False)
