@@ -11,6 +11,7 @@ are relative to the rows of the table. Programs that are not installed are left 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,9 @@ def report(args: argparse.Namespace, folder: Path) -> str:
         if args.only and name not in args.only:
             continue
         try:
-            path, value = search(partial(run, scene), folder / name.replace(" ", "_"), (least, most), goal, args.tries)
+            path, value = search(
+                partial(run, scene), folder / re.sub(r"\W+", "_", name), (least, most), goal, args.tries
+            )
             made[f"{name}, {value:.3g}"] = path
         except (MissingError, subprocess.CalledProcessError) as reason:
             skipped.append(f"{name}: {reason}")
