@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from geoseg.evaluate.evaluate import evaluate_classes
     from geoseg.evaluate.evaluation import Evaluation
+    from geoseg.evaluate.unsupervised import RegionEvaluation, evaluate_regions
     from geoseg.layers.dissolve import DissolvedFile, dissolve_polygons
     from geoseg.output.paths import Outputs
     from geoseg.parts.finish import finish_run
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from geoseg.parts.work import PartResult, work_part
     from geoseg.pipeline import outline_labels, segment_scene
     from geoseg.preview.preview import Preview, preview_scene
+    from geoseg.preview.tune import tune_scene
+    from geoseg.preview.tuning import Tuning
     from geoseg.progress import Note, StageAdvanced, StageFinished, StageStarted
     from geoseg.raster.label_raster import LabelInput
     from geoseg.run.report import Result
@@ -57,6 +60,7 @@ _MODULES = {
     ),
     "geoseg.evaluate.evaluate": ("evaluate_classes",),
     "geoseg.evaluate.evaluation": ("Evaluation",),
+    "geoseg.evaluate.unsupervised": ("RegionEvaluation", "evaluate_regions"),
     "geoseg.layers.dissolve": ("DissolvedFile", "dissolve_polygons"),
     "geoseg.output.paths": ("Outputs",),
     "geoseg.parts.finish": ("finish_run",),
@@ -64,6 +68,8 @@ _MODULES = {
     "geoseg.parts.work": ("PartResult", "work_part"),
     "geoseg.pipeline": ("outline_labels", "segment_scene"),
     "geoseg.preview.preview": ("Preview", "preview_scene"),
+    "geoseg.preview.tune": ("tune_scene",),
+    "geoseg.preview.tuning": ("Tuning",),
     "geoseg.progress": ("Note", "StageAdvanced", "StageFinished", "StageStarted"),
     "geoseg.raster.label_raster": ("LabelInput",),
     "geoseg.run.report": ("Result",),
@@ -91,6 +97,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "PlannedRun",
     "Preview",
     "RasterError",
+    "RegionEvaluation",
     "Result",
     "RunError",
     "RunStatus",
@@ -101,10 +108,12 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "StageStarted",
     "StageStatus",
     "TileError",
+    "Tuning",
     "UnavailableError",
     "classify_regions",
     "dissolve_polygons",
     "evaluate_classes",
+    "evaluate_regions",
     "felzenszwalb",
     "finish_run",
     "load_config",
@@ -117,6 +126,7 @@ __all__ = [  # the same names as in _MODULES; tests/test_api.py compares them
     "segment_array",
     "segment_scene",
     "slic",
+    "tune_scene",
     "work_part",
 ]
 

@@ -182,8 +182,25 @@ PREVIEW_RULES = (
         "with --window and without training on each tile",
     ),
 )
+TUNE_RULES = (
+    Rule(
+        "--overwrite",
+        lambda options, _: options["out"] is None and options["report"] in (None, "-"),
+        "without --out and --json FILE",
+        "add --out FILE",
+    ),
+    _NO_TILE_TRAINING,
+)
 EVALUATE_RULES = (
     Rule("--overwrite", lambda options, _: options["report"] in (None, "-"), "without --json FILE", "add --json FILE"),
+    *(
+        Rule(name, lambda options, _: options["unsupervised"] is not None, "with --unsupervised")
+        for name in ("--field", "--layer", "--tolerance", "--tile-size")
+    ),
+    *(
+        Rule(name, lambda options, _: options["unsupervised"] is None, "without --unsupervised")
+        for name in ("--numbered", "--bands", "--f-weight")
+    ),
 )
 _SAMPLES_ONLY = "with --model, which needs no samples"
 CLASSIFY_RULES = (

@@ -33,6 +33,7 @@ from geoseg.cli.stdin_end import STOP_AT_EOF
 from geoseg.cli.streams import OutputFailedError, end_output, output_failed, prepare_streams, print_error
 from geoseg.cli.synthetic import scene, synthetic
 from geoseg.cli.tile import tile
+from geoseg.cli.tune import tune
 from geoseg.cli.work import work
 from geoseg.errors import GeosegError
 from geoseg.run.allocator import keep_freed_memory
@@ -112,6 +113,7 @@ _COMMANDS = (
         classify,
         name,
         preview,
+        tune,
         report,
         info,
         plan,

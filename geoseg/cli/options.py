@@ -122,6 +122,14 @@ TRAINING = option(
     type=click.Choice(["scene", "tile"]),
     help="Train one network for the scene, or one per tile as published.  " + default_of("training"),
 )
+F_WEIGHT = option(
+    "--f-weight",
+    type=float,
+    default=1.0,
+    metavar="A",
+    show_default=True,
+    help="Weight the variance within regions in F: above 1 it counts more than Moran's I, which favours small regions.",
+)
 FORMER_PRIOR = click.option("--prior", hidden=True, expose_value=False, callback=refuse_prior)
 TILE_STEPS = option(
     "--tile-steps",

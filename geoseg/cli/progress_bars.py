@@ -33,11 +33,12 @@ STAGE_TITLES = {
     "write": "write results",
     "report": "make the report",
     "animate": "train for animation",
+    "tune": "compare parameters",
 }
 
 _LINE_INTERVAL = 60.0  # seconds between two plain lines of one stage
 _MAX_LISTED = 20  # failed tiles; run.json lists all of them
-_NO_SPEED = ("learn", "animate", "write", "report", "survey")  # their parts are not pixels
+_NO_SPEED = ("learn", "tune", "animate", "write", "report", "survey")  # their parts are not pixels
 
 
 class TextDisplay:

@@ -81,6 +81,11 @@ class Evaluation:
     boundaries: BoundaryScores
     notes: tuple[str, ...]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are compared."""
+        return self.classes, self.reference
+
     def to_dict(self) -> dict[str, Any]:
         """Return all scores as plain values for JSON; a score that is not defined is None."""
         found = asdict(self.agreement)

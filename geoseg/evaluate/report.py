@@ -8,13 +8,14 @@ from pathlib import Path
 
 from geoseg.errors import OutputError
 from geoseg.evaluate.evaluation import Evaluation
+from geoseg.evaluate.unsupervised import RegionEvaluation
 from geoseg.output.files import check_output, staged, writing
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
 from geoseg.output.system import file_key
 
 
-def to_json(evaluation: Evaluation) -> str:
+def to_json(evaluation: Evaluation | RegionEvaluation) -> str:
     """Return an evaluation as JSON text."""
     return json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -44,14 +45,16 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool | Publica
     return check_output(path, overwrite=overwrite, suffixes=(".json",))
 
 
-def write_report(path: Path, evaluation: Evaluation, *, overwrite: bool | Publication = False) -> None:
+def write_report(
+    path: Path, evaluation: Evaluation | RegionEvaluation, *, overwrite: bool | Publication = False
+) -> None:
     """Write an evaluation as JSON; the file appears under its name when it is complete.
 
     Parameters
     ----------
     path : Path
         The file, .json.
-    evaluation : Evaluation
+    evaluation : Evaluation or RegionEvaluation
     overwrite : bool or Publication
         Whether an existing file may be replaced.
 
@@ -62,6 +65,6 @@ def write_report(path: Path, evaluation: Evaluation, *, overwrite: bool | Public
     OutputError
         If the file cannot be written; see `check_report`.
     """
-    publication = check_report(path, (evaluation.classes, evaluation.reference), overwrite=overwrite)
+    publication = check_report(path, evaluation.files, overwrite=overwrite)
     with staged(path, publication) as folder, writing(path):
         (folder / path.name).write_text(to_json(evaluation) + "\n", encoding="utf-8")

@@ -24,9 +24,18 @@ _ITERATIONS = 30  # of k-means; an approximate result is sufficient
 def most_varied(scene: Scene, survey: Survey, grid: TileGrid, *, size: int, seed: int) -> Window:
     """Return the window of at most `size` × `size` pixels whose land surface is the most varied.
 
+    The parameters are those of `varied_windows`, of which this is the first.
+    """
+    return varied_windows(scene, survey, grid, size=size, n=1, seed=seed)[0]
+
+
+def varied_windows(scene: Scene, survey: Survey, grid: TileGrid, *, size: int, n: int, seed: int) -> list[Window]:
+    """Return windows of at most `size` × `size` pixels whose land surface is the most varied, also taken together.
+
     The candidates are windows around those of the survey, which are distributed over the valid part of the scene. They
     are divided into square cells, which are clustered by colour and texture. The window with the largest share of valid
-    pixels (rounded to 0.1) is chosen; among equal shares, the one with the largest entropy of clusters.
+    pixels (rounded to 0.1) is chosen; among equal shares, the one with the largest entropy of clusters. Each further
+    window is chosen likewise among those that overlap none of the chosen, by the entropy of the clusters of all.
 
     Parameters
     ----------
@@ -35,23 +44,32 @@ def most_varied(scene: Scene, survey: Survey, grid: TileGrid, *, size: int, seed
     grid : TileGrid
         Tiles of the scene. A window that is not larger than a tile lies within one tile.
     size : int
-        Side of the window in pixels.
+        Side of the windows in pixels.
+    n : int
+        Number of windows, from 1; fewer are returned where there are not as many without overlap.
     seed : int
         Seed of the clustering.
 
     Returns
     -------
-    Window
+    list of Window
     """
     rows, cols = scene.geobox.shape
     candidates = _candidates(survey, grid, (min(size, rows), min(size, cols)))
     if len(candidates) == 1:
-        return candidates[0]
+        return candidates
     cells = [_cells(scene, window, survey) for window in candidates]
-    entropies = _entropies([moments[share > 0] for moments, share in cells], seed)
+    counts = _cluster_counts([moments[share > 0] for moments, share in cells], seed)
     shares = [round(float(share.mean()), 1) for _, share in cells]
-    ranks = list(zip(shares, entropies, strict=True))
-    return candidates[ranks.index(max(ranks))]
+    chosen: list[int] = []
+    while len(chosen) < n:
+        free = [i for i in range(len(candidates)) if not any(_overlap(candidates[i], candidates[j]) for j in chosen)]
+        if not free:
+            break
+        known = np.sum([counts[i] for i in chosen], axis=0, dtype=np.int64)  # 0 if none is chosen
+        ranks = [(shares[i], _entropy(known + counts[i])) for i in free]
+        chosen.append(free[ranks.index(max(ranks))])
+    return [candidates[i] for i in chosen]
 
 
 def _candidates(survey: Survey, grid: TileGrid, shape: tuple[int, int]) -> list[Window]:
@@ -88,19 +106,23 @@ def _cell_means(layers: NDArray[np.generic], side: int) -> NDArray[np.float64]:
     return cells.mean(axis=(2, 4), dtype=np.float64).reshape(len(layers), -1)
 
 
-def _entropies(windows: list[NDArray[np.float64]], seed: int) -> list[float]:
-    """Return the entropy of the clusters in each window, from the (cell, feature) features of each."""
+def _cluster_counts(windows: list[NDArray[np.float64]], seed: int) -> list[NDArray[np.int64]]:
+    """Return the number of cells of each cluster in each window, from the (cell, feature) features of each."""
     features = np.concatenate(windows)
     n_clusters = min(_N_CLUSTERS, len(np.unique(features, axis=0)))
     if n_clusters < 2:
-        return [0.0] * len(windows)
+        return [np.array([len(cells)]) for cells in windows]
     with threadpool_limits(1):  # sums by several threads differ in the last digits
         clusters = KMeans(n_clusters, n_init=1, random_state=seed, max_iter=_ITERATIONS).fit_predict(features)
     ends = np.cumsum([len(cells) for cells in windows])
-    return [_entropy(part) for part in np.split(clusters, ends[:-1])]
+    return [np.bincount(part, minlength=n_clusters) for part in np.split(clusters, ends[:-1])]
 
 
-def _entropy(clusters: NDArray[np.integer]) -> float:
-    counts = np.bincount(clusters)
-    shares = counts[counts > 0] / max(len(clusters), 1)
+def _entropy(counts: NDArray[np.int64]) -> float:
+    shares = counts[counts > 0] / max(int(counts.sum()), 1)
     return round(float(-(shares * np.log(shares)).sum()), 9)  # the last digits are not significant
+
+
+def _overlap(one: Window, other: Window) -> bool:
+    rows = one.row_off < other.row_end and other.row_off < one.row_end
+    return rows and one.col_off < other.col_end and other.col_off < one.col_end

@@ -6,7 +6,7 @@ This is the only module of the preview that depends on how stages store their pr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -96,16 +96,37 @@ def find_classes(job: Job, view: View, progress: StageReporter) -> tuple[ClassMo
     clusters : (y, x) int64
         Cluster of each pixel, from 0; -1 = nodata.
     """
-    if job.config.method == "backprop" and job.config.training == "scene":
-        progress.begin("learn", len(job.survey.windows) + job.config.learn.steps, pixels=_size(view.window))
-        count = itertools.count(1)
-        job.store.put(NETWORK, learn.train_network(job, lambda: progress.advance(next(count))))
-    tables = _superpixel_tables(job, view, progress)
+    train(job, progress, pixels=_size(view.window))
+    class_model, (clusters,) = fit_classes(job, [view], progress)
+    return class_model, clusters
+
+
+def train(job: Job, progress: StageReporter, *, pixels: int) -> None:
+    """Train the network of the scene and store it, if the configuration has one; `pixels` is that of the progress."""
+    if job.config.method != "backprop" or job.config.training != "scene":
+        return
+    progress.begin("learn", len(job.survey.windows) + job.config.learn.steps, pixels=pixels)
+    count = itertools.count(1)
+    job.store.put(NETWORK, learn.train_network(job, lambda: progress.advance(next(count))))
+
+
+def fit_classes(job: Job, views: Sequence[View], progress: StageReporter) -> tuple[ClassModel, list[NDArray[np.int64]]]:
+    """Fit classes to the superpixels of several views together, with the stored network.
+
+    Returns
+    -------
+    class_model : ClassModel
+    clusters : list of (y, x) int64
+        Of each view: cluster of each pixel, from 0; -1 = nodata.
+    """
+    tables = _superpixel_tables(job, views, progress)
     class_model = classify.find_classes(job, tables)
     numbers = np.concatenate([table.numbers for table in tables])
     repeats = find_repeats(tables)
     clusters = np.concatenate([class_model.clusters(repeats.share(table)) for table in tables])
-    return class_model, np.where(view.valid, clusters[np.searchsorted(numbers, view.superpixels)], -1)
+    return class_model, [
+        np.where(view.valid, clusters[np.searchsorted(numbers, view.superpixels)], -1) for view in views
+    ]
 
 
 def _make_superpixels(job: Job, blocks: Iterable[int], progress: StageReporter) -> None:
@@ -118,9 +139,9 @@ def _make_superpixels(job: Job, blocks: Iterable[int], progress: StageReporter) 
         progress.advance(done)
 
 
-def _superpixel_tables(job: Job, view: View, progress: StageReporter) -> list[SuperpixelTable]:
-    """Return the tables of the superpixels of a view, with the votes of all tiles, by block in ascending order."""
-    tiles = job.tiles.touching(view.window)
+def _superpixel_tables(job: Job, views: Sequence[View], progress: StageReporter) -> list[SuperpixelTable]:
+    """Return the tables of the superpixels of views, with the votes of all tiles, by block in ascending order."""
+    tiles = sorted({tile for view in views for tile in job.tiles.touching(view.window)})
     blocks = {block for tile in tiles for block in job.blocks.reading(job.tiles.tile(tile).read)}
     _make_superpixels(job, sorted(blocks), progress)
     progress.begin("segment", len(tiles), pixels=sum(_size(job.tiles.tile(tile).core) for tile in tiles))
@@ -128,7 +149,7 @@ def _superpixel_tables(job: Job, view: View, progress: StageReporter) -> list[Su
         segment.segment_tile(job, tile)
         progress.advance(done)
     align_codes.align_tiles(job, tiles)
-    numbers = np.unique(view.superpixels[view.superpixels >= 0])
+    numbers = np.unique(np.concatenate([view.superpixels[view.superpixels >= 0] for view in views]))
     shown = np.unique(block_of(numbers)).tolist()
     for block in sorted(blocks) if job.config.method == "rag" else shown:
         classify.gather_block(job, block)

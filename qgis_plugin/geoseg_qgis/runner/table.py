@@ -174,6 +174,7 @@ ALGORITHMS = (
             Shown("classes", "Class raster", "raster"),
             Shown("reference", "Reference (raster or polygons)", "reference"),
             Shown("field", "Field of the label", "field", detail="reference"),
+            Shown("unsupervised", "Scene, in place of a reference", "raster"),
             Shown("tolerance", "Tolerance of boundaries (metres)", "number", True),
             _OVERWRITE,
             Shown("report", "Scores", "file_output", detail="JSON files (*.json)"),
