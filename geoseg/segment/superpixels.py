@@ -359,7 +359,8 @@ def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
 @compiled()
 def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     width = valid.shape[1]
-    edge, weight = _by_weight(*_edges(bands, valid))
+    unsorted_edge, unsorted_weight = _edges(bands, valid)
+    edge, weight = _by_weight(unsorted_edge, unsorted_weight)
     parent = np.arange(valid.size).astype(np.int32)  # half the memory of int64, and memory access dominates
     size = np.ones(valid.size, np.int32)
     threshold = np.full(valid.size, k, np.float32)  # Int(C) + τ(C) of each root

@@ -158,27 +158,46 @@ def shape_arcs(arcs: Arcs, allowances: NDArray[np.float64], shaping: Shaping, po
     sizes = np.empty(arcs.n, np.int64)
     reach = max(float(shaping.tolerance) * (_SMOOTH_SHARE if shaping.smooth else 1), _NEGLIGIBLE)
     options = (reach, shaping.smooth, shaping.neighbours > 0)
-    n = _shape_each(arcs, allowances, options, points, out, sizes)
+    shape = _smooth_each if shaping.smooth else _simplify_each
+    n = shape(arcs, allowances, options, points, out, sizes)
     return arcs._replace(xy=out[:n].copy(), offsets=starts_of(sizes))
 
 
 @compiled(nogil=True)
-def _shape_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
+def _simplify_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
+    """Write the lines to `out` and their lengths to `sizes`, and return the number of vertices.
+
+    Separate from `_smooth_each`, which takes seconds to compile and is not needed by default.
+    """
     total = 0
-    smooth = options[1]
     for arc in range(len(sizes)):
-        own, ring = arcs.xy[arcs.offsets[arc] : arcs.offsets[arc + 1]], arcs.ring[arc]
-        if not arcs.whole[arc] or arcs.left[arc] == 0:
-            line = own
-        elif smooth:
-            line = _smoothed(own, ring, allowances[arc], options, (points, arc))
-        else:
-            line = _thinned(own, own, ring, allowances[arc], options, (points, arc))
-        for k in range(len(line)):
-            out[total + k, 0], out[total + k, 1] = line[k, 0], line[k, 1]
+        line = arcs.xy[arcs.offsets[arc] : arcs.offsets[arc + 1]]
+        if arcs.whole[arc] and arcs.left[arc] != 0:
+            line = _thinned(line, line, arcs.ring[arc], allowances[arc], options, (points, arc))
+        total = _append_line(out, total, line)
         sizes[arc] = len(line)
-        total += len(line)
     return total
+
+
+@compiled(nogil=True)
+def _smooth_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
+    """Do what `_simplify_each` does, with smooth lines."""
+    total = 0
+    for arc in range(len(sizes)):
+        line = arcs.xy[arcs.offsets[arc] : arcs.offsets[arc + 1]]
+        if arcs.whole[arc] and arcs.left[arc] != 0:
+            line = _smoothed(line, arcs.ring[arc], allowances[arc], options, (points, arc))
+        total = _append_line(out, total, line)
+        sizes[arc] = len(line)
+    return total
+
+
+@compiled(nogil=True)
+def _append_line(out, total, line):  # type: ignore[no-untyped-def]
+    """Write a line behind the first `total` vertices, and return their new number."""
+    for k in range(len(line)):
+        out[total + k, 0], out[total + k, 1] = line[k, 0], line[k, 1]
+    return total + len(line)
 
 
 @compiled(nogil=True)
