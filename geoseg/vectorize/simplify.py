@@ -220,9 +220,11 @@ def _thinned(line, middles, ring, allowances, options, near):  # type: ignore[no
     """
     gain = 0.0  # of the right side, px²
     n = len(line) - 1 if ring else len(line)
-    before, behind = np.arange(n) - 1, np.arange(n) + 1
+    before, behind, stamps = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    removed = np.zeros(n, np.bool_)
+    for k in range(n):
+        before[k], behind[k], stamps[k] = k - 1, k + 1, 0
     before[0], behind[n - 1] = n - 1, 0
-    removed, stamps = np.zeros(n, np.bool_), np.zeros(n, np.int64)
     queue = _corners_by_area(line, before, behind, ring)
     n_left = n
     min_vertices = 3 if ring else 4 if line[0, 0] == line[n - 1, 0] and line[0, 1] == line[n - 1, 1] else 2
@@ -341,7 +343,7 @@ def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
     top, bottom = min(line[a, 1], line[i, 1], line[b, 1]), max(line[a, 1], line[i, 1], line[b, 1])
     first, last = min(line[a, 0], line[i, 0], line[b, 0]), max(line[a, 0], line[i, 0], line[b, 0])
     for row in range(int(top), int(bottom) + 1):
-        at = np.searchsorted(points.keys, row * points.width + int(first))
+        at = _first_from(points.keys, row * points.width + int(first))
         while at < len(points.keys) and points.keys[at] <= row * points.width + int(last):
             x, y = points.keys[at] - row * points.width, row
             within = points.arcs[at] == arc and (points.places[at] - a) % n <= (b - a) % n
@@ -350,6 +352,19 @@ def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
                 return False
             at += 1
     return True
+
+
+@compiled(nogil=True)
+def _first_from(keys, least):  # type: ignore[no-untyped-def]
+    """Return what `numpy.searchsorted` returns, which takes a second to compile."""
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < least:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @compiled(nogil=True)
