@@ -11,7 +11,6 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 from skimage.color import rgb2lab
 
 MAX_CATEGORIES = 256  # longer legends are unreadable, and QGIS draws them slowly
@@ -117,7 +116,8 @@ def min_color_distance(colors: NDArray[np.uint8]) -> float | None:
     """
     if len(colors) < 2:
         return None
-    return float(pdist(rgb2lab(colors)).min())
+    lab = rgb2lab(colors)
+    return min(float(np.linalg.norm(lab[i + 1 :] - lab[i], axis=1).min()) for i in range(len(lab) - 1))
 
 
 def border_scale(resolution: float) -> float:

@@ -54,27 +54,27 @@ def dense_index(numbers, per_block):  # type: ignore[no-untyped-def]
 
     Numbers of one block are close to each other: a table of each block that occurs replaces sorting.
     """
-    blocks, begins = _tables_of_blocks(numbers, per_block)
+    first, begins = _tables_of_blocks(numbers, per_block)
     table = np.zeros(begins[-1], np.int32)
     index = np.empty(numbers.shape, np.int32)
+    n_seen = 0
     for y in range(numbers.shape[0]):
-        place = 0
         for x in range(numbers.shape[1]):
             if numbers[y, x] < 0:
                 index[y, x] = -1
                 continue
             block = numbers[y, x] // per_block
-            if blocks[place] != block:
-                place = np.searchsorted(blocks, block)
-            index[y, x] = begins[place] + numbers[y, x] - block * per_block
-            table[index[y, x]] = 1
-    seen = np.empty(table.sum(), np.int64)
+            place = begins[block - first] + numbers[y, x] - block * per_block
+            index[y, x] = place
+            n_seen += 1 - table[place]
+            table[place] = 1
+    seen = np.empty(n_seen, np.int64)
     n = 0
-    for place in range(blocks.size):
-        for i in range(begins[place], begins[place + 1]):
-            if table[i]:
-                seen[n] = blocks[place] * per_block + i - begins[place]
-                table[i] = n
+    for k in range(begins.size - 1):
+        for place in range(begins[k], begins[k + 1]):
+            if table[place]:
+                seen[n] = (first + k) * per_block + place - begins[k]
+                table[place] = n
                 n += 1
     for y in range(numbers.shape[0]):
         for x in range(numbers.shape[1]):
@@ -85,23 +85,24 @@ def dense_index(numbers, per_block):  # type: ignore[no-untyped-def]
 
 @compiled(nogil=True)
 def _tables_of_blocks(numbers, per_block):  # type: ignore[no-untyped-def]
-    """Return the blocks that occur, ascending (n,), and where the table of each begins, (n + 1,)."""
-    blocks = np.empty(0, np.int64)
-    last = np.int64(-1)
+    """Return the first block that occurs, and where the table of each block from it to the last one begins, (n + 1,).
+
+    Plain loops: a call of `numpy.sort` or `numpy.append` takes a second to compile.
+    """
+    first, last = np.int64(-1), np.int64(-1)
     for y in range(numbers.shape[0]):
-        for x in range(numbers.shape[1]):
-            if numbers[y, x] >= 0 and numbers[y, x] // per_block != last:
-                last = numbers[y, x] // per_block
-                if not (blocks == last).any():
-                    blocks = np.append(blocks, last)
-    blocks = np.sort(blocks)
-    begins = np.zeros(blocks.size + 1, np.int64)
-    for y in range(numbers.shape[0]):
-        place = 0
         for x in range(numbers.shape[1]):
             if numbers[y, x] >= 0:
                 block = numbers[y, x] // per_block
-                if blocks[place] != block:
-                    place = np.searchsorted(blocks, block)
-                begins[place + 1] = max(begins[place + 1], numbers[y, x] - block * per_block + 1)
-    return blocks, np.cumsum(begins)
+                if first < 0 or block < first:
+                    first = block
+                last = max(last, block)
+    begins = np.zeros(last - first + 2 if first >= 0 else 1, np.int64)
+    for y in range(numbers.shape[0]):
+        for x in range(numbers.shape[1]):
+            if numbers[y, x] >= 0:
+                block = numbers[y, x] // per_block
+                begins[block - first + 1] = max(begins[block - first + 1], numbers[y, x] - block * per_block + 1)
+    for k in range(1, begins.size):
+        begins[k] += begins[k - 1]
+    return first, begins

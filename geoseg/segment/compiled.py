@@ -64,7 +64,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher: Any = njit(**options)(function)
+        # A wrapper for calls from C is made for each function by default, and takes a tenth of the time to compile.
+        dispatcher: Any = njit(no_cfunc_wrapper=True, **options)(function)
         if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT leaves the function as it is
             return dispatcher
         try:

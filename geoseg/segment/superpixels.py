@@ -358,11 +358,14 @@ def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
-    width = valid.shape[1]
-    edge, weight = _by_weight(*_edges(bands, valid))
-    parent = np.arange(valid.size).astype(np.int32)  # half the memory of int64, and memory access dominates
-    size = np.ones(valid.size, np.int32)
-    threshold = np.full(valid.size, k, np.float32)  # Int(C) + τ(C) of each root
+    height, width = valid.shape
+    unsorted_edge, unsorted_weight = _edges(bands, valid)
+    edge, weight = _by_weight(unsorted_edge, unsorted_weight)
+    parent = np.empty(valid.size, np.int32)  # half the memory of int64, and memory access dominates
+    size = np.empty(valid.size, np.int32)
+    threshold = np.empty(valid.size, np.float32)  # Int(C) + τ(C) of each root
+    for p in range(valid.size):
+        parent[p], size[p], threshold[p] = p, 1, k
     n_left = 0  # edges between different segments; the others are not needed any more
     for i in range(edge.size):
         first = edge[i] // 2
@@ -382,7 +385,8 @@ def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-de
         if a != b and min(size[a], size[b]) < min_size:
             parent[b] = a
             size[a] += size[b]
-    labels = np.empty(valid.size, np.int64)
-    for p in range(valid.size):
-        labels[p] = find(parent, p) if valid.flat[p] else -1
-    return labels.reshape(valid.shape)
+    labels = np.empty((height, width), np.int64)
+    for y in range(height):
+        for x in range(width):
+            labels[y, x] = find(parent, y * width + x) if valid[y, x] else -1
+    return labels

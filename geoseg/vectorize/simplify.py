@@ -158,27 +158,46 @@ def shape_arcs(arcs: Arcs, allowances: NDArray[np.float64], shaping: Shaping, po
     sizes = np.empty(arcs.n, np.int64)
     reach = max(float(shaping.tolerance) * (_SMOOTH_SHARE if shaping.smooth else 1), _NEGLIGIBLE)
     options = (reach, shaping.smooth, shaping.neighbours > 0)
-    n = _shape_each(arcs, allowances, options, points, out, sizes)
+    shape = _smooth_each if shaping.smooth else _simplify_each
+    n = shape(arcs, allowances, options, points, out, sizes)
     return arcs._replace(xy=out[:n].copy(), offsets=starts_of(sizes))
 
 
 @compiled(nogil=True)
-def _shape_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
+def _simplify_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
+    """Write the lines to `out` and their lengths to `sizes`, and return the number of vertices.
+
+    Separate from `_smooth_each`, which takes seconds to compile and is not needed by default.
+    """
     total = 0
-    smooth = options[1]
     for arc in range(len(sizes)):
-        own, ring = arcs.xy[arcs.offsets[arc] : arcs.offsets[arc + 1]], arcs.ring[arc]
-        if not arcs.whole[arc] or arcs.left[arc] == 0:
-            line = own
-        elif smooth:
-            line = _smoothed(own, ring, allowances[arc], options, (points, arc))
-        else:
-            line = _thinned(own, own, ring, allowances[arc], options, (points, arc))
-        for k in range(len(line)):
-            out[total + k, 0], out[total + k, 1] = line[k, 0], line[k, 1]
+        line = arcs.xy[arcs.offsets[arc] : arcs.offsets[arc + 1]]
+        if arcs.whole[arc] and arcs.left[arc] != 0:
+            line = _thinned(line, line, arcs.ring[arc], allowances[arc], options, (points, arc))
+        total = _append_line(out, total, line)
         sizes[arc] = len(line)
-        total += len(line)
     return total
+
+
+@compiled(nogil=True)
+def _smooth_each(arcs, allowances, options, points, out, sizes):  # type: ignore[no-untyped-def]
+    """Do what `_simplify_each` does, with smooth lines."""
+    total = 0
+    for arc in range(len(sizes)):
+        line = arcs.xy[arcs.offsets[arc] : arcs.offsets[arc + 1]]
+        if arcs.whole[arc] and arcs.left[arc] != 0:
+            line = _smoothed(line, arcs.ring[arc], allowances[arc], options, (points, arc))
+        total = _append_line(out, total, line)
+        sizes[arc] = len(line)
+    return total
+
+
+@compiled(nogil=True)
+def _append_line(out, total, line):  # type: ignore[no-untyped-def]
+    """Write a line behind the first `total` vertices, and return their new number."""
+    for k in range(len(line)):
+        out[total + k, 0], out[total + k, 1] = line[k, 0], line[k, 1]
+    return total + len(line)
 
 
 @compiled(nogil=True)
@@ -201,9 +220,11 @@ def _thinned(line, middles, ring, allowances, options, near):  # type: ignore[no
     """
     gain = 0.0  # of the right side, px²
     n = len(line) - 1 if ring else len(line)
-    before, behind = np.arange(n) - 1, np.arange(n) + 1
+    before, behind, stamps = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    removed = np.zeros(n, np.bool_)
+    for k in range(n):
+        before[k], behind[k], stamps[k] = k - 1, k + 1, 0
     before[0], behind[n - 1] = n - 1, 0
-    removed, stamps = np.zeros(n, np.bool_), np.zeros(n, np.int64)
     queue = _corners_by_area(line, before, behind, ring)
     n_left = n
     min_vertices = 3 if ring else 4 if line[0, 0] == line[n - 1, 0] and line[0, 1] == line[n - 1, 1] else 2
@@ -322,7 +343,7 @@ def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
     top, bottom = min(line[a, 1], line[i, 1], line[b, 1]), max(line[a, 1], line[i, 1], line[b, 1])
     first, last = min(line[a, 0], line[i, 0], line[b, 0]), max(line[a, 0], line[i, 0], line[b, 0])
     for row in range(int(top), int(bottom) + 1):
-        at = np.searchsorted(points.keys, row * points.width + int(first))
+        at = _first_from(points.keys, row * points.width + int(first))
         while at < len(points.keys) and points.keys[at] <= row * points.width + int(last):
             x, y = points.keys[at] - row * points.width, row
             within = points.arcs[at] == arc and (points.places[at] - a) % n <= (b - a) % n
@@ -331,6 +352,19 @@ def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
                 return False
             at += 1
     return True
+
+
+@compiled(nogil=True)
+def _first_from(keys, least):  # type: ignore[no-untyped-def]
+    """Return what `numpy.searchsorted` returns, which takes a second to compile."""
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < least:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @compiled(nogil=True)

@@ -50,7 +50,8 @@ def _write_wkb(content, offsets, raw, rings, parts):  # type: ignore[no-untyped-
         for ring in range(parts[polygon], parts[polygon + 1]):
             begin, end = 16 * rings[ring], 16 * rings[ring + 1]
             _write_number(content, at, rings[ring + 1] - rings[ring])
-            content[at + 4 : at + 4 + end - begin] = raw[begin:end]
+            for i in range(end - begin):  # a slice takes two seconds more to compile
+                content[at + 4 + i] = raw[begin + i]
             at += 4 + end - begin
 
 
