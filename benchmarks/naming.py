@@ -121,7 +121,7 @@ class Scene:
         learned, probabilities = self.name(points, named)
         sizes = self.table.sizes * (self.counts.sum(axis=1) > 0)  # a region without labels cannot be named
         for _ in range(ROUNDS):
-            more = suggestions(probabilities, learned.features, sizes, named, n)
+            more = suggestions(probabilities, learned.features, sizes, self.table.centres, named, n)
             named = np.concatenate([named, more])
             learned, probabilities = self.name(points, named)
         return self.score(probabilities)

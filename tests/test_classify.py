@@ -10,6 +10,7 @@ import pyogrio
 import pytest
 import shapely
 from pyproj import CRS
+from scipy import sparse
 
 import geoseg
 from geoseg.classify import forest, validation
@@ -18,8 +19,10 @@ from geoseg.classify.attributes import attribute_columns
 from geoseg.classify.borders import BorderCollector
 from geoseg.classify.forest import TrainingSet, train
 from geoseg.classify.forest_file import load_forest, save_forest
+from geoseg.classify.region_table import Features, RegionTable
 from geoseg.classify.rings import edges_of
 from geoseg.classify.shapes import polygon_shapes
+from geoseg.classify.suggest import suggestions
 from geoseg.classify.validation import spatial_folds
 from geoseg.errors import ConfigError, ModelError, OutputError, RasterError
 from geoseg.output.columns import label_fields
@@ -445,3 +448,15 @@ def test_forest_that_compares_what_is_comparable_in_one_scene_is_refused(labels,
     layer.assign(votes_1=1.0).to_file(tmp_path / "more.gpkg", layer="labels")
     with pytest.raises(ModelError, match="votes_1"):
         geoseg.classify_regions(tmp_path / "more.gpkg", tmp_path / "p.gpkg", model=tmp_path / "b.forest")
+
+
+@pytest.mark.parametrize(("places", "expected"), [([0, 1, 9], [2]), ([0, 9, 1], [1]), ([8, 9, 0], [2])])
+def test_of_two_regions_that_differ_as_much_the_one_farther_on_the_map_is_suggested(places, expected):
+    centres = np.array([places, [0, 0, 0]], float).T
+    values = np.array([[0], [-1], [1]], np.float32)
+    table = RegionTable(("a",), values, np.ones(3), centres, sparse.csr_array((3, 3), dtype=np.float32))
+    unsure = np.full((3, 2), 0.5, np.float32)
+
+    found = suggestions(unsure, Features(table, np.zeros(1, np.float32)), table.sizes, centres, np.array([0]), 1)
+
+    assert found.tolist() == expected

@@ -217,7 +217,8 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
     if task.suggest:
         labelled = learned.labelled
         known = np.empty(0, np.int64) if labelled is None else np.unique(labelled.rows[labelled.is_covered])
-        rows = suggestions(predicted.probabilities, learned.features, table.sizes, known, task.suggest)
+        of_regions = predicted.probabilities, learned.features, table.sizes, table.centres
+        rows = suggestions(*of_regions, known, task.suggest)
         path = suggestions_path(task.out)
         write_suggestions(path, file, (rows, named), task.field, publications[path])
     result = _result(task, forest.names, named, table)
