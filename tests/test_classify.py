@@ -1,24 +1,32 @@
 """Names of regions by samples: `geoseg classify` on a made-up layer."""
 
+import dataclasses
 import json
 
 import geopandas
 import numpy as np
+import pyarrow as pa
 import pyogrio
 import pytest
 import shapely
 from pyproj import CRS
+from scipy import sparse
 
 import geoseg
 from geoseg.classify import forest, validation
 from geoseg.classify import samples as located
+from geoseg.classify.attributes import attribute_columns
 from geoseg.classify.borders import BorderCollector
 from geoseg.classify.forest import TrainingSet, train
-from geoseg.classify.forest_file import load_forest
+from geoseg.classify.forest_file import load_forest, save_forest
+from geoseg.classify.region_table import Features, RegionTable
 from geoseg.classify.rings import edges_of
 from geoseg.classify.shapes import polygon_shapes
+from geoseg.classify.suggest import suggestions
 from geoseg.classify.validation import spatial_folds
 from geoseg.errors import ConfigError, ModelError, OutputError, RasterError
+from geoseg.output.columns import label_fields
+from geoseg.output.extra_columns import extra_fields
 
 from .conftest import run_command
 
@@ -398,3 +406,57 @@ def test_crs_of_the_output_is_that_of_the_regions(labels, samples, layer):
     info = pyogrio.read_info(classify(labels, samples).path, layer="labels")
 
     assert CRS(info["crs"]) == layer.crs
+
+
+def test_every_column_says_between_which_regions_it_compares_and_what_is_tied_to_class_numbers_never_does():
+    def columns(n_classes, levels):
+        extra = extra_fields(n_classes=n_classes, levels=levels)
+        own = label_fields(bands=[1], levels=levels, n_regions=9, n_classes=9, indices=["confidence"], extra=extra)
+        return {field.name: field for field in own}
+
+    fields, fewer = columns(9, (2, 4)), columns(0, ())
+    assert {field.name for field in fields.values() if not field.comparable} == set()
+    tied = fields.keys() - fewer.keys()
+    assert tied >= {"border_class_9", "class_4", "object_2"}
+    assert {fields[name].comparable for name in tied | {"region", "class"}} == {"never"}
+    schema = pa.schema([(name, pa.float64()) for name in fields])
+    for in_one_scene, allowed in ((True, {"everywhere", "scene"}), (False, {"everywhere"})):
+        found = attribute_columns(schema, in_one_scene=in_one_scene)
+        assert set(found) == {name for name, field in fields.items() if field.comparable in allowed}
+
+
+def test_columns_that_are_comparable_in_one_scene_are_not_in_a_saved_forest(layer, samples, tmp_path):
+    more = layer.assign(votes_1=truth() * 1.0, border_class_1=0.5, neighbours=4)
+    more.to_file(tmp_path / "more.gpkg", layer="labels")
+    out, kept = tmp_path / "out.gpkg", tmp_path / "a.forest"
+    here = geoseg.classify_regions(tmp_path / "more.gpkg", out, samples=samples, field="cover")
+    assert "votes_1" in dict(here.importance)
+    assert "border_class_1" not in dict(here.importance)
+    options = {"samples": samples, "field": "cover", "save_model": kept, "overwrite": True}
+    saved = geoseg.classify_regions(tmp_path / "more.gpkg", out, **options)
+    assert {"neighbours"} == dict(saved.importance).keys() & {"neighbours", "votes_1", "border_class_1"}
+    assert {"neighbours"} == set(load_forest(kept).attributes) & {"neighbours", "votes_1", "border_class_1"}
+
+
+def test_forest_that_compares_what_is_comparable_in_one_scene_is_refused(labels, layer, samples, tmp_path):
+    geoseg.classify_regions(
+        labels, tmp_path / "o.gpkg", samples=samples, field="cover", save_model=tmp_path / "a.forest"
+    )
+    own = load_forest(tmp_path / "a.forest")
+    tied = tuple("votes_1" if name == "std_1" else name for name in own.attributes)
+    save_forest(tmp_path / "b.forest", dataclasses.replace(own, attributes=tied))
+    layer.assign(votes_1=1.0).to_file(tmp_path / "more.gpkg", layer="labels")
+    with pytest.raises(ModelError, match="votes_1"):
+        geoseg.classify_regions(tmp_path / "more.gpkg", tmp_path / "p.gpkg", model=tmp_path / "b.forest")
+
+
+@pytest.mark.parametrize(("places", "expected"), [([0, 1, 9], [2]), ([0, 9, 1], [1]), ([8, 9, 0], [2])])
+def test_of_two_regions_that_differ_as_much_the_one_farther_on_the_map_is_suggested(places, expected):
+    centres = np.array([places, [0, 0, 0]], float).T
+    values = np.array([[0], [-1], [1]], np.float32)
+    table = RegionTable(("a",), values, np.ones(3), centres, sparse.csr_array((3, 3), dtype=np.float32))
+    unsure = np.full((3, 2), 0.5, np.float32)
+
+    found = suggestions(unsure, Features(table, np.zeros(1, np.float32)), table.sizes, centres, np.array([0]), 1)
+
+    assert found.tolist() == expected

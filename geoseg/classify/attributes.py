@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 
 import pyarrow as pa
 
-NOT_ATTRIBUTES = (  # numbers and names of regions, classes and tiles
-    *("region", "class", "class_*", "object_*", "tile", "fid", "ogc_fid"),
-    *("color", "name", "probability", "second"),
-)
+from geoseg.classify.named_layer import NAME_FIELDS
+from geoseg.output.columns import known_fields
+
+_NUMBERS = ("tile", "object", "fid", "ogc_fid")  # of layers of geoseg and of GDAL
 
 
-def attribute_columns(schema: pa.Schema) -> tuple[str, ...]:
+def attribute_columns(schema: pa.Schema, *, in_one_scene: bool = True) -> tuple[str, ...]:
     """Return the numeric columns of a layer that are attributes of its regions, in their order.
 
-    Every numeric column is one, except `NOT_ATTRIBUTES`.
+    Of the columns of geoseg these are the ones that are declared as comparable. Columns of other origin are
+    attributes.
 
     Parameters
     ----------
     schema : pyarrow.Schema
         Of the columns without geometry.
+    in_one_scene : bool
+        Whether regions are compared with others of their scene only; False leaves out what is not comparable between
+        scenes.
 
     Examples
     --------
-    >>> fields = [("region", pa.int32()), ("class_4", pa.int16()), ("mean_1", pa.float64()), ("color", pa.string())]
-    >>> attribute_columns(pa.schema([*fields, ("pixels", pa.int64())]))
-    ('mean_1', 'pixels')
+    >>> names = ["region", "class_4", "mean_1", "votes_1", "border_class_2", "slope"]
+    >>> schema = pa.schema([(name, pa.float64()) for name in names])
+    >>> attribute_columns(schema), attribute_columns(schema, in_one_scene=False)
+    (('mean_1', 'votes_1', 'slope'), ('mean_1', 'slope'))
     """
+    numeric = tuple(field.name for field in schema if _is_number(field.type))
+    known = known_fields(name.lower() for name in numeric) | {field.name: field for field in NAME_FIELDS}
+    left_out = {"never"} if in_one_scene else {"never", "scene"}
     return tuple(
-        field.name
-        for field in schema
-        if _is_number(field.type) and not any(fnmatch.fnmatchcase(field.name.lower(), each) for each in NOT_ATTRIBUTES)
+        name
+        for name in numeric
+        if name.lower() not in _NUMBERS and not (name.lower() in known and known[name.lower()].comparable in left_out)
     )
 
 

@@ -204,7 +204,8 @@ def _check_outputs(task: Task, *, overwrite: bool) -> dict[Path, Publication]:
 
 def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publication]) -> Classification:
     samples = _read_samples(task, file)
-    regions = read_regions(file, samples)
+    in_one_scene = task.model is None and task.save_model is None
+    regions = read_regions(file, samples, in_one_scene=in_one_scene)
     learned = _load(task.model, regions.table) if task.model is not None else _learn(samples, regions)
     forest, table = learned.forest, learned.table
     predicted = name_regions(learned)
@@ -216,7 +217,8 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
     if task.suggest:
         labelled = learned.labelled
         known = np.empty(0, np.int64) if labelled is None else np.unique(labelled.rows[labelled.is_covered])
-        rows = suggestions(predicted.probabilities, learned.features, table.sizes, known, task.suggest)
+        of_regions = predicted.probabilities, learned.features, table.sizes, table.centres
+        rows = suggestions(*of_regions, known, task.suggest)
         path = suggestions_path(task.out)
         write_suggestions(path, file, (rows, named), task.field, publications[path])
     result = _result(task, forest.names, named, table)
@@ -254,8 +256,8 @@ def _columns_of(table: RegionTable, forest: Forest, path: Path) -> RegionTable:
     missing += [name for name in forest.levels if name not in table.levels]
     if missing:
         raise ModelError(
-            f"{path} needs the column {shorten(', '.join(missing), 120)}, which the regions lack. Segment the scene "
-            f"with the same bands and --attributes, or train another forest."
+            f"{path} needs the column {shorten(', '.join(missing), 120)}, which the regions lack, or which cannot be "
+            f"compared between scenes. Segment the scene with the same bands and --attributes, or train another forest."
         )
     columns = [table.attributes.index(name) for name in forest.attributes]
     levels = {name: table.levels[name] for name in forest.levels}

@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from geoseg.classify.named_layer import Named
 from geoseg.classify.read_regions import Regions
 from geoseg.output.columns import Layer
 from geoseg.output.extra_columns import Field
 from geoseg.report.polygon_file import PolygonFile
+from geoseg.vectorize.dissolve import connected_groups, unite
 
 DISSOLVED_FIELDS = (
     Field("region", pa.int64(), "Region", "Lowest number of its regions"),
@@ -30,28 +29,6 @@ DISSOLVED_FIELDS = (
 
 _ROWS = 16_384  # regions whose polygons are in memory at a time, or one union if it has more
 _GEOMETRY = "geometry"
-
-
-def groups(borders: sparse.csr_array, names: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the number of the connected group of regions of one name of each region, from 0.
-
-    Parameters
-    ----------
-    borders : (region, region) sparse
-        Other than 0 where two regions are adjacent.
-    names : (region,) int
-
-    Examples
-    --------
-    >>> line = sparse.csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))
-    >>> groups(line, np.array([5, 5, 7])).tolist()
-    [0, 0, 1]
-    """
-    row = np.repeat(np.arange(borders.shape[0]), np.diff(borders.indptr))
-    same = names[row] == names[borders.indices]
-    shape = borders.shape
-    links = sparse.coo_array((np.ones(int(same.sum()), bool), (row[same], borders.indices[same])), shape=shape)
-    return connected_components(links, directed=False)[1].astype(np.int64)
 
 
 def dissolved_batches(
@@ -71,7 +48,9 @@ def dissolved_batches(
     regions : Regions
     named : Named
     """
-    group = groups(regions.table.borders, named.first)
+    borders = regions.table.borders
+    adjacent = np.repeat(np.arange(borders.shape[0]), np.diff(borders.indptr)), borders.indices
+    group = connected_groups(adjacent, named.first)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     ends = np.append(starts[1:], len(order))
@@ -107,8 +86,8 @@ def _unite(
     part = stored.take(pa.array(rows))
     shapes = shapely.from_wkb(part.column(_GEOMETRY).combine_chunks().to_numpy(zero_copy_only=False))
     starts = bounds[:-1]
-    united = [_union(shapes[begin:end]) for begin, end in zip(starts, bounds[1:], strict=True)]
-    polygons, of = shapely.get_parts(np.array(united, object), return_index=True)
+    united = unite(shapes, np.repeat(np.arange(len(starts)), np.diff(bounds)))
+    polygons, of = shapely.get_parts(united, return_index=True)
     sizes = regions.table.sizes[rows]
     total = np.add.reduceat(sizes, starts)
     weighted = np.add.reduceat(sizes * named.probability[rows], starts)
@@ -121,7 +100,3 @@ def _unite(
         "size": total,
     }
     return layer.batch({name: values[of] for name, values in columns.items()}, polygons)
-
-
-def _union(shapes: NDArray[Any]) -> Any:
-    return shapes[0] if len(shapes) == 1 else shapely.coverage_union_all(shapes)

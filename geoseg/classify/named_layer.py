@@ -17,13 +17,14 @@ UNKNOWN = "unknown"
 NAME_COLUMNS = ("name", "probability", "second")
 
 NAME_FIELDS = (
-    Field("name", pa.string(), "Name", f"Most probable name, by a forest trained with samples; or {UNKNOWN}"),
-    Field("probability", pa.float32(), "Probability", "Probability of the most probable name, 0 to 1"),
+    Field("name", pa.string(), "Name", f"Most probable name, by a forest trained with samples; or {UNKNOWN}", "never"),
+    Field("probability", pa.float32(), "Probability", "Probability of the most probable name, 0 to 1", "never"),
     Field(
         "second",
         pa.string(),
         "Second name",
         f"Second most probable name; of regions that are {UNKNOWN}, the most probable one",
+        "never",
     ),
 )
 _GEOMETRY = "geometry"

@@ -39,7 +39,7 @@ class Regions(NamedTuple):
     located: Located
 
 
-def read_regions(file: PolygonFile, samples: Samples | None) -> Regions:
+def read_regions(file: PolygonFile, samples: Samples | None, *, in_one_scene: bool = True) -> Regions:
     """Read all regions once.
 
     Memory holds the attributes and the neighbours of all regions, and the polygons of a batch.
@@ -49,13 +49,15 @@ def read_regions(file: PolygonFile, samples: Samples | None) -> Regions:
     file : PolygonFile
     samples : Samples or None
         None = there are none.
+    in_one_scene : bool
+        As in `attribute_columns`.
 
     Raises
     ------
     RasterError
         If the file is damaged or has no regions.
     """
-    columns, levels = attribute_columns(file.schema()), level_columns(file.schema())
+    columns, levels = attribute_columns(file.schema(), in_one_scene=in_one_scene), level_columns(file.schema())
     shapes = tuple(name for name in SHAPES if name not in columns)
     borders, locator = BorderCollector(), SampleLocator(samples) if samples is not None else None
     values, classes, colors, centres, sizes, n = [], [], [], [], [], 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from pyproj import CRS
 
 from geoseg.errors import OutputError, RasterError
 from geoseg.layers.sorted_rows import LAYER, SortedRows, open_sorted, reading
-from geoseg.output.columns import LEVELS, Layer, label_fields
-from geoseg.output.extra_columns import MAX_CLASSES, Field, extra_fields
+from geoseg.output.columns import Layer, known_fields
+from geoseg.output.extra_columns import Field
 from geoseg.output.polygons import write_polygons
 from geoseg.output.style import color_qml, default_style
 from geoseg.vectorize.dissolve import adjacent_groups, is_constant, merge_columns, merged_kind, unite
@@ -124,7 +123,7 @@ def _layer(rows: SortedRows, by: str) -> Layer:
     """Return the layer of the result: the column, those that depend on it, and those that are merged."""
     table = rows.table()
     groups = _codes(table, by)
-    known = _known_fields(rows.schema.names)
+    known = known_fields(rows.schema.names)
     fields: list[Field] = []
     for column in rows.schema:
         name = column.name
@@ -198,12 +197,3 @@ def _codes(table: pa.Table, name: str) -> NDArray[np.int64]:
 
 def _values(table: pa.Table, name: str) -> NDArray[Any]:
     return np.asarray(table.column(name).to_numpy())
-
-
-def _known_fields(names: list[str]) -> dict[str, Field]:
-    """Return the columns that geoseg names, by name."""
-    numbers = {int(found[1]) for name in names if (found := re.fullmatch(r"(?:mean|std|min|max)_(\d+)", name))}
-    indices = ("confidence", "ndvi_mean")
-    extra = extra_fields(n_classes=MAX_CLASSES, levels=LEVELS)
-    fields = label_fields(bands=sorted(numbers), levels=LEVELS, n_regions=1, n_classes=1, indices=indices, extra=extra)
-    return {field.name: field for field in fields}

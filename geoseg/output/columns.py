@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,18 +154,45 @@ def label_fields(
     region = pa.int32() if n_regions < 2**31 else pa.int64()
     class_ = _class_type(n_classes)
     return (
-        Field("region", region, "Region", "Number of the region, from 1; the same as in the region raster"),
-        Field("class", class_, "Class", "Number of the class, from 1; the same as in the class raster"),
+        Field("region", region, "Region", "Number of the region, from 1; the same as in the region raster", "never"),
+        Field("class", class_, "Class", "Number of the class, from 1; the same as in the class raster", "never"),
         _COLOR,
         *_SHAPE,
-        *(Field(name, pa.float64(), *_INDICES[name]) for name in indices),
+        *(Field(name, pa.float64(), *_INDICES[name], "everywhere") for name in indices),
         *(_band_field(statistic, band) for statistic in _STATISTICS for band in bands),
         *(
-            Field(f"class_{level}", class_, f"Class of {level}", f"Class at the level of the tree with {level} classes")
+            Field(
+                f"class_{level}",
+                class_,
+                f"Class of {level}",
+                f"Class at the level of the tree with {level} classes",
+                "never",
+            )
             for level in levels
         ),
         *extra,
     )
+
+
+def known_fields(names: Iterable[str]) -> dict[str, Field]:
+    """Return the columns of the layer `labels` that a file can have, by name.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Columns of the file, from which the numbers of the bands follow.
+
+    Examples
+    --------
+    >>> known_fields(["mean_7"])["mean_7"].alias
+    'Mean of band 7'
+    """
+    numbers = {int(found[1]) for name in names if (found := re.fullmatch(r"(?:mean|std|min|max)_(\d+)", name))}
+    extra = extra_fields(n_classes=MAX_CLASSES, levels=LEVELS)
+    fields = label_fields(
+        bands=sorted(numbers), levels=LEVELS, n_regions=1, n_classes=1, indices=list(_INDICES), extra=extra
+    )
+    return {field.name: field for field in fields}
 
 
 def class_fields(*, bands: Sequence[int], n_classes: int) -> tuple[Field, ...]:
@@ -323,12 +351,14 @@ def _class_type(n_classes: int) -> pa.DataType:
 def _band_field(statistic: str, band: int) -> Field:
     name = _STATISTICS[statistic]
     description = f"{name} of band {band}, in the units of the band"
-    return Field(f"{statistic}_{band}", pa.float64(), f"{name} of band {band}", description)
+    return Field(f"{statistic}_{band}", pa.float64(), f"{name} of band {band}", description, "everywhere")
 
 
-_COLOR = Field("color", pa.string(), "Colour of the class", "Mean colour of the class as #rrggbb, as in the legend")
-_PIXELS = Field("pixels", pa.int64(), "Pixels", "Number of pixels")
-_AREA = Field("area", pa.float64(), "Area (m²)", "Area of the pixels in square metres")
+_COLOR = Field(
+    "color", pa.string(), "Colour of the class", "Mean colour of the class as #rrggbb, as in the legend", "never"
+)
+_PIXELS = Field("pixels", pa.int64(), "Pixels", "Number of pixels", "everywhere")
+_AREA = Field("area", pa.float64(), "Area (m²)", "Area of the pixels in square metres", "everywhere")
 _SHAPE = (
     _PIXELS,
     _AREA,
@@ -337,17 +367,23 @@ _SHAPE = (
         pa.float64(),
         "Perimeter along pixel edges (m)",
         "Length of the pixel edges around the region in metres",
+        "everywhere",
     ),
     Field(
         "compactness",
         pa.float64(),
         "Compactness",
         "16 area / perimeter²: 1 = a square, near 0 = elongated or ragged",
+        "everywhere",
     ),
 )
 _IN_PIXELS = {
-    "area": Field("area", pa.float64(), "Area (px)", "Area in pixels, of a scene without a CRS"),
+    "area": Field("area", pa.float64(), "Area (px)", "Area in pixels, of a scene without a CRS", "everywhere"),
     "perimeter": Field(
-        "perimeter", pa.float64(), "Perimeter along pixel edges (px)", "Number of pixel edges around the region"
+        "perimeter",
+        pa.float64(),
+        "Perimeter along pixel edges (px)",
+        "Number of pixel edges around the region",
+        "everywhere",
     ),
 }

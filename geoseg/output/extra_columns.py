@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
 N_VOTES = 4  # components of the votes
 MAX_CLASSES = 32  # up to so many classes there are columns of the border per class
+
+Comparable = Literal["everywhere", "scene", "never", ""]  # whose regions a column compares
 
 
 class Field(NamedTuple):
@@ -23,12 +25,18 @@ class Field(NamedTuple):
         Name displayed by QGIS.
     description : str
         Meaning and unit.
+    comparable : {"everywhere", "scene", "never", ""}
+        Whether two regions resemble each other if their values do: also those of different scenes, only those of one
+        scene, or never, since the values are numbers that stand for classes or regions, or are tied to such numbers.
+        Only columns that are comparable are attributes of a forest. "" = open, which `columns.label_fields` and
+        `extra_fields` must not leave open.
     """
 
     name: str
     type: pa.DataType
     alias: str
     description: str = ""
+    comparable: Comparable = ""
 
     @property
     def arrow(self) -> pa.Field:
@@ -67,6 +75,7 @@ _CONTEXT = {
         "From the centre to nodata or the outside of the scene, in metres, in steps of 8 pixels or more",
     ),
 }
+_OF_SCENE = ("border_nodata", "nodata_distance")  # depend on where the scene ends
 EXTRA_GROUPS = {  # names of groups → patterns, as `columns.GROUPS`
     "shape": tuple(_SHAPE),
     "texture": tuple(_TEXTURE),
@@ -103,6 +112,7 @@ def extra_fields(*, n_classes: int, levels: Sequence[int], n_regions: int = 1, l
                 pa.float64(),
                 f"Border to class {number}",
                 f"Share of the border to regions of class {number}, 0 to 1",
+                "never",
             )
             for number in range(1, n_classes + 1 if n_classes <= MAX_CLASSES else 1)
         ),
@@ -112,6 +122,7 @@ def extra_fields(*, n_classes: int, levels: Sequence[int], n_regions: int = 1, l
                 pa.float64(),
                 f"Votes, component {number}",
                 f"Mean of principal component {number} of the votes of the network in the scene",
+                "scene",
             )
             for number in range(1, N_VOTES + 1 if lit else 1)
         ),
@@ -121,6 +132,7 @@ def extra_fields(*, n_classes: int, levels: Sequence[int], n_regions: int = 1, l
                 objects,
                 f"Object of {level} classes",
                 f"Number of the connected region of the same class_{level}, from 1",
+                "never",
             )
             for level in levels
         ),
@@ -128,4 +140,7 @@ def extra_fields(*, n_classes: int, levels: Sequence[int], n_regions: int = 1, l
 
 
 def _float_fields(columns: Mapping[str, tuple[str, str]]) -> tuple[Field, ...]:
-    return tuple(Field(name, pa.float64(), *texts) for name, texts in columns.items())
+    return tuple(
+        Field(name, pa.float64(), *texts, "scene" if name in _OF_SCENE else "everywhere")
+        for name, texts in columns.items()
+    )

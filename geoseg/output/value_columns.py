@@ -28,11 +28,19 @@ def value_fields(rasters: Sequence[ValuesRaster]) -> tuple[Field, ...]:
         source = Path(raster.source.path).name
         if raster.is_categories:
             text = f"Most frequent value in {source}; no value if it has none there"
-            fields.append(Field(f"{raster.name}_majority", pa.int64(), f"Majority of {raster.name}", text))
+            fields.append(
+                Field(f"{raster.name}_majority", pa.int64(), f"Majority of {raster.name}", text, "everywhere")
+            )
         else:
             for layer in raster.layers:
                 fields += [
-                    Field(f"{layer}_{end}", pa.float64(), f"{title} of {layer}", f"{title} of the values of {source}")
+                    Field(
+                        f"{layer}_{end}",
+                        pa.float64(),
+                        f"{title} of {layer}",
+                        f"{title} of the values of {source}",
+                        "everywhere",
+                    )
                     for end, title in STATISTICS.items()
                 ]
     return tuple(fields)

@@ -41,10 +41,31 @@ def adjacent_groups(polygons: NDArray[np.object_], values: NDArray[np.integer[An
     order = np.lexsort(sides.T)
     sides, of = sides[order], of[order]
     same = (sides[1:] == sides[:-1]).all(axis=1)
-    if values is not None:
-        same &= values[of[1:]] == values[of[:-1]]
-    n = len(polygons)
-    graph = coo_array((np.ones(int(same.sum()), np.int8), (of[1:][same], of[:-1][same])), shape=(n, n))
+    return connected_groups(
+        (of[1:][same], of[:-1][same]), np.zeros(len(polygons), np.int8) if values is None else values
+    )
+
+
+def connected_groups(
+    pairs: tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]], values: NDArray[np.integer[Any]]
+) -> NDArray[np.int64]:
+    """Return for each polygon the number of its group, from 0 in the order of the first polygon of each.
+
+    Parameters
+    ----------
+    pairs : ((pair,) int, (pair,) int)
+        Positions of adjacent polygons.
+    values : (n,) int
+        Polygons with different values are not in one group.
+
+    Examples
+    --------
+    >>> connected_groups((np.array([0, 1]), np.array([1, 2])), np.array([5, 5, 7]))
+    array([0, 0, 1])
+    """
+    one, other = pairs
+    n, same = len(values), values[one] == values[other]
+    graph = coo_array((np.ones(int(same.sum()), np.int8), (one[same], other[same])), shape=(n, n))
     found = connected_components(graph, directed=False)[1]
     _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse.ravel()].astype(np.int64)
