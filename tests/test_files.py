@@ -40,7 +40,7 @@ UTM = CRS(32631).to_wkt()
 GEOBOX = GeoBox((2, 2), Affine(1, 0, 5e5, 0, -1, 5e6), UTM)
 TILES = [(Window(0, 0, 2, 2), np.ones((2, 2), np.uint8))]
 LEGEND = Legend(np.array([[200, 0, 0]], np.uint8), ("class 1",))
-EVALUATION = SimpleNamespace(classes="classes.tif", reference="reference.tif", to_dict=lambda: {"oa": 1.0})
+EVALUATION = SimpleNamespace(files=("classes.tif", "reference.tif"), to_dict=lambda: {"oa": 1.0})
 
 
 def polygons(path):
