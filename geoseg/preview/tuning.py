@@ -154,4 +154,4 @@ class Tuning:
 def _row(trial: Trial) -> tuple[str, ...]:
     values = (f"{trial.scale:.4g}", str(trial.min_pixels), str(trial.classes), str(trial.regions))
     moran = "-" if trial.moran is None else f"{trial.moran:.3f}"
-    return (*values, f"{trial.mean_pixels:.0f}", f"{trial.variance:.3e}", moran, f"{trial.f:.3f}")
+    return (*values, f"{trial.mean_pixels:.0f}", f"{trial.variance:.3g}", moran, f"{trial.f:.3f}")
