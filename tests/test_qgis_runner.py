@@ -129,7 +129,7 @@ def test_further_options_with_an_open_quotation_mark_are_refused():
 
 def test_stages_are_those_of_geoseg():
     assert {name: title for name, (title, _) in STAGES.items()} == {
-        name: title for name, title in STAGE_TITLES.items() if name != "animate"
+        name: title for name, title in STAGE_TITLES.items() if name not in ("animate", "tune")
     }
     assert all(set(stages) <= set(STAGES) for stages in STAGES_OF.values())
 
