@@ -149,6 +149,22 @@ CLASSES = option(
     type=_classes,
     help="Find at most N classes; auto chooses from 4 to 16.  " + default_of("classify.classes"),
 )
+# Of the commands that segment windows
+WINDOW_SEGMENTATION: tuple[Decorator, ...] = (
+    CONFIG,
+    CLASSES,
+    BANDS,
+    RGB,
+    NODATA_MODE,
+    COLLAR,
+    ALLOW_NO_CRS,
+    AOI,
+    METHOD,
+    TRAINING,
+    TILE_STEPS,
+    SUPERPIXELS,
+    SEED,
+)
 MODEL = option("--model", **FILE, help="Use the network and classes of this .geoseg file; nothing is trained.")
 
 FEATURES = option(

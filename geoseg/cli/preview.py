@@ -55,22 +55,7 @@ if TYPE_CHECKING:
         help="Choose the most varied window of N by N pixels.",
     ),
 )
-@option_group(
-    "Segmentation",
-    shared.CONFIG,
-    shared.CLASSES,
-    shared.BANDS,
-    shared.RGB,
-    shared.NODATA_MODE,
-    shared.COLLAR,
-    shared.ALLOW_NO_CRS,
-    shared.AOI,
-    shared.METHOD,
-    shared.TRAINING,
-    shared.TILE_STEPS,
-    shared.SUPERPIXELS,
-    shared.SEED,
-)
+@option_group("Segmentation", *shared.WINDOW_SEGMENTATION)
 @option_group("Polygons", shared.MIN_PIXELS, shared.MIN_AREA)
 @option_group("Tiling and run", shared.TILE_SIZE, shared.HALO)
 @option_group("Where to compute", shared.DEVICE)

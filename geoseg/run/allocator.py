@@ -23,5 +23,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc; TypeError on Windows
         return False
-    # In this order, because a trim threshold alone would end glibc's own adaptation of the other.
+    # In this order: a trim threshold alone would stop glibc from adjusting the other one to the sizes in use.
     return bool(mallopt(_MMAP_THRESHOLD, _MANY_BYTES)) and bool(mallopt(_TRIM_THRESHOLD, _MANY_BYTES))
