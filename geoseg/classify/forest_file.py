@@ -20,8 +20,8 @@ from geoseg import __version__
 from geoseg.classify.forest import Forest
 from geoseg.classify.region_table import feature_names
 from geoseg.classify.trees import Trees
-from geoseg.errors import ModelError, OutputError, shorten
-from geoseg.output.files import check_output, staged, writing
+from geoseg.errors import ModelError, shorten
+from geoseg.output.files import check_output, write_read_back
 from geoseg.output.publication import Publication
 
 FOREST_SUFFIXES = (".forest",)
@@ -52,13 +52,7 @@ def save_forest(path: Path, forest: Forest, *, overwrite: bool | Publication = F
     arrays = {name: np.ascontiguousarray(getattr(forest.trees, name)) for name in _OF_TREES}
     arrays |= {"medians": forest.medians, "sample_shares": forest.shares}
     text = json.dumps(document, ensure_ascii=False)
-    with staged(path, publication) as folder:
-        with writing(path):
-            (folder / path.name).write_bytes(safetensors.numpy.save(arrays, metadata={_DOCUMENT: text}))
-        try:
-            load_forest(folder / path.name)
-        except ModelError as err:
-            raise OutputError(f"{path} does not read back as it was written: {err} Is the disk full?") from err
+    write_read_back(path, safetensors.numpy.save(arrays, metadata={_DOCUMENT: text}), publication, load_forest)
 
 
 def load_forest(path: Path) -> Forest:

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
 
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError, ModelError, OutputError
 from geoseg.output.failure import write_failure
 from geoseg.output.names import check_driver, check_output_name
 from geoseg.output.publication import FileState, Publication
@@ -202,3 +202,28 @@ def staged(path: Path, publication: Publication, *, sidecars: Sequence[Path] = (
             flush_folder(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_read_back(path: Path, content: bytes, publication: Publication, read: Callable[[Path], object]) -> None:
+    """Write a file that appears under its name only if it can be read.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    publication : Publication
+    read : callable
+        Reads the file, and raises `ModelError` if it is damaged.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written or does not read back. No file is left behind.
+    """
+    with staged(path, publication) as folder:
+        with writing(path):
+            (folder / path.name).write_bytes(content)
+        try:
+            read(folder / path.name)
+        except ModelError as err:
+            raise OutputError(f"{path} does not read back as it was written: {err} Is the disk full?") from err

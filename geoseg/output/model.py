@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from geoseg import __version__
 from geoseg.config import Config, load_config
-from geoseg.errors import GeosegError, ModelError, OutputError, shorten
-from geoseg.output.files import check_output, staged, writing
+from geoseg.errors import GeosegError, ModelError, shorten
+from geoseg.output.files import check_output, write_read_back
 from geoseg.output.model_content import check_content
 from geoseg.output.publication import Publication
 from geoseg.raster.names import shown_name
@@ -127,13 +127,7 @@ def save_model(path: Path, model: Model, *, overwrite: bool | Publication = Fals
     publication = check_output(path, overwrite=overwrite, suffixes=MODEL_SUFFIXES)
     document, arrays = _to_document(model)
     text = json.dumps(document | {"digest": checksum(document, arrays)}, ensure_ascii=False)
-    with staged(path, publication) as folder:
-        with writing(path):
-            (folder / path.name).write_bytes(safetensors.numpy.save(arrays, metadata={_DOCUMENT: text}))
-        try:
-            load_model(folder / path.name)
-        except ModelError as err:
-            raise OutputError(f"{path} does not read back as it was written: {err} Is the disk full?") from err
+    write_read_back(path, safetensors.numpy.save(arrays, metadata={_DOCUMENT: text}), publication, load_model)
 
 
 def load_model(path: Path) -> Model:
