@@ -26,6 +26,7 @@ from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
+from geoseg.run.kernel_lock import share_compilation
 from geoseg.run.least_size import least_size_note
 from geoseg.run.options import config_of, settings, source_path, values_texts
 from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
@@ -35,9 +36,11 @@ from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
 from geoseg.run.values_option import split_values
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
+from geoseg.steps.compile import compiled_ahead
 from geoseg.vectorize.regions import Regions
 
-_WORKER_MODULES = ("geoseg.steps.vectorize",)  # with all that they import; workers import them before their first tile
+# With all that they import; workers import them before their first tile.
+_WORKER_MODULES = ("geoseg.run.kernel_lock", "geoseg.steps.vectorize")
 # Of the config, that outlining labels uses:
 _OUTLINE_SECTIONS = ("tiles", "polygons", "bands", "rgb", "nodata_mode", "collar", "allow_no_crs")
 
@@ -210,7 +213,7 @@ def run_scene(
         if plan.is_finished:
             return finished_result(plan, progress)
         chosen = choose_workers(cluster, task.device, n_pixels=plan.n_pixels, config=task.config)
-        with open_executor(chosen, modules=_modules_of(task)) as executor:
+        with compiled_ahead(), open_executor(chosen, modules=_modules_of(task)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
             if note := why_no_workers(cluster, chosen, task.config):
                 stages.reporter.note(note)
@@ -248,6 +251,7 @@ def run_labels(
         if plan.is_finished:
             return finished_result(plan, progress)
         chosen = choose_workers(cluster, "cpu", n_pixels=plan.n_pixels, config=config)
+        share_compilation()
         with open_executor(chosen, modules=_WORKER_MODULES) as executor:
             stages = _stages(plan, (), executor, progress)
             if note := why_no_workers(cluster, chosen, config):

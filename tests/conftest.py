@@ -19,11 +19,14 @@ from filelock import FileLock
 
 import geoseg
 from geoseg.cli import main as cli
+from geoseg.run.kernel_lock import share_compilation
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 # The examples are the same in every run: a test that fails here fails everywhere. No deadline, as machines are shared.
 hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+share_compilation()  # the processes that share the tests would all compile the same functions
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 

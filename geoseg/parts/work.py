@@ -25,6 +25,7 @@ from geoseg.run.features_option import open_features_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.job import Job, Task
+from geoseg.run.kernel_lock import share_compilation
 from geoseg.run.manifest import check_identity, has_report, open_part
 from geoseg.run.options import source_path
 from geoseg.run.plan import blocks_of, open_configured, settings_identity
@@ -126,7 +127,8 @@ def work_part(
             return PartResult((), {}, {})
         record = _PartRecord(folder, f"{part}-of-{n_parts}", len(tiles))
         record.begin()
-        with open_executor(cluster, modules=("geoseg.steps.segment",)) as executor:
+        share_compilation()
+        with open_executor(cluster, modules=("geoseg.run.kernel_lock", "geoseg.steps.segment")) as executor:
             rows, cols = job.scene.geobox.shape
             n_pixels = rows * cols * len(tiles) // len(plan.tiles)
             blocks = blocks_of(job.scene, job.config, tiles)

@@ -2,7 +2,8 @@
 
 numba keeps compiled functions beside the package or in the home directory. Where neither is writable, it refuses to
 compile at all; where the disk is full or a file of the cache is damaged, a call fails. Here the functions are compiled
-again in each process instead.
+again in each process instead. Processes that need the same function at the same time all compile it; with
+`compile_once`, one compiles it and the others wait.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any
 
 from numba import njit
 
+Lock = Callable[[str], Callable[[], None]]  # takes the path of a file and waits; returns how to release it
+
 _log = logging.getLogger(__name__)
+_locks: list[Lock] = []  # at most one
 
 
 class _TolerantCache:
@@ -22,21 +26,27 @@ class _TolerantCache:
     Parameters
     ----------
     cache : numba.core.caching.FunctionCache
+    name : str
+        Name of the function, different from those of all others with the same folder.
     """
 
-    def __init__(self, cache: Any) -> None:
-        self._cache = cache
+    def __init__(self, cache: Any, name: str) -> None:
+        self._cache, self._name = cache, name
+        self._release: Callable[[], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        """Return a compiled function; None if it is absent, unreadable or damaged."""
-        try:
-            return self._cache.load_overload(signature, context)
-        except Exception as err:  # a damaged pickle raises many kinds
-            _log.debug("numba's cache cannot be read: %s: %s", type(err).__name__, err)
-            return None
+        """Return a compiled function; None if it is absent, unreadable or damaged.
+
+        After None this process holds the lock of the function until `release`, if there are locks.
+        """
+        found = self._load(signature, context)
+        if found is None and _locks and self._release is None:
+            self._release = _locks[-1](f"{self._cache.cache_path}/{self._name}.lock")
+            found = self._load(signature, context)  # another process may have stored it meanwhile
+        return found
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         """Store a compiled function if that is possible."""
@@ -44,6 +54,27 @@ class _TolerantCache:
             self._cache.save_overload(signature, compiled)
         except OSError as err:
             _log.debug("numba's cache cannot be written: %s", err)
+
+    def release(self) -> None:
+        """Release the lock of the function if this process holds it."""
+        if self._release is not None:
+            self._release()
+            self._release = None
+
+    def is_empty(self) -> bool:
+        """Return whether nothing is stored that was compiled from the present source."""
+        try:
+            return not self._cache._cache_file._load_index()
+        except Exception as err:  # as in `_load`
+            _log.debug("numba's cache cannot be read: %s: %s", type(err).__name__, err)
+            return False
+
+    def _load(self, signature: Any, context: Any) -> Any:
+        try:
+            return self._cache.load_overload(signature, context)
+        except Exception as err:  # a damaged pickle raises many kinds
+            _log.debug("numba's cache cannot be read: %s: %s", type(err).__name__, err)
+            return None
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -73,7 +104,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         except RuntimeError as err:  # no folder is writable
             _log.debug("no cache for %s: %s", function.__name__, err)
         else:
-            dispatcher._cache = _TolerantCache(dispatcher._cache)
+            cache = dispatcher._cache = _TolerantCache(dispatcher._cache, _file_name(function))
+            dispatcher.compile = _releasing(dispatcher.compile, cache)
         return dispatcher
 
     return decorate
@@ -82,3 +114,34 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 def is_cached(function: Any) -> bool:
     """Return whether a function of `compiled` is stored on the disk for the next process."""
     return not hasattr(function, "stats") or function.stats.cache_path is not None
+
+
+def needs_compilation(function: Any) -> bool:
+    """Return whether a function of `compiled` will be stored on the disk when it is called, but is not yet."""
+    return isinstance(getattr(function, "_cache", None), _TolerantCache) and bool(function._cache.is_empty())
+
+
+def compile_once(lock: Lock) -> None:
+    """Let this process wait for others that compile the function which it needs.
+
+    Parameters
+    ----------
+    lock : callable
+        Takes the path of a file, waits until no other process has its lock, and returns a function that releases it.
+        Where no lock is possible, both do nothing.
+    """
+    _locks[:] = [lock]
+
+
+def _file_name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__name__}-{function.__code__.co_firstlineno}"
+
+
+def _releasing(compile_: Callable[[Any], Any], cache: _TolerantCache) -> Callable[[Any], Any]:
+    def compile_and_release(signature: Any) -> Any:
+        try:
+            return compile_(signature)
+        finally:
+            cache.release()
+
+    return compile_and_release

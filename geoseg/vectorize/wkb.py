@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, needs_compilation
 
 
 def polygons_to_wkb(coords: NDArray[np.float64], rings: NDArray[np.int64], parts: NDArray[np.int64]) -> pa.Array:
@@ -37,6 +37,11 @@ def polygons_to_wkb(coords: NDArray[np.float64], rings: NDArray[np.int64], parts
 def wkb_sizes(rings: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the size of each polygon in bytes, (polygon,) int64; parameters as in `polygons_to_wkb`."""
     return np.asarray(9 + 4 * np.diff(parts) + 16 * np.diff(rings[parts]))
+
+
+def is_to_compile() -> bool:
+    """Return whether `polygons_to_wkb` will be compiled: no process has stored the last function of a run yet."""
+    return needs_compilation(_write_wkb)
 
 
 @compiled(nogil=True)
