@@ -120,8 +120,9 @@ def parsed(module):
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
+@functools.cache
 def functions(module):
-    """Yield (full name, function) for every function and method, with those inside of others."""
+    """Return (full name, function) for every function and method, with those inside of others."""
 
     def walk(node, path):
         for child in ast.iter_child_nodes(node):
@@ -131,7 +132,7 @@ def functions(module):
                 yield inner, child
             yield from walk(child, inner)
 
-    yield from walk(parsed(module), module)
+    return tuple(walk(parsed(module), module))
 
 
 def all_functions():
@@ -165,13 +166,16 @@ def test_every_folder_has_a_floor_and_every_floor_is_in_use():
     assert {folder_of(module) for module in MODULES} == set(FLOOR)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_imports_only_from_its_own_folder_and_from_lower_floors(module):
+def test_modules_import_only_from_their_own_folder_and_from_lower_floors():
+    assert not {module: found for module in MODULES if (found := imports_from_above(module))}
+
+
+def imports_from_above(module):
     own = folder_of(module)
     targets = {folder_of(name) for name in imports(module) if name in MODULES} - {own}
 
     limit = FLOOR[own] + (FLOOR[own] == 0)  # the modules of the lowest floor may import each other
-    assert not {target for target in targets if FLOOR[target] >= limit}
+    return {target for target in targets if FLOOR[target] >= limit}
 
 
 def test_modules_do_not_import_each_other_in_a_circle():
@@ -221,22 +225,19 @@ def test_few_modules_lie_directly_in_the_package():
     assert len(list(PACKAGE.glob("*.py"))) <= MAX_FILES
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_is_short_and_has_a_docstring(module):
-    assert count_module_lines(module) <= MAX_MODULE_LINES or module in LONG_MODULES
-    assert ast.get_docstring(parsed(module))
+def test_modules_are_short_and_have_a_docstring():
+    assert {module for module in MODULES if count_module_lines(module) > MAX_MODULE_LINES} <= LONG_MODULES.keys()
+    assert all(ast.get_docstring(parsed(module)) for module in MODULES)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_functions_are_short(module):
-    lengths = {name: count_lines(function) for name, function in functions(module)}
+def test_functions_are_short():
+    lengths = {name: count_lines(function) for name, function in all_functions().items()}
 
     assert {name for name, length in lengths.items() if length > MAX_FUNCTION_LINES} <= LONG_FUNCTIONS.keys()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_functions_have_few_parameters(module):
-    counts = {name: count_parameters(function) for name, function in functions(module)}
+def test_functions_have_few_parameters():
+    counts = {name: count_parameters(function) for name, function in all_functions().items()}
 
     assert {name for name, count in counts.items() if count > MAX_PARAMETERS} <= MANY_PARAMETERS.keys()
 
@@ -249,15 +250,15 @@ def test_every_exception_exceeds_the_limit_that_it_is_exempt_from():
     assert all(count_parameters(found[name]) > MAX_PARAMETERS for name in MANY_PARAMETERS)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_public_functions_have_a_docstring(module):
+def test_public_functions_have_a_docstring():
     undocumented = [
         name
+        for module in MODULES
         for name, function in functions(module)
         if not function.name.startswith("_")
         and "._" not in name.removeprefix(module)
-        and not _is_inside_a_function(module, name)
         and not ast.get_docstring(function)
+        and not _is_inside_a_function(module, name)
     ]
 
     assert not undocumented

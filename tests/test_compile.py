@@ -71,6 +71,7 @@ def files_in(folder):
     return [path.name for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_of_processes_that_need_a_function_at_the_same_time_one_compiles_it(tmp_path):
     code = SLOW.format(seconds=3)
     processes = [start(tmp_path, code) for _ in range(3)]
@@ -78,6 +79,7 @@ def test_of_processes_that_need_a_function_at_the_same_time_one_compiles_it(tmp_
     assert not [name for name in files_in(tmp_path) if name.endswith(".lock")]
 
 
+@pytest.mark.slow
 def test_function_is_compiled_after_the_process_that_compiled_it_was_killed(tmp_path):
     killed = start(tmp_path, SLOW.format(seconds=600))
     while not any(name.endswith(".lock") for name in files_in(tmp_path)):
@@ -146,6 +148,7 @@ def test_error_of_compilation_releases_the_lock(tmp_path):
     assert not [name for name in files_in(tmp_path) if name.endswith(".lock")]
 
 
+@pytest.mark.slow
 def test_function_needs_compilation_until_it_is_stored(tmp_path):
     code = """
         from geoseg.segment.compiled import compiled, needs_compilation

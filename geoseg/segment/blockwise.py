@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 
 
 @compiled(nogil=True)
@@ -83,7 +83,7 @@ def dense_index(numbers, per_block):  # type: ignore[no-untyped-def]
     return seen, index
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _tables_of_blocks(numbers, per_block):  # type: ignore[no-untyped-def]
     """Return the first block that occurs, and where the table of each block from it to the last one begins, (n + 1,).
 

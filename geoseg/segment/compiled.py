@@ -111,6 +111,20 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+def internal(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a function which only compiled functions call.
+
+    It has no wrapper for calls from Python, which takes longer to compile than many a short function, and is stored as
+    a part of its callers.
+
+    Parameters
+    ----------
+    **options
+        Options of ``numba.njit`` except ``cache``.
+    """
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+
+
 def is_cached(function: Any) -> bool:
     """Return whether a function of `compiled` is stored on the disk for the next process."""
     return not hasattr(function, "stats") or function.stats.cache_path is not None

@@ -19,7 +19,7 @@ from skimage.segmentation import slic as skimage_slic
 from geoseg.config import Superpixels
 from geoseg.grid import Tile, Window
 from geoseg.segment.blockwise import offer, sums_of_places
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.segment.equal_values import is_constant, parts_of_equal_value
 from geoseg.segment.gaussian import gaussian_filter
 from geoseg.segment.union_find import find
@@ -315,7 +315,7 @@ def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.where(labels >= 0, lookup[labels], NONE).astype(np.int32)
 
 
-@compiled()
+@internal()
 def _edges(bands, valid):  # type: ignore[no-untyped-def]
     """Return the edges to the right and lower neighbours as 2 × first pixel + (1 if lower), and their weights."""
     n_bands, height, width = bands.shape
@@ -340,7 +340,7 @@ def _edges(bands, valid):  # type: ignore[no-untyped-def]
     return edge[:n], weight[:n]
 
 
-@compiled()
+@internal()
 def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
     """Return edges and weights sorted by level; both are copied, because sequential reads are faster than indices."""
     start = np.zeros(_LEVELS + 1, np.int64)

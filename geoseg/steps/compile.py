@@ -112,7 +112,7 @@ def _votes() -> None:
     tiles = TileGrid((_SIZE, _SIZE), _TILE, 1)
     tile = tiles.tile(0)
     labels = np.zeros((_SIZE, _SIZE), np.int32)
-    labels.setflags(write=False)  # as those that are read from the run folder, which numba tells from others
+    labels.setflags(write=False)  # as those that are read from the run folder, which numba takes for another type
     made = superpixels.block_superpixels(labels, block)
     numbers = superpixels.assemble(tile.read, [made])
     moments = features.pixel_moments(np.zeros((_BANDS, *tile.read.shape), np.float32))

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
 from geoseg.segment import splitmix
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.synthetic import land_cover, landscape
 from geoseg.synthetic.land_cover import GRASS, RIPE_CROP, ROAD, ROOF, SHADE, WATER, WOODLAND, Spot, spot_at
 from geoseg.synthetic.landscape import noise, part, scramble
@@ -82,7 +81,7 @@ def kernel() -> Kernel:
     return expose
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _light(window: Window, exposure: Exposure, key: np.uint64) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return the (band, y, x) light from a window with a margin of one pixel, and the land cover without the margin."""
     colours = np.empty((exposure.n_bands, window.height + 2, window.width + 2), np.float32)
@@ -106,7 +105,7 @@ def _light(window: Window, exposure: Exposure, key: np.uint64) -> tuple[NDArray[
     return colours, covers
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _mix(spot: Spot) -> float:
     """Return the weight of the second variant of the land cover of a spot."""
     if spot.cover == ROOF:
@@ -114,7 +113,7 @@ def _mix(spot: Spot) -> float:
     return max(0.0, 1.0 - spot.across / 9.0) if spot.cover == WATER else spot.variety
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _tone(spot: Spot, x: float, y: float, resolution: float, key: np.uint64) -> float:
     """Return the brightness of a spot: its light times the texture of its land cover."""
     wide, narrow = noise(x / 36.0, y / 36.0, key + np.uint64(20)), noise(x / 9.0, y / 9.0, key + np.uint64(21))
@@ -133,7 +132,7 @@ def _tone(spot: Spot, x: float, y: float, resolution: float, key: np.uint64) -> 
     return tone * 0.85 if passed else tone
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _outside(x: float, y: float, exposure: Exposure, key: np.uint64) -> bool:
     """Return whether a point is in the collar; the image is rotated slightly within its raster."""
     width, height = exposure.cols * exposure.resolution, exposure.rows * exposure.resolution
@@ -146,7 +145,7 @@ def _outside(x: float, y: float, exposure: Exposure, key: np.uint64) -> bool:
     return abs(along) > long or abs(across) > wide
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _pixels(
     colours: NDArray[np.float32], covers: NDArray[np.uint8], window: Window, exposure: Exposure, key: np.uint64
 ) -> NDArray[np.uint16]:
@@ -170,7 +169,7 @@ def _pixels(
     return pixels
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _blurred(colours: NDArray[np.float32], row: int, col: int) -> float:
     """Return a pixel after convolution with the kernel 1 2 1 in both directions."""
     total = 0.0

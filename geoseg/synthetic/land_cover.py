@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from geoseg.segment.compiled import internal
 from geoseg.synthetic.landscape import (
     FARM,
     HEDGE,
@@ -63,7 +63,7 @@ class _House(NamedTuple):
     lot: np.uint64  # random bits of its lot
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def spot_at(x: float, y: float, key: np.uint64) -> Spot:
     """Return the land cover at a point of the scene, including the shadows of roofs and trees."""
     here_x, here_y = bend(x, y, key)
@@ -83,14 +83,14 @@ def spot_at(x: float, y: float, key: np.uint64) -> Spot:
     return Spot(spot.cover, spot.variety, spot.across, spot.light * SHADE) if shaded else spot
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _inside(block: Block) -> float:
     """Return the distance in metres to the nearest border of the block or its district."""
     sides = min(block.a - block.left, block.right - block.a)
     return min(min(sides, block.border), min(block.b - block.top, block.bottom - block.b))
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _cover(x: float, y: float, block: Block, key: np.uint64) -> Spot:
     """Return the land cover at a point of the undistorted plane, without shadows."""
     front, side = front_edge(block, key), side_edge(block, key)
@@ -120,7 +120,7 @@ def _cover(x: float, y: float, block: Block, key: np.uint64) -> Spot:
     return _land_use(x, y, block, min(depth, block.border) + 3.0 * ragged, key)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _land_use(x: float, y: float, block: Block, depth: float, key: np.uint64) -> Spot:
     """Return the land cover at a point `depth` metres from the nearest block with another use."""
     if block.use == VILLAGE:
@@ -141,7 +141,7 @@ def _land_use(x: float, y: float, block: Block, depth: float, key: np.uint64) ->
     return Spot(GRASS, part(block.bits, 1), 0.0, 1.0)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _trees(x: float, y: float, spacing: float, share: float, between: int, key: np.uint64) -> Spot:
     """Return the crown at a point, or the cover between the crowns (`WOODLAND`: dark undergrowth)."""
     x, y = x / spacing, y / spacing
@@ -163,7 +163,7 @@ def _trees(x: float, y: float, spacing: float, share: float, between: int, key: 
     return Spot(between, 0.3, 0.0, 0.55 if between == WOODLAND else 1.0)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _field(block: Block) -> Spot:
     """Return the crop of the parcel at a point; blocks of farmland are divided into strips."""
     upright = part(block.bits, 0) < 0.55
@@ -179,7 +179,7 @@ def _field(block: Block) -> Spot:
     return Spot(cover, part(bits, 1), across - before, 1.0)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _village(x: float, y: float, block: Block, key: np.uint64) -> Spot:
     """Return the roof, tree, lawn, yard or street at a point of a built-up block."""
     house = _house(block)
@@ -201,7 +201,7 @@ def _village(x: float, y: float, block: Block, key: np.uint64) -> Spot:
     return Spot(GRASS, part(house.lot, 1), 0.0, 1.0)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _house(block: Block) -> _House:
     """Return the house on the lot at a point; a block has rows of small houses, or a few halls."""
     hall = part(block.bits, 2) < 0.3
@@ -227,7 +227,7 @@ def _house(block: Block) -> _House:
     return _House(a, b, half_a, half_b, 4.5 + 2.5 * part(bits, 2), part(bits, 3), False, bits)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _stands(house: _House, block: Block, key: np.uint64) -> bool:
     """Return whether a house is built: only away from main roads and water."""
     x, y = block.axis_x * house.a - block.axis_y * house.b, block.axis_x * house.b + block.axis_y * house.a
@@ -237,7 +237,7 @@ def _stands(house: _House, block: Block, key: np.uint64) -> bool:
     return dry and district == block.district and border > room + _MAIN_ROAD
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _roof_light(house: _House, off_a: float, off_b: float, block: Block) -> float:
     """Return the light on a roof: gable roofs have a bright and a dark side, halls are flat."""
     if house.hall:
@@ -249,7 +249,7 @@ def _roof_light(house: _House, off_a: float, off_b: float, block: Block) -> floa
     return 1.0 + 0.28 * (facing if off_a > 0.0 else -facing)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _roof_shades(block: Block, x: float, y: float, step_x: float, step_y: float, key: np.uint64) -> bool:
     """Return whether the house on the lot that `block` refers to is between a point and the sun."""
     if block.use != VILLAGE:
@@ -263,7 +263,7 @@ def _roof_shades(block: Block, x: float, y: float, step_x: float, step_y: float,
     return max(max(near_a, near_b), 0.0) < min(min(far_a, far_b), 1.0) and _stands(house, block, key)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _between(low: float, high: float, way: float) -> tuple[float, float]:
     """Return the shares of a path `way` at which a coordinate enters and leaves the interval low to high."""
     if abs(way) < 1e-9:

@@ -18,8 +18,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from geoseg.segment.compiled import internal
 from geoseg.segment.splitmix import mix64
 
 FARM, WOOD, VILLAGE, MEADOW, LAKESIDE = range(5)  # uses of a block
@@ -62,7 +62,7 @@ class Edge(NamedTuple):
     behind: int  # use of the block on the other side
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def scramble(i: int, j: int, salt: np.uint64) -> np.uint64:
     """Return the 64 random bits of lattice point (i, j).
 
@@ -75,13 +75,13 @@ def scramble(i: int, j: int, salt: np.uint64) -> np.uint64:
     return mixed
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def part(bits: np.uint64, number: int) -> float:
     """Return the 16 bits at position 0, 1, 2 or 3 of random bits, as a number in [0, 1)."""
     return float((bits >> np.uint64(16 * number)) & np.uint64(0xFFFF)) / 65536.0
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def noise(x: float, y: float, salt: np.uint64) -> tuple[float, float]:
     """Return two independent values of smooth lattice noise, each from -1 to 1."""
     i, j = math.floor(x), math.floor(y)
@@ -97,7 +97,7 @@ def noise(x: float, y: float, salt: np.uint64) -> tuple[float, float]:
     return 2.0 * first - 1.0, 2.0 * (upper * (1.0 - v) + lower * v) - 1.0
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def bend(x: float, y: float, key: np.uint64) -> tuple[float, float]:
     """Return the coordinates on the undistorted plane of a point of the scene."""
     wide_x, wide_y = noise(x / 430.0, y / 430.0, key + np.uint64(1))
@@ -105,7 +105,7 @@ def bend(x: float, y: float, key: np.uint64) -> tuple[float, float]:
     return x + 34.0 * wide_x + 6.0 * narrow_x, y + 34.0 * wide_y + 6.0 * narrow_y
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def district_at(x: float, y: float, key: np.uint64) -> tuple[np.uint64, float]:
     """Return the random bits of the district of a point, and the distance in metres to its border."""
     x, y = x / _DISTRICT, y / _DISTRICT
@@ -127,14 +127,14 @@ def district_at(x: float, y: float, key: np.uint64) -> tuple[np.uint64, float]:
     return district, 0.5 * (second - first) / math.sqrt(off_x * off_x + off_y * off_y) * _DISTRICT
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def cut(number: int, size: float, lean: float, salt: np.uint64) -> float:
     """Return the position in metres of cut `number` of a line; cuts are oblique, so it shifts with `lean` (m)."""
     bits = scramble(number, 0, salt)
     return (number + 0.5 * (part(bits, 0) - 0.5)) * size + 0.4 * (part(bits, 1) - 0.5) * lean
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def piece(at: float, size: float, lean: float, salt: np.uint64) -> tuple[int, float, float]:
     """Return the number of the last cut before `at`, its position, and the position of the next cut."""
     number = math.floor(at / size)
@@ -146,7 +146,7 @@ def piece(at: float, size: float, lean: float, salt: np.uint64) -> tuple[int, fl
     return number, low, high
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def block_at(x: float, y: float, key: np.uint64) -> Block:
     """Return the block that contains a point of the undistorted plane."""
     district, border = district_at(x, y, key)
@@ -159,14 +159,14 @@ def block_at(x: float, y: float, key: np.uint64) -> Block:
     return Block(bits, district, row, axis_x, axis_y, a, b, band, col, left, right, top, bottom, border, use)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def span(block: Block, b: float) -> tuple[float, float]:
     """Return the left and right borders of a block at coordinate `b`."""
     lean = b - 0.5 * (block.top + block.bottom)
     return cut(block.col, _BLOCK, lean, block.row), cut(block.col + 1, _BLOCK, lean, block.row)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _axis(district: np.uint64) -> tuple[float, float]:
     """Return the unit vector along the bands of a district."""
     x, y = 0.3 + part(district, 2), 1.6 * (part(district, 3) - 0.5)
@@ -174,7 +174,7 @@ def _axis(district: np.uint64) -> tuple[float, float]:
     return x / length, y / length
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _use(district: np.uint64, band: int, col: int, key: np.uint64) -> int:
     """Return the use of a block, which is that of the zone at its centre."""
     axis_x, axis_y = _axis(district)
@@ -195,7 +195,7 @@ def _use(district: np.uint64, band: int, col: int, key: np.uint64) -> int:
     return MEADOW if order == 5 and part(bits, 3) < 0.6 else FARM
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def lake_at(x: float, y: float, border: float, key: np.uint64) -> float:
     """Return how many metres inside a lake a point is, negative outside; lakes end at main roads."""
     i, j = math.floor(x / (3 * _ZONE)), math.floor(y / (3 * _ZONE))
@@ -217,7 +217,7 @@ def lake_at(x: float, y: float, border: float, key: np.uint64) -> float:
     return min(depth, border - 9.0)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def river_at(x: float, y: float, key: np.uint64) -> float:
     """Return how many metres inside a river a point is, negative outside."""
     along, across = 0.8 * x + 0.6 * y, 0.8 * y - 0.6 * x + 2.0 * _RIVER * part(key, 0)
@@ -230,7 +230,7 @@ def river_at(x: float, y: float, key: np.uint64) -> float:
     return 13.0 + 4.0 * noise(along / 60.0, number, key + np.uint64(10))[0] - abs(off)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def side_edge(block: Block, key: np.uint64) -> Edge:
     """Return the feature along the nearer of the left and right borders of a block."""
     to_left, to_right = block.a - block.left, block.right - block.a
@@ -242,7 +242,7 @@ def side_edge(block: Block, key: np.uint64) -> Edge:
     return Edge(_meet(block.use, behind, 0.15 + 0.85 * chance), distance, behind)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def front_edge(block: Block, key: np.uint64) -> Edge:
     """Return the feature along the nearer of the two borders of the band of a block."""
     to_top, to_bottom = block.b - block.top, block.bottom - block.b
@@ -257,7 +257,7 @@ def front_edge(block: Block, key: np.uint64) -> Edge:
     return Edge(_meet(block.use, behind, 0.75 * chance), distance, behind)
 
 
-@njit(nogil=True, error_model="numpy")
+@internal(nogil=True, error_model="numpy")
 def _meet(use: int, other: int, chance: float) -> int:
     """Return what separates two blocks, from their uses and a random number."""
     if use == VILLAGE or other == VILLAGE:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 
 
 class Arcs(NamedTuple):
@@ -144,7 +144,7 @@ _PASSED, _OPEN, _NODE = 1, 2, 3  # kinds of lattice points on a border; 0 = not 
 _KIND, _WAYS = 3, 2  # mask of the kind, and its number of bits
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _sides(y, x, way):  # type: ignore[no-untyped-def]
     """Return the pixels left and right of the edge that leaves a lattice point, as rows and cols of the framed core."""
     if way == 0:
@@ -156,7 +156,7 @@ def _sides(y, x, way):  # type: ignore[no-untyped-def]
     return y, x, y, x + 1
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _is_traced(regions, pieces, y, x, way):  # type: ignore[no-untyped-def]
     """Return whether the edge that leaves a lattice point is a border that this tile traces."""
     height, width = regions.shape
@@ -232,7 +232,7 @@ def _trace(regions, pieces, stops, n_edges, offset):  # type: ignore[no-untyped-
     return xy, ends, left, right, ways, ring, whole, n_vertices, n_arcs
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _walk(stops, start, offset, xy, n):  # type: ignore[no-untyped-def]
     """Follow an arc to its end; return the number of vertices, the end, and the last direction.
 

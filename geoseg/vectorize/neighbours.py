@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from geoseg.grid import Window
 from geoseg.raster.pixel_size import PixelSize
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.vectorize.region_runs import LocalRegions, RegionRuns
 
 _MAX_CELLS = 2**22  # of the map of nodata
@@ -201,7 +201,7 @@ def _borders(runs, index, brightness, width, height):  # type: ignore[no-untyped
     return own, to_nodata, contrast, difference, pairs[:total].copy(), edges[:total].copy(), length[:total].copy()
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _longer(pairs, edges, length):  # type: ignore[no-untyped-def]
     n = len(edges)
     more_pairs, more_edges, more_length = np.empty((2 * n, 2), np.int64), np.empty(2 * n, np.int64), np.empty(2 * n)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.segment.union_find import find, union
 from geoseg.vectorize.arcs import Arcs, trace
 from geoseg.vectorize.regions import CoreSides
@@ -246,7 +246,7 @@ def find_pieces(regions: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
     return pieces, n_pieces
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _number_roots(parents: NDArray[np.int32], n_found: int) -> int:
     """Replace the parent of each number by the final number of its piece; return how many pieces there are."""
     n_pieces = 0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.vectorize.region_runs import RegionRuns
 
 
@@ -221,7 +221,7 @@ def _hulls_of_sorted(points, offsets):  # type: ignore[no-untyped-def]
     return xy[:total].copy(), found
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _push(chain, n, x, y, side):  # type: ignore[no-untyped-def]
     """Add a point to the left (`side` 1) or right (-1) chain of a hull, in ascending y; return its new length."""
     if n > 0 and chain[n - 1, 1] == y:
@@ -238,7 +238,7 @@ def _push(chain, n, x, y, side):  # type: ignore[no-untyped-def]
     return n + 1
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _joined(xy, total, left, right):  # type: ignore[no-untyped-def]
     for i in range(len(left)):
         xy[total, 0], xy[total, 1] = left[i, 0], left[i, 1]
@@ -271,7 +271,7 @@ def _areas(xy, offsets, matrices):  # type: ignore[no-untyped-def]
     return hull, rectangle
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _smallest_rectangle(points):  # type: ignore[no-untyped-def]
     smallest = np.inf
     for i in range(len(points)):

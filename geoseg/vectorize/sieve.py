@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.segment.union_find import find
 
 
@@ -205,7 +205,7 @@ def _merge_all(forest: _Forest, min_pixels: int, features: NDArray[np.float64]) 
         forest.parent[node] = find(forest.parent, node)
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _link(forest: _Forest, min_pixels: int) -> None:
     """List the edges of each small node; a large or open one is never merged and needs no list."""
     for edge in range(forest.target.size):
@@ -217,7 +217,7 @@ def _link(forest: _Forest, min_pixels: int) -> None:
                 forest.tail[node] = edge
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _class_to_take(forest: _Forest, node: int, shared: NDArray[np.int64], features: NDArray[np.float64]) -> int:
     """Return the class that the node takes; 0 = it has no neighbour, or a smaller one must be merged first.
 
@@ -246,7 +246,7 @@ def _class_to_take(forest: _Forest, node: int, shared: NDArray[np.int64], featur
     return 0 if waits else taken
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _take(forest: _Forest, node: int, taken: int) -> int:
     """Give the node a class, merge it with its neighbours of that class, and return their root."""
     forest.classes[node] = taken
@@ -260,7 +260,7 @@ def _take(forest: _Forest, node: int, taken: int) -> int:
         edge = forest.following[edge]
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _merge_roots(forest: _Forest, one: int, other: int) -> int:
     """Merge two sets and return the root of the larger one, which remains."""
     root, child = (one, other) if forest.pixels[one] >= forest.pixels[other] else (other, one)
@@ -277,7 +277,7 @@ def _merge_roots(forest: _Forest, one: int, other: int) -> int:
     return root
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _is_smaller(forest: _Forest, one: int, other: int) -> bool:
     """Return whether one node is smaller by (pixels, first).
 
@@ -289,7 +289,7 @@ def _is_smaller(forest: _Forest, one: int, other: int) -> bool:
     return bool(forest.first[one] < forest.first[other])
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _squared_distance(features: NDArray[np.float64], one: int, other: int) -> float:
     total = 0.0
     for column in range(features.shape[1]):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.vectorize.arcs import Arcs, starts_of
 from geoseg.vectorize.smooth import keep_area, pixel_edges, smooth_line, twice_area
 
@@ -192,7 +192,7 @@ def _smooth_each(arcs, allowances, options, points, out, sizes):  # type: ignore
     return total
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _append_line(out, total, line):  # type: ignore[no-untyped-def]
     """Write a line behind the first `total` vertices, and return their new number."""
     for k in range(len(line)):
@@ -200,7 +200,7 @@ def _append_line(out, total, line):  # type: ignore[no-untyped-def]
     return total + len(line)
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _smoothed(own, ring, allowances, options, near):  # type: ignore[no-untyped-def]
     middles = pixel_edges(own, ring)
     line = smooth_line(middles, ring)
@@ -212,7 +212,7 @@ def _smoothed(own, ring, allowances, options, near):  # type: ignore[no-untyped-
     return _thinned(closed, middles, ring, allowances, options, near)
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _thinned(line, middles, ring, allowances, options, near):  # type: ignore[no-untyped-def]
     """Return a line without the corners that may be removed.
 
@@ -257,7 +257,7 @@ def _thinned(line, middles, ring, allowances, options, near):  # type: ignore[no
     return _remaining(line, removed, n_left, ring)
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _corners_by_area(line, before, behind, ring):  # type: ignore[no-untyped-def]
     """Return a heap of (area of the triangle, vertex, stamp) of the vertices that may be removed."""
     n = len(before)
@@ -268,7 +268,7 @@ def _corners_by_area(line, before, behind, ring):  # type: ignore[no-untyped-def
     return corners
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _remaining(line, removed, n_left, ring):  # type: ignore[no-untyped-def]
     """Return the vertices of a line that are not `removed`; a ring is closed again."""
     kept = np.empty((n_left + 1 if ring else n_left, 2))
@@ -282,14 +282,14 @@ def _remaining(line, removed, n_left, ring):  # type: ignore[no-untyped-def]
     return kept
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _triangle(line, a, b, c):  # type: ignore[no-untyped-def]
     """Return the signed area of a triangle."""
     x, y = line[a, 0], line[a, 1]
     return ((line[b, 0] - x) * (line[c, 1] - y) - (line[c, 0] - x) * (line[b, 1] - y)) / 2
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _is_removable(line, middles, corner, n, options, near):  # type: ignore[no-untyped-def]
     """Return whether the line may go straight from the previous corner to the next."""
     reach, smooth, features = options
@@ -304,7 +304,7 @@ def _is_removable(line, middles, corner, n, options, near):  # type: ignore[no-u
     return not features or _is_triangle_free(line, corner, n, near)
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _crosses_edges(line, middles, a, b, n):  # type: ignore[no-untyped-def]
     """Return whether the straight line between two points crosses all pixel edges between them, in their order."""
     x, y = line[a, 0], line[a, 1]
@@ -325,7 +325,7 @@ def _crosses_edges(line, middles, a, b, n):  # type: ignore[no-untyped-def]
     return True
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _distance(line, k, a, b):  # type: ignore[no-untyped-def]
     """Return the distance of a point from the straight line between two others."""
     x, y = line[k, 0] - line[a, 0], line[k, 1] - line[a, 1]
@@ -335,7 +335,7 @@ def _distance(line, k, a, b):  # type: ignore[no-untyped-def]
     return np.hypot(x - share * right, y - share * down)
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
     """Return whether the triangle of a corner contains no lattice point except those of the line it replaces."""
     a, i, b = corner
@@ -354,7 +354,7 @@ def _is_triangle_free(line, corner, n, near):  # type: ignore[no-untyped-def]
     return True
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _first_from(keys, least):  # type: ignore[no-untyped-def]
     """Return what `numpy.searchsorted` returns, which takes a second to compile."""
     low, high = 0, len(keys)
@@ -367,7 +367,7 @@ def _first_from(keys, least):  # type: ignore[no-untyped-def]
     return low
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _contains(line, a, b, c, x, y):  # type: ignore[no-untyped-def]
     """Return whether a point is inside a triangle or on its boundary."""
     signs = 0

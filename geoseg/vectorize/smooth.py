@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import internal
 
 MAX_SHIFT = 0.45  # px between the line and the middle of a pixel edge; 0.5 would be the centre of a pixel
 _N_SHORTENING, _N_EVENING = 8, 40  # passes: the first kind removes long steps, the second reduces bending
 _NEGLIGIBLE = 1e-9  # px²
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def pixel_edges(xy, ring):  # type: ignore[no-untyped-def]
     """Return the middles of the pixel edges along an arc, between its two nodes.
 
@@ -44,7 +44,7 @@ def pixel_edges(xy, ring):  # type: ignore[no-untyped-def]
     return middles
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def smooth_line(middles, ring):  # type: ignore[no-untyped-def]
     """Return a smooth line that crosses the pixel edges of an arc.
 
@@ -79,13 +79,13 @@ def smooth_line(middles, ring):  # type: ignore[no-untyped-def]
     return line
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _between(line, i, free, ring):  # type: ignore[no-untyped-def]
     n = len(line)
     return (line[i - 1, free] + line[(i + 1) % n if ring else i + 1, free]) / 2
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _least_bending(line, i, free, ring):  # type: ignore[no-untyped-def]
     """Return the position of a point with the least sum of squared second differences."""
     n = len(line)
@@ -103,7 +103,7 @@ def _least_bending(line, i, free, ring):  # type: ignore[no-untyped-def]
     return wanted / weight
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def keep_area(line, middles, ring, area):  # type: ignore[no-untyped-def]
     """Shift a line until twice the area under it is `area`; return whether that was possible."""
     n = len(line)
@@ -125,7 +125,7 @@ def keep_area(line, middles, ring, area):  # type: ignore[no-untyped-def]
     return abs(area - twice_area(line)) < _NEGLIGIBLE
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _pull(line, middles, i, n):  # type: ignore[no-untyped-def]
     """Return the change of twice the area per pixel that a point slides."""
     before, behind = i - 1, (i + 1) % n
@@ -134,7 +134,7 @@ def _pull(line, middles, i, n):  # type: ignore[no-untyped-def]
     return line[before, 0] - line[behind, 0]
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def twice_area(line):  # type: ignore[no-untyped-def]
     """Return twice the signed area between a line and its first point, which avoids cancellation."""
     total = 0.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.vectorize.arcs import Arcs, starts_of
 
 
@@ -204,7 +204,7 @@ def _merge(xy, offsets, order, sizes, ring):  # type: ignore[no-untyped-def]
     return merged[:n].copy(), lengths
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _from_first(line):  # type: ignore[no-untyped-def]
     """Return a ring that begins and ends at its first vertex in reading order, which is always a corner."""
     first = 0
@@ -218,7 +218,7 @@ def _from_first(line):  # type: ignore[no-untyped-def]
     return turned
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _is_straight(line, i):  # type: ignore[no-untyped-def]
     a, b = i - 1, i + 1
     return (line[a, 0] == line[i, 0] == line[b, 0]) or (line[a, 1] == line[i, 1] == line[b, 1])

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from geoseg.segment.compiled import compiled, needs_compilation
+from geoseg.segment.compiled import compiled, internal, needs_compilation
 
 
 def polygons_to_wkb(coords: NDArray[np.float64], rings: NDArray[np.int64], parts: NDArray[np.int64]) -> pa.Array:
@@ -60,7 +60,7 @@ def _write_wkb(content, offsets, raw, rings, parts):  # type: ignore[no-untyped-
             at += 4 + end - begin
 
 
-@compiled(nogil=True)
+@internal(nogil=True)
 def _write_number(content, at, number):  # type: ignore[no-untyped-def]
     for i in range(4):
         content[at + i] = (number >> (8 * i)) & 255

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import TileGrid
-from geoseg.segment.compiled import compiled
+from geoseg.segment.compiled import compiled, internal
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.union_find import find
 from geoseg.segment.votes import FIXED, SuperpixelTable
@@ -239,7 +239,7 @@ def _nearest(graph, x, search):  # type: ignore[no-untyped-def]
     return least, a, b, x, graph.version[a], graph.version[b]
 
 
-@compiled()
+@internal()
 def _difference(graph, x, y):  # type: ignore[no-untyped-def]
     n_bands = graph.totals.shape[1]
     square = 0.0
@@ -248,7 +248,7 @@ def _difference(graph, x, y):  # type: ignore[no-untyped-def]
     return np.sqrt(square / n_bands)
 
 
-@compiled()
+@internal()
 def _join(graph, a, b):  # type: ignore[no-untyped-def]
     graph.parent[b] = a
     graph.version[a] += 1
