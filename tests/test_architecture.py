@@ -37,7 +37,13 @@ FLOORS = (
 )
 FLOOR = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 LIBRARY_HOMES = {  # the only modules that import these libraries
-    "torch": tuple(f"geoseg.segment.{name}" for name in ("network", "backprop", "batch_statistics", "descent")),
+    "torch": tuple(
+        f"geoseg.segment.{name}"
+        for name in (
+            *("network", "backprop", "batch_statistics", "descent", "strip_descent", "whole_descent", "passes"),
+            "strips",
+        )
+    ),
     "dask": ("geoseg.run.dask_*",),
     "distributed": ("geoseg.run.dask_*",),
     "rich": ("geoseg.cli.*",),

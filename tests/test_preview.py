@@ -20,8 +20,8 @@ from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.plan import RunOptions
 from geoseg.segment import backprop
-from geoseg.segment.backprop import Patch
 from geoseg.segment.network import new_network, to_arrays
+from geoseg.segment.patch import Patch
 from geoseg.steps.survey import survey_windows
 
 from .conftest import fields, rest_slow, run_command, write_raster

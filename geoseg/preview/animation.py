@@ -12,9 +12,9 @@ from geoseg.preview.panels import Panel
 from geoseg.progress import StageReporter
 from geoseg.run.job import Job
 from geoseg.segment import backprop
-from geoseg.segment.backprop import Patch
 from geoseg.segment.grouped import grouped_mean
 from geoseg.segment.network import CodeNetwork, new_network
+from geoseg.segment.patch import Patch
 from geoseg.segment.votes import ranked
 from geoseg.steps.survey import read_crop
 

@@ -11,69 +11,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 # torch's own name for it
 from numpy.typing import NDArray
-from torch import Tensor
 
 from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
 from geoseg.segment.batch_statistics import with_statistics_of_all
 from geoseg.segment.clustering import kmeans, nearest
-from geoseg.segment.descent import Optimizer, loss_gradient, soft_loss_gradient
-from geoseg.segment.network import CodeNetwork, fold_batch_norms, placed
+from geoseg.segment.descent import Optimizer
+from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, placed
+from geoseg.segment.patch import IGNORE, Patch
+from geoseg.segment.strip_descent import StripDescent
+from geoseg.segment.whole_descent import WholeDescent, majority, on_device, responses
 
-IGNORE = -1  # target of a nodata pixel
 _THREADS = 1  # floating point sums depend on the number of threads, and results must be reproducible
 _CACHE_SIZE = 192  # px; an image of this size and all layers fit the cache: twice as fast as 600
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One image for the network.
-
-    Parameters
-    ----------
-    channels : (channel, y, x) float32
-        Standardised; 0 = nodata.
-    superpixels : (y, x) int32
-        From 0; -1 = nodata.
-    """
-
-    channels: NDArray[np.float32]
-    superpixels: NDArray[np.int32]
-
-
-def majority(codes: Tensor, superpixels: Tensor, n_codes: int) -> Tensor:
-    """Return the refined codes c': give every pixel the most frequent code of its superpixel.
-
-    Parameters
-    ----------
-    codes : (pixel,) int64
-    superpixels : (pixel,) int64
-        From 0; `IGNORE` = nodata.
-    n_codes : int
-
-    Returns
-    -------
-    (pixel,) int64
-        `IGNORE` = nodata.
-
-    Notes
-    -----
-    The refinement step of Kanezaki (2018), Algorithm 1, without its loop over superpixels. Ties go to the lower code.
-    """
-    data = superpixels >= 0
-    n_superpixels = int(superpixels.max()) + 1 if data.any() else 0
-    pairs = superpixels[data] * n_codes + codes[data]
-    counts = torch.bincount(pairs, minlength=n_superpixels * n_codes).reshape(n_superpixels, n_codes)
-    target = torch.full_like(codes, IGNORE)
-    target[data] = counts.argmax(dim=1)[superpixels[data]]
-    return target
 
 
 def train(
@@ -107,12 +63,11 @@ def train(
     """
     with _fixed_threads():
         trained = placed(copy.deepcopy(network), device)
-        image, superpixels = _on_device([patch], device)
-        optimizer = Optimizer(trained.parameters(), options)
+        optimizer, descent = Optimizer(trained.parameters(), options), _descent(trained, [patch], device)
         for step in range(steps):
-            target = _step(trained, optimizer, image, superpixels, options)
+            n_labels = descent.step(optimizer, options)
             callback(step + 1, trained)
-            if len(torch.unique(target[target >= 0])) < options.min_labels:
+            if n_labels < options.min_labels:
                 break
         return trained
 
@@ -148,21 +103,12 @@ def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int,
     """
     with _fixed_threads():
         refined = placed(copy.deepcopy(network), device).eval()
-        image, superpixels = _on_device([patch], device)
-        data = superpixels >= 0
-        if not data.any():
+        if not (patch.superpixels >= 0).any():
             return refined
-        optimizer = Optimizer(refined.parameters(), options)
-        weight = options.distillation_weight
-        with torch.no_grad():
-            scene_prediction = _responses(refined, image)[data].softmax(dim=1)  # (pixel, code)
+        optimizer, descent = Optimizer(refined.parameters(), options), _descent(refined, [patch], device)
         for step in range(steps):
             optimizer.decay(options.learning_rate, step / steps)
-            responses = _responses(refined, image)[data]  # (pixel, code)
-            n_codes = responses.shape[1]
-            target = F.one_hot(majority(responses.argmax(dim=1), superpixels[data], n_codes), n_codes)
-            mixture = (1 - weight) * target + weight * scene_prediction
-            optimizer.descend(responses, soft_loss_gradient(responses, mixture))
+            descent.distil(optimizer, options.distillation_weight)
         return refined
 
 
@@ -175,9 +121,9 @@ def labels(network: CodeNetwork, patch: Patch, *, device: str = "cpu") -> NDArra
         `IGNORE` = nodata.
     """
     with _fixed_threads(), torch.no_grad():
-        image, superpixels = _on_device([patch], device)
-        responses = _responses(copy.deepcopy(network), image)  # a copy: training mode updates running statistics
-        target = majority(responses.argmax(dim=1), superpixels, responses.shape[1])
+        image, superpixels = on_device([patch], device)
+        found = responses(copy.deepcopy(network), image)  # a copy: training mode updates running statistics
+        target = majority(found.argmax(dim=1), superpixels, found.shape[1])
         return np.asarray(target.reshape(patch.superpixels.shape).cpu().numpy())
 
 
@@ -225,10 +171,9 @@ def learn(
                 queue += draw.permutation(len(patches)).tolist()
             batch, queue = queue[: sample.batch], queue[sample.batch :]
             optimizer.decay(options.learning_rate, step / sample.steps)
-            image, superpixels = _on_device([patches[i] for i in batch], device)
             warmup = step < sample.warmup_fraction * sample.steps
-            target = torch.from_numpy(np.concatenate([clusters[i] for i in batch])).to(device) if warmup else None
-            _step(learned, optimizer, image, superpixels, options, target)
+            targets = [clusters[i] for i in batch] if warmup else None
+            _descent(learned, [patches[i] for i in batch], device).step(optimizer, options, targets)
             progress(step + 1)
         return with_statistics_of_all(learned, [patch.channels for patch in patches], device)
 
@@ -260,7 +205,7 @@ def shares(
     (y, x, code) uint8
         In units of 1/255; undefined for nodata pixels.
     """
-    with _fixed_threads(), torch.inference_mode(), _autocast(device):
+    with _fixed_threads(), torch.inference_mode(), autocast(device):
         network = copy.deepcopy(network).train(own_statistics)
         network = placed(network if own_statistics else fold_batch_norms(network), device)
         whole = Window(0, 0, channels.shape[2], channels.shape[1])
@@ -315,41 +260,5 @@ def _fixed_threads() -> Any:
         torch.set_num_threads(before)
 
 
-def _on_device(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor]:
-    """Return the images (image, channel, y, x) and their superpixels (pixel,), numbered differently in each image."""
-    image = torch.from_numpy(np.stack([patch.channels for patch in patches]))  # (image, channel, y, x)
-    offset, flat = 0, []
-    for patch in patches:
-        own = patch.superpixels.astype(np.int64).ravel()
-        flat.append(np.where(own >= 0, own + offset, IGNORE))
-        offset += int(own.max(initial=-1)) + 1
-    superpixels = torch.from_numpy(np.concatenate(flat))  # (pixel,)
-    return image.to(device, memory_format=torch.channels_last), superpixels.to(device)
-
-
-def _step(
-    network: CodeNetwork,
-    optimizer: Optimizer,
-    image: Tensor,
-    superpixels: Tensor,
-    options: Backprop,
-    target: Tensor | None = None,
-) -> Tensor:
-    """Do one step of gradient descent and return the target: c' unless one is given."""
-    responses = _responses(network, image)  # (pixel, code)
-    if target is None:
-        target = majority(responses.argmax(dim=1), superpixels, responses.shape[1])
-    optimizer.descend(responses, loss_gradient(responses, target, options.entropy_weight))
-    return target
-
-
-def _responses(network: CodeNetwork, image: Tensor) -> Tensor:
-    with _autocast(image.device.type):
-        responses = network(image)  # (image, code, y, x)
-    return responses.float().permute(0, 2, 3, 1).flatten(0, 2)  # (pixel, code)
-
-
-def _autocast(device: str) -> Any:
-    """Compute in bfloat16 if the processor supports it."""
-    supported = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=supported)
+def _descent(network: CodeNetwork, patches: Sequence[Patch], device: str) -> StripDescent | WholeDescent:
+    return StripDescent(network, patches) if device == "cpu" else WholeDescent(network, patches, device)

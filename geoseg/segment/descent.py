@@ -7,7 +7,7 @@ torch, which takes longer than the training, and the loss itself is not needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class Optimizer:
         self.rate = rate * (1 + math.cos(math.pi * done)) / 2
 
     def descend(self, responses: Tensor, gradient: Tensor) -> None:
-        """Do one step.
+        """Do one step by automatic differentiation.
 
         Parameters
         ----------
@@ -59,10 +59,20 @@ class Optimizer:
             parameter.grad = None
         loss: Tensor = _WithGradient.apply(responses, gradient)  # type: ignore[no-untyped-call] # so in torch
         loss.backward()  # type: ignore[no-untyped-call] # so in torch
+        self.apply([parameter.grad for parameter in self._parameters])
+
+    def apply(self, gradients: Sequence[Tensor | None]) -> None:
+        """Do one step.
+
+        Parameters
+        ----------
+        gradients : sequence of Tensor
+            Gradient of the loss by each parameter; None = the parameter is not changed.
+        """
         with torch.no_grad():
-            for i, parameter in enumerate(self._parameters):
-                if parameter.grad is not None:
-                    self._change(i, parameter, parameter.grad)
+            for i, (parameter, gradient) in enumerate(zip(self._parameters, gradients, strict=True)):
+                if gradient is not None:
+                    self._change(i, parameter, gradient)
 
     def _change(self, i: int, parameter: Tensor, gradient: Tensor) -> None:
         if self._kind == "sgd":
@@ -109,19 +119,47 @@ def loss_gradient(responses: Tensor, target: Tensor, entropy_weight: float) -> T
     ``g = -w dH/dm = w (log m + 1)``.
     """
     data = target >= 0
-    is_whole = bool(data.all())
-    n_data = len(target) if is_whole else int(data.sum())
-    result = responses.detach().softmax(dim=1)
+    n_data = int(data.sum())
+    shares = responses.detach().softmax(dim=1)
+    by_mean = None
     if entropy_weight > 0:
-        total = result.sum(dim=0) if is_whole else data.to(result.dtype) @ result
-        mean = total / max(n_data, 1)
-        by_mean = entropy_weight * ((mean + _MIN_SHARE).log() + mean / (mean + _MIN_SHARE))
-        result *= (1 - result @ by_mean)[:, None] + by_mean
-    result.scatter_add_(1, target.clamp(min=0)[:, None], result.new_full((len(target), 1), -1))
-    result /= max(n_data, 1)
-    if not is_whole:
-        result *= data[:, None]
-    return result
+        by_mean = entropy_gradient(data.to(shares.dtype) @ shares / max(n_data, 1), entropy_weight)
+    return loss_gradient_of_shares(shares, target, n_data, by_mean)
+
+
+def entropy_gradient(mean: Tensor, weight: float) -> Tensor:
+    """Return the gradient of the weighted negative entropy by the mean prediction, (code,); see `loss_gradient`."""
+    return weight * ((mean + _MIN_SHARE).log() + mean / (mean + _MIN_SHARE))
+
+
+def loss_gradient_of_shares(
+    shares: Tensor, target: Tensor, n_data: int, by_mean: Tensor | None = None, *, weight: float = 1.0
+) -> Tensor:
+    """Return the gradient of the loss by the responses of some pixels of an image.
+
+    Parameters
+    ----------
+    shares : (pixel, code) float32
+        Softmax of the responses; the result replaces it.
+    target : (pixel,) int64
+        Code of each pixel; below 0 = nodata.
+    n_data : int
+        Number of pixels of the image that are not nodata.
+    by_mean : (code,), optional
+        What `entropy_gradient` returns.
+    weight : float
+        Of the target.
+
+    Returns
+    -------
+    (pixel, code) float32
+        0 for nodata pixels.
+    """
+    if by_mean is not None:
+        shares *= (1 - shares @ by_mean)[:, None] + by_mean
+    shares.scatter_add_(1, target.clamp(min=0)[:, None], shares.new_full((len(target), 1), -weight))
+    scale = (target >= 0).to(shares.dtype).div_(max(n_data, 1))
+    return shares.mul_(scale[:, None])
 
 
 def soft_loss_gradient(responses: Tensor, target: Tensor) -> Tensor:

@@ -120,6 +120,17 @@ def placed(network: CodeNetwork, device: str) -> CodeNetwork:
     return moved
 
 
+def computing_dtype(device: str) -> torch.dtype:
+    """Return the type of numbers in which convolutions are computed: bfloat16 if the processor supports it."""
+    supported = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if supported else torch.float32
+
+
+def autocast(device: str) -> torch.autocast:
+    """Return a context in which torch computes in the type of `computing_dtype`."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=computing_dtype(device) == torch.bfloat16)
+
+
 def with_device(compute: Callable[[str], Result], device: str) -> Result:
     """Compute on a device, or on the CPU if the memory of the device does not suffice.
 

@@ -15,6 +15,7 @@ from geoseg.run.outcome import patiently
 from geoseg.run.products import NETWORK
 from geoseg.run.stages import Stages
 from geoseg.segment import superpixels
+from geoseg.segment.patch import Patch
 from geoseg.steps.survey import read_crop
 
 
@@ -45,7 +46,7 @@ def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> Netwo
 
     patches = []
     for window in job.survey.windows:
-        patches.append(backprop.Patch(*_layers_and_superpixels(job, window)))
+        patches.append(Patch(*_layers_and_superpixels(job, window)))
         advance()
     config = job.config
     network = new_network(len(patches[0].channels), config.network, seed=config.seed)

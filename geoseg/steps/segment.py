@@ -14,6 +14,7 @@ from geoseg.run.job import Job
 from geoseg.run.products import NETWORK, SUPERPIXELS, TILE_SUPERPIXELS, VOTES
 from geoseg.run.stages import Stages
 from geoseg.segment import context, features, superpixels, votes
+from geoseg.segment.patch import Patch
 from geoseg.segment.superpixels import BlockSuperpixels
 from geoseg.steps.features_raster import extra_of
 
@@ -106,7 +107,7 @@ def _code_shares(
     else:
         network = from_arrays(job.store.get(NETWORK).arrays, len(layers), config.network).eval()
     if config.steps:
-        patch = backprop.Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), votes.ranked(numbers)[1])
+        patch = Patch(np.ascontiguousarray(layers[:, *tile.read.within(wide)]), votes.ranked(numbers)[1])
         fit = backprop.train if alone else backprop.refine
         start = network
         network = with_device(

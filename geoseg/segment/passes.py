@@ -1,0 +1,320 @@
+"""The forward and the backward pass of the network over strips of images, written out.
+
+Autograd works on a whole image layer by layer, and each operation reads and writes all of its values. Here all
+operations on the values of a strip between two convolutions are one loop, and a strip fits the cache. A batch norm
+needs sums over all pixels before and in the backward pass: so every layer is one pass over all strips. Only the values
+of the convolutions are kept; all others are computed from them again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from geoseg.segment import elementwise
+from geoseg.segment.elementwise import Norm
+from geoseg.segment.network import CodeNetwork
+from geoseg.segment.strips import as_image, as_pixels, strips_of, with_margin
+
+_NO_RELU = np.float32(-math.inf)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution with its batch norm, and where the ReLU is: before it, after it or nowhere."""
+
+    convolution: nn.Conv2d
+    norm: nn.BatchNorm2d
+    low_in: np.float32
+    low_out: np.float32
+
+    @property
+    def margin(self) -> int:
+        """Rows above and below a strip on which its values depend."""
+        return int(self.convolution.kernel_size[0]) // 2
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """The batch norm of a layer with the statistics of a forward pass.
+
+    Parameters
+    ----------
+    norm : Norm
+    inverse : (channel,) float64
+        1 / standard deviation.
+    n_own : int
+        Number of pixels that the statistics are computed from; 0 = they are the running statistics.
+    """
+
+    norm: Norm
+    inverse: NDArray[np.float64]
+    n_own: int
+
+
+class Passes:
+    """Forward and backward pass over some images, on the CPU.
+
+    Batch norms in training mode use the statistics of all images together.
+
+    Parameters
+    ----------
+    network : CodeNetwork
+        Its running statistics are changed in training mode. Its parameters may be changed between two forward passes.
+    images : sequence of (channel, y, x) float32
+    dtype : torch.dtype
+        float32 or bfloat16: of the convolutions and of the values that are kept.
+
+    Attributes
+    ----------
+    strips : list of Strip
+    dtype : torch.dtype
+    n_codes : int
+    """
+
+    def __init__(self, network: CodeNetwork, images: Sequence[NDArray[np.float32]], dtype: torch.dtype) -> None:
+        self.dtype, self.n_codes = dtype, network.n_codes
+        self._layers = _layers_of(network)
+        self.strips = strips_of([image.shape[1:] for image in images], max(layer.margin for layer in self._layers))
+        pixels = [as_pixels(torch.from_numpy(image)[None]).to(dtype) for image in images]
+        parts = [pixels[strip.image][strip.begin * strip.cols : strip.end * strip.cols] for strip in self.strips]
+
+        def copy(i: int, part: slice, out: Tensor) -> None:
+            out.copy_(parts[i][part])
+
+        margin = self._layers[0].margin
+        self._inputs = [with_margin(self.strips, i, margin, parts[i], copy) for i in range(len(parts))]
+        self._values: list[list[Tensor]] = []  # z of each layer and strip, (pixel, channel)
+        self._applied: list[_Applied] = []  # of each layer
+
+    @torch.no_grad()
+    def forward(self, *, keep: bool = True, momentum: float | None = None) -> None:
+        """Compute the values of all layers.
+
+        Parameters
+        ----------
+        keep : bool
+            False = those of the last layer only, so that a backward pass is not possible.
+        momentum : float, optional
+            Of the running statistics; by default that of the batch norms.
+        """
+        self._values, self._applied = [], []
+        for k, layer in enumerate(self._layers):
+            weight, bias = self._weight(layer), layer.convolution.bias
+            bias = None if bias is None else bias.to(self.dtype)
+            moments = _Moments(layer.low_in) if layer.norm.training else None
+            self._values.append([])
+            for i, strip in enumerate(self.strips):
+                z = as_pixels(_convolution(as_image(self._input(k, i), strip.cols), weight, bias))
+                if moments is not None:
+                    moments.add(z)
+                self._values[k].append(z)
+            if moments is not None:
+                moments.move(layer.norm, momentum)
+            self._applied.append(_applied(layer, moments))
+            if k and not keep:
+                self._values[k - 1] = []
+
+    def responses(self, i: int) -> Tensor:
+        """Return the responses of the pixels of a strip, (pixel, code) float32, after a forward pass."""
+        scale, offset = (torch.from_numpy(array) for array in self._applied[-1].norm[:2])
+        return torch.addcmul(offset, self._values[-1][i].float(), scale)
+
+    @torch.no_grad()
+    def backward(self, by_responses: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gradients by the parameters, in the order of ``network.parameters()``.
+
+        The values of the forward pass are needed no more and freed.
+
+        Parameters
+        ----------
+        by_responses : sequence of (pixel, code)
+            Gradient of the loss by the responses of each strip, of the type of the passes.
+        """
+        result: list[Tensor] = []
+        by_y = list(by_responses)
+        sums = np.zeros((2, by_y[0].shape[1]))
+        for i, gradient in enumerate(by_y):
+            sums += self._gradient_sums(len(self._layers) - 1, i, gradient)
+        for k in reversed(range(len(self._layers))):
+            applied = _with_gradient(self._applied[k], self._layers[k], sums)
+            by_norm = [_as_float32(sums[1] * applied.inverse), _as_float32(sums[0])]
+            by_convolution, by_y, below = self._differentiate(k, by_y, applied.norm)
+            if applied.norm.low_in == _NO_RELU:  # only an offset of the batch norm, which has its own in training mode
+                by_convolution[1] = _as_float32(sums[0] * applied.norm.scale * (applied.n_own == 0))
+            result = [*by_convolution, *by_norm, *result]
+            sums = below
+            self._values[k] = []
+        return result
+
+    def _weight(self, layer: _Layer) -> Tensor:
+        return layer.convolution.weight.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+    def _input(self, k: int, i: int) -> Tensor:
+        """Return the input of layer k for a strip, with the rows around it that the convolution needs."""
+        if k == 0:
+            return self._inputs[i]
+        values, norm = self._values[k - 1], self._applied[k - 1].norm
+
+        def activate(i: int, part: slice, out: Tensor) -> None:
+            elementwise.activate(_array(values[i][part]), norm, _array(out))
+
+        return with_margin(self.strips, i, self._layers[k].margin, values[i], activate)
+
+    def _gradient_sums(self, k: int, i: int, by_y: Tensor) -> NDArray[np.float32]:
+        """Return the two sums of `elementwise.add_gradient_sums` for a strip, (2, channel)."""
+        sums = np.zeros((2, by_y.shape[1]), np.float32)
+        norm = self._applied[k].norm
+        elementwise.add_gradient_sums(_array(by_y), _array(self._values[k][i]), norm, (sums[0], sums[1]))
+        return sums
+
+    def _differentiate(
+        self, k: int, by_y: Sequence[Tensor], norm: Norm
+    ) -> tuple[list[Tensor], list[Tensor], NDArray[np.float64]]:
+        """Do the backward pass of a layer.
+
+        Returns
+        -------
+        gradients by weight and bias of the convolution
+        gradients by the output of the layer below
+            One per strip.
+        (2, channel) float64
+            Their sums for the batch norm of the layer below.
+        """
+        layer, values = self._layers[k], self._values[k]
+        weight = self._weight(layer)
+        back = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        by_parameters = [torch.zeros_like(weight, dtype=torch.float32), torch.zeros(len(weight))]
+        below: list[Tensor] = []
+        sums = np.zeros((2, weight.shape[1]))
+
+        def differentiate(i: int, part: slice, out: Tensor) -> None:
+            elementwise.differentiate(_array(by_y[i][part]), _array(values[i][part]), norm, _array(out))
+
+        for i, strip in enumerate(self.strips):
+            by_z = with_margin(self.strips, i, layer.margin, by_y[i], differentiate)
+            around = layer.margin * strip.cols
+            own = as_image(by_z[around : around + strip.pixels], strip.cols)
+            _add_gradients(own, as_image(self._input(k, i), strip.cols), weight, by_parameters)
+            if k:
+                below.append(as_pixels(_convolution(as_image(by_z, strip.cols), back, None)))
+                sums += self._gradient_sums(k - 1, i, below[i])
+        return by_parameters, below, sums
+
+
+class _Moments:
+    """Mean and variance of ``max(z, low_in)``, by sums over strips."""
+
+    def __init__(self, low_in: np.float32) -> None:
+        self._low_in = low_in
+        self._shift: NDArray[np.float32] | None = None
+        self._sums: Any = 0.0
+        self.n = 0
+
+    def add(self, z: Tensor) -> None:
+        """Add the pixels of a strip, (pixel, channel)."""
+        if self._shift is None:  # near the mean, so that little is lost in the sums of squares
+            self._shift = np.maximum(z[:: len(z) // 64 + 1].float().numpy(), self._low_in).mean(axis=0)
+        sums = np.zeros((2, z.shape[1]), np.float32)
+        elementwise.add_moments(_array(z), self._low_in, self._shift, (sums[0], sums[1]))
+        self._sums = self._sums + sums.astype(float)
+        self.n += len(z)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean of each channel."""
+        mean: NDArray[np.float64] = self._sums[0] / self.n + self._shift
+        return mean
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of each channel, without Bessel's correction."""
+        variance: NDArray[np.float64] = np.maximum(self._sums[1] / self.n - (self._sums[0] / self.n) ** 2, 0)
+        return variance
+
+    def move(self, norm: nn.BatchNorm2d, momentum: float | None) -> None:
+        """Move the running statistics of a batch norm towards these."""
+        weight = norm.momentum if momentum is None else momentum
+        unbiased = self.variance * self.n / max(self.n - 1, 1)
+        for running, new in ((norm.running_mean, self.mean), (norm.running_var, unbiased)):
+            if running is not None and weight is not None:  # the hints of torch allow it
+                running.lerp_(_as_float32(new), weight)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked += 1
+
+
+def _layers_of(network: CodeNetwork) -> list[_Layer]:
+    """Return the convolutions of a network with what follows them."""
+    modules = list(network.layers)
+    convolutions = [(i, module) for i, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
+    ends = [i for i, _ in convolutions[1:]] + [len(modules)]
+    result = []
+    for (begin, convolution), end in zip(convolutions, ends, strict=True):
+        rest = modules[begin + 1 : end]
+        low = [np.float32(0 if isinstance(module, nn.ReLU) else -math.inf) for module in rest]
+        norm = next(module for module in rest if isinstance(module, nn.BatchNorm2d))
+        at = rest.index(norm)
+        result.append(_Layer(convolution, norm, max(low[:at], default=_NO_RELU), max(low[at:], default=_NO_RELU)))
+    return result
+
+
+def _applied(layer: _Layer, moments: _Moments | None) -> _Applied:
+    """Return the batch norm with the statistics of a forward pass; None = the running statistics."""
+    norm = layer.norm
+    if moments is not None:
+        mean, variance = moments.mean, moments.variance
+    else:
+        mean, variance = (norm.get_buffer(f"running_{name}").numpy().astype(float) for name in ("mean", "var"))
+    inverse = 1 / np.sqrt(variance + norm.eps)
+    scale = norm.weight.detach().numpy() * inverse
+    offset = norm.bias.detach().numpy() - mean * scale
+    none = np.zeros(len(scale), np.float32)
+    arrays = (scale.astype(np.float32), offset.astype(np.float32), mean.astype(np.float32))
+    n_own = 0 if moments is None else moments.n
+    return _Applied(Norm(*arrays, layer.low_in, layer.low_out, none, none), inverse, n_own)
+
+
+def _with_gradient(applied: _Applied, layer: _Layer, sums: NDArray[np.float64]) -> _Applied:
+    """Complete a batch norm with the slope and the constant of its gradient (Ioffe and Szegedy 2015, section 3)."""
+    if not applied.n_own:  # running statistics are constants
+        return applied
+    norm, mean = applied.norm, applied.norm.mean.astype(float)
+    scale = layer.norm.weight.detach().numpy() * applied.inverse
+    slope = -scale * applied.inverse**2 * sums[1] / applied.n_own
+    constant = -scale * sums[0] / applied.n_own - slope * mean
+    changed = norm._replace(slope=slope.astype(np.float32), constant=constant.astype(np.float32))
+    return _Applied(changed, applied.inverse, applied.n_own)
+
+
+def _convolution(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return a convolution of rows with the rows around them, which are no part of the result."""
+    padding = [0, weight.shape[3] // 2]
+    result: Tensor = torch.ops.aten.convolution(image, weight, bias, [1, 1], padding, [1, 1], False, [0, 0], 1)
+    return result
+
+
+def _add_gradients(by_z: Tensor, image: Tensor, weight: Tensor, totals: Sequence[Tensor]) -> None:
+    """Add the gradients by weight and bias of a convolution to `totals`."""
+    padding, mask = [0, weight.shape[3] // 2], [False, True, True]
+    _, by_weight, by_bias = torch.ops.aten.convolution_backward(
+        by_z, image, weight, [len(weight)], [1, 1], padding, [1, 1], False, [0, 0], 1, mask
+    )
+    totals[0] += by_weight
+    totals[1] += by_bias
+
+
+def _array(values: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array in the same memory, bfloat16 as uint16."""
+    array: NDArray[Any] = (values.view(torch.uint16) if values.dtype == torch.bfloat16 else values).numpy()
+    return array
+
+
+def _as_float32(array: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
