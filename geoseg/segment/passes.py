@@ -191,7 +191,8 @@ class Passes:
         layer, values = self._layers[k], self._values[k]
         weight = self._weight(layer)
         back = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-        by_parameters = [torch.zeros_like(weight, dtype=torch.float32), torch.zeros(len(weight))]
+        totals = [torch.zeros_like(weight, dtype=torch.float32), torch.zeros(len(weight))]
+        is_cut = layer.low_in != _NO_RELU
         below: list[Tensor] = []
         sums = np.zeros((2, weight.shape[1]))
 
@@ -202,11 +203,13 @@ class Passes:
             by_z = with_margin(self.strips, i, layer.margin, by_y[i], differentiate)
             around = layer.margin * strip.cols
             own = as_image(by_z[around : around + strip.pixels], strip.cols)
-            _add_gradients(own, as_image(self._input(k, i), strip.cols), weight, by_parameters)
+            image = as_image(self._input(k, i), strip.cols)
+            for total, gradient in zip(totals, _by_parameters(own, image, weight, needs_bias=is_cut), strict=True):
+                total += gradient
             if k:
                 below.append(as_pixels(_convolution(as_image(by_z, strip.cols), back, None)))
                 sums += self._gradient_sums(k - 1, i, below[i])
-        return by_parameters, below, sums
+        return totals, below, sums
 
 
 class _Moments:
@@ -300,14 +303,17 @@ def _convolution(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return result
 
 
-def _add_gradients(by_z: Tensor, image: Tensor, weight: Tensor, totals: Sequence[Tensor]) -> None:
-    """Add the gradients by weight and bias of a convolution to `totals`."""
-    padding, mask = [0, weight.shape[3] // 2], [False, True, True]
+def _by_parameters(by_z: Tensor, image: Tensor, weight: Tensor, *, needs_bias: bool) -> list[Tensor]:
+    """Return the gradients by weight and bias of a convolution; the latter is 0 if it is not needed."""
+    size = weight.shape[3]
+    if size == 1 and not needs_bias:
+        return [(as_pixels(by_z).T @ as_pixels(image)).view(weight.shape), torch.zeros(len(weight))]
     _, by_weight, by_bias = torch.ops.aten.convolution_backward(
-        by_z, image, weight, [len(weight)], [1, 1], padding, [1, 1], False, [0, 0], 1, mask
+        *(by_z, image, weight, [len(weight)]),
+        *([1, 1], [0, size // 2], [1, 1], False, [0, 0], 1),  # stride, padding, dilation, transposed, …, groups
+        [False, True, needs_bias],
     )
-    totals[0] += by_weight
-    totals[1] += by_bias
+    return [by_weight, by_bias if needs_bias else torch.zeros(len(weight))]
 
 
 def _array(values: Tensor) -> NDArray[Any]:

@@ -54,19 +54,10 @@ class StripDescent:
         int
             Number of labels of the target; 0 if it was given.
         """
-        self._passes.forward()
-        n_labels = 0
-        if targets is None:
-            majority, n_labels = self._majority()
-            parts = self._by_superpixel(majority)
-        else:
-            parts = self._of_strips(targets)
-        by_mean = self._entropy_gradient(options.entropy_weight) if options.entropy_weight > 0 else None
-        gradients = [
-            loss_gradient_of_shares(self._shares(i), torch.from_numpy(part), self._n_data, by_mean)
-            for i, part in enumerate(parts)
-        ]
-        self._descend(optimizer, gradients)
+        shares, majority, n_labels = self._predict(needs_majority=targets is None)
+        parts = self._by_superpixel(majority) if targets is None else self._of_strips(targets)
+        by_mean = self._entropy_gradient(shares, options.entropy_weight) if options.entropy_weight > 0 else None
+        self._descend(optimizer, shares, parts, by_mean)
         return n_labels
 
     def distil(self, optimizer: Optimizer, weight: float) -> None:
@@ -78,14 +69,12 @@ class StripDescent:
         weight : float
             Of that prediction.
         """
-        self._passes.forward()
+        shares, majority, _ = self._predict(needs_majority=True)
         if not self._scene_shares:
-            self._scene_shares = [self._shares(i) for i in range(len(self._superpixels))]
-        gradients = []
-        for i, part in enumerate(self._by_superpixel(self._majority()[0])):
-            shares = self._shares(i).sub_(self._scene_shares[i], alpha=weight)
-            gradients.append(loss_gradient_of_shares(shares, torch.from_numpy(part), self._n_data, weight=1 - weight))
-        self._descend(optimizer, gradients)
+            self._scene_shares = [part.clone() for part in shares]
+        for part, scene in zip(shares, self._scene_shares, strict=True):
+            part.sub_(scene, alpha=weight)
+        self._descend(optimizer, shares, self._by_superpixel(majority), weight=1 - weight)
 
     def _of_strips(self, images: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """Return the values of the pixels of each strip, given those of each image, (pixel,)."""
@@ -96,25 +85,48 @@ class StripDescent:
         table = np.append(values, IGNORE)  # index -1 is nodata
         return [table[part] for part in self._superpixels]
 
-    def _majority(self) -> tuple[NDArray[np.int64], int]:
-        """Return the most frequent code of each superpixel, and the number of different ones."""
-        counts = np.zeros((self._n_superpixels, self._passes.n_codes), np.int32)
+    def _predict(self, *, needs_majority: bool) -> tuple[list[Tensor], NDArray[np.int64], int]:
+        """Do a forward pass.
+
+        Returns
+        -------
+        sequence of (pixel, code) float32
+            Softmax of the responses of each strip.
+        (superpixel,) int64
+            Most frequent code; ties go to the lower code.
+        int
+            Number of different ones.
+        """
+        self._passes.forward()
+        counts, shares = np.zeros((self._n_superpixels, self._passes.n_codes), np.int32), []
         for i, part in enumerate(self._superpixels):
-            count_codes(self._passes.responses(i).numpy(), part, counts)
-        codes = counts.argmax(axis=1)  # ties go to the lower code
-        return codes, len(np.unique(codes[counts.any(axis=1)]))
+            responses = self._passes.responses(i)
+            if needs_majority:
+                count_codes(responses.numpy(), part, counts)
+            shares.append(responses.softmax(dim=1))
+        codes = counts.argmax(axis=1)
+        return shares, codes, len(np.unique(codes[counts.any(axis=1)]))
 
-    def _shares(self, i: int) -> Tensor:
-        """Return the softmax of the responses of a strip, (pixel, code)."""
-        return self._passes.responses(i).softmax(dim=1)
-
-    def _entropy_gradient(self, weight: float) -> Tensor:
+    def _entropy_gradient(self, shares: Sequence[Tensor], weight: float) -> Tensor:
         total = torch.zeros(self._passes.n_codes, dtype=torch.float64)
-        for i, part in enumerate(self._superpixels):
-            data = part >= 0
-            shares = self._shares(i)
-            total += shares.sum(dim=0) if data.all() else torch.from_numpy(data.astype(np.float32)) @ shares
+        for part, superpixels in zip(shares, self._superpixels, strict=True):
+            data = superpixels >= 0
+            total += part.sum(dim=0) if data.all() else torch.from_numpy(data.astype(np.float32)) @ part
         return entropy_gradient((total / max(self._n_data, 1)).float(), weight)
 
-    def _descend(self, optimizer: Optimizer, gradients: Sequence[Tensor]) -> None:
-        optimizer.apply(self._passes.backward([gradient.to(self._passes.dtype) for gradient in gradients]))
+    def _descend(
+        self,
+        optimizer: Optimizer,
+        shares: list[Tensor],
+        targets: Sequence[NDArray[np.int64]],
+        by_mean: Tensor | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        """Change the parameters; the shares are needed no more and freed."""
+        gradients = []
+        for target in targets:
+            gradient = loss_gradient_of_shares(
+                shares.pop(0), torch.from_numpy(target), self._n_data, by_mean, weight=weight
+            )
+            gradients.append(gradient.to(self._passes.dtype))
+        optimizer.apply(self._passes.backward(gradients))
