@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from geoseg.segment import elementwise
 from geoseg.segment.elementwise import Norm
 from geoseg.segment.network import CodeNetwork
-from geoseg.segment.strips import as_image, as_pixels, strips_of, with_margin
+from geoseg.segment.strips import Strip, as_images, as_pixels, strips_of, with_margin
 
 _NO_RELU = np.float32(-math.inf)
+_STRIDE = ([1, 1],)  # what torch's convolutions take before the padding
+_PLAIN = ([1, 1], False, [0, 0], 1)  # and after it: dilation, not transposed, output padding, groups
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class _Layer:
     low_out: np.float32
 
     @property
-    def margin(self) -> int:
-        """Rows above and below a strip on which its values depend."""
+    def reach(self) -> int:
+        """Pixels on each side on which a value depends."""
         return int(self.convolution.kernel_size[0]) // 2
 
 
@@ -82,15 +84,15 @@ class Passes:
     def __init__(self, network: CodeNetwork, images: Sequence[NDArray[np.float32]], dtype: torch.dtype) -> None:
         self.dtype, self.n_codes = dtype, network.n_codes
         self._layers = _layers_of(network)
-        self.strips = strips_of([image.shape[1:] for image in images], max(layer.margin for layer in self._layers))
+        self.strips = strips_of([image.shape[1:] for image in images], max(layer.reach for layer in self._layers))
         pixels = [as_pixels(torch.from_numpy(image)[None]).to(dtype) for image in images]
-        parts = [pixels[strip.image][strip.begin * strip.cols : strip.end * strip.cols] for strip in self.strips]
+        parts = [torch.cat(pixels[strip.images])[strip.part] for strip in self.strips]
 
         def copy(i: int, part: slice, out: Tensor) -> None:
             out.copy_(parts[i][part])
 
-        margin = self._layers[0].margin
-        self._inputs = [with_margin(self.strips, i, margin, parts[i], copy) for i in range(len(parts))]
+        reach = self._layers[0].reach
+        self._inputs = [with_margin(self.strips, i, reach, parts[i], copy) for i in range(len(parts))]
         self._values: list[list[Tensor]] = []  # z of each layer and strip, (pixel, channel)
         self._applied: list[_Applied] = []  # of each layer
 
@@ -112,7 +114,7 @@ class Passes:
             moments = _Moments(layer.low_in) if layer.norm.training else None
             self._values.append([])
             for i, strip in enumerate(self.strips):
-                z = as_pixels(_convolution(as_image(self._input(k, i), strip.cols), weight, bias))
+                z = _convolution(self._input(k, i), strip, weight, bias)
                 if moments is not None:
                     moments.add(z)
                 self._values[k].append(z)
@@ -166,7 +168,7 @@ class Passes:
         def activate(i: int, part: slice, out: Tensor) -> None:
             elementwise.activate(_array(values[i][part]), norm, _array(out))
 
-        return with_margin(self.strips, i, self._layers[k].margin, values[i], activate)
+        return with_margin(self.strips, i, self._layers[k].reach, values[i], activate)
 
     def _gradient_sums(self, k: int, i: int, by_y: Tensor) -> NDArray[np.float32]:
         """Return the two sums of `elementwise.add_gradient_sums` for a strip, (2, channel)."""
@@ -200,14 +202,15 @@ class Passes:
             elementwise.differentiate(_array(by_y[i][part]), _array(values[i][part]), norm, _array(out))
 
         for i, strip in enumerate(self.strips):
-            by_z = with_margin(self.strips, i, layer.margin, by_y[i], differentiate)
-            around = layer.margin * strip.cols
-            own = as_image(by_z[around : around + strip.pixels], strip.cols)
-            image = as_image(self._input(k, i), strip.cols)
-            for total, gradient in zip(totals, _by_parameters(own, image, weight, needs_bias=is_cut), strict=True):
+            by_z = with_margin(self.strips, i, layer.reach, by_y[i], differentiate)
+            around = strip.margin(layer.reach) * strip.cols
+            own = by_z[around : around + strip.pixels]
+            for total, gradient in zip(
+                totals, _by_parameters(own, self._input(k, i), strip, weight, needs_bias=is_cut), strict=True
+            ):
                 total += gradient
             if k:
-                below.append(as_pixels(_convolution(as_image(by_z, strip.cols), back, None)))
+                below.append(_convolution(by_z, strip, back, None))
                 sums += self._gradient_sums(k - 1, i, below[i])
         return totals, below, sums
 
@@ -296,24 +299,30 @@ def _with_gradient(applied: _Applied, layer: _Layer, sums: NDArray[np.float64]) 
     return _Applied(changed, applied.inverse, applied.n_own)
 
 
-def _convolution(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return a convolution of rows with the rows around them, which are no part of the result."""
-    padding = [0, weight.shape[3] // 2]
-    result: Tensor = torch.ops.aten.convolution(image, weight, bias, [1, 1], padding, [1, 1], False, [0, 0], 1)
-    return result
-
-
-def _by_parameters(by_z: Tensor, image: Tensor, weight: Tensor, *, needs_bias: bool) -> list[Tensor]:
-    """Return the gradients by weight and bias of a convolution; the latter is 0 if it is not needed."""
+def _convolution(x: Tensor, strip: Strip, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return a convolution of a strip with the rows around it, which are no part of the result, (pixel, channel)."""
     size = weight.shape[3]
-    if size == 1 and not needs_bias:
-        return [(as_pixels(by_z).T @ as_pixels(image)).view(weight.shape), torch.zeros(len(weight))]
+    if size == 1:
+        matrix = weight.view(weight.shape[:2]).T
+        return x @ matrix if bias is None else torch.addmm(bias, x, matrix)
+    padding = _padding(strip, size)
+    return as_pixels(torch.ops.aten.convolution(as_images(x, strip), weight, bias, *_STRIDE, padding, *_PLAIN))
+
+
+def _by_parameters(by_z: Tensor, x: Tensor, strip: Strip, weight: Tensor, *, needs_bias: bool) -> list[Tensor]:
+    """Return the gradients by weight and bias of a convolution; the latter is 0 if it is not needed."""
+    if weight.shape[3] == 1 and not needs_bias:
+        return [(by_z.T @ x).view(weight.shape), torch.zeros(len(weight))]
+    images, padding = (as_images(by_z, strip), as_images(x, strip)), _padding(strip, weight.shape[3])
     _, by_weight, by_bias = torch.ops.aten.convolution_backward(
-        *(by_z, image, weight, [len(weight)]),
-        *([1, 1], [0, size // 2], [1, 1], False, [0, 0], 1),  # stride, padding, dilation, transposed, …, groups
-        [False, True, needs_bias],
+        *images, weight, [len(weight)], *_STRIDE, padding, *_PLAIN, [False, True, needs_bias]
     )
     return [by_weight, by_bias if needs_bias else torch.zeros(len(weight))]
+
+
+def _padding(strip: Strip, size: int) -> list[int]:
+    """Return the rows and columns of zeros on each side; with rows of the neighbours there are no others."""
+    return [size // 2 - strip.margin(size // 2), size // 2]
 
 
 def _array(values: Tensor) -> NDArray[Any]:

@@ -78,7 +78,7 @@ class StripDescent:
 
     def _of_strips(self, images: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """Return the values of the pixels of each strip, given those of each image, (pixel,)."""
-        return [images[s.image][s.begin * s.cols : s.end * s.cols] for s in self._passes.strips]
+        return [np.concatenate(images[strip.images])[strip.part] for strip in self._passes.strips]
 
     def _by_superpixel(self, values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Return for each strip the values of the superpixels of its pixels; `IGNORE` = nodata."""
