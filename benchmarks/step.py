@@ -4,9 +4,8 @@
 
 CPU seconds per step on one thread, from a synthetic scene or the upper left corner of a given one, with the same
 superpixels: the literal script (tests/reference/backprop.py, whose loop over superpixels is its own), automatic
-differentiation on the whole image, which geoseg uses on a GPU, and strips of the image that fit the cache, which it
-uses on a CPU. The methods take turns, and the fastest run of each counts. --float32 leaves out bfloat16, as a processor
-without it does.
+differentiation on the whole image, which geoseg uses on a GPU, and strips of the image, which it uses on a CPU. The
+methods take turns, and the fastest run of each counts. --float32 leaves out bfloat16, as a processor without it does.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """The forward and the backward pass of the network over strips of images, written out.
 
 Autograd works on a whole image layer by layer, and each operation reads and writes all of its values. Here all
-operations on the values of a strip between two convolutions are one loop, and a strip fits the cache. A batch norm
-needs sums over all pixels before and in the backward pass: so every layer is one pass over all strips. Only the values
-of the convolutions are kept; all others are computed from them again.
+operations on the values of a strip between two convolutions are one loop, and a strip fits the last level of most
+caches. A batch norm needs sums over all pixels before and in the backward pass: so every layer is one pass over all
+strips. Only the values of the convolutions are kept; all others are computed from them again.
 """
 
 from __future__ import annotations

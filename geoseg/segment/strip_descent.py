@@ -1,4 +1,4 @@
-"""Steps of the method on a CPU, in strips of images that fit the cache."""
+"""Steps of the method on a CPU, in strips of images."""
 
 from __future__ import annotations
 

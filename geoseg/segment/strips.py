@@ -1,4 +1,4 @@
-"""Division of images into strips of rows that fit the cache, and the rows of the neighbours around them."""
+"""Division of images into strips of rows, and the rows of the neighbours around them."""
 
 from __future__ import annotations
 
