@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from cloup import command, option, option_group
+from cloup import command, option_group
 
 from geoseg.cli import options as shared
+from geoseg.cli.ineffective import JSON_RULES, refuse_ineffective
+from geoseg.cli.json_output import JsonOutput, json_option
 from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, start_log
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @command()
 @shared.SCENE
-@option_group("Output", option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
+@option_group("Output", json_option("the facts"), shared.OVERWRITE)
 @option_group(
     "Segmentation",
     shared.CONFIG,
@@ -43,15 +45,23 @@ if TYPE_CHECKING:
 def info(scene: str, **options: Any) -> int:
     """Show the bands, nodata and survey of SCENE, and the tiles, memory, disk and time that a run needs.
 
-    Segments one tile as a sample for the time estimate. Nothing is written.
+    Segments one tile as a sample for the time estimate. Nothing but the file of --json is written.
     """
     from geoseg.cli.progress_bars import progress_display
 
     with progress_display(display_mode(options)) as progress:
         start_log(options)
+        refuse_ineffective(JSON_RULES, options)
+        output = JsonOutput.of(options["json"], (scene,), overwrite=options["overwrite"])
         facts = _run(scene, config_from(options), options, progress)
-    click.echo(to_json(facts) if options["as_json"] else to_text(facts))
+    show_facts(facts, output)
     return EXIT_DONE
+
+
+def show_facts(facts: SceneInfo, output: JsonOutput) -> None:
+    """Print the facts, and write them to the file that was asked for."""
+    output.write(lambda: to_json(facts))
+    output.show(lambda: to_json(facts), lambda: click.echo(to_text(facts)))
 
 
 def to_json(facts: SceneInfo) -> str:
