@@ -24,14 +24,16 @@ from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
+from geoseg.run.budget import check_budget, chosen_workers
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.kernel_lock import share_compilation
 from geoseg.run.least_size import least_size_note
 from geoseg.run.options import config_of, settings, source_path, values_texts
-from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
+from geoseg.run.plan import Plan, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
 from geoseg.run.resources import choose_workers, why_no_workers
+from geoseg.run.run_options import RunOptions
 from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
 from geoseg.run.values_option import split_values
@@ -91,9 +93,9 @@ def segment_scene(
         Receives the events of `geoseg.progress`; None = no progress is reported.
     **options
         ``class_raster``, ``region_raster``, ``class_layer``, ``levels``, ``save_model``, ``report``; ``model``,
-        ``restretch``, ``run_dir``, ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``tls_ca_file``,
-        ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by
-        name, such as ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
+        ``restretch``, ``run_dir``, ``keep``, ``device``, ``memory``; ``scheduler``, ``scheduler_file``,
+        ``tls_ca_file``, ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by name, such as
+        ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
 
     Returns
     -------
@@ -209,10 +211,15 @@ def run_scene(
     """Segment a scene, with all options sorted; see `segment_scene`."""
     cluster = cluster or ClusterOptions()
     check_workers(cluster)
-    with open_plan(scene, outputs, config, options or RunOptions()) as (plan, task):
+    options = options or RunOptions()
+
+    def check(task: Task) -> None:
+        check_budget(task, chosen_workers(cluster, task), options.memory)
+
+    with open_plan(scene, outputs, config, options, check=check) as (plan, task):
         if plan.is_finished:
             return finished_result(plan, progress)
-        chosen = choose_workers(cluster, task.device, n_pixels=plan.n_pixels, config=task.config)
+        chosen = chosen_workers(cluster, task)
         with compiled_ahead(), open_executor(chosen, modules=_modules_of(task)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
             if note := why_no_workers(cluster, chosen, task.config):

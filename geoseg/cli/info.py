@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     shared.MODEL,
 )
 @option_group("Tiling and run", shared.TILE_SIZE)
-@option_group("Where to compute", shared.WORKERS, shared.DEVICE)
+@option_group("Where to compute", shared.WORKERS, shared.DEVICE, shared.MEMORY)
 @shared.DISPLAY
 def info(scene: str, **options: Any) -> int:
     """Show the bands, nodata and survey of SCENE, and the tiles, memory, disk and time that a run needs.
@@ -84,6 +84,7 @@ def to_text(facts: SceneInfo) -> str:
         ("tiles", f"{facts.n_tiles} of {facts.tile_size} px; {facts.n_blocks} blocks of superpixels"),
         ("workers", str(facts.workers) if facts.workers else "0, in this process"),
         ("disk", f"about {_bytes(facts.disk_needed)} for the run folder and the outputs"),
+        ("memory", _memory(facts)),
         *_estimate_rows(facts.estimate),
     ]
     return "\n".join(f"{name:<12} {value}" for name, value in rows)
@@ -94,9 +95,10 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.cli.scene_info import scene_info, task_of
     from geoseg.output.model import load_model
     from geoseg.output.model_checks import check_config, check_fits
+    from geoseg.run.budget import check_budget, chosen_workers
     from geoseg.run.executors import ClusterOptions
     from geoseg.run.plan import open_configured
-    from geoseg.run.resources import check_memory, choose_workers, pick_device
+    from geoseg.run.resources import check_memory, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
     source = open_configured(scene, config, aoi=options["aoi"])
@@ -105,10 +107,10 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
         check_config(model, config)
         check_fits(model, source)
     device = pick_device(options["device"], config)
-    rows, cols = source.geobox.shape
-    cluster = choose_workers(ClusterOptions(workers=options["workers"]), device, n_pixels=rows * cols, config=config)
-    workers = cluster.workers
-    return scene_info(task_of(source, config, device=device, model=model), workers=workers, progress=progress)
+    task = task_of(source, config, device=device, model=model)
+    cluster = chosen_workers(ClusterOptions(workers=options["workers"]), task)
+    check_budget(task, cluster, options["memory"])
+    return scene_info(task, workers=cluster.workers, progress=progress)
 
 
 def _band_row(band: Any) -> tuple[str, str]:
@@ -120,11 +122,16 @@ def _band_row(band: Any) -> tuple[str, str]:
 def _estimate_rows(estimate: Estimate | None) -> list[tuple[str, str]]:
     if estimate is None:
         return [("time", "no estimate: the sample tile could not be segmented")]
-    memory = estimate.memory_per_worker
     return [
-        ("memory", "unknown" if memory is None else f"about {_bytes(memory)} per worker (peak on one tile)"),
         ("time", f"about {_duration(estimate.seconds)} (an estimate, scaled from one tile)"),
     ]
+
+
+def _memory(facts: SceneInfo) -> str:
+    memory = facts.memory
+    if not facts.workers:
+        return f"about {_bytes(memory.alone)}"
+    return f"about {_bytes(memory.worker)} per worker and {_bytes(memory.main)} in the main process"
 
 
 def _crs_name(crs: str) -> str:

@@ -14,7 +14,6 @@ from geoseg.config import Config
 from geoseg.errors import GeosegError
 from geoseg.grid import Window
 from geoseg.output.model import Model
-from geoseg.output.system import peak_memory
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.collar import fill_names
@@ -22,6 +21,7 @@ from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read_bands, read_tolerant
+from geoseg.run.budget import MemoryEstimate, estimate_memory
 from geoseg.run.job import Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.plan import blocks_of, tiles_of
@@ -76,14 +76,11 @@ class Estimate:
     sample_seconds : dict of str to float
         Stage → time for the sample tile; of survey and learn, for the scene.
     sample_pixels : int
-    memory_per_worker : int or None
-        Peak memory of this process in bytes; None = the system does not report it.
     """
 
     seconds: float
     sample_seconds: dict[str, float]
     sample_pixels: int
-    memory_per_worker: int | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +114,8 @@ class SceneInfo:
         Pixels of a tile's side; processes, 0 = this one.
     disk_needed : int
         Bytes of the run folder and the outputs together, approximately.
+    memory : MemoryEstimate
+        Of the processes of the run.
     estimate : Estimate or None
         None = the sample tile could not be segmented.
     notes : tuple of str
@@ -140,6 +139,7 @@ class SceneInfo:
     tile_size: int
     workers: int
     disk_needed: int
+    memory: MemoryEstimate
     estimate: Estimate | None
     notes: tuple[str, ...] = ()
 
@@ -209,6 +209,7 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         config.tiles.size,
         n_workers,
         disk_needed(scene),
+        estimate_memory(task),
         _estimate(task, survey, progress, stages.seconds, (len(tiles), n_workers)),
         tuple(coverage_notes(scene, measure_coverage(scene))),
     )
@@ -270,7 +271,7 @@ def _estimate(
     seconds = stages.seconds | measured
     if "learn" in seconds:
         seconds["learn"] *= learn.steps / fewer.steps
-    return Estimate(_scaled(seconds, *counts), seconds, size, peak_memory())
+    return Estimate(_scaled(seconds, *counts), seconds, size)
 
 
 def _sample_window(scene: Scene, survey: Survey, config: Config) -> Window:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     option("--dry-run", is_flag=True, help="Check what the run checks, show what geoseg info shows, and stop."),
     json_option("the facts of --dry-run"),
 )
-@option_group("Where to compute", *shared.CLUSTER_OPTIONS, shared.DEVICE)
+@option_group("Where to compute", *shared.CLUSTER_OPTIONS, shared.DEVICE, shared.MEMORY)
 @shared.DISPLAY
 @shared.FORMER_PRIOR
 def tile(scene: str, **options: Any) -> int:
@@ -86,10 +86,10 @@ def _check(
 ) -> SceneInfo:
     """Call the Python functions behind --dry-run."""
     from geoseg.cli.scene_info import scene_info
+    from geoseg.run.budget import check_budget, chosen_workers
     from geoseg.run.plan import check_scene
-    from geoseg.run.resources import choose_workers
 
     task = check_scene(scene, outputs, config, run_options(options))
-    rows, cols = task.scene.geobox.shape
-    cluster = choose_workers(cluster_options(options), task.device, n_pixels=rows * cols, config=task.config)
+    cluster = chosen_workers(cluster_options(options), task)
+    check_budget(task, cluster, options["memory"])
     return scene_info(task, workers=cluster.workers, progress=progress)

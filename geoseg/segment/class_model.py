@@ -212,7 +212,9 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
         depend on the training of the network.
     """
     table = concatenate(sample)
-    table = known_rows(table.rows(np.argsort(table.numbers)))
+    if (np.diff(table.numbers) < 0).any():
+        table = table.rows(np.argsort(table.numbers))
+    table = known_rows(table)
     own = moment_features(table.moments, n_bands)
     scale = extra_scale(table, own, _weights(table), options.feature_weight)
     table = scaled(table, scale)
