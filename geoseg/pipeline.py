@@ -24,7 +24,7 @@ from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
-from geoseg.run.budget import check_budget, chosen_workers
+from geoseg.run.budget import check_budget, chosen_workers, n_processes
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.kernel_lock import share_compilation
@@ -35,6 +35,7 @@ from geoseg.run.report import Result, finished_result
 from geoseg.run.resources import choose_workers, why_no_workers
 from geoseg.run.run_options import RunOptions
 from geoseg.run.size import record_size
+from geoseg.run.stage_costs import expected_seconds
 from geoseg.run.stages import Stages
 from geoseg.run.values_option import split_values
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
@@ -222,6 +223,7 @@ def run_scene(
         chosen = chosen_workers(cluster, task)
         with compiled_ahead(), open_executor(chosen, modules=_modules_of(task)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
+            stages.reporter.expect(_expected(plan, task.config, chosen, has_model=task.model is not None))
             if note := why_no_workers(cluster, chosen, task.config):
                 stages.reporter.note(note)
             job, regions = run_stages(task, stages)
@@ -261,6 +263,7 @@ def run_labels(
         share_compilation()
         with open_executor(chosen, modules=_WORKER_MODULES) as executor:
             stages = _stages(plan, (), executor, progress)
+            stages.reporter.expect(_expected(plan, config, chosen, of_labels=True))
             if note := why_no_workers(cluster, chosen, config):
                 stages.reporter.note(note)
             job = survey.find_collar_of_values(job, stages)
@@ -274,6 +277,11 @@ def _modules_of(task: Task) -> tuple[str, ...]:
     """Return the modules that workers need for a scene."""
     needs_torch = task.config.method == "backprop"
     return (*_WORKER_MODULES, "geoseg.steps.segment", *(("geoseg.segment.backprop",) if needs_torch else ()))
+
+
+def _expected(plan: Plan, config: Config, cluster: ClusterOptions, **kind: bool) -> dict[str, float]:
+    """Return the seconds that the stages are expected to take; of workers elsewhere, how many there are is unknown."""
+    return expected_seconds(config, plan.n_pixels, n_workers=n_processes(cluster), **kind)
 
 
 def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: ProgressCallback) -> Stages:

@@ -117,7 +117,7 @@ def check_budget(task: Task, cluster: ClusterOptions, memory: str | None = None)
         raise ConfigError(_tile_message(task, limit, more, serial=cluster.workers == 0))
     if cluster.workers != 0 and estimate.main > limit:
         raise ConfigError(_main_message(estimate, more))
-    n_workers = (cluster.workers or os.cpu_count() or 1) if cluster.is_local else 0
+    n_workers = n_processes(cluster)
     if memory is None and n_workers and estimate.total(n_workers) > limit:
         raise ConfigError(
             f"{n_workers} workers need about {shown_bytes(estimate.worker)} each, and with the main process "
@@ -134,6 +134,11 @@ def chosen_workers(given: ClusterOptions, task: Task) -> ClusterOptions:
         return chosen
     n_workers = min(chosen.workers, affordable_workers(estimate_memory(task), machine_memory()))
     return replace(chosen, workers=n_workers if n_workers > 1 else 0)
+
+
+def n_processes(cluster: ClusterOptions) -> int:
+    """Return the number of workers on this machine."""
+    return (cluster.workers or os.cpu_count() or 1) if cluster.is_local else 0
 
 
 def affordable_workers(estimate: MemoryEstimate, limit: int) -> int:
