@@ -11,7 +11,7 @@ from geoseg.cli import progress_bars
 from geoseg.config import load_config
 from geoseg.pipeline import segment_scene
 from geoseg.progress import StageAdvanced, StageReporter, StageStarted
-from geoseg.run.stage_costs import expected_seconds
+from geoseg.run.stage_costs import expected_seconds, seconds_left_of
 from geoseg.time_left import TimeLeft
 
 from .conftest import fields
@@ -159,3 +159,17 @@ def test_run_reports_the_time_left_as_json(make_raster, tmp_path, capsys):
     left = {event["stage"]: event["seconds_left"] for event in events if event["event"] == "stage_advanced"}
     assert {"survey", "superpixels", "segment", "classify", "label", "outline", "write"} <= set(left)
     assert list(left.values())[-1] == 0
+
+
+# --- status ---------------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_run_under_way_sums_the_stages_at_the_speed_of_the_present_one():
+    stages = [("survey", 1.0, None), ("segment", 0.25, 90.0), ("outline", 0.5, None), ("write", 0.0, None)]
+
+    assert seconds_left_of(stages, EXPECTED) == pytest.approx(90 + 2 * (0.5 * 20 + 10))
+
+
+@pytest.mark.parametrize("stages", [[], [("segment", 0.5, None)], [("animate", 0.5, 3.0)]])
+def test_status_without_a_speed_has_no_time_left(stages):
+    assert seconds_left_of(stages, EXPECTED) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from geoseg.config import Config
 
 _SURVEY, _LEARN_STEP = 2.0, 0.15  # seconds of any scene, and of one training step; see docs/benchmarks.md
@@ -47,3 +49,34 @@ def expected_seconds(
         seconds |= {"superpixels": _SUPERPIXELS * shared, "segment": segment * shared, "classify": _CLASSIFY * shared}
     seconds |= {"label": _LABEL * shared, "merge": _MERGE * n_pixels / 1e6, "outline": _OUTLINE * shared}
     return seconds | {"write": _WRITE * n_pixels / 1e6}
+
+
+def seconds_left_of(stages: Sequence[tuple[str, float, float | None]], expected: Mapping[str, float]) -> float | None:
+    """Return the seconds left for a run of which only what is stored is known.
+
+    Parameters
+    ----------
+    stages : sequence of (str, float, float or None)
+        Stage, the share of it that is done, and the seconds that are left for it at its present speed; None = unknown.
+    expected : mapping of str to float
+        From `expected_seconds`; those of the later stages are corrected by the speed of the present one.
+
+    Returns
+    -------
+    float or None
+        None = no speed is known.
+
+    Examples
+    --------
+    >>> seconds_left_of([("segment", 0.5, 20.0), ("outline", 0.0, None)], {"segment": 10, "outline": 5})
+    40.0
+    """
+    known = [stage for stage in stages if stage[2] is not None and stage[0] in expected]
+    if not known:
+        return None
+    name, done, left = known[-1]
+    factor = float(left or 0.0) / (1 - done) / expected[name]
+    shares = {stage: share for stage, share, _ in stages}
+    names = list(expected)
+    later = names[names.index(name) + 1 :]
+    return float(left or 0.0) + factor * sum(expected[stage] * (1 - shares.get(stage, 0.0)) for stage in later)
