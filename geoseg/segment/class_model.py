@@ -33,7 +33,7 @@ from geoseg.segment.predictors import (
 from geoseg.segment.votes import SuperpixelTable, concatenate
 
 _SIZE_POWER = 0.5  # superpixels are weighted by the root of their area, so that small areas keep their own cluster
-_PAIRS = 2**16  # borders whose contrast is computed at once: there are several per superpixel
+_PAIRS = 2**13  # borders whose contrast is computed at once: there are several per superpixel
 
 
 @dataclass(frozen=True)
