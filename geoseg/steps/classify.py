@@ -27,6 +27,7 @@ from geoseg.segment.centroids import centroids
 from geoseg.segment.class_model import ClassModel, fit_class_model
 from geoseg.segment.class_tree import AUTO_CLASSES
 from geoseg.segment.repeats import Repeats, find_repeats
+from geoseg.segment.scene_repeats import repeats_of_blocks
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps.align_codes import align_tiles
 from geoseg.steps.segment import block_superpixels
@@ -46,7 +47,7 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
             job.store.put(CLASS_MODEL, model.class_model)
         if not (job.store.has(REPEATS, verify=True) and job.store.has(CLASS_MODEL, verify=True)):
             sample = [votes.concatenate(sample_of(job, stages))]  # one table: the parts are not kept as well
-            repeats = find_repeats(sample)
+            repeats = _repeats(job, stages, sample)
             job.store.put(REPEATS, repeats)
             if model is None:
                 job.store.put(CLASS_MODEL, find_classes(job, sample, repeats))
@@ -94,6 +95,14 @@ def merge_block(job: Job, number: int) -> None:
     job.store.put(MERGED_TABLE, merged, number)
 
 
+def _repeats(job: Job, stages: Stages, sample: Sequence[SuperpixelTable]) -> Repeats:
+    """Return the moments that several superpixels of the scene have; the sample of a small scene is all of it."""
+    blocks = _filled_blocks(job, stages)
+    if len(blocks) <= _MAX_BLOCKS:
+        return find_repeats(sample)
+    return repeats_of_blocks(functools.partial(table_of, job), blocks)
+
+
 def find_classes(job: Job, sample: Sequence[SuperpixelTable], repeats: Repeats) -> ClassModel:
     """Return the classes of a sample of blocks, by the configured method; equal superpixels share their votes."""
     options, n_bands = job.config.classify, len(job.scene.bands)
@@ -107,10 +116,14 @@ def find_classes(job: Job, sample: Sequence[SuperpixelTable], repeats: Repeats) 
 
 def sample_of(job: Job, stages: Stages) -> list[SuperpixelTable]:
     """Return the superpixel tables of a sample of the blocks that have not failed."""
-    blocks = [block for block in stages.blocks if job.store.has(_table_product(job), block)]
+    blocks = _filled_blocks(job, stages)
     n = len(blocks)
     chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
     return [table_of(job, blocks[i]) for i in chosen]
+
+
+def _filled_blocks(job: Job, stages: Stages) -> list[int]:
+    return [block for block in stages.blocks if job.store.has(_table_product(job), block)]
 
 
 def table_of(job: Job, number: int) -> SuperpixelTable:
