@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import label
 
 import geoseg
+from geoseg.run.folder import RunFolder, read_run_id
+from geoseg.run.products import REPEATS, SUPERPIXEL_TABLE, ProductStore
 from geoseg.segment import scene_repeats
 from geoseg.segment import superpixels as superpixels_module
 from geoseg.segment.repeats import find_repeats
@@ -85,20 +86,22 @@ def test_scene_without_repeats_has_none():
     assert len(repeats_of_blocks(tables.__getitem__, [0]).moments) == 0
 
 
-def test_equal_pixels_get_one_class_also_outside_the_sample_of_blocks(monkeypatch, make_raster):
+def test_repeats_of_a_scene_are_also_those_outside_the_sample_of_blocks(monkeypatch, make_raster):
     monkeypatch.setattr(classify, "_MAX_BLOCKS", 2)
-    monkeypatch.setattr(superpixels_module, "BLOCK", 64)
-    image = squares(n=14)
+    monkeypatch.setattr(superpixels_module, "BLOCK", 48)
+    monkeypatch.setattr(superpixels_module, "BLOCK_MARGIN", 12)
+    image = squares()
+    image[70:90, 70:90], image[70:90, 100:120] = 130, 130  # in no block of the sample, the first and the last
     scene = make_raster(image[None], "mask.tif")
-    out = scene.parent
 
-    geoseg.segment_scene(
-        scene, out / "a.gpkg", config=QUICK, workers=0, tiles__size=64, class_raster=out / "classes.tif", device="cpu"
-    )
+    geoseg.segment_scene(scene, scene.parent / "a.gpkg", config=QUICK, method="kmeans", workers=0, keep=True)
 
-    with rasterio.open(out / "classes.tif") as file:
-        classes = file.read(1)
-    assert [len(np.unique(classes[image == value])) for value in (0, 255)] == [1, 1]
+    run = scene.parent / "a.run"
+    store = ProductStore(RunFolder(run, read_run_id(run)))
+    tables = [store.get(SUPERPIXEL_TABLE, block) for block in sorted(store.finished([SUPERPIXEL_TABLE]))]
+    expected = find_repeats(tables)
+    np.testing.assert_array_equal(store.get(REPEATS).moments, expected.moments)
+    assert len(expected.moments) > len(find_repeats([tables[0], tables[-1]]).moments)
 
 
 def squares(shape=(150, 170), n=9):
