@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+import geoseg
 from geoseg.config import load_config
 from geoseg.errors import ConfigError
 from geoseg.raster.scene import open_scene
@@ -226,3 +227,10 @@ def test_details_show_the_estimate(scene, tmp_path, caplog):
     run_command("tile", scene, "--out", tmp_path / "a.gpkg", "--method", "kmeans", "-j", 0, "-v", "--memory", "1MiB")
 
     assert any(record.message.startswith("memory: about ") for record in caplog.records)
+
+
+def test_budget_is_refused_where_it_has_no_effect(scene, tmp_path):
+    with pytest.raises(ConfigError, match="a budget of memory has no effect"):
+        geoseg.outline_labels(scene, tmp_path / "a.gpkg", memory="2GiB")
+    with pytest.raises(ConfigError, match="option memory is settled by the plan"):
+        geoseg.finish_run(tmp_path / "run", tmp_path / "a.gpkg", memory="2GiB")

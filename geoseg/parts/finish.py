@@ -23,7 +23,7 @@ from geoseg.run.run_options import RunOptions
 from geoseg.run.size import begin_of
 from geoseg.run.status import missing_tiles
 
-_OF_THE_PLAN = ("aoi", "features", "values", "model", "restretch", "device", "resume")
+_OF_THE_PLAN = ("aoi", "features", "values", "model", "restretch", "device", "resume", "memory")
 
 
 def finish_run(

@@ -308,6 +308,7 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
         "levels": bool(outputs.levels),
         "a model": options.model is not None or options.restretch,
         "a raster of features": options.features is not None,
+        "a budget of memory": options.memory is not None,
     }
     if wrong := [what for what, is_given in given.items() if is_given]:
         raise ConfigError(f"outlining labels finds no classes, so {wrong[0]} has no effect here. Omit it.")
