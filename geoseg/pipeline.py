@@ -24,15 +24,18 @@ from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
+from geoseg.run.budget import check_budget, chosen_workers, n_processes
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.kernel_lock import share_compilation
 from geoseg.run.least_size import least_size_note
 from geoseg.run.options import config_of, settings, source_path, values_texts
-from geoseg.run.plan import Plan, RunOptions, open_label_plan, open_plan
+from geoseg.run.plan import Plan, open_label_plan, open_plan
 from geoseg.run.report import Result, finished_result
 from geoseg.run.resources import choose_workers, why_no_workers
+from geoseg.run.run_options import RunOptions
 from geoseg.run.size import record_size
+from geoseg.run.stage_costs import expected_seconds
 from geoseg.run.stages import Stages
 from geoseg.run.values_option import split_values
 from geoseg.steps import classify, label_raster, learn, segment, survey, vectorize, write, write_labels
@@ -91,9 +94,9 @@ def segment_scene(
         Receives the events of `geoseg.progress`; None = no progress is reported.
     **options
         ``class_raster``, ``region_raster``, ``class_layer``, ``levels``, ``save_model``, ``report``; ``model``,
-        ``restretch``, ``run_dir``, ``keep``, ``device``; ``scheduler``, ``scheduler_file``, ``tls_ca_file``,
-        ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by
-        name, such as ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
+        ``restretch``, ``run_dir``, ``keep``, ``device``, ``memory``; ``scheduler``, ``scheduler_file``,
+        ``tls_ca_file``, ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by name, such as
+        ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
 
     Returns
     -------
@@ -209,12 +212,18 @@ def run_scene(
     """Segment a scene, with all options sorted; see `segment_scene`."""
     cluster = cluster or ClusterOptions()
     check_workers(cluster)
-    with open_plan(scene, outputs, config, options or RunOptions()) as (plan, task):
+    options = options or RunOptions()
+
+    def check(task: Task) -> None:
+        check_budget(task, chosen_workers(cluster, task), options.memory)
+
+    with open_plan(scene, outputs, config, options, check=check) as (plan, task):
         if plan.is_finished:
             return finished_result(plan, progress)
-        chosen = choose_workers(cluster, task.device, n_pixels=plan.n_pixels, config=task.config)
+        chosen = chosen_workers(cluster, task)
         with compiled_ahead(), open_executor(chosen, modules=_modules_of(task)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
+            stages.reporter.expect(_expected(plan, task.config, chosen, has_model=task.model is not None))
             if note := why_no_workers(cluster, chosen, task.config):
                 stages.reporter.note(note)
             job, regions = run_stages(task, stages)
@@ -254,6 +263,7 @@ def run_labels(
         share_compilation()
         with open_executor(chosen, modules=_WORKER_MODULES) as executor:
             stages = _stages(plan, (), executor, progress)
+            stages.reporter.expect(_expected(plan, config, chosen, of_labels=True))
             if note := why_no_workers(cluster, chosen, config):
                 stages.reporter.note(note)
             job = survey.find_collar_of_values(job, stages)
@@ -267,6 +277,11 @@ def _modules_of(task: Task) -> tuple[str, ...]:
     """Return the modules that workers need for a scene."""
     needs_torch = task.config.method == "backprop"
     return (*_WORKER_MODULES, "geoseg.steps.segment", *(("geoseg.segment.backprop",) if needs_torch else ()))
+
+
+def _expected(plan: Plan, config: Config, cluster: ClusterOptions, **kind: bool) -> dict[str, float]:
+    """Return the seconds that the stages are expected to take; of workers elsewhere, how many there are is unknown."""
+    return expected_seconds(config, plan.n_pixels, n_workers=n_processes(cluster), **kind)
 
 
 def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: ProgressCallback) -> Stages:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
+
+from geoseg.time_left import TimeLeft
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class StageAdvanced:
         Number of finished parts.
     total : int
         Number of all parts.
+    seconds_left : float or None
+        Estimated seconds that are left for the whole run; None = unknown.
 
     Examples
     --------
@@ -58,6 +62,7 @@ class StageAdvanced:
     stage: str
     done: int
     total: int
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,27 +132,45 @@ class StageReporter:
         self._clock = clock
         self._stage: str | None = None
         self._total, self._start = 0, 0.0
+        self._left: TimeLeft | None = None
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Report the time left for a run whose stages are expected to take these seconds, see `TimeLeft`."""
+        self._left = TimeLeft(seconds)
 
     def begin(self, stage: str, total: int, *, pixels: int) -> None:
         """Finish the current stage, if there is one, and start the next."""
         self.finish()
         self._stage, self._total, self._start = stage, total, self._clock()
+        if self._left is not None:
+            self._left.begin(stage, total, now=self._start)
         self._send(StageStarted(stage, total, pixels))
 
     def advance(self, done: int) -> None:
         """Report the number of finished parts of the current stage."""
         if self._stage is not None:
-            self._send(StageAdvanced(self._stage, done, self._total))
+            self._send(StageAdvanced(self._stage, done, self._total, self._seconds_left(done)))
 
     def finish(self) -> None:
         """Finish the current stage, if there is one."""
         if self._stage is not None:
-            self._send(StageFinished(self._stage, round(self._clock() - self._start, 3)))
+            now = self._clock()
+            self._send(StageFinished(self._stage, round(now - self._start, 3)))
             self._stage = None
+            if self._left is not None:
+                self._left.finish(now=now)
 
     def note(self, text: str) -> None:
         """Report a message."""
         self._send(Note(text))
+
+    def _seconds_left(self, done: int) -> float | None:
+        if self._left is None:
+            return None
+        now = self._clock()
+        self._left.advance(done, now=now)
+        left = self._left.seconds(now=now)
+        return None if left is None else round(left, 1)
 
     def _send(self, event: Event) -> None:
         with suppress(OSError):

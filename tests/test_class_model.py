@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Classify
+from geoseg.segment import class_model as class_model_module
 from geoseg.segment.baselines.kmeans import fit_kmeans
 from geoseg.segment.class_model import ClassModel, class_moments, fit_class_model
 from geoseg.segment.class_tree import ClassTree
@@ -73,6 +75,12 @@ def part(table: SuperpixelTable, rows: slice) -> SuperpixelTable:
     edges = np.isin(table.pairs[:, 0], numbers)
     fields = {name: value[rows] for name, value in table.to_arrays().items() if name not in ("pairs", "borders")}
     return SuperpixelTable(**fields, pairs=table.pairs[edges], borders=table.borders[edges])
+
+
+def with_neighbours(table: SuperpixelTable, reach: int) -> SuperpixelTable:
+    """Return a table whose superpixels have borders with the `reach` next ones."""
+    pairs = [np.stack([table.numbers[:-step], table.numbers[step:]], axis=1) for step in range(1, reach + 1)]
+    return replace(table, pairs=np.concatenate(pairs), borders=np.full(sum(map(len, pairs)), 10))
 
 
 def classes_of(class_model: ClassModel, table: SuperpixelTable, n_classes: int) -> NDArray[np.int64]:
@@ -270,6 +278,25 @@ class TestFit:
         whole = fit_class_model([table], Classify(), n_bands=N_BANDS).to_arrays()
 
         for name, value in fit_class_model(blocks, Classify(), n_bands=N_BANDS).to_arrays().items():
+            np.testing.assert_array_equal(value, whole[name])
+
+    def test_memory_of_the_fit_is_bounded_per_superpixel(self) -> None:
+        few, table = (with_neighbours(scene(3, (4 * n, 3 * n, 2 * n, n), n_codes=32)[0], 3) for n in (20, 2000))
+        fit_class_model([few], Classify(), n_bands=N_BANDS)  # compiles
+
+        tracemalloc.start()
+        fit_class_model([table], Classify(), n_bands=N_BANDS)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+        assert peak / 20_000 < 1500  # bytes; with the differences of all neighbours at once it is 2349
+
+    def test_borders_are_the_same_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        table, _ = scene(5)
+        whole = fit_class_model([table], Classify(), n_bands=N_BANDS).to_arrays()
+
+        monkeypatch.setattr(class_model_module, "_PAIRS", 7)
+        for name, value in fit_class_model([table], Classify(), n_bands=N_BANDS).to_arrays().items():
             np.testing.assert_array_equal(value, whole[name])
 
     def test_borders_to_blocks_outside_the_sample_are_ignored(self) -> None:

@@ -149,6 +149,52 @@ def test_info_shows_bands_survey_tiles_and_an_estimate_as_json(small_scene, quic
     assert set(facts["superpixels"]) == {"method", "scale", "sigma", "min_size"}
 
 
+def test_option_json_is_the_same_in_all_commands():
+    found = {name: option for name, one in VISIBLE.items() for option in one.params if "--json" in option.opts}
+
+    assert set(found) == {"tile", "classify", "tune", "info", "status", "evaluate"}
+    assert {(option.metavar, option.is_flag, option.flag_value) for option in found.values()} == {
+        ("[FILE]", False, "-")
+    }
+
+
+FACTS = ("--method", "kmeans", "-j", 0, "-q")
+
+
+@pytest.mark.parametrize("place", [(), ("-",), ("facts.json",)], ids=["bare", "dash", "file"])
+@pytest.mark.parametrize("command", ["info", "dry run"])
+def test_json_goes_to_standard_output_or_to_a_file(command, place, small_scene, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    what = ("info", small_scene) if command == "info" else ("tile", small_scene, "--out", "a.gpkg", "--dry-run")
+
+    assert run_command(*what, *FACTS, "--json", *place).code == 0
+
+    printed = capsys.readouterr().out
+    text = (tmp_path / "facts.json").read_text() if place == ("facts.json",) else printed
+    assert json.loads(text)["n_cols"] == 170
+    assert printed.startswith("scene " if place == ("facts.json",) else "{")
+
+
+def test_json_file_is_replaced_only_with_overwrite(small_scene, tmp_path):
+    existing = tmp_path / "facts.json"
+    existing.write_text("{}")
+
+    refused = run_command("info", small_scene, *FACTS, "--json", existing)
+    assert (refused.code, existing.read_text()) == (1, "{}")
+    assert "facts.json exists" in refused.text
+    assert run_command("info", small_scene, *FACTS, "--json", existing, "--overwrite").code == 0
+    assert json.loads(existing.read_text())["n_rows"] == 150
+    assert run_command("info", small_scene, *FACTS, "--json", "--overwrite").code == 2
+
+
+def test_scene_after_json_is_the_name_of_the_file(small_scene):
+    before = small_scene.read_bytes()
+
+    assert run_command("info", "--json", small_scene).code == 2  # no scene is left
+    assert "it can end in .json" in run_command("info", small_scene, "--json", small_scene.with_name("b.tif")).text
+    assert small_scene.read_bytes() == before
+
+
 def test_dry_run_shows_the_facts_as_text_and_writes_nothing(small_scene, capsys):
     before = sorted(small_scene.parent.iterdir())
 

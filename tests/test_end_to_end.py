@@ -18,7 +18,7 @@ from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
 from geoseg.progress import StageAdvanced, ignore
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.plan import RunOptions
+from geoseg.run.run_options import RunOptions
 from geoseg.segment import superpixels
 from geoseg.steps import classify, learn, survey, vectorize
 from geoseg.steps import segment as segment_step

@@ -11,8 +11,8 @@ from geoseg.errors import ConfigError
 from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.plan import RunOptions
 from geoseg.run.resources import pick_device
+from geoseg.run.run_options import RunOptions
 
 from .conftest import fields, rest_slow
 

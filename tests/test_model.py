@@ -18,7 +18,7 @@ from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.plan import RunOptions
+from geoseg.run.run_options import RunOptions
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.features import Standardizer, Stretch

@@ -744,8 +744,12 @@ def test_speed_and_time_left_follow_from_the_times_of_the_files_of_this_run(run_
     assert run_status(run_dir).stages[2].per_second is None  # nobody uses it
     with (run_dir / "lock").open() as other:
         fcntl.flock(other, fcntl.LOCK_SH)
-        (stage,) = (stage for stage in run_status(run_dir).stages if stage.stage == "segment")
+        status = run_status(run_dir)
+    (stage,) = (stage for stage in status.stages if stage.stage == "segment")
 
+    assert status.seconds_left > stage.seconds_left  # for all stages
+    assert "running" in str(status).splitlines()[0]
+    assert "left" in str(status).splitlines()[0]
     assert (stage.done, stage.total, stage.per_second, stage.seconds_left) == (3, 9, 0.05, 120.0)
 
 

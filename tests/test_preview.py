@@ -18,7 +18,7 @@ from geoseg.preview.panels import Panel
 from geoseg.preview.preview import preview_scene
 from geoseg.raster.scene import open_scene
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.plan import RunOptions
+from geoseg.run.run_options import RunOptions
 from geoseg.segment import backprop
 from geoseg.segment.network import new_network, to_arrays
 from geoseg.segment.patch import Patch

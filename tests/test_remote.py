@@ -77,6 +77,36 @@ def test_what_the_server_states_of_the_content_is_in_the_identity(server):
     assert remote_state("s3://bucket/scene.tif") == {}
 
 
+@pytest.fixture
+def bucket(server, monkeypatch):
+    """The server as a store of objects whose names end in scene.tif, in any bucket."""
+    settings = {"AWS_S3_ENDPOINT": server.at, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+    for name, value in {**settings, "AWS_NO_SIGN_REQUEST": "YES", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+def test_object_in_a_bucket_is_identified_by_its_blocks(bucket, tmp_path):
+    # GDAL keeps what it has read of an address, so each content has a name of its own.
+    prints = []
+    for at, changed in enumerate([False, False, True]):
+        pixels = fields((64, 80))
+        if changed:
+            pixels[1, 33, 44] ^= 1
+        tiling = {"tiled": True, "blockxsize": 16, "blockysize": 16, "compress": "deflate"}
+        bucket.content = write_raster(tmp_path / f"{at}.tif", pixels, **tiling).read_bytes()
+        (found,) = fingerprint([f"s3://of-{at}/scene.tif"]).values()
+        prints.append(found)
+
+    assert set(prints[0]) == {"blocks"}
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_object_that_cannot_be_read_has_no_identity(bucket):
+    assert fingerprint(["s3://of-nobody/refused"]) == {"s3://of-nobody/refused": {}}
+    assert bucket.asked
+
+
 def test_signature_of_an_address_is_not_in_the_identity_where_the_server_states_an_etag(server):
     address = f"http://{server.at}/scene.tif"
 

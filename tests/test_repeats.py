@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,9 +7,15 @@ from hypothesis import strategies as st
 from skimage.measure import label
 
 import geoseg
+from geoseg.run.folder import RunFolder, read_run_id
+from geoseg.run.products import REPEATS, SUPERPIXEL_TABLE, ProductStore
+from geoseg.segment import scene_repeats
+from geoseg.segment import superpixels as superpixels_module
 from geoseg.segment.repeats import find_repeats
+from geoseg.segment.scene_repeats import repeats_of_blocks
 from geoseg.segment.superpixels import SuperpixelParameters, superpixels
 from geoseg.segment.votes import SuperpixelTable
+from geoseg.steps import classify
 
 from .conftest import fields
 
@@ -50,6 +58,50 @@ def test_table_without_repeated_moments_is_returned_as_it_is():
     table = table_of(np.array([[0.1, 0.2], [0.1, 0.3], [0.2, 0.2]]), np.eye(3), np.ones(3, int))
 
     assert find_repeats([table]).share(table) is table
+
+
+@pytest.mark.parametrize("bits", [29, 3], ids=["few bits shared", "nearly all bits shared"])
+@pytest.mark.parametrize("pending", [200_000, 5])
+def test_repeats_of_many_blocks_are_those_of_one_table(monkeypatch, bits, pending):
+    monkeypatch.setattr(scene_repeats, "_BITS", bits)
+    monkeypatch.setattr(scene_repeats, "_PENDING", pending)
+    draw = np.random.default_rng(bits)
+    moments, votes = draw.integers(0, 5, (60, 2)) / 7, draw.dirichlet(np.ones(4), 60)
+    moments[::7] = draw.random((9, 2))  # which occur once
+    moments[7] *= -0.0
+    moments[14] = 0.0
+    table = replace(table_of(moments, votes, draw.integers(1, 50, 60)), context=draw.random((60, 3)).astype(np.float16))
+    blocks = [table.rows(slice(begin, begin + 9)) for begin in range(0, 60, 9)]
+
+    whole, found = find_repeats([table]), repeats_of_blocks(blocks.__getitem__, range(len(blocks)))
+
+    np.testing.assert_array_equal(found.moments, whole.moments)
+    np.testing.assert_allclose(found.votes, whole.votes)
+    np.testing.assert_allclose(found.context, whole.context, rtol=2e-3)
+
+
+def test_scene_without_repeats_has_none():
+    tables = [table_of(np.array([[0.1], [0.2]]), np.eye(2), np.ones(2, int))]
+
+    assert len(repeats_of_blocks(tables.__getitem__, [0]).moments) == 0
+
+
+def test_repeats_of_a_scene_are_also_those_outside_the_sample_of_blocks(monkeypatch, make_raster):
+    monkeypatch.setattr(classify, "_MAX_BLOCKS", 2)
+    monkeypatch.setattr(superpixels_module, "BLOCK", 48)
+    monkeypatch.setattr(superpixels_module, "BLOCK_MARGIN", 12)
+    image = squares()
+    image[70:90, 70:90], image[70:90, 100:120] = 130, 130  # in no block of the sample, the first and the last
+    scene = make_raster(image[None], "mask.tif")
+
+    geoseg.segment_scene(scene, scene.parent / "a.gpkg", config=QUICK, method="kmeans", workers=0, keep=True)
+
+    run = scene.parent / "a.run"
+    store = ProductStore(RunFolder(run, read_run_id(run)))
+    tables = [store.get(SUPERPIXEL_TABLE, block) for block in sorted(store.finished([SUPERPIXEL_TABLE]))]
+    expected = find_repeats(tables)
+    np.testing.assert_array_equal(store.get(REPEATS).moments, expected.moments)
+    assert len(expected.moments) > len(find_repeats([tables[0], tables[-1]]).moments)
 
 
 def squares(shape=(150, 170), n=9):

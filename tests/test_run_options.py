@@ -10,7 +10,7 @@ from geoseg.errors import ConfigError
 from geoseg.output.paths import Outputs
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.options import config_of, settings
-from geoseg.run.plan import RunOptions
+from geoseg.run.run_options import RunOptions
 
 RUN = {
     "aoi": "area.gpkg",

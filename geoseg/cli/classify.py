@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ from cloup import argument, command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.ineffective import CLASSIFY_RULES, refuse_ineffective
+from geoseg.cli.json_output import JsonOutput, json_option
 from geoseg.cli.parsing import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ _SHOWN = 8  # columns in the table of importance
         help="Leave out the cross-validation, which takes some seconds.",
     ),
     option("--save-model", **shared.FILE, help="Also write the forest to this .forest file."),
-    option(
-        "--json",
-        "report",
-        metavar="FILE|-",
-        callback=shared.check_name,
-        help="Also write all figures as JSON to this file; - prints only the JSON, on stdout.",
-    ),
+    json_option("all figures", "report"),
     shared.OVERWRITE,
 )
 @option_group(
@@ -79,24 +73,14 @@ def classify(labels: str, *, verbose: bool, **options: Any) -> int:  # noqa: ARG
     """
     refuse_ineffective(CLASSIFY_RULES, options)
     from geoseg.classify.classify import classify_regions
-    from geoseg.evaluate.report import check_report
-    from geoseg.output.files import write_file
 
-    report, overwrite = options.pop("report"), options["overwrite"]
+    report = options.pop("report")
     for name in options["samples"]:
         shared.check_name(click.get_current_context(), click.Argument(["samples"]), name)
-    target = None if report in (None, "-") else Path(report)
-    if target is not None:
-        publication = check_report(target, (labels, *options["samples"]), overwrite=overwrite)
+    output = JsonOutput.of(report, (labels, *options["samples"]), overwrite=options["overwrite"])
     result = classify_regions(labels, options.pop("out"), **options)
-    text = _json(result)
-    if target is not None:
-        publication.check([target])
-        write_file(target, f"{text}\n".encode())
-    if report == "-":
-        click.echo(text)
-    else:
-        _print(result)
+    output.write(lambda: _json(result))
+    output.show(lambda: _json(result), lambda: _print(result))
     return EXIT_DONE
 
 

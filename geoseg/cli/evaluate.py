@@ -10,6 +10,7 @@ from cloup import argument, command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.ineffective import EVALUATE_RULES, refuse_ineffective
+from geoseg.cli.json_output import json_option
 from geoseg.cli.parsing import EXIT_DONE, integers
 
 if TYPE_CHECKING:
@@ -27,13 +28,7 @@ if TYPE_CHECKING:
 )
 @option_group(
     "Output",
-    option(
-        "--json",
-        "report",
-        metavar="FILE|-",
-        callback=shared.check_name,
-        help="Also write all scores as JSON to this file; - prints only the JSON, on stdout.",
-    ),
+    json_option("all scores", "report"),
     shared.OVERWRITE,
 )
 @option_group(

@@ -144,6 +144,9 @@ TILE_RULES = (
     Rule("--json", lambda options, _: not options["dry_run"], "without --dry-run", "add --dry-run"),
 )
 FINISH_RULES = _WORKERS
+JSON_RULES = (
+    Rule("--overwrite", lambda options, _: options["json"] in (None, "-"), "without --json FILE", "add --json FILE"),
+)
 OUTLINE_RULES = (
     *_WORKERS,
     *(

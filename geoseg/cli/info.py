@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from cloup import command, option, option_group
+from cloup import command, option_group
 
 from geoseg.cli import options as shared
+from geoseg.cli.ineffective import JSON_RULES, refuse_ineffective
+from geoseg.cli.json_output import JsonOutput, json_option
 from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, start_log
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @command()
 @shared.SCENE
-@option_group("Output", option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
+@option_group("Output", json_option("the facts"), shared.OVERWRITE)
 @option_group(
     "Segmentation",
     shared.CONFIG,
@@ -38,20 +40,28 @@ if TYPE_CHECKING:
     shared.MODEL,
 )
 @option_group("Tiling and run", shared.TILE_SIZE)
-@option_group("Where to compute", shared.WORKERS, shared.DEVICE)
+@option_group("Where to compute", shared.WORKERS, shared.DEVICE, shared.MEMORY)
 @shared.DISPLAY
 def info(scene: str, **options: Any) -> int:
     """Show the bands, nodata and survey of SCENE, and the tiles, memory, disk and time that a run needs.
 
-    Segments one tile as a sample for the time estimate. Nothing is written.
+    Segments one tile as a sample for the time estimate. Nothing but the file of --json is written.
     """
     from geoseg.cli.progress_bars import progress_display
 
     with progress_display(display_mode(options)) as progress:
         start_log(options)
+        refuse_ineffective(JSON_RULES, options)
+        output = JsonOutput.of(options["json"], (scene,), overwrite=options["overwrite"])
         facts = _run(scene, config_from(options), options, progress)
-    click.echo(to_json(facts) if options["as_json"] else to_text(facts))
+    show_facts(facts, output)
     return EXIT_DONE
+
+
+def show_facts(facts: SceneInfo, output: JsonOutput) -> None:
+    """Print the facts, and write them to the file that was asked for."""
+    output.write(lambda: to_json(facts))
+    output.show(lambda: to_json(facts), lambda: click.echo(to_text(facts)))
 
 
 def to_json(facts: SceneInfo) -> str:
@@ -74,6 +84,7 @@ def to_text(facts: SceneInfo) -> str:
         ("tiles", f"{facts.n_tiles} of {facts.tile_size} px; {facts.n_blocks} blocks of superpixels"),
         ("workers", str(facts.workers) if facts.workers else "0, in this process"),
         ("disk", f"about {_bytes(facts.disk_needed)} for the run folder and the outputs"),
+        ("memory", _memory(facts)),
         *_estimate_rows(facts.estimate),
     ]
     return "\n".join(f"{name:<12} {value}" for name, value in rows)
@@ -84,9 +95,10 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.cli.scene_info import scene_info, task_of
     from geoseg.output.model import load_model
     from geoseg.output.model_checks import check_config, check_fits
+    from geoseg.run.budget import check_budget, chosen_workers
     from geoseg.run.executors import ClusterOptions
     from geoseg.run.plan import open_configured
-    from geoseg.run.resources import check_memory, choose_workers, pick_device
+    from geoseg.run.resources import check_memory, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
     source = open_configured(scene, config, aoi=options["aoi"])
@@ -95,10 +107,10 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
         check_config(model, config)
         check_fits(model, source)
     device = pick_device(options["device"], config)
-    rows, cols = source.geobox.shape
-    cluster = choose_workers(ClusterOptions(workers=options["workers"]), device, n_pixels=rows * cols, config=config)
-    workers = cluster.workers
-    return scene_info(task_of(source, config, device=device, model=model), workers=workers, progress=progress)
+    task = task_of(source, config, device=device, model=model)
+    cluster = chosen_workers(ClusterOptions(workers=options["workers"]), task)
+    check_budget(task, cluster, options["memory"])
+    return scene_info(task, workers=cluster.workers, progress=progress)
 
 
 def _band_row(band: Any) -> tuple[str, str]:
@@ -110,11 +122,16 @@ def _band_row(band: Any) -> tuple[str, str]:
 def _estimate_rows(estimate: Estimate | None) -> list[tuple[str, str]]:
     if estimate is None:
         return [("time", "no estimate: the sample tile could not be segmented")]
-    memory = estimate.memory_per_worker
     return [
-        ("memory", "unknown" if memory is None else f"about {_bytes(memory)} per worker (peak on one tile)"),
         ("time", f"about {_duration(estimate.seconds)} (an estimate, scaled from one tile)"),
     ]
+
+
+def _memory(facts: SceneInfo) -> str:
+    memory = facts.memory
+    if not facts.workers:
+        return f"about {_bytes(memory.alone)}"
+    return f"about {_bytes(memory.worker)} per worker and {_bytes(memory.main)} in the main process"
 
 
 def _crs_name(crs: str) -> str:

@@ -254,6 +254,12 @@ DEVICE = option(
     show_default=True,
     help="Run the network on this device; auto uses a GPU if there is one.",
 )
+MEMORY = option(
+    "--memory",
+    metavar="SIZE",
+    help="Refuse a run that needs more than this for any of its processes, such as 2GiB.  [default: what the machine "
+    "has, shared by all]",
+)
 CLUSTER_OPTIONS: tuple[Decorator, ...] = (
     WORKERS,
     option("--scheduler", metavar="ADDRESS", help="Connect to a running Dask scheduler."),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from geoseg.config import Config
     from geoseg.output.paths import Outputs
     from geoseg.run.executors import ClusterOptions
-    from geoseg.run.plan import RunOptions
+    from geoseg.run.run_options import RunOptions
 
 LOG_FORMAT = "geoseg: %(message)s"
 EXIT_DONE, EXIT_FIXABLE, EXIT_USAGE, EXIT_TILES_FAILED = 0, 1, 2, 3
@@ -77,8 +77,8 @@ def outputs_from(options: Mapping[str, Any]) -> Outputs:
 
 def run_options(options: Mapping[str, Any]) -> RunOptions:
     """Return the options of a run."""
-    from geoseg.run.plan import RunOptions
     from geoseg.run.provenance import command_line
+    from geoseg.run.run_options import RunOptions
 
     given = {name: options[name] for name in RunOptions.__dataclass_fields__ if name in options}
     return RunOptions(**given, command=command_line(sys.argv[1:]))

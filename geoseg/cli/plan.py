@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     option("--resume", is_flag=True, help="Continue an interrupted plan; keep what the parts have computed."),
     option("--overwrite", is_flag=True, help="Remove what the run folder has of an earlier run."),
 )
-@option_group("Where to compute", shared.DEVICE)
+@option_group("Where to compute", shared.DEVICE, shared.MEMORY)
 @shared.DISPLAY
 @shared.FORMER_PRIOR
 def plan(scene: str, **options: Any) -> int:

@@ -11,11 +11,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from geoseg.cli.failures import printable
 from geoseg.cli.streams import tolerant
 from geoseg.progress import Event, Note, StageAdvanced, StageFinished, StageStarted
+from geoseg.time_left import left_text
 
 if TYPE_CHECKING:
     from geoseg.run.report import Result
@@ -57,6 +58,7 @@ class TextDisplay:
         self._bars = bars
         self._task: TaskID | None = None
         self._stage, self._total, self._done, self._pixels = "", 0, 0, 0
+        self._left = ""  # for the whole run
         self._before: int | None = None  # parts finished by an earlier run; they do not count for the speed
         self._start = self._begin = self._printed = time.monotonic()
 
@@ -65,7 +67,8 @@ class TextDisplay:
         match event:
             case StageStarted():
                 self._show_start(event)
-            case StageAdvanced(done=done):
+            case StageAdvanced(done=done, seconds_left=seconds):
+                self._left = left_text(seconds)
                 self._show_advance(done)
             case StageFinished():
                 self._show_end()
@@ -97,13 +100,13 @@ class TextDisplay:
         self._before = None
         self._begin = self._printed = time.monotonic()
         if self._bars is not None:
-            self._task = self._bars.add_task(self._title(), total=event.total, speed="")
+            self._task = self._bars.add_task(self._title(), total=event.total, speed="", left=self._left)
 
     def _show_advance(self, done: int) -> None:
         self._done = done
         self._before = done if self._before is None else self._before
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, completed=done, speed=self._speed())
+            self._bars.update(self._task, completed=done, speed=self._speed(), left=self._left)
         elif done < self._total and time.monotonic() - self._printed > _LINE_INTERVAL:
             self._print_line()
 
@@ -111,7 +114,7 @@ class TextDisplay:
         if self._stage and self._bars is None:
             self._print_line()
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, completed=self._total)
+            self._bars.update(self._task, completed=self._total, left="")
         self._stage = ""
 
     def _title(self) -> str:
@@ -121,7 +124,7 @@ class TextDisplay:
         self._printed = time.monotonic()
         parts = f"{self._done}/{self._total}" if self._total > 1 else ""
         seconds = self._printed - self._begin
-        self._print(f"{self._title():<19} {parts:>11} {self._speed():>11} {seconds:7.1f} s")
+        self._print(f"{self._title():<19} {parts:>11} {self._speed():>11} {seconds:7.1f} s  {self._left}".rstrip())
 
     def _speed(self) -> str:
         seconds = time.monotonic() - self._begin
@@ -150,7 +153,8 @@ class JsonDisplay:
             StageFinished: "stage_finished",
             Note: "note",
         }
-        self._write(names[type(event)], asdict(event))
+        fields = {name: value for name, value in asdict(event).items() if value is not None}
+        self._write(names[type(event)], fields)
 
     def finish(self, text: str) -> None:
         """Write the final object."""
@@ -217,7 +221,8 @@ def progress_display(mode: str = "auto", *, console: Console | None = None) -> I
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=console) as bars:
         yield TextDisplay(console, bars)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.config import Config
+from geoseg.config import Config, Learn
 from geoseg.errors import GeosegError
 from geoseg.grid import Window
 from geoseg.output.model import Model
-from geoseg.output.system import peak_memory
 from geoseg.pipeline import run_stages
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.collar import fill_names
@@ -22,6 +22,7 @@ from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read_bands, read_tolerant
+from geoseg.run.budget import MemoryEstimate, estimate_memory
 from geoseg.run.job import Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.plan import blocks_of, tiles_of
@@ -32,6 +33,7 @@ from geoseg.segment.survey import Survey
 from geoseg.steps.survey import survey_scene, survey_windows
 
 _SAMPLE_LEARN = 6  # training steps and windows of the sample; training time is proportional to them
+_FIRST_SIDE = 128  # px of the window whose time is that of imports and of loading compiled functions
 _ONCE = ("survey", "learn")  # stages whose time does not grow with the scene
 _SERIAL = ("classify", "merge", "write")  # stages that one process computes
 _EXTRA_WRITE = 0.1  # share of the time of all stages; writing is not part of the sample
@@ -76,14 +78,11 @@ class Estimate:
     sample_seconds : dict of str to float
         Stage → time for the sample tile; of survey and learn, for the scene.
     sample_pixels : int
-    memory_per_worker : int or None
-        Peak memory of this process in bytes; None = the system does not report it.
     """
 
     seconds: float
     sample_seconds: dict[str, float]
     sample_pixels: int
-    memory_per_worker: int | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,8 @@ class SceneInfo:
         Pixels of a tile's side; processes, 0 = this one.
     disk_needed : int
         Bytes of the run folder and the outputs together, approximately.
+    memory : MemoryEstimate
+        Of the processes of the run.
     estimate : Estimate or None
         None = the sample tile could not be segmented.
     notes : tuple of str
@@ -140,6 +141,7 @@ class SceneInfo:
     tile_size: int
     workers: int
     disk_needed: int
+    memory: MemoryEstimate
     estimate: Estimate | None
     notes: tuple[str, ...] = ()
 
@@ -209,6 +211,7 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         config.tiles.size,
         n_workers,
         disk_needed(scene),
+        estimate_memory(task),
         _estimate(task, survey, progress, stages.seconds, (len(tiles), n_workers)),
         tuple(coverage_notes(scene, measure_coverage(scene))),
     )
@@ -252,25 +255,49 @@ def _used_parameters(survey: Survey) -> dict[str, Any]:
 def _estimate(
     task: Task, survey: Survey, progress: ProgressCallback, measured: dict[str, float], counts: tuple[int, int]
 ) -> Estimate | None:
-    """Segment one tile in this process and scale its times to `counts` (tiles, workers); None if the tile fails."""
+    """Segment one tile in this process and scale its times to `counts` (tiles, workers); None if the tile fails.
+
+    A part of the tile is segmented before: what is imported and compiled then, each process does once and not per tile.
+    """
     window = _sample_window(task.scene, survey, task.config)
-    pixels = WindowPixels(task.scene, window)
-    sample = replace(task.scene, geobox=task.scene.geobox.cropped(window), aoi=None, source=pixels, collar=None)
     learn = task.config.learn
-    fewer = replace(learn, steps=min(learn.steps, _SAMPLE_LEARN), windows=min(learn.windows, _SAMPLE_LEARN))
-    config = replace(task.config, learn=fewer, collar="keep")  # that of the scene is left out by its pixels
-    task = replace(task, scene=sample, config=config, store=ProductStore(MemoryFolder()))
-    size = window.width * window.height
-    tiles = tiles_of(sample, config)
-    stages = Stages(task.store, tiles, blocks_of(sample, config, tiles), n_pixels=size, progress=progress)
+    few = replace(learn, steps=min(learn.steps, _SAMPLE_LEARN), windows=min(learn.windows, _SAMPLE_LEARN))
+    first = {}
+    with suppress(GeosegError):  # no data there
+        first = _timed(task, _middle(window), replace(few, steps=1, windows=1), ignore)
     try:
-        run_stages(task, stages)
+        seconds = _timed(task, window, few, progress) | measured
     except GeosegError:
         return None
-    seconds = stages.seconds | measured
     if "learn" in seconds:
-        seconds["learn"] *= learn.steps / fewer.steps
-    return Estimate(_scaled(seconds, *counts), seconds, size, peak_memory())
+        seconds["learn"] *= learn.steps / few.steps
+    once = sum(time for name, time in first.items() if name != "survey")  # that of the scene has loaded its functions
+    return Estimate(round(once + _scaled(seconds, *counts), 3), seconds, window.width * window.height)
+
+
+def _timed(task: Task, window: Window, learn: Learn, progress: ProgressCallback) -> dict[str, float]:
+    """Segment a window in this process and return the wall time of each stage."""
+    sample = replace(
+        task.scene,
+        geobox=task.scene.geobox.cropped(window),
+        aoi=None,
+        source=WindowPixels(task.scene, window),
+        collar=None,
+    )
+    config = replace(task.config, learn=learn, collar="keep")  # that of the scene is left out by its pixels
+    task = replace(task, scene=sample, config=config, store=ProductStore(MemoryFolder()))
+    tiles = tiles_of(sample, config)
+    n_pixels = window.width * window.height
+    stages = Stages(task.store, tiles, blocks_of(sample, config, tiles), n_pixels=n_pixels, progress=progress)
+    run_stages(task, stages)
+    return stages.seconds
+
+
+def _middle(window: Window) -> Window:
+    """Return the middle of a window, `_FIRST_SIDE` pixels wide and high or less."""
+    width, height = min(window.width, _FIRST_SIDE), min(window.height, _FIRST_SIDE)
+    left, top = (window.width - width) // 2, (window.height - height) // 2
+    return Window(window.col_off + left, window.row_off + top, width, height)
 
 
 def _sample_window(scene: Scene, survey: Survey, config: Config) -> Window:

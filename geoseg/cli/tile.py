@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
 from cloup import command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.ineffective import TILE_RULES, refuse_ineffective
-from geoseg.cli.info import to_json, to_text
+from geoseg.cli.info import show_facts
+from geoseg.cli.json_output import JsonOutput, json_option
 from geoseg.cli.parsing import (
     EXIT_DONE,
     EXIT_TILES_FAILED,
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     shared.HALO,
     *shared.RUN_OPTIONS,
     option("--dry-run", is_flag=True, help="Check what the run checks, show what geoseg info shows, and stop."),
-    option("--json", "json", is_flag=True, help="Print JSON instead of text, with --dry-run."),
+    json_option("the facts of --dry-run"),
 )
-@option_group("Where to compute", *shared.CLUSTER_OPTIONS, shared.DEVICE)
+@option_group("Where to compute", *shared.CLUSTER_OPTIONS, shared.DEVICE, shared.MEMORY)
 @shared.DISPLAY
 @shared.FORMER_PRIOR
 def tile(scene: str, **options: Any) -> int:
@@ -58,8 +58,9 @@ def tile(scene: str, **options: Any) -> int:
         config = config_from(options)
         refuse_ineffective(TILE_RULES, options, config)
         if options["dry_run"]:
+            output = JsonOutput.of(options["json"], (scene,), overwrite=options["overwrite"])
             facts = _check(scene, outputs_from(options), config, options, progress)
-            click.echo(to_json(facts) if options["json"] else to_text(facts))
+            show_facts(facts, output)
             return EXIT_DONE
         result = _run(scene, outputs_from(options), config, options, progress)
         progress.summary(result)
@@ -85,10 +86,10 @@ def _check(
 ) -> SceneInfo:
     """Call the Python functions behind --dry-run."""
     from geoseg.cli.scene_info import scene_info
+    from geoseg.run.budget import check_budget, chosen_workers
     from geoseg.run.plan import check_scene
-    from geoseg.run.resources import choose_workers
 
     task = check_scene(scene, outputs, config, run_options(options))
-    rows, cols = task.scene.geobox.shape
-    cluster = choose_workers(cluster_options(options), task.device, n_pixels=rows * cols, config=task.config)
+    cluster = chosen_workers(cluster_options(options), task)
+    check_budget(task, cluster, options["memory"])
     return scene_info(task, workers=cluster.workers, progress=progress)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 from cloup import command, option, option_group
 
 from geoseg.cli import options as shared
 from geoseg.cli.ineffective import TUNE_RULES, refuse_ineffective
+from geoseg.cli.json_output import JsonOutput, json_option
 from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, integers, start_log
 
 if TYPE_CHECKING:
@@ -25,13 +24,7 @@ _SHOWN = 10  # rows of the table
 @option_group(
     "Output",
     option("--out", **shared.FILE, help="Also write a chart to this .png or .html file."),
-    option(
-        "--json",
-        "report",
-        metavar="FILE|-",
-        callback=shared.check_name,
-        help="Also write all figures as JSON to this file; - prints only the JSON, on stdout.",
-    ),
+    json_option("all figures", "report"),
     shared.OVERWRITE,
 )
 @option_group(
@@ -70,26 +63,17 @@ def tune(scene: str, **options: Any) -> int:
     and by Moran's I between neighbours; F combines both, relative to all combinations.
     """
     from geoseg.cli.progress_bars import progress_display
-    from geoseg.evaluate.report import check_report
-    from geoseg.output.files import write_file
 
     with progress_display(display_mode(options)) as progress:
         start_log(options)
         config = config_from(options)
         refuse_ineffective(TUNE_RULES, options, config)
-        target = None if options["report"] in (None, "-") else Path(options["report"])
-        if target is not None:
-            publication = check_report(target, (scene,), overwrite=options["overwrite"])
+        output = JsonOutput.of(options["report"], (scene,), overwrite=options["overwrite"])
         tuning = _run(scene, config, options, progress)
-        if target is not None:
-            publication.check([target])
-            write_file(target, f"{_json(tuning)}\n".encode())
+        output.write(lambda: _json(tuning))
         where = "" if tuning.path is None else f": {tuning.path}"
         progress.finish(f"{len(tuning.trials)} combinations in {tuning.seconds:.0f} s{where}")
-    if options["report"] == "-":
-        click.echo(_json(tuning))
-    else:
-        _print(tuning)
+    output.show(lambda: _json(tuning), lambda: _print(tuning))
     return EXIT_DONE
 
 

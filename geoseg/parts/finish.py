@@ -17,13 +17,13 @@ from geoseg.run.inputs import InputFiles
 from geoseg.run.lock import holder_of
 from geoseg.run.manifest import open_part, planned_folder
 from geoseg.run.options import settings, source_path
-from geoseg.run.plan import RunOptions
 from geoseg.run.published import OutputRecord
 from geoseg.run.report import Result
+from geoseg.run.run_options import RunOptions
 from geoseg.run.size import begin_of
 from geoseg.run.status import missing_tiles
 
-_OF_THE_PLAN = ("aoi", "features", "values", "model", "restretch", "device", "resume")
+_OF_THE_PLAN = ("aoi", "features", "values", "model", "restretch", "device", "resume", "memory")
 
 
 def finish_run(

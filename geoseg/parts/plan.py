@@ -11,14 +11,15 @@ from geoseg.errors import ConfigError
 from geoseg.parts.plan_document import PlanDocument
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.run.options import config_of, settings, source_path
-from geoseg.run.plan import RunOptions, blocks_of, open_parts, tiles_of
+from geoseg.run.plan import blocks_of, open_parts, tiles_of
 from geoseg.run.products import SUPERPIXELS, TILE_SUPERPIXELS, VOTES
+from geoseg.run.run_options import RunOptions
 from geoseg.run.size import record_size
 from geoseg.run.stages import Stages
 from geoseg.run.values_option import ValuesOption
 from geoseg.steps import learn, survey
 
-_OPTIONS = ("aoi", "features", "values", "model", "restretch", "device", "resume", "overwrite")
+_OPTIONS = ("aoi", "features", "values", "model", "restretch", "device", "resume", "overwrite", "memory")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def plan_scene(
     classes, config, progress
         As in `geoseg.segment_scene`.
     **options
-        ``aoi``, ``features``, ``values``, ``model``, ``restretch``, ``device``, ``resume``, ``overwrite``; and config
-        values by name. All parts use the device that is chosen here.
+        ``aoi``, ``features``, ``values``, ``model``, ``restretch``, ``device``, ``resume``, ``overwrite``, ``memory``;
+        and config values by name. All parts use the device that is chosen here.
 
     Returns
     -------

@@ -12,8 +12,8 @@ from geoseg.errors import ConfigError, GeosegError, RunError
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
 from geoseg.run.manifest import read_plan, write_plan
-from geoseg.run.plan import RunOptions
 from geoseg.run.resources import pick_device
+from geoseg.run.run_options import RunOptions
 
 _OPTIONS = ("aoi", "features", "values", "model", "restretch", "device")  # those that concern the result
 

@@ -120,9 +120,9 @@ def fit_classes(job: Job, views: Sequence[View], progress: StageReporter) -> tup
         Of each view: cluster of each pixel, from 0; -1 = nodata.
     """
     tables = _superpixel_tables(job, views, progress)
-    class_model = classify.find_classes(job, tables)
     numbers = np.concatenate([table.numbers for table in tables])
     repeats = find_repeats(tables)
+    class_model = classify.find_classes(job, tables, repeats)
     clusters = np.concatenate([class_model.clusters(repeats.share(table)) for table in tables])
     return class_model, [
         np.where(view.valid, clusters[np.searchsorted(numbers, view.superpixels)], -1) for view in views

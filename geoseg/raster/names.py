@@ -7,7 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from geoseg.errors import RasterError
 
-REMOTE = ("http://", "https://", "s3://", "gs://", "az://")  # addresses; all else is a file
+BUCKETS = ("s3://", "gs://", "az://")
+REMOTE = ("http://", "https://", *BUCKETS)  # addresses; all else is a file
 
 _MAX_PART, _MAX_PATH = 255, 4095  # bytes, of nearly all file systems
 _MAX_ADDRESS = 8192

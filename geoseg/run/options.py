@@ -14,7 +14,7 @@ from geoseg.config_parser import shown
 from geoseg.errors import ConfigError
 from geoseg.output.paths import Outputs
 from geoseg.run.executors import ClusterOptions
-from geoseg.run.plan import RunOptions
+from geoseg.run.run_options import RunOptions
 
 _OUTPUTS = {"class_raster": "class_raster", "region_raster": "region_raster", "save_model": "model", "report": "report"}
 _COMMAND_NAMES = {"tile_size": "tiles__size", "superpixels": "superpixels__method"}
@@ -27,7 +27,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("timeout", "tile_timeout"), (Real, "a number of seconds")),
     "max_failed": (Real, "a number of tiles such as 20, or a share of them such as 0.05"),
     "scheduler": (str, "an address such as tcp://host:8786"),
-    "memory_limit": (str, "a size such as '4GiB'"),
+    **dict.fromkeys(("memory_limit", "memory"), (str, "a size such as '4GiB'")),
 }
 _DEVICES = ("auto", "cpu", "cuda")
 

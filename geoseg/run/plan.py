@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,8 @@ from geoseg.output.system import file_key
 from geoseg.raster.band_roles import BandRoles
 from geoseg.raster.label_raster import LabelInput, check_same_grid, open_label_raster
 from geoseg.raster.scene import Scene, open_scene, touches
-from geoseg.run.failures import check_max_failed
+from geoseg.run.budget import check_budget
+from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.features_option import features_identity, open_features_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.inputs import InputFiles
@@ -36,63 +37,8 @@ from geoseg.run.products import ProductStore
 from geoseg.run.provenance import fingerprint, result_versions
 from geoseg.run.published import OutputRecord
 from geoseg.run.resources import check_memory, check_room, pick_device
+from geoseg.run.run_options import RunOptions
 from geoseg.run.values_option import open_values_of, values_identity
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Options of a run that are not part of its configuration.
-
-    Parameters
-    ----------
-    aoi : Path or None
-        Vector file with the area of interest; pixels outside are not valid.
-    features : str or None
-        Features raster, whose bands take part in the classes but not in the statistics of the polygons.
-    values : tuple of str
-        Rasters whose statistics become columns, as for `values_option.ValuesOption.parse`.
-    model : Path or None
-        A saved model whose classes are used; None = a network is trained.
-    restretch : bool
-        Whether the stretch is fitted to the scene instead of taken from the model.
-    run_dir : Path or None
-        The run folder; None = beside the polygons, with the suffix .run.
-    resume : bool
-        Whether to continue with the products in the run folder.
-    overwrite : bool
-        Whether to replace the outputs and the run folder of an earlier run.
-    keep : bool
-        Whether to keep the products of all stages in the run folder at the end.
-    device : {"auto", "cpu", "cuda"}
-        "auto" = cuda where it is available.
-    max_failed : int, float or None
-        Largest number of failed tiles, or as float their largest share, with which results are written. None = any,
-        but the run stops where ten tiles in a row fail in the same way, see `failures.FailureLimit`.
-
-    command : str or None
-        The command, for the results, see `provenance.command_line`; None = called from Python.
-
-    Raises
-    ------
-    ConfigError
-        If `max_failed` is neither a number nor a share.
-    """
-
-    aoi: Path | None = None
-    features: str | None = None
-    values: tuple[str, ...] = ()
-    model: Path | None = None
-    restretch: bool = False
-    run_dir: Path | None = None
-    resume: bool = False
-    overwrite: bool = False
-    keep: bool = False
-    device: str = "auto"
-    max_failed: int | float | None = None
-    command: str | None = None
-
-    def __post_init__(self) -> None:
-        check_max_failed(self.max_failed)
 
 
 @dataclass(frozen=True)
@@ -148,7 +94,14 @@ class Plan:
 
 
 @contextmanager
-def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOptions) -> Iterator[tuple[Plan, Task]]:
+def open_plan(
+    path: str,
+    outputs: Outputs,
+    config: Config | None,
+    options: RunOptions,
+    *,
+    check: Callable[[Task], object] = lambda _: None,
+) -> Iterator[tuple[Plan, Task]]:
     """Check everything that can be known before the first tile, and open the run folder.
 
     Parameters
@@ -159,6 +112,8 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
     config : Config or None
         None = that of the model, or else the defaults.
     options : RunOptions
+    check : callable
+        A further check of the task.
 
     Raises
     ------
@@ -166,6 +121,7 @@ def open_plan(path: str, outputs: Outputs, config: Config | None, options: RunOp
         If a check fails; nothing has been changed then.
     """
     task = check_scene(path, outputs, config, options)
+    check(task)
     scene, config = task.scene, task.config
     inputs = InputFiles.of(task.files)  # before their content is read
     identity = _task_identity(task, inputs)
@@ -188,6 +144,7 @@ def open_parts(
     """
     check_output_name(run_dir)
     task = _open_task(path, config, options)
+    check_budget(task, ClusterOptions(workers=0), options.memory)  # each part is computed by one process
     check_room(task.scene, {run_dir.absolute()})
     inputs = InputFiles.of(task.files)
     identity = _task_identity(task, inputs)
@@ -351,6 +308,7 @@ def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions,
         "levels": bool(outputs.levels),
         "a model": options.model is not None or options.restretch,
         "a raster of features": options.features is not None,
+        "a budget of memory": options.memory is not None,
     }
     if wrong := [what for what, is_given in given.items() if is_given]:
         raise ConfigError(f"outlining labels finds no classes, so {wrong[0]} has no effect here. Omit it.")

@@ -15,7 +15,7 @@ from typing import Any
 from geoseg import __version__
 from geoseg.errors import RasterError, UnavailableError
 from geoseg.raster.availability import remote_state
-from geoseg.raster.names import REMOTE, without_secrets
+from geoseg.raster.names import BUCKETS, REMOTE, without_secrets
 
 _PACKAGES = "numpy scipy scikit-image scikit-learn numba torch rasterio shapely geopandas pyogrio pyarrow dask"
 _RESULT_PACKAGES = ("numpy", "scipy", "scikit-image", "scikit-learn", "numba", "torch", "rasterio", "shapely", "GDAL")
@@ -33,7 +33,8 @@ def fingerprint(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
     -------
     dict of str to dict
         File name → `size` in bytes and `blake2b`, a digest of the content. The folder is not included, so that a scene
-        can be moved. A URL without its query → what `remote_state` returns of it. Missing files → an empty dict.
+        can be moved. A URL without its query → what `remote_state` returns of it, and of an object in a bucket what
+        `bucket_state` does. Missing files → an empty dict.
 
     Raises
     ------
@@ -54,6 +55,10 @@ def fingerprint(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
 def _remote_fingerprint(address: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = dict(remote_state(address))
+        if address.startswith(BUCKETS):
+            from geoseg.raster.bucket import bucket_state  # here, so that the module can be imported without GDAL
+
+            found = dict(bucket_state(address))
     except UnavailableError:
         raise
     except RasterError:  # GDAL may have credentials that are not known here

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from geoseg.config import load_config
 from geoseg.errors import GeosegError, RunError
 from geoseg.output.system import is_running
 from geoseg.run.documents import parse_document
@@ -33,6 +34,7 @@ from geoseg.run.products import (
     Product,
 )
 from geoseg.run.size import SIZE
+from geoseg.run.stage_costs import expected_seconds, seconds_left_of
 from geoseg.run.stages import FAILURES
 
 PART = "part"  # begin of the names of the documents about parts
@@ -127,6 +129,8 @@ class RunStatus:
         Of a planned run, those that have begun.
     advice : str
         What to do next; empty for a run under way.
+    seconds_left : float or None
+        Estimated for all stages of a run under way; None where no speed is known.
 
     Examples
     --------
@@ -143,6 +147,7 @@ class RunStatus:
     outputs: tuple[str, ...] = ()
     parts: tuple[PartStatus, ...] = ()
     advice: str = ""
+    seconds_left: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as JSON values."""
@@ -150,9 +155,11 @@ class RunStatus:
 
     def __str__(self) -> str:
         lines = [f"{self.run_dir}: {self.state}" + (f", used by {self.used_by}" if self.used_by else "")]
+        if self.seconds_left is not None:
+            lines[0] += f", about {_duration(self.seconds_left)} left"
         for stage in self.stages:
             speed = "" if stage.per_second is None else f", {stage.per_second:.3g} per second"
-            left = "" if stage.seconds_left is None else f", about {_duration(stage.seconds_left)} left"
+            left = "" if stage.seconds_left is None else f", about {_duration(stage.seconds_left)} for the rest of it"
             lines.append(f"  {stage.stage:<12} {stage.done:>7} of {stage.total}{speed}{left}")
         open_parts = [part for part in self.parts if part.state != "done"]
         if self.parts:
@@ -228,7 +235,17 @@ def _status(folder: RunFolder) -> RunStatus:
     stages = tuple(_stage_status(folder, stage, of_stage, begin) for stage, of_stage in counted.items())
     state = "running" if used_by else "stopped"
     advice = "" if used_by else _advice(folder, None if plan is None else plan["tiles"], stages, identity)
-    return RunStatus(folder.path, state, used_by, stages, failed, (), parts, advice)
+    left = _seconds_left(identity, stages)
+    return RunStatus(folder.path, state, used_by, stages, failed, (), parts, advice, left)
+
+
+def _seconds_left(identity: Mapping[str, Any], stages: Sequence[StageStatus]) -> float | None:
+    rows, cols = identity["grid"]["shape"]
+    config, of_labels = load_config(identity["config"]), "labels" in identity
+    expected = expected_seconds(config, rows * cols, has_model="model" in identity, of_labels=of_labels)
+    done = [(one.stage, one.done / max(one.total, 1), one.seconds_left) for one in stages]
+    left = seconds_left_of(done, expected)
+    return None if left is None else round(left, 1)
 
 
 def _document(folder: RunFolder, name: str) -> dict[str, Any] | None:

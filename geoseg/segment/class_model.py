@@ -33,6 +33,7 @@ from geoseg.segment.predictors import (
 from geoseg.segment.votes import SuperpixelTable, concatenate
 
 _SIZE_POWER = 0.5  # superpixels are weighted by the root of their area, so that small areas keep their own cluster
+_PAIRS = 2**13  # borders whose contrast is computed at once: there are several per superpixel
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,9 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
         depend on the training of the network.
     """
     table = concatenate(sample)
-    table = known_rows(table.rows(np.argsort(table.numbers)))
+    if (np.diff(table.numbers) < 0).any():
+        table = table.rows(np.argsort(table.numbers))
+    table = known_rows(table)
     own = moment_features(table.moments, n_bands)
     scale = extra_scale(table, own, _weights(table), options.feature_weight)
     table = scaled(table, scale)
@@ -296,7 +299,7 @@ def _borders(
     in_sample = (table.numbers[rows] == table.pairs).all(axis=1)  # the second may be in a block outside the sample
     a, b = rows[in_sample].T
     length = table.borders[in_sample].astype(float)
-    contrast = length * ((features[a] - features[b]) ** 2).sum(axis=1)
+    contrast = length * _squared_distances(features, a, b)
     patch = _patch_sizes(table.pixels, clusters, a, b)
     patch_contact = length / np.minimum(patch[a], patch[b])
     pairs = clusters[a] * n_clusters + clusters[b]
@@ -306,6 +309,17 @@ def _borders(
         return half + half.T
 
     return Borders(matrix(length), matrix(contrast), matrix(patch_contact))
+
+
+def _squared_distances(
+    features: NDArray[np.float64], a: NDArray[np.int64], b: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the squared distance between the features of each pair of rows, (pair,); some pairs at a time."""
+    found = np.empty(len(a))
+    for begin in range(0, len(a), _PAIRS):
+        some = slice(begin, begin + _PAIRS)
+        found[some] = ((features[a[some]] - features[b[some]]) ** 2).sum(axis=1)
+    return found
 
 
 def _patch_sizes(

@@ -147,7 +147,7 @@ def vote_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
     >>> vote_features(table, 1).round(2)
     array([[0.2 , 0.15, 0.62, 0.  ]])
     """
-    votes = [_VOTE_WEIGHT * np.sqrt(table.votes)]
+    votes = [_scaled_roots(table.votes, _VOTE_WEIGHT)]
     if table.context is not None:
         votes.append(_CONTEXT_VOTE_WEIGHT * table.context[:, : table.votes.shape[1]].astype(np.float64))
     return np.concatenate([*votes, appearance_features(table, n_bands)], axis=1)
@@ -168,8 +168,14 @@ def tree_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
         Square roots of the votes, times 0.1; `moment_features`; the extra components. Clusters are merged by what they
         are, not by what lies around them.
     """
-    votes = _TREE_VOTE_WEIGHT * np.sqrt(table.votes)
+    votes = _scaled_roots(table.votes, _TREE_VOTE_WEIGHT)
     return with_extra(np.concatenate([votes, moment_features(table.moments, n_bands)], axis=1), table)
+
+
+def _scaled_roots(votes: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    roots: NDArray[np.float64] = np.sqrt(votes)
+    roots *= weight  # in place: there are millions of superpixels
+    return roots
 
 
 def with_extra(features: NDArray[np.float64], table: SuperpixelTable) -> NDArray[np.float64]:

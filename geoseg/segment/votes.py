@@ -141,6 +141,8 @@ def concatenate(tables: Sequence[SuperpixelTable]) -> SuperpixelTable:
         At least one; those without superpixels may have other numbers of codes and moments.
     """
     filled = [table for table in tables if len(table.numbers)] or list(tables[:1])
+    if len(filled) == 1:
+        return replace(filled[0], total=None)
     arrays = [replace(table, total=None).fields() for table in filled]  # of some tables it may be unknown
     return SuperpixelTable(**{name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 

@@ -26,7 +26,8 @@ from geoseg.segment.baselines import kmeans, region_merging
 from geoseg.segment.centroids import centroids
 from geoseg.segment.class_model import ClassModel, fit_class_model
 from geoseg.segment.class_tree import AUTO_CLASSES
-from geoseg.segment.repeats import find_repeats
+from geoseg.segment.repeats import Repeats, find_repeats
+from geoseg.segment.scene_repeats import repeats_of_blocks
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps.align_codes import align_tiles
 from geoseg.steps.segment import block_superpixels
@@ -45,10 +46,11 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
         if model is not None:
             job.store.put(CLASS_MODEL, model.class_model)
         if not (job.store.has(REPEATS, verify=True) and job.store.has(CLASS_MODEL, verify=True)):
-            sample = sample_of(job, stages)
-            job.store.put(REPEATS, find_repeats(sample))
+            sample = [votes.concatenate(sample_of(job, stages))]  # one table: the parts are not kept as well
+            repeats = _repeats(job, stages, sample)
+            job.store.put(REPEATS, repeats)
             if model is None:
-                job.store.put(CLASS_MODEL, find_classes(job, sample))
+                job.store.put(CLASS_MODEL, find_classes(job, sample, repeats))
         stages.advance()
 
 
@@ -93,11 +95,18 @@ def merge_block(job: Job, number: int) -> None:
     job.store.put(MERGED_TABLE, merged, number)
 
 
-def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
+def _repeats(job: Job, stages: Stages, sample: Sequence[SuperpixelTable]) -> Repeats:
+    """Return the moments that several superpixels of the scene have; the sample of a small scene is all of it."""
+    blocks = _filled_blocks(job, stages)
+    if len(blocks) <= _MAX_BLOCKS:
+        return find_repeats(sample)
+    return repeats_of_blocks(functools.partial(table_of, job), blocks)
+
+
+def find_classes(job: Job, sample: Sequence[SuperpixelTable], repeats: Repeats) -> ClassModel:
     """Return the classes of a sample of blocks, by the configured method; equal superpixels share their votes."""
     options, n_bands = job.config.classify, len(job.scene.bands)
     if job.config.method == "backprop":
-        repeats = find_repeats(sample)
         return fit_class_model([repeats.share(table) for table in sample], options, n_bands=n_bands)
     n_colors = AUTO_CLASSES[1] if options.classes == "auto" else options.classes
     return kmeans.fit_kmeans(
@@ -107,10 +116,14 @@ def find_classes(job: Job, sample: Sequence[SuperpixelTable]) -> ClassModel:
 
 def sample_of(job: Job, stages: Stages) -> list[SuperpixelTable]:
     """Return the superpixel tables of a sample of the blocks that have not failed."""
-    blocks = [block for block in stages.blocks if job.store.has(_table_product(job), block)]
+    blocks = _filled_blocks(job, stages)
     n = len(blocks)
     chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
     return [table_of(job, blocks[i]) for i in chosen]
+
+
+def _filled_blocks(job: Job, stages: Stages) -> list[int]:
+    return [block for block in stages.blocks if job.store.has(_table_product(job), block)]
 
 
 def table_of(job: Job, number: int) -> SuperpixelTable:

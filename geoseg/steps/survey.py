@@ -273,8 +273,9 @@ def _fit_channels(
     if not sample:
         return Standardizer((), ()), None, mean_contrast
     values = np.concatenate(sample, axis=1)
-    exact = values.astype(np.float64)
-    deviation = np.maximum(exact.std(axis=1), 1e-6)
-    standard = Standardizer(tuple(exact.mean(axis=1).tolist()), tuple(deviation.tolist()))
+    sample.clear()
+    exact = (channel.astype(np.float64) for channel in values)  # one after the other: there may be hundreds
+    mean, deviation = zip(*((channel.mean(), max(channel.std(), 1e-6)) for channel in exact), strict=True)
+    standard = Standardizer(tuple(map(float, mean)), tuple(map(float, deviation)))
     known = np.ones((1, values.shape[1]), bool)
     return standard, fit_projection(standard.apply(values[:, None], known)[:, 0]), mean_contrast

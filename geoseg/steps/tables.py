@@ -56,6 +56,12 @@ class RegionTable:
     layer: Layer
     columns: dict[str, NDArray[Any]]
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of what there is per region: it grows with the scene."""
+        merged = (array for array in vars(self.regions).values() if isinstance(array, np.ndarray))
+        return sum(array.nbytes for array in (*merged, *self.columns.values()))
+
 
 def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[RegionTable, Classes]:
     """Return the table of the regions of a segmented scene, and the statistics of its classes."""

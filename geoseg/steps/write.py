@@ -18,8 +18,10 @@ from geoseg.output.paths import REGION_STYLE
 from geoseg.output.polygons import Dissolved, Extras, FailedTile, ObjectLayer, write_polygons
 from geoseg.output.rasters import write_class_raster, write_region_raster
 from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance, polygon_qml, region_qml
+from geoseg.output.system import peak_memory
 from geoseg.raster.names import shown_name
 from geoseg.raster.pixel_size import resolution
+from geoseg.run.budget import shown_bytes
 from geoseg.run.documents import plain_values
 from geoseg.run.job import Job, MapJob
 from geoseg.run.plan import Plan
@@ -90,6 +92,9 @@ def finish(table: RegionTable, plan: Plan, stages: Stages, tree: ClassTree | Non
     result = Result(
         plan.outputs, int(drawn.sum()), n_classes, dict(stages.failed), dict(stages.seconds), distance, tree
     )
+    memory = {"tables": table.n_bytes, "peak": peak_memory()}
+    log.debug("memory: tables of %d regions take %s in this process", len(table.regions), shown_bytes(table.n_bytes))
+    about["memory"] = memory
     if tree is not None:
         merges, costs = tree.merges.tolist(), tree.costs.tolist()
         about["tree"] = {"n_clusters": tree.n_clusters, "merges": merges, "costs": costs} | about["tree"]
