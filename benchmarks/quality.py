@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--largest-scene", type=float, default=20.0, help="Mpx; larger scenes have no baselines")
     parser.add_argument("options", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # options after those of this script
     with tempfile.TemporaryDirectory() as temporary:
         scratch = args.scratch or Path(temporary)
         scratch.mkdir(exist_ok=True)

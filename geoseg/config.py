@@ -115,7 +115,9 @@ class Classify:
     classes: int | Literal["auto"] = 16  # at most; auto = from 4 to 16, as many as the scene's features separate
     clusters: int = 46  # before they are merged in the class tree
     evidence: Literal["votes", "votes+features"] = "votes+features"  # votes alone is the published method
-    context: bool = False  # whether what lies around a superpixel counts; has no effect with evidence votes
+    # Where what lies around a superpixel counts: nowhere, when it is assigned to a cluster, or when clusters are found
+    # too, which has fewer borders. No effect with evidence votes.
+    context: Literal["none", "assignment", "clusters"] = "assignment"
     adjacency_weight: float = 5.5  # how strongly a long common border favours a merge in the class tree
     feature_weight: float = 1.0  # of a features raster; 1 = its variance counts as much as that of the scene
 
@@ -240,7 +242,8 @@ class Config:
     @property
     def uses_context(self) -> bool:
         """Whether what lies around a superpixel counts in its class."""
-        return self.classify.context and self.method == "backprop" and self.classify.evidence == "votes+features"
+        by_features = self.method == "backprop" and self.classify.evidence == "votes+features"
+        return by_features and self.classify.context != "none"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain dicts, lists and numbers."""

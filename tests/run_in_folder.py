@@ -33,7 +33,7 @@ _TINY = {
     "superpixels": {"min_size": 8},
     "network": {"kernels": [3, 1], "channels": [8, 8]},
     "learn": {"windows": 4, "crop": 32, "batch": 2, "steps": 4},
-    "classify": {"classes": 4, "clusters": 8, "context": True},
+    "classify": {"classes": 4, "clusters": 8, "context": "clusters"},
     "polygons": {"min_pixels": 12, "simplify": 0, "attributes": ["all"]},
 }
 

@@ -124,6 +124,32 @@ def test_losses_of_jpeg_at_the_border_of_a_collar_belong_to_it(make_raster, valu
     assert "lossy compression" in collar_notes(collar, path)[0]
 
 
+def with_losses(pixels, where, *, reach=6):
+    """Return uint16 pixels with a collar of 0 whose outer `reach` px have what is left by compression with losses."""
+    ring = where & ndimage.binary_dilation(~where, iterations=reach)
+    left = np.random.default_rng(0).integers(0, 400, pixels.shape)
+    return np.where(ring, left, filled(where, 0, pixels)).astype(np.uint16)
+
+
+def test_losses_in_integers_wider_than_bytes_belong_to_the_collar(make_raster):
+    pixels = scene(4, dtype=np.uint16).astype(np.int64) * 40
+
+    collar, found = collar_of(make_raster(with_losses(pixels, TRIANGLES)))
+
+    assert collar.fills[0].tolerance[0] > 0
+    assert found[TRIANGLES].mean() > 0.98
+    assert not found[~TRIANGLES].any()
+
+
+def test_dark_water_that_goes_on_beside_a_fill_value_stays_data(make_raster):
+    water = np.random.default_rng(0).integers(60, 200, (4, *SHAPE))
+    pixels = np.where(COLS < 120, water, scene(4, dtype=np.uint16).astype(np.int64) * 40)
+
+    _, found = collar_of(make_raster(filled(TRIANGLES, 0, pixels).astype(np.uint16)))
+
+    assert not found[~TRIANGLES].any()
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_collar_with_noise_of_lossy_compression_everywhere_is_found(make_raster, value):
     noise = np.random.default_rng(0).integers(0, 4, (3, *SHAPE))

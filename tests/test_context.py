@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg import segment_array
+from geoseg.config import Classify
 from geoseg.grid import TileGrid, Window
+from geoseg.segment.class_model import fit_class_model
 from geoseg.segment.context import CELL, context_features, sum_cells, window_around
 from geoseg.segment.features import moment_features
+from geoseg.segment.votes import SuperpixelTable
 
 from .conftest import fields
 
@@ -33,12 +38,19 @@ class Scene:
         here = window.within(Window(0, 0, SHAPE[1], SHAPE[0]))
         return sum_cells(self.index[here], self.shares[here], self.moments[:, *here], window)
 
-    def context(self, size: int, window: Window | None = None, translation: np.ndarray | None = None) -> np.ndarray:
+    def context(
+        self,
+        size: int,
+        window: Window | None = None,
+        translation: np.ndarray | None = None,
+        *,
+        votes_alone: bool = False,
+    ) -> np.ndarray:
         window = window or Window(0, 0, SHAPE[1], SHAPE[0])
         grid = TileGrid(SHAPE, size, 1)
         around = grid.touching(window_around(window, SHAPE))
         sums = ((grid.tile(tile).core, self.sums(grid.tile(tile).core), translation) for tile in around)
-        return context_features(self.inside(window), window, SHAPE, sums, n_bands=N_BANDS)
+        return context_features(self.inside(window), window, SHAPE, sums, n_bands=N_BANDS, votes_alone=votes_alone)
 
     def inside(self, window: Window) -> np.ndarray:
         ends = [window.row_off, window.col_off], [window.row_end, window.col_end]
@@ -111,6 +123,40 @@ def test_codes_of_tiles_are_translated() -> None:
     np.testing.assert_array_equal(swapped[:, N_CODES:], plain[:, N_CODES:])
 
 
+def test_votes_alone_are_the_first_columns_of_the_context() -> None:
+    scene = Scene(6)
+
+    np.testing.assert_array_equal(scene.context(100, votes_alone=True), scene.context(100)[:, :N_CODES])
+
+
+def between_two_colours() -> SuperpixelTable:
+    """Return 40 superpixels of each of two colours, and 20 of a colour between them beside the superpixels of each."""
+    beside = np.repeat([0, 1, 0, 1], [40, 40, 20, 20])
+    n = len(beside)
+    colour = np.where(np.arange(n) < 80, 0.3 + 0.4 * beside, 0.5) + np.random.default_rng(0).normal(0, 0.002, n)
+    return SuperpixelTable(
+        numbers=np.arange(n),
+        votes=np.full((n, 2), 0.5),
+        pixels=np.full(n, 50),
+        moments=np.stack([colour, colour**2], axis=1),
+        pairs=np.zeros((0, 2), np.int64),
+        borders=np.zeros(0, np.int64),
+        context=np.eye(2)[beside].astype(np.float16),
+    )
+
+
+def test_superpixels_between_two_clusters_are_assigned_by_what_lies_around() -> None:
+    def clusters_of(table: SuperpixelTable) -> list[int]:
+        model = fit_class_model([table], Classify(classes=2, clusters=2), n_bands=1)
+        return list(model.clusters(table).tolist())
+
+    table = between_two_colours()
+    found, without = clusters_of(table), clusters_of(replace(table, context=None))
+
+    assert found[80:] == [found[0]] * 20 + [found[40]] * 20
+    assert len(set(without[80:])) == 1
+
+
 def test_context_without_valid_pixels_around_is_zero() -> None:
     scene = Scene(5)
     scene.index[:] = -1
@@ -130,9 +176,10 @@ def test_sums_of_a_bright_cell_do_not_overflow() -> None:
     assert sums.tolist() == [[[255 * CELL**2, 147456 * CELL**2, 147456 * CELL**2, CELL**2]]]
 
 
-def test_classes_with_context_do_not_depend_on_the_tiles() -> None:
+@pytest.mark.parametrize("mode", ["assignment", "clusters"])
+def test_classes_with_context_do_not_depend_on_the_tiles(mode: str) -> None:
     image = fields((150, 170))
-    given = {"classify": {"context": True, "classes": 6}, "learn": {"windows": 4, "crop": 64, "steps": 4}}
+    given = {"classify": {"context": mode, "classes": 6}, "learn": {"windows": 4, "crop": 64, "steps": 4}}
 
     one, other = (
         segment_array(image, config=given | {"tiles": {"size": size, "halo": 16}}, device="cpu").classes

@@ -1,5 +1,6 @@
 """A features raster takes part in the classes of a scene and in nothing else."""
 
+import json
 import types
 
 import numpy as np
@@ -9,14 +10,16 @@ import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.ndimage import map_coordinates
 
 import geoseg
-from geoseg.errors import ConfigError, ModelError, RasterError, RunError
+from geoseg.errors import ConfigError, ModelError, OutputError, RasterError, RunError
 from geoseg.grid import Window
 from geoseg.parts.finish import finish_run
 from geoseg.parts.plan import plan_scene
 from geoseg.parts.work import work_part
+from geoseg.preview.preview import preview_scene
 from geoseg.progress import Note
 from geoseg.raster import features_raster
 from geoseg.raster.features_raster import open_features, parts_of, to_cells
@@ -24,8 +27,9 @@ from geoseg.raster.scene import open_scene
 from geoseg.segment.feature_reduction import MAX_COMPONENTS, fit_reduction
 from geoseg.segment.interpolation import interpolate
 
-from .conftest import QUICK, TRANSFORM, rest_slow, write_raster
+from .conftest import QUICK, TRANSFORM, rest_slow, run_command, write_raster
 from .test_cli import only_line
+from .test_preview import GAP, SIDE
 
 SHAPE = (200, 260)
 STRIDE = 8  # px
@@ -369,6 +373,54 @@ def test_output_never_replaces_the_features(geoseg_tile, scene, features):
 
     assert "features.tif" in only_line(ended)
     assert features.read_bytes() == before
+
+
+# --- commands that segment a part of the scene --------------------------------------------------------------------
+
+WINDOW = Window(82, 40, 96, 96)  # of both covers
+PREVIEWED = {"method": "kmeans", "superpixels": {"min_size": 12}, "polygons": {"min_pixels": 1}}
+PREVIEWED |= {"learn": {"windows": 8, "crop": 64}}
+
+
+def covers_shown(path):
+    """Return the share of the pixels of a preview of `WINDOW`, with one panel, whose class has one cover only."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))[GAP : GAP + SIDE, GAP : GAP + SIDE].astype(int)
+    colours = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)[1].reshape(SIDE, SIDE) + 1
+    return agreement(colours[2::5, 2::5], truth()[WINDOW.within(Window(0, 0, *SHAPE[::-1]))])
+
+
+def test_preview_shows_the_classes_with_features(scene, features, tmp_path):
+    def shown(name, **options):
+        options = {"window": WINDOW, "classes": 2, "stage": "classes", "device": "cpu"} | options
+        preview_scene(scene, tmp_path / name, PREVIEWED, **options)
+        return covers_shown(tmp_path / name)
+
+    assert shown("with.png", features=features) > 0.9
+    assert shown("without.png") < 0.75
+
+
+def test_preview_refuses_features_as_tile_does(scene, features, tmp_path):
+    def refused(*options):
+        return run_command("preview", scene, "--out", tmp_path / "preview.png", *options)
+
+    ended = refused("--features", features, "--stage", "superpixels")
+    other_crs = write_features(tmp_path / "other.tif", embeddings(), crs="EPSG:32632")
+
+    assert "--features has no effect with --stage scene or superpixels" in ended.text
+    assert "--feature-weight has no effect without --features" in refused("--feature-weight", 2).text
+    assert "has another CRS than" in only_line(refused("--features", other_crs))
+    with pytest.raises(OutputError, match="is an input of the preview"):
+        preview_scene(scene, tmp_path / "features.tif", features=features)
+    assert not (tmp_path / "preview.png").exists()
+
+
+def test_info_estimates_a_run_with_features(scene, features, tmp_path, capsys):
+    run_command("info", scene, "--features", features, "--method", "kmeans", "--json", "-q")
+    absent = run_command("info", scene, "--features", tmp_path / "absent.tif")
+
+    assert json.loads(capsys.readouterr().out)["estimate"]["seconds"] > 0
+    assert "absent.tif" in only_line(absent)
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ FLAT = np.zeros((3, 64, 64), np.uint8)
 def a_model(seed=0, **origin):
     """Return an untrained model of three named bands, 10 m pixels and five clusters."""
     draw = np.random.default_rng(seed)
-    chosen = {"classify__classes": 4, "classify__clusters": 6, "classify__context": True}
+    chosen = {"classify__classes": 4, "classify__clusters": 6, "classify__context": "clusters"}
     config = load_config(None, network__kernels=[3], network__channels=[4], **chosen)
     class_model = ClassModel(
         predictor=CentroidPredictor(draw.random((5, 2 * (4 + 3 + 1))), 3),  # votes and features, own and around

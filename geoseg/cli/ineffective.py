@@ -124,6 +124,9 @@ _WORKERS = (
         "use --workers 1 or more",
     ),
 )
+_NO_FEATURES = Rule(
+    "--feature-weight", lambda options, _: options["features"] is None, "without --features", "add --features RASTER"
+)
 PLAN_RULES = (
     _NO_TILE_TRAINING,
     *(
@@ -131,12 +134,7 @@ PLAN_RULES = (
         for name in ("--red", "--nir")
     ),
     Rule("--seed", lambda options, _: options["model"] is not None, "with --model, which leaves nothing to draw"),
-    Rule(
-        "--feature-weight",
-        lambda options, _: options["features"] is None,
-        "without --features",
-        "add --features RASTER",
-    ),
+    _NO_FEATURES,
 )
 TILE_RULES = (
     *PLAN_RULES,
@@ -161,8 +159,9 @@ PREVIEW_RULES = (
     Rule("--classes", lambda options, _: options["levels"] is not None, "with --levels"),
     *(
         Rule(name, _shows_no_classes, _ONLY_SUPERPIXELS, "use --stage classes")
-        for name in ("--classes", "--levels", "--min-pixels", "--training", "--tile-steps", "--halo")
+        for name in ("--classes", "--levels", "--min-pixels", "--training", "--tile-steps", "--halo", "--features")
     ),
+    _NO_FEATURES,
     Rule("--method", _uses_no_network, f"{_ONLY_SUPERPIXELS} and without --animation", "use --stage classes"),
     Rule(
         "--device",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     shared.TRAINING,
     shared.TILE_STEPS,
     shared.SUPERPIXELS,
+    shared.FEATURES,
+    shared.FEATURE_WEIGHT,
     shared.MODEL,
 )
 @option_group("Tiling and run", shared.TILE_SIZE)
@@ -97,17 +100,19 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     from geoseg.output.model_checks import check_config, check_fits
     from geoseg.run.budget import check_budget, chosen_workers
     from geoseg.run.executors import ClusterOptions
+    from geoseg.run.features_option import open_features_of
     from geoseg.run.plan import open_configured
     from geoseg.run.resources import check_memory, pick_device
 
     model = None if options["model"] is None else load_model(Path(options["model"]))
     source = open_configured(scene, config, aoi=options["aoi"])
+    features = open_features_of(options["features"], source, config)
     check_memory(source, config)
     if model is not None:
         check_config(model, config)
-        check_fits(model, source)
+        check_fits(model, source, features)
     device = pick_device(options["device"], config)
-    task = task_of(source, config, device=device, model=model)
+    task = replace(task_of(source, config, device=device, model=model), features=features)
     cluster = chosen_workers(ClusterOptions(workers=options["workers"]), task)
     check_budget(task, cluster, options["memory"])
     return scene_info(task, workers=cluster.workers, progress=progress)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         help="Choose the most varied window of N by N pixels.",
     ),
 )
-@option_group("Segmentation", *shared.WINDOW_SEGMENTATION)
+@option_group("Segmentation", *shared.WINDOW_SEGMENTATION, shared.FEATURES, shared.FEATURE_WEIGHT)
 @option_group("Polygons", shared.MIN_PIXELS, shared.MIN_AREA)
 @option_group("Tiling and run", shared.TILE_SIZE, shared.HALO)
 @option_group("Where to compute", shared.DEVICE)
@@ -82,7 +82,7 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
     """Call the Python function behind the command."""
     from geoseg.preview.preview import preview_scene
 
-    names = ("stage", "animation", "steps", "aoi", "overwrite", "device")
+    names = ("stage", "animation", "steps", "aoi", "features", "overwrite", "device")
     levels = integers(options["levels"], "--levels", "4,8,16") or ()
     return preview_scene(
         scene,

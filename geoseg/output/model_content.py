@@ -200,12 +200,18 @@ def _check_predictor(model: Model, n_codes: int, n_moments: int) -> None:
         pairs=none,
         borders=none,
         extra=None if model.features is None else np.zeros((n_codes, len(model.features.components))),
-        context=np.zeros((n_codes, n_codes + n_moments), np.float16) if model.config.uses_context else None,
+        context=_context_of_zeros(model.config, n_codes, n_moments),
     )
     try:
         model.class_model.confidence(one_of_each_code, model.class_model.class_of_cluster("auto"))
     except (IndexError, ValueError) as err:
         raise ValueError(f"the class model takes no superpixels of {n_codes} codes: {err}") from err
+
+
+def _context_of_zeros(config: Config, n_codes: int, n_moments: int) -> NDArray[np.float16] | None:
+    if not config.uses_context:
+        return None
+    return np.zeros((n_codes, n_codes + n_moments * (config.classify.context == "clusters")), np.float16)
 
 
 def _check_finite(name: str, array: NDArray[Any]) -> None:

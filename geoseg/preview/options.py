@@ -41,6 +41,8 @@ class PreviewOptions:
         Largest number of steps of the animation; None = ``backprop.max_steps``.
     aoi : Path or None
         Vector file; pixels outside its polygons are nodata.
+    features : str or None
+        Features raster, whose bands take part in the classes; see `geoseg.raster.features_raster`.
     overwrite : bool
         Whether existing files are replaced.
     device : {"auto", "cpu", "cuda"}
@@ -59,6 +61,7 @@ class PreviewOptions:
     animation: Path | None = None
     steps: int | None = None
     aoi: Path | None = None
+    features: str | None = None
     overwrite: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -107,7 +110,7 @@ def parse_options(values: Mapping[str, Any]) -> PreviewOptions:
             nearest = max(names, key=lambda known: difflib.SequenceMatcher(None, name, known).ratio())
             raise ConfigError(f"a preview has no option {name!r}; the nearest one is {nearest!r}.")
     convert: dict[str, Callable[[str, Any], Any]]
-    convert = {"window": _window, "classes": _classes, "animation": _path, "aoi": _path}
+    convert = {"window": _window, "classes": _classes, "animation": _path, "aoi": _path, "features": _raster}
     return PreviewOptions(
         **{name: convert[name](name, value) if name in convert else value for name, value in values.items()}
     )
@@ -142,3 +145,8 @@ def _path(name: str, value: object) -> Path | None:
     if not isinstance(value, str | os.PathLike):
         raise ConfigError(f"{name} is {shown(value)}; give the path of a file as a str or a Path.")
     return Path(value)
+
+
+def _raster(name: str, value: object) -> str | None:
+    path = _path(name, value)
+    return None if path is None else str(value)  # a Path would change the slashes of an address

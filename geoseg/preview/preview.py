@@ -33,6 +33,7 @@ from geoseg.preview.panels import Panel
 from geoseg.preview.window_classes import View, find_classes, read_view, start_job, with_superpixels
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene
+from geoseg.run.features_option import open_features_of
 from geoseg.run.job import Job
 from geoseg.run.least_size import with_least_size
 from geoseg.run.plan import open_configured
@@ -98,7 +99,7 @@ def preview_scene(
     progress : callable or None
         Receives the events of `geoseg.progress`; None = they are discarded.
     **options
-        Fields of `PreviewOptions`: window, size, classes, stage, animation, steps, aoi, overwrite, device.
+        Fields of `PreviewOptions`: window, size, classes, stage, animation, steps, aoi, features, overwrite, device.
 
     Returns
     -------
@@ -130,10 +131,12 @@ def preview_scene(
     picture_path = _picture_path(scene, out)
     source = open_configured(str(scene), settings, aoi=chosen.aoi)
     settings = with_least_size(settings, source.geobox)
+    features = open_features_of(chosen.features, source, settings)
     check_memory(source, settings)
-    publications = _check(source, picture_path, settings, chosen)
+    inputs = (*source.files, *(() if features is None else features.files))
+    publications = _check(source, inputs, picture_path, settings, chosen)
     device = pick_device(chosen.device, settings)
-    job = start_job(source, settings, device, progress or ignore)
+    job = start_job(source, settings, device, progress or ignore, features=features)
     window = chosen.window or most_varied(job.scene, job.survey, job.tiles, size=chosen.size, seed=settings.seed)
     picture, frames = _draw(job, window, chosen, reporter)
     reporter.finish()
@@ -168,10 +171,12 @@ def _picture_path(scene: object, out: object) -> Path:
     return Path(f"{Path(str(scene)).stem}_preview.png") if out is None else Path(str(out))
 
 
-def _check(scene: Scene, picture: Path, config: Config, options: PreviewOptions) -> dict[Path, Publication]:
+def _check(
+    scene: Scene, files: Iterable[str], picture: Path, config: Config, options: PreviewOptions
+) -> dict[Path, Publication]:
     """Check everything that can be checked before the work starts; return how each picture is to be published."""
     publications = {}
-    inputs = {file_key(Path(path)) for path in (*scene.files, options.aoi) if path is not None}
+    inputs = {file_key(Path(path)) for path in (*files, options.aoi) if path is not None}
     for path, suffix in ((picture, ".png"), (options.animation, ".gif")):
         if path is None:
             continue

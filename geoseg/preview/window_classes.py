@@ -48,7 +48,9 @@ class View:
     superpixels: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
 
 
-def start_job(scene: Scene, config: Config, device: str, progress: ProgressCallback) -> Job:
+def start_job(
+    scene: Scene, config: Config, device: str, progress: ProgressCallback, *, features: Scene | None = None
+) -> Job:
     """Survey a scene; return what the stages need.
 
     Parameters
@@ -57,11 +59,13 @@ def start_job(scene: Scene, config: Config, device: str, progress: ProgressCallb
     config : Config
     device : {"cpu", "cuda"}
     progress : ProgressCallback
+    features : Scene or None
+        Features raster.
     """
     store = ProductStore(MemoryFolder())
     stages = Stages(store, (), n_pixels=_size(scene.geobox.window), progress=progress)
     stages.note_missing_cache()
-    return survey.survey_scene(Task(store, scene, config, device), stages)
+    return survey.survey_scene(Task(store, scene, config, device, features=features), stages)
 
 
 def read_view(job: Job, window: Window) -> View:

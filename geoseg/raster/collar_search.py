@@ -9,8 +9,9 @@ value that share a side. A value is a fill value only if all of this holds:
 * the data beside it is an image, not a mask or a thematic raster;
 * it ends abruptly, unlike water in an elevation model, or clouds and snow that are saturated.
 
-In bytes, the losses of compression are part of the collar: around a value that does not end abruptly, near values up
-to two blocks of JPEG away; and in three or more bands values up to 3, or from 252, instead of 0 and 255.
+In bytes, and in integers of three or more bands, the losses of compression are part of the collar: around a value that
+does not end abruptly, near values up to two blocks of JPEG away, in wider integers only if few near values follow; and
+in three or more bands of bytes values up to 3, or from 252, instead of 0 and 255.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ def _settle(scene: Scene, group: Group, pixels: BlockMask, beside: list[Sample])
     if not all(sample.n_pixels and sample.is_image for sample in beside):
         return None
     share = share_near(beside, group, 1)
-    if _is_bytes(scene) and share > _MANY_NEAR:
+    if _may_have_losses(scene) and share > _MANY_NEAR:
         grown = _with_losses(scene, group, pixels, beside)
         if grown is not None:
             return grown
@@ -183,11 +184,19 @@ def _with_losses(scene: Scene, group: Group, pixels: BlockMask, beside: list[Sam
     """Return a fill with the losses of compression around it; None if it does not end abruptly with them either."""
     near = [sample.near(value) for sample, value in zip(beside, group.values, strict=True)]
     wide = replace(group, tolerance=tuple(np.max([*near, group.tolerance], axis=0).round().tolist()))
-    pixels = grow(pixels, lambda window: wide.covers(*read_valid(scene, window)), steps=_LOSSES)
-    beside = [sample_beside(scene, wide, pixels, value, reach=_LOSSES // 2) for value in wide.values]
+
+    def is_near(window: Window) -> NDArray[np.bool_]:
+        return wide.covers(*read_valid(scene, window))
+
+    grown = grow(pixels, is_near, steps=_LOSSES)
+    if not _is_bytes(scene):
+        beyond = grow(grown, is_near, steps=_LOSSES)
+        if beyond.n_pixels - grown.n_pixels > _MANY_NEAR * (grown.n_pixels - pixels.n_pixels):
+            return None  # a surface that goes on, such as water
+    beside = [sample_beside(scene, wide, grown, value, reach=_LOSSES // 2) for value in wide.values]
     if share_near(beside, wide, 2) > _MANY_NEAR:
         return None
-    return Fill(wide.values, wide.tolerance, pixels.n_pixels), pixels
+    return Fill(wide.values, wide.tolerance, grown.n_pixels), grown
 
 
 def _edge_seeds(scene: Scene, group: Group) -> BlockMask:
@@ -229,6 +238,12 @@ def _runs(line: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return the (begin, end) of the runs of True."""
     changes = np.flatnonzero(np.diff(line.astype(np.int8), prepend=0, append=0)).tolist()
     return list(zip(changes[::2], changes[1::2], strict=True))
+
+
+def _may_have_losses(scene: Scene) -> bool:
+    """Return whether pixels may have been compressed with losses: bytes, or integers in bands that are no elevation."""
+    is_integer = all(np.dtype(dtype).kind in "ui" for dtype in scene.dtypes)
+    return _is_bytes(scene) or (is_integer and len(scene.dtypes) >= _MIN_BANDS)
 
 
 def _is_bytes(scene: Scene) -> bool:

@@ -83,6 +83,7 @@ def context_features(
     sums: Iterable[tuple[Window, NDArray[np.int32], NDArray[np.float64] | None]],
     *,
     n_bands: int,
+    votes_alone: bool,
 ) -> NDArray[np.float16]:
     """Return the context of superpixels.
 
@@ -99,10 +100,12 @@ def context_features(
         they are the same.
     n_bands : int
         Number of moments that are bands; one more is squared brightness.
+    votes_alone : bool
+        Whether features of the moments are left out.
 
     Returns
     -------
-    (n, code + feature) float16
+    (n, code + feature) or (n, code) float16
         Square roots of the mean votes, and `moment_features` of the mean moments, of the pixels around, weighted by a
         Gaussian of their distance with a standard deviation of 64 px. 0 where none of the tiles has pixels around.
     """
@@ -123,6 +126,8 @@ def context_features(
     votes, moments, pixels = np.split(around, [-n_bands - 2, -1], axis=1)
     tiny = np.finfo(np.float64).tiny
     shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), tiny)
+    if votes_alone:
+        return np.sqrt(shares).astype(np.float16)
     features = moment_features(moments / np.maximum(FIXED * pixels, tiny), n_bands)
     return np.concatenate([np.sqrt(shares), features], axis=1).astype(np.float16)
 

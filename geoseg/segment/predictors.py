@@ -15,7 +15,8 @@ from geoseg.segment.features import moment_features
 from geoseg.segment.votes import SuperpixelTable
 
 _VOTE_WEIGHT = 0.25  # of the square roots of votes relative to the features of the moments
-_CONTEXT_VOTE_WEIGHT = 0.5  # of the square roots of the votes of the context
+_ASSIGNMENT_CONTEXT_WEIGHT = 0.25  # of those of the context, if the clusters do not depend on it
+_CLUSTER_CONTEXT_WEIGHT = 0.5  # of those of the context, if they do
 _CONTEXT_WEIGHT = 0.3  # of the features of the moments of the context
 _TREE_VOTE_WEIGHT = 0.1  # of the square roots of the votes in the class tree
 
@@ -116,10 +117,10 @@ def appearance_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.floa
     Returns
     -------
     (n, feature) float64
-        `moment_features`; then 0.3 times those of the context, if the table has one; then the extra components.
+        `moment_features`; then 0.3 times those of the context, if the table has them; then the extra components.
     """
     features = moment_features(table.moments, n_bands)
-    if table.context is not None:
+    if _has_context_features(table) and table.context is not None:
         around = table.context[:, table.votes.shape[1] :].astype(np.float64)
         features = np.concatenate([features, _CONTEXT_WEIGHT * around], axis=1)
     return with_extra(features, table)
@@ -137,8 +138,9 @@ def vote_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
     Returns
     -------
     (n, code + feature) float64
-        Square roots of the votes, times 0.25, and of those of the context, times 0.5; then `appearance_features`. The
-        Euclidean distance of square roots of votes is their Hellinger distance up to a factor.
+        Square roots of the votes, times 0.25, and of those of the context, times 0.25, or 0.5 where the table has the
+        features of the context too; then `appearance_features`. The Euclidean distance of square roots of votes is
+        their Hellinger distance up to a factor.
 
     Examples
     --------
@@ -149,8 +151,14 @@ def vote_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:
     """
     votes = [_scaled_roots(table.votes, _VOTE_WEIGHT)]
     if table.context is not None:
-        votes.append(_CONTEXT_VOTE_WEIGHT * table.context[:, : table.votes.shape[1]].astype(np.float64))
+        weight = _CLUSTER_CONTEXT_WEIGHT if _has_context_features(table) else _ASSIGNMENT_CONTEXT_WEIGHT
+        votes.append(weight * table.context[:, : table.votes.shape[1]].astype(np.float64))
     return np.concatenate([*votes, appearance_features(table, n_bands)], axis=1)
+
+
+def _has_context_features(table: SuperpixelTable) -> bool:
+    """Return whether the context of a table has features of the moments beside votes."""
+    return table.context is not None and table.context.shape[1] > table.votes.shape[1]
 
 
 def tree_features(table: SuperpixelTable, n_bands: int) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ class Repeats:
         All rows different.
     votes : (n, code) float64
         Mean votes of the superpixels with these moments.
-    context : (n, code + feature) float16 or None
+    context : (n, code + feature) or (n, code) float16 or None
         Mean context of these superpixels; None = it does not count.
     """
 

@@ -79,7 +79,7 @@ class SuperpixelTable:
         Number of pixel sides that each pair shares.
     extra : (n, component) float64 or None
         Mean components of a features raster; NaN = it has no value there. None = there is no such raster.
-    context : (n, code + feature) float16 or None
+    context : (n, code + feature) or (n, code) float16 or None
         Features of what lies around, see `context.context_features`. None = it does not count.
     total : (n,) float64 or None
         Sum of the votes of each superpixel before they became shares; None = unknown. Serves to store the table.

@@ -73,7 +73,8 @@ def gather_block(job: Job, number: int) -> None:
             if found.cells is not None
         ]
         places = centroids(block_superpixels(job, number), table.numbers)
-        features = context.context_features(places, block.core, shape, sums, n_bands=len(job.scene.bands))
+        n_bands, votes_alone = len(job.scene.bands), job.config.classify.context == "assignment"
+        features = context.context_features(places, block.core, shape, sums, n_bands=n_bands, votes_alone=votes_alone)
         table = replace(table, context=features)
     job.store.put(SUPERPIXEL_TABLE, table, number)
 

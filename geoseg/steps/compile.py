@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from geoseg.grid import TileGrid, Window
 from geoseg.raster.pixel_size import PixelSize
 from geoseg.run.kernel_lock import share_compilation
-from geoseg.segment import features, superpixels, votes
+from geoseg.segment import context, features, superpixels, votes
 from geoseg.vectorize import outline, regions, wkb, zonal_stats
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.simplify import Shaping
@@ -112,12 +112,14 @@ def _votes() -> None:
     tiles = TileGrid((_SIZE, _SIZE), _TILE, 1)
     tile = tiles.tile(0)
     labels = np.zeros((_SIZE, _SIZE), np.int32)
-    labels.setflags(write=False)  # as those that are read from the run folder, which numba takes for another type
+    labels.setflags(write=False)  # as those that are read from the run folder, which are another type to numba
     made = superpixels.block_superpixels(labels, block)
     numbers = superpixels.assemble(tile.read, [made])
     moments = features.pixel_moments(np.zeros((_BANDS, *tile.read.shape), np.float32))
     shares = np.zeros((*tile.read.shape, _CODES), np.uint8)
-    votes.count_votes(numbers, shares, tiles.feather(tile), moments, core=tile.core.within(tile.read))
+    core = tile.core.within(tile.read)
+    votes.count_votes(numbers, shares, tiles.feather(tile), moments, core=core)
+    context.sum_cells(votes.ranked(numbers)[1][core], shares[core], moments[:, *core], tile.core)
 
 
 if __name__ == "__main__":
