@@ -20,7 +20,7 @@ MODULES = {
 # Folders, and modules directly in geoseg/, from the bottom to the top. A module imports from its own folder and from
 # lower floors.
 FLOORS = (
-    ("errors", "progress", "time_left", "grid", "config", "config_parser", "geoseg"),
+    ("errors", "progress", "grid", "config", "config_parser", "geoseg"),
     ("raster",),
     ("segment",),
     ("vectorize",),

@@ -10,9 +10,8 @@ from rich.progress import Progress, TextColumn
 from geoseg.cli import progress_bars
 from geoseg.config import load_config
 from geoseg.pipeline import segment_scene
-from geoseg.progress import StageAdvanced, StageReporter, StageStarted
+from geoseg.progress import StageAdvanced, StageReporter, StageStarted, TimeLeft
 from geoseg.run.stage_costs import expected_seconds, seconds_left_of
-from geoseg.time_left import TimeLeft
 
 from .conftest import fields
 

@@ -15,8 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from geoseg.cli.failures import printable
 from geoseg.cli.streams import tolerant
-from geoseg.progress import Event, Note, StageAdvanced, StageFinished, StageStarted
-from geoseg.time_left import left_text
+from geoseg.progress import Event, Note, StageAdvanced, StageFinished, StageStarted, left_text
 
 if TYPE_CHECKING:
     from geoseg.run.report import Result

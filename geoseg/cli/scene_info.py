@@ -263,7 +263,7 @@ def _estimate(
     learn = task.config.learn
     few = replace(learn, steps=min(learn.steps, _SAMPLE_LEARN), windows=min(learn.windows, _SAMPLE_LEARN))
     first = {}
-    with suppress(GeosegError):  # no data there
+    with suppress(GeosegError):  # nodata there
         first = _timed(task, _middle(window), replace(few, steps=1, windows=1), ignore)
     try:
         seconds = _timed(task, window, few, progress) | measured
