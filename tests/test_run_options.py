@@ -24,6 +24,7 @@ RUN = {
     "keep": True,
     "device": "cpu",
     "max_failed": 5,
+    "memory": "4GiB",
 }
 CLUSTER = {
     "workers": 2,
@@ -115,7 +116,7 @@ def test_none_is_an_option_that_is_not_given():
         ("class_rastr", "class_raster"),
         ("sede", "seed"),
         ("overwite", "overwrite"),
-        ("memory", "memory_limit"),
+        ("memory_limt", "memory_limit"),
         ("min_pixel", "min_pixels"),
     ],
 )
