@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -370,9 +371,9 @@ class TestLearn:
             sample = Learn(steps=32, warmup_fraction=warmup_fraction)
             found = [
                 codes(learn(new_network(3, YONV, seed=seed), patches, config(learn=sample, seed=seed)), unseen).ravel()
-                for seed in (1, 2)
+                for seed in (1, 2, 3, 4)  # the agreement of two networks without a warmup is 0.17 to 0.42
             ]
-            agreement[warmup_fraction] = adjusted_rand_score(*found)
+            agreement[warmup_fraction] = np.mean([adjusted_rand_score(*pair) for pair in combinations(found, 2)])
 
         assert agreement[0.5] > agreement[0.0] + 0.1
 
