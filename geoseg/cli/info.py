@@ -74,6 +74,8 @@ def to_json(facts: SceneInfo) -> str:
 
 def to_text(facts: SceneInfo) -> str:
     """Return the facts as lines of text."""
+    from geoseg.run.budget import shown_bytes
+
     rows = [
         ("scene", facts.path),
         ("size", f"{facts.n_cols} x {facts.n_rows} px, {facts.n_cols * facts.n_rows / 1e6:.1f} Mpx"),
@@ -86,7 +88,7 @@ def to_text(facts: SceneInfo) -> str:
         ("superpixels", ", ".join(f"{name} {_number(value)}" for name, value in facts.superpixels.items())),
         ("tiles", f"{facts.n_tiles} of {facts.tile_size} px; {facts.n_blocks} blocks of superpixels"),
         ("workers", str(facts.workers) if facts.workers else "0, in this process"),
-        ("disk", f"about {_bytes(facts.disk_needed)} for the run folder and the outputs"),
+        ("disk", f"about {shown_bytes(facts.disk_needed)} for the run folder and the outputs"),
         ("memory", _memory(facts)),
         *_estimate_rows(facts.estimate),
     ]
@@ -133,10 +135,12 @@ def _estimate_rows(estimate: Estimate | None) -> list[tuple[str, str]]:
 
 
 def _memory(facts: SceneInfo) -> str:
+    from geoseg.run.budget import shown_bytes
+
     memory = facts.memory
     if not facts.workers:
-        return f"about {_bytes(memory.alone)}"
-    return f"about {_bytes(memory.worker)} per worker and {_bytes(memory.main)} in the main process"
+        return f"about {shown_bytes(memory.alone)}"
+    return f"about {shown_bytes(memory.worker)} per worker and {shown_bytes(memory.main)} in the main process"
 
 
 def _crs_name(crs: str) -> str:
@@ -151,10 +155,6 @@ def _joined(numbers: Iterable[int]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _bytes(n: int) -> str:
-    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
 
 
 def _duration(seconds: float) -> str:

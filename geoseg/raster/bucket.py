@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import product
-from typing import Any
+import math
 
 import numpy as np
 from rasterio.windows import Window
@@ -44,17 +43,20 @@ def bucket_state(address: str) -> dict[str, str]:
         digest.update(repr((src.shape, src.count, src.dtypes, src.nodatavals, src.tags())).encode())
         height, width = src.block_shapes[0]
         rows, cols = -(-src.height // height), -(-src.width // width)
-        places = list(product(range(1, src.count + 1), range(rows), range(cols)))
-        for band, row, col in _spread(places, _MAX_BLOCKS):
+        shape = (src.count, rows, cols)
+        for band, row, col in _spread(shape, _MAX_BLOCKS):
             place = (src.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE"))
             digest.update(repr((band, row, col, *place)).encode())
-        for band, row, col in _spread(places, _MAX_READ):
+        for band, row, col in _spread(shape, _MAX_READ):
             window = Window(col * width, row * height, width, height).intersection(Window(0, 0, src.width, src.height))
             digest.update(np.ascontiguousarray(src.read(band, window=window)).tobytes())
     return {"blocks": digest.hexdigest()}
 
 
-def _spread(places: list[Any], most: int) -> list[Any]:
-    """Return at most `most` of some places, evenly spread, the first and the last among them."""
-    chosen = np.unique(np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(int))
-    return [places[i] for i in chosen]
+def _spread(shape: tuple[int, int, int], most: int) -> list[tuple[int, int, int]]:
+    """Return (band from 1, row, col) of at most `most` blocks, evenly spread, the first and the last among them."""
+    n = math.prod(shape)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
+    return [
+        (int(band) + 1, int(row), int(col)) for band, row, col in zip(*np.unravel_index(chosen, shape), strict=True)
+    ]
