@@ -4,7 +4,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-# Two processes share the tests; each computes on one thread.
+# Two processes share the tests; each computes on one thread. Without stored bytecode each process that a test starts
+# would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: help demo test test-slow lint picture gallery docs reference qgis-plugin qgis-pictures clean

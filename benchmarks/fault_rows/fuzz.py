@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import geopandas
+
 from fault_rows.bench import Bench, Row
 
 
@@ -84,6 +86,8 @@ def _targets(bench: Bench) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
         open_run(run.path, identity={}, resume=True, overwrite=False).close()
 
     return {
+        **_written_by_hand(bench, folder),
+        **_of_classes(bench, folder),
         "config": (folder / "config.yaml", load_config),
         "run.json": (run.path / "run.json", lambda _: read_report(run)),
         "manifest": (run.path / "manifest.json", open_folder),
@@ -93,6 +97,53 @@ def _targets(bench: Bench) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
         "VRT": (folder / "mosaic.vrt", read_scene),
         "labels": (folder / "labels.tif", lambda path: open_label_raster(LabelInput(str(path)))),
     }
+
+
+def _written_by_hand(bench: Bench, folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
+    """Return files that users write beside the configuration."""
+    from geoseg.classify.name_table import read_names
+    from geoseg.classify.read_samples import read_samples
+    from geoseg.raster.aoi import read_aoi
+    from geoseg.raster.scene import open_scene
+    from geoseg.run.cluster_file import read_cluster_file
+
+    geobox = open_scene(bench.scene).geobox
+    _write_points(folder / "samples.geojson", bench)
+    frame = geopandas.read_file(folder / "samples.geojson")
+    frame.set_geometry(frame.buffer(60)).to_file(folder / "area.geojson")
+    (folder / "names.csv").write_text("class,name,color\n1,open water,#4477aa\n2,built-up,\n", encoding="utf-8")
+    (folder / "cluster.yaml").write_text("type: slurm\nworkers: 4\ncores: 2\nmemory: 8GiB\nwalltime: '01:00:00'\n")
+    return {
+        "names": (folder / "names.csv", read_names),
+        "cluster file": (folder / "cluster.yaml", lambda path: read_cluster_file(str(path))),
+        "area of interest": (folder / "area.geojson", lambda path: read_aoi(path, geobox)),
+        "samples": (folder / "samples.geojson", lambda path: read_samples(path, geobox.crs, field="name")),
+    }
+
+
+def _of_classes(bench: Bench, folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
+    """Return the files about classes that geoseg writes and reads: the class document, and a forest of names."""
+    from geoseg.classify.forest_file import load_forest
+    from geoseg.output.paths import class_document_path
+    from geoseg.report.finished_run import read_classes
+
+    polygons = bench.folder / "fuzzed.gpkg"
+    shutil.copy(class_document_path(polygons), folder / "classes.json")
+    bench.geoseg(
+        *("classify", polygons, "--samples", folder / "samples.geojson", "--out", folder / "named.gpkg"),
+        *("--save-model", folder / "names.forest", "--no-validation"),
+    )
+    return {
+        "class document": (folder / "classes.json", lambda path: read_classes(path, {})),
+        "forest": (folder / "names.forest", load_forest),
+    }
+
+
+def _write_points(path: Path, bench: Bench) -> None:
+    """Write a point with one of two names in every tenth polygon of the run."""
+    regions = geopandas.read_file(bench.folder / "fuzzed.gpkg", layer="labels").iloc[::10]
+    points = regions.set_geometry(regions.representative_point())[["geometry"]]
+    points.assign(name=["water" if at % 2 else "land" for at in range(len(points))]).to_file(path)
 
 
 def _changed(content: bytes, bench: Bench) -> bytes:
