@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _MIB = 2**20
 _LIBRARIES = {True: 640 * _MIB, False: 400 * _MIB}  # with torch and without; with compiled functions
+_COMPILER = 100 * _MIB  # of a process that computes tiles and compiles functions itself, as in a first run
 _LEARN = 230 * _MIB  # one step of training with its activations and gradients, and the crops
 _SURVEY_PER_BAND = 13 * _MIB // 2  # the sample for stretch, channels and their projection
 _BLOCK_PER_VALUE = 20  # bytes per pixel and band of a block while its superpixels are computed
@@ -88,7 +89,10 @@ def estimate_memory(task: Task) -> MemoryEstimate:
     once += _sample_bytes(task, n_bands)
     tables = _region_bytes(task) * (rows * cols // _region_size(config))
     return MemoryEstimate(
-        worker=base + block + tile, main=base + once + tables, alone=base + once + tables + block + tile, tables=tables
+        worker=base + _COMPILER + block + tile,
+        main=base + once + tables,
+        alone=base + _COMPILER + once + tables + block + tile,
+        tables=tables,
     )
 
 
