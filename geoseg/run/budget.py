@@ -24,7 +24,7 @@ from geoseg.segment.superpixels import BLOCK, BLOCK_MARGIN
 _log = logging.getLogger(__name__)
 
 _MIB = 2**20
-_LIBRARIES = {True: 640 * _MIB, False: 400 * _MIB}  # with torch and without; with compiled functions
+_LIBRARIES = {True: 640 * _MIB, False: 440 * _MIB}  # with torch and without; with compiled functions
 _COMPILER = 100 * _MIB  # of a process that computes tiles and compiles functions itself, as in a first run
 _LEARN = 230 * _MIB  # one step of training with its activations and gradients, and the crops
 _SURVEY_PER_BAND = 13 * _MIB // 2  # the sample for stretch, channels and their projection
