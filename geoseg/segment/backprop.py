@@ -22,6 +22,7 @@ from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
 from geoseg.segment.batch_statistics import with_statistics_of_all
 from geoseg.segment.clustering import kmeans, nearest
+from geoseg.segment.constant_parts import ConstantParts
 from geoseg.segment.descent import Optimizer
 from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, placed
 from geoseg.segment.patch import IGNORE, Patch
@@ -215,8 +216,11 @@ def shares(
             with suppress(torch.cuda.OutOfMemoryError):  # the parts below need less
                 return _shares_of(network, channels, hard, device)
         result = np.empty((*whole.shape, network.n_codes), np.uint8)
+        constant_parts = ConstantParts(network.state_dict(), f"{device} {hard}")
         for part in TileGrid(whole.shape, _CACHE_SIZE, network.reach):
-            part_shares = _shares_of(network, channels[:, *part.read.within(whole)], hard, device)
+            part_shares = constant_parts.shares(
+                channels[:, *part.read.within(whole)], lambda pixels: _shares_of(network, pixels, hard, device)
+            )
             result[part.core.within(whole)] = part_shares[part.core.within(part.read)]
         return result
 
