@@ -364,6 +364,7 @@ class TestLearn:
         assert counts[1] >= 4
         assert counts[1] > counts[0]
 
+    @pytest.mark.slow
     def test_warmup_makes_networks_of_different_seeds_more_similar(self) -> None:
         patches, unseen = [drifting(seed) for seed in range(8)], drifting(99)
         agreement = {}

@@ -25,6 +25,7 @@ def test_step_without_momentum_goes_against_the_gradient_of_torch(n_steps):
     assert torch.allclose(weight, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_step_does_not_import_sympy():
     program = (
         "import sys, torch; from geoseg.config import Backprop; from geoseg.segment.descent import Optimizer\n"

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import os
@@ -90,23 +91,34 @@ def load(home):
     return NotHere()
 
 
+N_WORKERS = {"serial": 0, "one worker": 1, "two workers": 2}
+
+
+class Executors(dict):
+    """Executors by name, opened when they are first needed."""
+
+    def __init__(self, stack):
+        super().__init__()
+        self._stack = stack
+
+    def __missing__(self, name):
+        self[name] = self._stack.enter_context(open_executor(ClusterOptions(workers=N_WORKERS[name])))
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def executors():
     """All executors that the tests run on; shared, since local clusters take seconds to start."""
-    with (
-        open_executor(ClusterOptions(workers=0)) as serial,
-        open_executor(ClusterOptions(workers=1)) as one,
-        open_executor(ClusterOptions(workers=2)) as two,
-    ):
-        yield {"serial": serial, "one worker": one, "two workers": two}
+    with contextlib.ExitStack() as stack:
+        yield Executors(stack)
 
 
-@pytest.fixture(params=["serial", "one worker", "two workers"])
+@pytest.fixture(params=["serial", pytest.param("one worker", marks=pytest.mark.slow), "two workers"])
 def executor(request, executors):
     return executors[request.param]
 
 
-@pytest.fixture(params=["one worker", "two workers"])
+@pytest.fixture(params=[pytest.param("one worker", marks=pytest.mark.slow), "two workers"])
 def cluster(request, executors):
     return executors[request.param]
 

@@ -18,6 +18,8 @@ from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.output.rasters import write_class_raster
 from geoseg.output.style import MAX_CATEGORIES, Legend, min_color_distance, polygon_qml, region_qml
 
+from .conftest import rest_slow
+
 PYTHON = "/usr/bin/python3"  # of the system, for which the QGIS package is built
 COLORS = np.array([[34, 85, 40], [200, 180, 90], [60, 90, 170], [170, 60, 50]], np.uint8)
 CLASSES = np.arange(16).reshape(4, 4) % 4 + 1
@@ -81,7 +83,7 @@ def _expected():
 
 
 @pytest.mark.qgis
-@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
+@pytest.mark.parametrize("suffix", rest_slow([".gpkg", ".fgb"]))
 def test_qgis_draws_polygons_in_the_colours_of_their_classes(tmp_path, qgis, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path, _legend())
@@ -99,7 +101,7 @@ def test_qgis_draws_polygons_in_the_colours_of_their_classes(tmp_path, qgis, suf
 
 
 @pytest.mark.qgis
-@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
+@pytest.mark.parametrize("suffix", rest_slow([".gpkg", ".fgb"]))
 def test_region_style_can_be_applied_and_draws_every_region_in_its_own_colour(tmp_path, qgis, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path, _legend())

@@ -127,6 +127,7 @@ def test_missing_geoseg_is_reported_with_what_to_do(qgis_process, scene, tmp_pat
     assert variables["HOME"] in text  # where it was expected
 
 
+@pytest.mark.slow
 def test_help_of_a_parameter_is_that_of_the_command_line(qgis_process):
     code, text = qgis_process("help", "geoseg:segment")
 

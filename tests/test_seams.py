@@ -97,6 +97,7 @@ class TestSceneNetwork:
 
         assert tiled <= 1.10 * border_share(segment(512, tile_steps=0), LINES[tile_size])
 
+    @pytest.mark.slow
     def test_the_halo_does_not_matter(self, segment: Segment) -> None:
         whole = segment(512, tile_steps=0)
 
@@ -104,6 +105,7 @@ class TestSceneNetwork:
 
     @pytest.mark.usefixtures("small_blocks")
     @pytest.mark.parametrize("tile_size", rest_slow([150, 110]))
+    @pytest.mark.slow
     def test_tile_lines_and_block_lines_may_lie_anywhere(self, collared: Path, tmp_path: Path, tile_size: int) -> None:
         whole, _ = classes(collared, load_config(tiles__size=512, **QUICK), tmp_path / "whole")
 

@@ -88,9 +88,16 @@ def _names(line):
     return re.findall(r"\w*_\w+", line)
 
 
+ANY_TERM = re.compile(rf"\b(?:{'|'.join([*TERMS, *IDENTIFIERS])})\b", re.IGNORECASE)
+
+
+def _has_term(line):
+    return ANY_TERM.search(line[1]) is not None
+
+
 def found_in(path):
     """Return "line: word; use …" for every term of the old vocabulary in a file."""
-    prose, identifiers = prose_and_identifiers(path)
+    prose, identifiers = (list(filter(_has_term, lines)) for lines in prose_and_identifiers(path))
     everywhere = [(term, advice, prose + identifiers) for term, advice in TERMS.items()]
     name = path.relative_to(ROOT).as_posix()
     in_names = [(term, advice, identifiers) for term, advice in IDENTIFIERS.items() if IDENTIFIER_FILES.match(name)]
