@@ -13,7 +13,8 @@ from scipy.sparse import csgraph
 from geoseg.segment.features import moment_features
 from geoseg.segment.per_tile.align_codes import Codes, align, code_table, overlap, signed_edges
 from geoseg.segment.per_tile.signed_graph import contract
-from geoseg.segment.votes import FIXED, Votes
+from geoseg.segment.vote_sums import FIXED
+from geoseg.segment.votes import Votes
 
 N_BANDS = 3
 COVERS = np.array(  # four land covers: three bands, three textures

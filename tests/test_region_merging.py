@@ -12,7 +12,8 @@ from scipy import ndimage
 from geoseg.grid import TileGrid
 from geoseg.segment.baselines.region_merging import corner_windows, merge_similar, merge_table
 from geoseg.segment.superpixels import block_of
-from geoseg.segment.votes import FIXED, SuperpixelTable
+from geoseg.segment.vote_sums import FIXED
+from geoseg.segment.votes import SuperpixelTable
 
 from .reference import region_merging as reference
 

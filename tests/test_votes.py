@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from geoseg.grid import Tile, TileGrid, Window
 from geoseg.segment.superpixels import NONE, block_of
-from geoseg.segment.votes import FIXED, SuperpixelTable, Votes, count_votes, gather, ranked, rows_of
+from geoseg.segment.vote_sums import FIXED
+from geoseg.segment.votes import SuperpixelTable, Votes, count_votes, gather, ranked, rows_of
 from tests.reference import votes as reference
 
 SCENE = Window(0, 0, 26, 21)

@@ -143,7 +143,7 @@ def nearest(points: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDAr
     return _nearest(np.ascontiguousarray(points, np.float64), np.ascontiguousarray(centroids, np.float64))
 
 
-@compiled()
+@compiled(nogil=True)
 def _nearest(points, centroids):  # type: ignore[no-untyped-def]
     # A loop instead of a matrix product, whose order of summation depends on the number of threads and would decide
     # ties; limiting it to one thread costs more than this loop.

@@ -16,7 +16,7 @@ from scipy import ndimage
 from geoseg.grid import Window
 from geoseg.segment.compiled import compiled
 from geoseg.segment.features import moment_features
-from geoseg.segment.votes import FIXED  # the sum of a cell in these units fits into 32 bits
+from geoseg.segment.vote_sums import FIXED  # the sum of a cell in these units fits into 32 bits
 
 CELL = 32  # px
 _SIGMA = 64  # px; of the Gaussian that weights the pixels around
@@ -164,7 +164,7 @@ def _cells_around(window: Window, shape: tuple[int, int]) -> Window:
     return _cells_of(window).expanded(_RADIUS + 1, scene.shape)  # one more for the interpolation
 
 
-@compiled()
+@compiled(nogil=True)
 def _add_pixels(sums, index, shares, moments, row_off, col_off):  # type: ignore[no-untyped-def]
     height, width, n_codes = shares.shape
     n_moments = moments.shape[0]

@@ -356,7 +356,7 @@ def _by_weight(edge, weight):  # type: ignore[no-untyped-def]
     return sorted_edge, sorted_weight
 
 
-@compiled()
+@compiled(nogil=True)
 def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-def]
     height, width = valid.shape
     unsorted_edge, unsorted_weight = _edges(bands, valid)

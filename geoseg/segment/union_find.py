@@ -5,7 +5,7 @@ from __future__ import annotations
 from geoseg.segment.compiled import compiled
 
 
-@compiled()
+@compiled(nogil=True)
 def find(parent, i):  # type: ignore[no-untyped-def]
     """Return the root of the set that contains `i`, and shorten the path to it (path halving).
 
@@ -31,7 +31,7 @@ def find(parent, i):  # type: ignore[no-untyped-def]
     return i
 
 
-@compiled()
+@compiled(nogil=True)
 def union(parent, a, b):  # type: ignore[no-untyped-def]
     """Merge the sets that contain `a` and `b`; return the root of the merged set, which is the root of `a`.
 

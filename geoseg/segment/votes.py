@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.blockwise import dense_index
-from geoseg.segment.compiled import compiled
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import NUMBERS_PER_BLOCK, block_of
-
-FIXED = 1 << 16  # fixed-point units per unit of the stretch in sums of moments; fine enough for squared brightness
+from geoseg.segment.vote_sums import FIXED, sum_moments, sum_shares
 
 
 @dataclass(frozen=True)
@@ -188,17 +186,41 @@ def count_votes(
     ([[255, 255], [0, 255]], [2, 1], [[7, 9]], [1])
     """
     seen, index = ranked(numbers)
+    sums = sum_shares(index, shares, weight, len(seen))
+    return votes_of_sums(seen, index, sums, moments, core=core, extra=extra)
+
+
+def votes_of_sums(
+    seen: NDArray[np.int64],
+    index: NDArray[np.int32],
+    sums: NDArray[np.int64],
+    moments: NDArray[np.float32],
+    *,
+    core: tuple[slice, slice],
+    extra: NDArray[np.float32] | None = None,
+) -> Votes:
+    """Return the votes of a tile from the sums of its codes, as `count_votes` does from the shares of its pixels.
+
+    Parameters
+    ----------
+    seen, index : (n,) int64 and (y, x) int32
+        From `ranked`.
+    sums : (n, code) int64
+        As `Votes.votes`.
+    moments, core, extra
+        As in `count_votes`.
+    """
     inner = np.ascontiguousarray(index[core])
-    pixels, sums = _sum_moments(inner, np.ascontiguousarray(moments[:, *core]), len(seen))
+    pixels, moment_sums = sum_moments(inner, np.ascontiguousarray(moments[:, *core]), len(seen))
     pairs, borders = _adjacent(index, core)
     return Votes(
         numbers=seen,
-        votes=_sum_shares(index, shares, weight, len(seen)),
+        votes=sums,
         pixels=pixels,
-        moments=sums,
+        moments=moment_sums,
         pairs=seen[pairs],
         borders=borders,
-        extra=None if extra is None else _sum_moments(inner, np.ascontiguousarray(extra), len(seen))[1],
+        extra=None if extra is None else sum_moments(inner, np.ascontiguousarray(extra), len(seen))[1],
     )
 
 
@@ -292,35 +314,6 @@ def rows_of(superpixel_tables: Sequence[SuperpixelTable], numbers: NDArray[np.in
     table = concatenate(superpixel_tables)
     none = np.zeros((0, 2), np.int64)
     return replace(table.rows(np.searchsorted(table.numbers, numbers)), pairs=none, borders=none[:, 0])
-
-
-@compiled()
-def _sum_moments(index, moments, n):  # type: ignore[no-untyped-def]
-    """Return the number of pixels of each superpixel and the sums of their moments in units of 1/`FIXED`."""
-    pixels, sums = np.zeros(n, np.int64), np.zeros((n, moments.shape[0]), np.int64)
-    for moment in range(moments.shape[0]):
-        for y in range(index.shape[0]):
-            for x in range(index.shape[1]):
-                if index[y, x] >= 0:
-                    sums[index[y, x], moment] += np.int64(np.rint(moments[moment, y, x] * np.float32(FIXED)))
-    for y in range(index.shape[0]):
-        for x in range(index.shape[1]):
-            if index[y, x] >= 0:
-                pixels[index[y, x]] += 1
-    return pixels, sums
-
-
-@compiled()
-def _sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
-    """Return the weighted sum of the shares of each code per superpixel, (n, code) int64."""
-    height, width, n_codes = shares.shape
-    sums = np.zeros((n, n_codes), np.int64)
-    for y in range(height):
-        for x in range(width):
-            if index[y, x] >= 0:
-                for code in range(n_codes):
-                    sums[index[y, x], code] += weight[y, x] * shares[y, x, code]
-    return sums
 
 
 def _adjacent(index: NDArray[np.int32], core: tuple[slice, slice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -21,7 +21,8 @@ from geoseg.grid import TileGrid
 from geoseg.segment.compiled import compiled, internal
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.union_find import find
-from geoseg.segment.votes import FIXED, SuperpixelTable
+from geoseg.segment.vote_sums import FIXED
+from geoseg.segment.votes import SuperpixelTable
 
 _PRECISION = 1 / (256 * FIXED)  # blended moments are rounded to it, so that equal ones from all windows stay equal
 

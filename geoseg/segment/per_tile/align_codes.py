@@ -19,7 +19,8 @@ from scipy.spatial.distance import cdist
 
 from geoseg.segment.features import moment_features
 from geoseg.segment.per_tile.signed_graph import Edges, contract
-from geoseg.segment.votes import FIXED, Votes
+from geoseg.segment.vote_sums import FIXED
+from geoseg.segment.votes import Votes
 
 _HALF_SIMILARITY = 8.0  # times the usual squared distance of one land cover between two tiles: similarity 1/2
 _MIN_SPREAD = 1e-6  # of that distance, where features do not differ at all
