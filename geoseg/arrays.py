@@ -39,7 +39,7 @@ from geoseg.run.products import (
 from geoseg.run.resources import pick_device
 from geoseg.run.stages import Stages
 from geoseg.segment.class_tree import ClassTree
-from geoseg.steps import segment, vectorize
+from geoseg.steps import prepared_tile, vectorize
 from geoseg.steps.tables import batches, cores, region_table
 from geoseg.vectorize.regions import Regions
 
@@ -105,7 +105,7 @@ class Segmentation:
     @functools.cached_property
     def superpixels(self) -> NDArray[np.int64]:
         """Superpixel of each pixel, (y, x) int64, from 1; 0 = nodata."""
-        numbers = np.where(self.regions > 0, segment.superpixels_of(self.job, self.job.scene.geobox.window), -1)
+        numbers = np.where(self.regions > 0, prepared_tile.superpixels_of(self.job, self.job.scene.geobox.window), -1)
         used, index = np.unique(numbers, return_inverse=True)
         return index.reshape(numbers.shape).astype(np.int64) + (0 if used[0] < 0 else 1)
 

@@ -224,7 +224,7 @@ def run_scene(
         with compiled_ahead(), open_executor(chosen, modules=_modules_of(task)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
             stages.reporter.expect(_expected(plan, task.config, chosen, has_model=task.model is not None))
-            if note := why_no_workers(cluster, chosen, task.config):
+            if note := why_no_workers(cluster, chosen, task.config, task.device):
                 stages.reporter.note(note)
             job, regions = run_stages(task, stages)
             return write.write_results(job, plan, stages, regions)
@@ -274,8 +274,8 @@ def run_labels(
 
 
 def _modules_of(task: Task) -> tuple[str, ...]:
-    """Return the modules that workers need for a scene."""
-    needs_torch = task.config.method == "backprop"
+    """Return the modules that workers on this machine need for a scene; a GPU is used by this process alone."""
+    needs_torch = task.config.method == "backprop" and task.device == "cpu"
     return (*_WORKER_MODULES, "geoseg.steps.segment", *(("geoseg.segment.backprop",) if needs_torch else ()))
 
 

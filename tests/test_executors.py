@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.run.dask_batches import batch_size, run_batch
-from geoseg.run.executors import ClusterOptions, Outcome, open_executor
+from geoseg.run.dask_executor import DaskExecutor
+from geoseg.run.executors import ClusterOptions, Outcome, Serial, open_executor
+from geoseg.run.outcome import Batched
 
 pytestmark = pytest.mark.xdist_group("dask")  # clusters compete for the cores: one after the other
 
@@ -76,6 +78,11 @@ def nap(seconds, _key):
 def slow_behind_margin(first_slow, key):
     time.sleep(0.1 if key >= first_slow else 0)
     return key
+
+
+def process_of_all(context, keys):
+    for key in reversed(keys):
+        yield Outcome(key, (context, len(keys), os.getpid()))
 
 
 class NotHere:
@@ -596,3 +603,25 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_one_line(tmp_path):
         scheduler.kill()
         with pytest.raises(GeosegError, match=r"^Dask failed .*--resume\.$"):
             list(run)
+
+
+# --- functions of several tiles -----------------------------------------------------------------------------------
+
+
+def test_batched_function_gets_all_keys_at_once():
+    found = list(Serial().run(Batched(process_of_all), "context", [1, 2, 3]))
+
+    assert found == [Outcome(key, ("context", 3, os.getpid())) for key in (3, 2, 1)]
+
+
+def test_worker_computes_all_keys_of_a_batched_function():
+    outcomes, seconds = run_batch(pickle.dumps((Batched(process_of_all), "context")), [4, 5])
+
+    assert {outcome.key for outcome in outcomes} == {4, 5}
+    assert seconds >= 0
+
+
+def test_process_of_local_workers_computes_a_batched_function_itself():
+    executor = DaskExecutor(client=None, workers=None, is_local=True)  # needs neither
+
+    assert [outcome.result[2] for outcome in executor.run(Batched(process_of_all), None, [1])] == [os.getpid()]

@@ -4,7 +4,7 @@ import pytest
 
 from geoseg.config import load_config
 from geoseg.run.cluster_options import ClusterOptions
-from geoseg.run.resources import choose_workers, pixels_per_worker, why_no_workers
+from geoseg.run.resources import choose_workers, n_preparing_threads, pixels_per_worker, why_no_workers
 
 DEFAULTS = load_config()
 
@@ -65,7 +65,18 @@ def test_note_states_the_size_from_which_workers_pay(cores):
     assert "-j" in note
 
 
-def test_gpu_is_shared_by_at_most_four_workers(cores):
+def test_workers_beside_a_gpu_are_those_that_a_run_without_training_needs(cores):
     cores(16)
+    trained = load_config(training="tile", tile_steps=64)
 
-    assert workers_of(100, device="cuda") == 4
+    assert workers_of(100, device="cuda") == 0
+    assert workers_of(10**10, device="cuda") == 16
+    for n_pixels in (10**6, 30 * 10**6, 10**9):  # the GPU trains
+        assert workers_of(n_pixels, device="cuda", config=trained) == workers_of(n_pixels)
+
+
+def test_tiles_are_prepared_for_a_gpu_by_the_cores_that_the_process_may_use(monkeypatch):
+    for n_cores, n_threads in ((1, 1), (3, 3), (100, 16)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=n_cores: set(range(n)))
+
+        assert n_preparing_threads() == n_threads

@@ -25,7 +25,7 @@ from geoseg.segment.class_model import ClassModel
 from geoseg.segment.repeats import find_repeats
 from geoseg.segment.superpixels import NONE, block_of
 from geoseg.segment.votes import SuperpixelTable
-from geoseg.steps import align_codes, classify, learn, segment, survey
+from geoseg.steps import align_codes, classify, learn, prepared_tile, segment, survey
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_view(job: Job, window: Window) -> View:
 def with_superpixels(job: Job, view: View, progress: StageReporter) -> View:
     """Return the view with its superpixels."""
     _make_superpixels(job, job.blocks.reading(view.window), progress)
-    return replace(view, superpixels=np.where(view.valid, segment.superpixels_of(job, view.window), NONE))
+    return replace(view, superpixels=np.where(view.valid, prepared_tile.superpixels_of(job, view.window), NONE))
 
 
 def find_classes(job: Job, view: View, progress: StageReporter) -> tuple[ClassModel, NDArray[np.int64]]:

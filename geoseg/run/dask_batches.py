@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from distributed.protocol import pickle
 
 from geoseg.errors import ConfigError
-from geoseg.run.outcome import Outcome, attempt, attempt_alone, one_line
+from geoseg.run.outcome import Batched, Outcome, attempt, attempt_alone, one_line
 
 INSTALL_SAME_VERSIONS = "install the same versions of geoseg and its packages on all machines."
 # Must be the same on all machines: tasks are pickled, and results depend on these packages.
@@ -107,7 +107,7 @@ def run_batch(
     Returns
     -------
     outcomes : list of Outcome
-        Those of the first keys, at least one.
+        Those of the first keys, at least one; of all keys if the function is batched.
     seconds : float
         Duration.
 
@@ -123,6 +123,8 @@ def run_batch(
         function, context = pickle.loads(payload)
     except Exception as err:
         raise ConfigError(f"a worker cannot load its task ({one_line(err)}); {INSTALL_SAME_VERSIONS}") from err
+    if isinstance(function, Batched):
+        return list(function.function(context, keys)), time.monotonic() - begin
     outcomes: list[Outcome] = []
     compute = attempt_alone if is_alone else attempt
     # Not all keys if they take longer than those before, as the tiles after an empty margin do.

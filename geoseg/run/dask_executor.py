@@ -15,7 +15,7 @@ from geoseg.run.dask_client import check_workers_match, local_client, preserved_
 from geoseg.run.dask_cluster import LOCAL_PATIENCE, started_client
 from geoseg.run.dask_schedule import Schedule
 from geoseg.run.dask_workers import Workers
-from geoseg.run.outcome import Context, Outcome, TileFunction, one_line
+from geoseg.run.outcome import Batched, Context, Outcome, TileFunction, one_line
 from geoseg.run.signals import is_stopping
 
 _REMOTE_PATIENCE = 300.0  # s without a worker after which the run fails
@@ -36,6 +36,8 @@ class DaskExecutor:
         As in `ClusterOptions`.
     wait_until_ready : callable
         Called before the first key.
+    is_local : bool
+        Whether the workers are those of this process. It computes batched functions itself then.
     """
 
     def __init__(
@@ -45,13 +47,14 @@ class DaskExecutor:
         *,
         tile_timeout: float | None = None,
         wait_until_ready: Callable[[], None] = lambda: None,
+        is_local: bool = False,
     ) -> None:
         self._client, self._workers, self._tile_timeout = client, workers, tile_timeout
-        self._wait_until_ready, self._is_ready = wait_until_ready, False
+        self._wait_until_ready, self._is_ready, self._is_local = wait_until_ready, False, is_local
 
     def run(
         self,
-        function: TileFunction[Context],
+        function: TileFunction[Context] | Batched[Context],
         context: Context,
         keys: Sequence[int],
         *,
@@ -66,6 +69,9 @@ class DaskExecutor:
         GeosegError
             If the local workers do not start, or the scheduler or all workers are lost.
         """
+        if self._is_local and isinstance(function, Batched):
+            yield from function.function(context, keys)
+            return
         payload = pickle.dumps((function, context))
         if keys and not self._is_ready:
             self._wait_until_ready()
@@ -107,7 +113,9 @@ def open_dask_executor(options: ClusterOptions, *, modules: Sequence[str] = ()) 
         if options.is_local:
             with local_client(options, modules) as (client, processes, ready):
                 workers = Workers(client, replace=processes.replace, patience=LOCAL_PATIENCE)
-                yield DaskExecutor(client, workers, tile_timeout=options.tile_timeout, wait_until_ready=ready)
+                yield DaskExecutor(
+                    client, workers, tile_timeout=options.tile_timeout, wait_until_ready=ready, is_local=True
+                )
         elif options.cluster is not None:
             with started_client(options) as (client, replace, patience):
                 workers = Workers(client, replace=replace, patience=patience)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import check_main_module
-from geoseg.run.outcome import Context, Outcome, TileFunction, attempt_alone
+from geoseg.run.outcome import Batched, Context, Outcome, TileFunction, attempt_alone
 from geoseg.run.signals import is_stopping
 
 __all__ = ["ClusterOptions", "Executor", "Outcome", "Serial", "open_executor"]
@@ -22,7 +22,7 @@ class Executor(Protocol):
 
     def run(
         self,
-        function: TileFunction[Context],
+        function: TileFunction[Context] | Batched[Context],
         context: Context,
         keys: Sequence[int],
         *,
@@ -35,7 +35,8 @@ class Executor(Protocol):
         Parameters
         ----------
         function : callable
-            A top-level function of a module that workers can import.
+            A top-level function of a module that workers can import. One that is `Batched` runs in this process if the
+            workers are on this machine: they would compete for the same device.
         context : object
             First argument of every call; small enough to be sent to the workers.
         keys : sequence of int
@@ -46,17 +47,19 @@ class Executor(Protocol):
 
 
 class Serial:
-    """Executor that computes one tile after another in this process."""
+    """Executor that computes one tile after another in this process, or those of a `Batched` function together."""
 
     def run(
         self,
-        function: TileFunction[Context],
+        function: TileFunction[Context] | Batched[Context],
         context: Context,
         keys: Sequence[int],
         *,
         note: Callable[[str], None] = lambda _: None,  # noqa: ARG002 # the tile in hand is known without it
     ) -> Iterator[Outcome]:
-        """Yield the outcome of ``function(context, key)`` for every key, in the order of the keys."""
+        """Yield the outcome of ``function(context, key)`` for every key, in the order of the keys unless batched."""
+        if isinstance(function, Batched):
+            return function.function(context, keys)
         return (attempt_alone(function, context, key) for key in keys if not is_stopping())
 
 

@@ -9,9 +9,9 @@ import re
 import textwrap
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from geoseg.errors import GeosegError
 
@@ -77,6 +77,20 @@ class Outcome:
     error: str | None = None
     traceback: str | None = field(default=None, compare=False, repr=False)
     kind: Kind | None = None
+
+
+@dataclass(frozen=True)
+class Batched(Generic[Context]):
+    """A function that computes several tiles together, for a device that is faster so.
+
+    Parameters
+    ----------
+    function : callable
+        A top-level function of the context and the keys. It yields the outcome of each key, in any order; after a
+        signal (see `geoseg.run.signals`) it leaves out those that are not yet started.
+    """
+
+    function: Callable[[Context, Sequence[int]], Iterator[Outcome]]
 
 
 def attempt(function: TileFunction[Context], context: Context, key: int) -> Outcome:

@@ -13,7 +13,7 @@ from geoseg.output.names import check_writable_folder
 from geoseg.raster.scene import Scene
 from geoseg.run.cluster_options import ClusterOptions
 
-_WORKERS_PER_GPU = 4  # each takes half a GiB there; superpixels and outlines are still computed by the CPU
+_MAX_THREADS = 16  # that prepare tiles; more wait for each other, and for the GPU
 _WORKER_SECONDS = 8.0  # of work that a worker needs to pay for its start; see docs/benchmarks.md
 _SECONDS_PER_PIXEL = 1.5e-6  # of processor time for the stages of tiles
 _SECONDS_PER_STEP = 1e-6  # per pixel and training step on a tile
@@ -47,7 +47,8 @@ def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, confi
     """Return where to compute if nothing is specified.
 
     A worker imports and loads what this process has already, which takes longer than the tiles of a small scene. So
-    there are as many workers as have enough to do, at most one per core, and on a GPU fewer; none instead of one.
+    there are as many workers as have enough to do, at most one per core; none instead of one. A GPU is used by this
+    process alone, and workers compute superpixels and outlines.
 
     Parameters
     ----------
@@ -68,22 +69,27 @@ def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, confi
     if cluster.dashboard or any(option is not None for option in options):
         return cluster
     n_cores = os.cpu_count() or 1
-    if device != "cpu":
-        return replace(cluster, workers=min(n_cores, _WORKERS_PER_GPU))
-    n_workers = min(n_cores, int(n_pixels / pixels_per_worker(config)))
+    n_workers = min(n_cores, int(n_pixels / pixels_per_worker(config, device)))
     return replace(cluster, workers=n_workers if n_workers > 1 else 0)
 
 
-def pixels_per_worker(config: Config) -> float:
-    """Return the pixels that keep a worker busy for `_WORKER_SECONDS`, on a CPU."""
-    return _WORKER_SECONDS / (_SECONDS_PER_PIXEL + _SECONDS_PER_STEP * config.steps)
+def pixels_per_worker(config: Config, device: str = "cpu") -> float:
+    """Return the pixels that keep a worker busy for `_WORKER_SECONDS`. On a GPU, this process trains the networks."""
+    seconds_per_pixel = _SECONDS_PER_PIXEL + (_SECONDS_PER_STEP * config.steps if device == "cpu" else 0)
+    return _WORKER_SECONDS / seconds_per_pixel
 
 
-def why_no_workers(given: ClusterOptions, chosen: ClusterOptions, config: Config) -> str | None:
+def n_preparing_threads() -> int:
+    """Return the number of threads that read and store tiles for a GPU: the cores that this process may use."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(n_cores, _MAX_THREADS)
+
+
+def why_no_workers(given: ClusterOptions, chosen: ClusterOptions, config: Config, device: str = "cpu") -> str | None:
     """Return a note for the user if no workers are started though none were specified; None = there is no choice."""
     if given.workers is not None or chosen.workers != 0 or (os.cpu_count() or 1) == 1:
         return None
-    least = 2 * pixels_per_worker(config) / 1e6
+    least = 2 * pixels_per_worker(config, device) / 1e6
     return f"one process computes this scene, because workers pay from {least:.2g} Mpx on; -j sets their number"
 
 

@@ -12,6 +12,7 @@ from geoseg.errors import TileError
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.run.executors import Executor, Serial
 from geoseg.run.failures import FailureLimit
+from geoseg.run.outcome import Batched
 from geoseg.run.products import Product, ProductStore, Stage
 from geoseg.run.signals import deferred
 from geoseg.segment.compiled import is_cached
@@ -121,7 +122,7 @@ class Stages:
             raise TileError(f"every block of superpixels failed; the first error: {next(iter(failed.values()))}")
         self._settle(makes, [number for number in self.blocks if number not in failed])
 
-    def each_tile(self, function: TileFunction, job: Any, *, makes: Sequence[Product[Any]]) -> None:
+    def each_tile(self, function: TileFunction | Batched[Any], job: Any, *, makes: Sequence[Product[Any]]) -> None:
         """Apply a function to every tile for which one of the products `makes` is missing.
 
         Raises
@@ -142,7 +143,7 @@ class Stages:
         self._settle(makes, self.tiles)
 
     def _apply(
-        self, function: TileFunction, job: Any, keys: Sequence[int], makes: Sequence[Product[Any]]
+        self, function: TileFunction | Batched[Any], job: Any, keys: Sequence[int], makes: Sequence[Product[Any]]
     ) -> Iterator[tuple[int, str]]:
         """Yield the key and the error of each failure; what is stored for that key is removed."""
         finished = self._store.finished(makes, keys)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 # torch's own name for it
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geoseg.config import Backprop, Config
 from geoseg.grid import TileGrid, Window
@@ -62,7 +63,7 @@ def train(
     CodeNetwork
         A new network on `device`.
     """
-    with _fixed_threads():
+    with fixed_threads():
         trained = placed(copy.deepcopy(network), device)
         optimizer, descent = Optimizer(trained.parameters(), options), _descent(trained, [patch], device)
         for step in range(steps):
@@ -102,7 +103,7 @@ def refine(network: CodeNetwork, patch: Patch, options: Backprop, *, steps: int,
     The target is that of soft bootstrapping (Reed et al. 2015). Up to a constant, the loss is ``(1 - w) × cross entropy
     + w × KL(scene network ‖ this network)`` with the distillation weight w (Hinton et al. 2015).
     """
-    with _fixed_threads():
+    with fixed_threads():
         refined = placed(copy.deepcopy(network), device).eval()
         if not (patch.superpixels >= 0).any():
             return refined
@@ -121,7 +122,7 @@ def labels(network: CodeNetwork, patch: Patch, *, device: str = "cpu") -> NDArra
     (y, x) int64
         `IGNORE` = nodata.
     """
-    with _fixed_threads(), torch.no_grad():
+    with fixed_threads(), torch.no_grad():
         image, superpixels = on_device([patch], device)
         found = responses(copy.deepcopy(network), image)  # a copy: training mode updates running statistics
         target = majority(found.argmax(dim=1), superpixels, found.shape[1])
@@ -161,7 +162,7 @@ def learn(
         A new network on `device`, in evaluation mode.
     """
     options, sample = config.backprop, config.learn
-    with _fixed_threads():
+    with fixed_threads():
         learned = placed(copy.deepcopy(network), device).train()
         optimizer = Optimizer(learned.parameters(), options)
         clusters = _clusters(patches, network.n_codes) if sample.warmup_fraction else []
@@ -206,7 +207,7 @@ def shares(
     (y, x, code) uint8
         In units of 1/255; undefined for nodata pixels.
     """
-    with _fixed_threads(), torch.inference_mode(), autocast(device):
+    with fixed_threads(), torch.inference_mode(), autocast(device):
         network = copy.deepcopy(network).train(own_statistics)
         network = placed(network if own_statistics else fold_batch_norms(network), device)
         whole = Window(0, 0, channels.shape[2], channels.shape[1])
@@ -227,13 +228,17 @@ def shares(
 
 def _shares_of(network: CodeNetwork, channels: NDArray[np.float32], hard: bool, device: str) -> NDArray[np.uint8]:
     image = torch.from_numpy(channels)[None].to(device).contiguous(memory_format=torch.channels_last)
-    responses = network(image)[0].permute(1, 2, 0)  # (y, x, code)
+    shares: NDArray[np.uint8] = rounded_shares(network(image)[0].permute(1, 2, 0), hard=hard).cpu().numpy()
+    return shares
+
+
+def rounded_shares(responses: Tensor, *, hard: bool) -> Tensor:
+    """Return what `shares` does, (y, x, code) uint8, from the responses, (y, x, code)."""
     if hard:
         share = F.one_hot(responses.argmax(dim=2), responses.shape[2]) * 255
     else:
         share = responses.float().softmax(dim=2).mul_(255).add_(0.5)  # in place: memory access dominates
-    rounded: NDArray[np.uint8] = share.to(torch.uint8).contiguous().cpu().numpy()
-    return rounded
+    return share.to(torch.uint8).contiguous()
 
 
 def _clusters(patches: Sequence[Patch], n_clusters: int) -> list[NDArray[np.int64]]:
@@ -254,7 +259,7 @@ def _superpixel_means(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 @contextmanager
-def _fixed_threads() -> Any:
+def fixed_threads() -> Any:
     """Set the number of torch's threads, and restore it at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(_THREADS)

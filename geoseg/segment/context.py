@@ -76,6 +76,18 @@ def sum_cells(
     return sums
 
 
+def cells_of_pixels(window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the cell row of each row of a window, (y,), and the cell column of each column, (x,), as in `sum_cells`.
+
+    Examples
+    --------
+    >>> [cells.tolist() for cells in cells_of_pixels(Window(30, 64, 3, 2))]
+    [[0, 0], [0, 0, 1]]
+    """
+    rows, cols = np.arange(window.row_off, window.row_end), np.arange(window.col_off, window.col_end)
+    return rows // CELL - window.row_off // CELL, cols // CELL - window.col_off // CELL
+
+
 def context_features(
     centroids: NDArray[np.float64],
     window: Window,

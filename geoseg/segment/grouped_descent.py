@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 # torch's own name for it
 from torch import Tensor, nn
@@ -109,7 +110,7 @@ class GroupedDescent:
         self._networks, n = networks, len(networks)
         self._images = images.flatten(0, 1)[None].contiguous(memory_format=torch.channels_last)
         sizes = [int(patch.superpixels.max(initial=IGNORE)) + 1 for patch in patches]
-        self._owner = torch.arange(n).repeat_interleave(torch.tensor(sizes)).to(device)  # (superpixel,)
+        self._owner = torch.from_numpy(np.repeat(np.arange(n), sizes)).to(device)  # (superpixel,)
         # Nodata is a last superpixel, so that no step waits for the device to count what is valid.
         self._rows = torch.where(superpixels >= 0, superpixels, sum(sizes)).reshape(n, -1).T  # (pixel, network)
         self._n_data = [int((patch.superpixels >= 0).sum()) for patch in patches]
@@ -178,7 +179,7 @@ class GroupedDescent:
         n = len(self._networks)
         with torch.no_grad():
             for parameter, old in zip(self._networks.parameters, before, strict=True):
-                is_kept = self._is_training.repeat_interleave(len(old) // n).reshape(-1, *[1] * (old.dim() - 1))
+                is_kept = self._is_training[:, None].expand(n, len(old) // n).reshape(-1, *[1] * (old.dim() - 1))
                 parameter.copy_(torch.where(is_kept, parameter, old))
 
 

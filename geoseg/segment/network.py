@@ -148,13 +148,18 @@ def with_device(compute: Callable[[str], Result], device: str) -> Result:
     try:
         return compute(device)
     except RuntimeError as err:
-        is_memory = isinstance(err, torch.cuda.OutOfMemoryError) or "_STATUS_ALLOC_FAILED" in str(err)
-        if device == "cpu" or not is_memory:
+        if device == "cpu" or not lacks_memory(err):
             raise
     # Outside of the handler: its traceback would keep the tensors of the failed attempt in the memory of the device.
     _log.warning("the memory of %s does not suffice, so the CPU computes this part", device)
     torch.cuda.empty_cache()  # does nothing where no GPU is in use
     return compute("cpu")
+
+
+def lacks_memory(err: RuntimeError) -> bool:
+    """Return whether an error of torch is that the memory of a device does not suffice."""
+    is_memory = isinstance(err, torch.cuda.OutOfMemoryError)
+    return is_memory or any(text in str(err) for text in ("_STATUS_ALLOC_FAILED", "MPS backend out of memory"))
 
 
 def cuda_is_available() -> bool:

@@ -30,7 +30,7 @@ from geoseg.segment.repeats import Repeats, find_repeats
 from geoseg.segment.scene_repeats import repeats_of_blocks
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps.align_codes import align_tiles
-from geoseg.steps.segment import block_superpixels
+from geoseg.steps.prepared_tile import block_superpixels
 
 _MAX_BLOCKS = 256  # from which classes are found; spread over the scene, so that memory does not grow with it
 
