@@ -13,6 +13,7 @@ from geoseg.pipeline import run_scene
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.resources import pick_device
 from geoseg.run.run_options import RunOptions
+from geoseg.segment import tile_batches
 
 from .conftest import fields, rest_slow
 
@@ -91,3 +92,15 @@ def test_methods_without_a_network_use_no_gpu():
     assert pick_device("auto", load_config(method="kmeans")) == "cpu"
     with pytest.raises(ConfigError, match="does not use a GPU"):
         pick_device("cuda", load_config(method="kmeans"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("changes", [{}, {"tile_steps": 3}, {"training": "tile", "tile_steps": 6}])
+def test_size_of_the_batch_does_not_change_the_classes_on_a_gpu(segment, make_raster, monkeypatch, changes):
+    scene = make_raster(fields((400, 400)))
+    together = segment(scene, "cuda", **changes)
+
+    monkeypatch.setattr(tile_batches, "batch_size", lambda *_: 1)
+
+    np.testing.assert_array_equal(segment(scene, "cuda", **changes), together)

@@ -20,6 +20,7 @@ from geoseg.run.products import TILE_SUPERPIXELS, VOTES, ProductStore
 from geoseg.run.stages import Stages
 from geoseg.segment import backprop, tile_batches
 from geoseg.segment.network import computing_dtype
+from geoseg.segment.patch import MAX_BATCH
 from geoseg.segment.tile_batches import TileBatches
 from geoseg.segment.whole_descent import WholeDescent
 from geoseg.steps import learn, prepared_tile, segment, segment_batches, survey
@@ -311,7 +312,7 @@ def test_size_of_a_batch_follows_from_the_free_memory(monkeypatch):
     sizes = [size(free) for free in (0, 2 * 2**30, 3 * 2**30, 4 * 2**30, 80 * 2**30)]
 
     assert sizes[0] == 1
-    assert sizes[-1] == tile_batches.MAX_SIZE
+    assert sizes[-1] == MAX_BATCH
     assert sizes == sorted(sizes)
     assert size(8 * 2**30, trained) < size(8 * 2**30)
     assert size(4 * 2**30, n_pixels=10**7) == 1

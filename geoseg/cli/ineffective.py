@@ -165,7 +165,7 @@ PREVIEW_RULES = (
     Rule("--method", _uses_no_network, f"{_ONLY_SUPERPIXELS} and without --animation", "use --stage classes"),
     Rule(
         "--device",
-        lambda options, config: options["device"] == "cuda" and _uses_no_network(options, config),
+        lambda options, config: options["device"] in ("cuda", "mps") and _uses_no_network(options, config),
         f"{_ONLY_SUPERPIXELS} and without --animation",
         "use --stage classes",
     ),

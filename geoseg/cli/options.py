@@ -249,10 +249,10 @@ WORKERS = option(
 )
 DEVICE = option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
-    help="Run the network on this device; auto uses a GPU if there is one.",
+    help="Run the network on this device; auto uses a GPU of CUDA if there is one, and mps is checked against the CPU.",
 )
 MEMORY = option(
     "--memory",

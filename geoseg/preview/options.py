@@ -45,7 +45,7 @@ class PreviewOptions:
         Features raster, whose bands take part in the classes; see `geoseg.raster.features_raster`.
     overwrite : bool
         Whether existing files are replaced.
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cuda", "mps"}
         "auto" = cuda if there is a GPU.
 
     Raises
@@ -63,7 +63,7 @@ class PreviewOptions:
     aoi: Path | None = None
     features: str | None = None
     overwrite: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:
         if not (isinstance(self.size, int) and MIN_SIZE <= self.size <= MAX_SIZE):
@@ -72,7 +72,7 @@ class PreviewOptions:
             raise ConfigError(
                 f"classes are {list(self.classes)}; give integers from 2 to {_MAX_CLASSES}, such as 4, 8, 16."
             )
-        for name, allowed in (("stage", get_args(Stage)), ("device", ("auto", "cpu", "cuda"))):
+        for name, allowed in (("stage", get_args(Stage)), ("device", ("auto", "cpu", "cuda", "mps"))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
         if self.steps is not None and not (isinstance(self.steps, int) and 1 <= self.steps <= _MAX_STEPS):

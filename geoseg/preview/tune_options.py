@@ -45,7 +45,7 @@ class TuneOptions:
         Vector file; pixels outside its polygons are nodata.
     overwrite : bool
         Whether an existing file is replaced.
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cuda", "mps"}
         "auto" = cuda if there is a GPU.
 
     Raises
@@ -62,7 +62,7 @@ class TuneOptions:
     weight: float = 1.0
     aoi: Path | None = None
     overwrite: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:
         for name, least, most in (("windows", 1, _MAX_WINDOWS), ("size", MIN_SIZE, MAX_SIZE)):
@@ -73,8 +73,8 @@ class TuneOptions:
             values = getattr(self, name)
             if not all(isinstance(value, kind) and least <= value <= 1e9 for value in values):
                 raise ConfigError(f"{name} are {shown(list(values))}; give numbers from {least}, such as 16, 32, 64.")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ConfigError(f"device is {self.device!r}; choose one of auto, cpu, cuda.")
+        if self.device not in ("auto", "cpu", "cuda", "mps"):
+            raise ConfigError(f"device is {self.device!r}; choose one of auto, cpu, cuda, mps.")
         check_weight(self.weight)
 
 

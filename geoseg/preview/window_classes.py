@@ -57,7 +57,7 @@ def start_job(
     ----------
     scene : Scene
     config : Config
-    device : {"cpu", "cuda"}
+    device : {"cpu", "cuda", "mps"}
     progress : ProgressCallback
     features : Scene or None
         Features raster.

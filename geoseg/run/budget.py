@@ -17,7 +17,7 @@ from geoseg.raster.dataset import CACHE_BYTES
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.job import Task, block_grid
 from geoseg.run.machine_memory import machine_memory, n_bytes
-from geoseg.run.resources import choose_workers
+from geoseg.run.resources import choose_workers, most_in_hand
 from geoseg.segment.features import REACH
 from geoseg.segment.superpixels import BLOCK, BLOCK_MARGIN
 
@@ -82,11 +82,13 @@ def estimate_memory(task: Task) -> MemoryEstimate:
     """Return the memory that a run needs, from the bands, the tiles, the network and the columns that are asked for."""
     config, (rows, cols) = task.config, task.scene.geobox.shape
     n_bands = len(task.scene.bands) + (0 if task.features is None else len(task.features.bands))
+    has_gpu = task.device != "cpu"
     base = _LIBRARIES[config.method == "backprop"] + CACHE_BYTES
     block, tile = _block_bytes(task, n_bands), _tile_bytes(task, n_bands)
     is_trained = config.method == "backprop" and config.training == "scene" and task.model is None
     once = _SURVEY_PER_BAND * n_bands + (_LEARN if is_trained else 0)
     once += _sample_bytes(task, n_bands)
+    once += tile * most_in_hand() if has_gpu else 0
     tables = _region_bytes(task) * (rows * cols // _region_size(config))
     return MemoryEstimate(
         worker=base + _COMPILER + block + tile,
@@ -178,7 +180,7 @@ def _tile_bytes(task: Task, n_bands: int) -> int:
     n_pixels = _pixels_within(task, config.tiles.size + 2 * (config.halo + REACH + config.network.reach))
     n_layers = sum(len(raster.layers) for raster in task.rasters)
     needed = n_pixels * (_TILE_PER_PIXEL + _TILE_PER_VALUE * n_bands + _VALUES_PER_PIXEL * n_layers)
-    if config.method == "backprop" and config.steps:
+    if config.method == "backprop" and config.steps and task.device == "cpu":
         needed += _TRAINING + int(_TRAINING_PER_CHANNEL * sum(config.network.channels) * n_pixels)
     return needed
 

@@ -35,7 +35,7 @@ class Task:
     store : ProductStore
     scene : Scene
     config : Config
-    device : {"cpu", "cuda"}
+    device : {"cpu", "cuda", "mps"}
     model : Model or None
         A saved model that replaces the survey, the training and the search for classes; None = all three are done.
     restretch : bool
@@ -72,7 +72,7 @@ class Job:
     scene : Scene
     config : Config
     survey : Survey
-    device : {"cpu", "cuda"}
+    device : {"cpu", "cuda", "mps"}
     features : Scene or None
         Features raster; None = the scene's own features alone.
     rasters : tuple of ValuesRaster

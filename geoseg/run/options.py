@@ -29,7 +29,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "scheduler": (str, "an address such as tcp://host:8786"),
     **dict.fromkeys(("memory_limit", "memory"), (str, "a size such as '4GiB'")),
 }
-_DEVICES = ("auto", "cpu", "cuda")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)

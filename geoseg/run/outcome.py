@@ -51,7 +51,7 @@ _BY_TEXT = {
     for number in (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 } | {"database or disk is full": errno.ENOSPC, "disk I/O error": errno.EIO}
 _NO_MEMORY = re.compile("can't allocate memory|out of memory|std::bad_alloc", re.IGNORECASE)
-_NO_DEVICE_MEMORY = re.compile("(CUDA|HIP).*out of memory|_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation")
+_NO_DEVICE_MEMORY = re.compile("(CUDA|HIP|MPS).*out of memory|_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from geoseg.config import Config
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError, OutputError, shorten
 from geoseg.output.names import check_writable_folder
 from geoseg.raster.scene import Scene
 from geoseg.run.cluster_options import ClusterOptions
+from geoseg.segment.patch import MAX_BATCH
 
 _MAX_THREADS = 16  # that prepare tiles; more wait for each other, and for the GPU
 _WORKER_SECONDS = 8.0  # of work that a worker needs to pay for its start; see docs/benchmarks.md
@@ -23,24 +24,44 @@ _BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/ben
 
 
 def pick_device(wanted: str, config: Config) -> str:
-    """Return "cpu" or "cuda"; "auto" becomes one of them.
+    """Return "cpu", "cuda" or "mps"; "auto" becomes one of the first two.
 
     Raises
     ------
     ConfigError
-        If cuda is wanted but not available, or the method does not use it.
+        If a GPU is wanted but not available, or the method does not use it, or it does not agree with the CPU.
     """
-    if wanted == "cuda" and config.method != "backprop":
-        raise ConfigError(f"device is cuda, but method {config.method} does not use a GPU. Use --device cpu or auto.")
+    if wanted in ("cuda", "mps") and config.method != "backprop":
+        raise ConfigError(
+            f"device is {wanted}, but method {config.method} does not use a GPU. Use --device cpu or auto."
+        )
     if wanted == "cpu" or config.method != "backprop":
         return "cpu"
-    from geoseg.segment.network import cuda_is_available  # here, because torch takes seconds to import
+    from geoseg.segment.network import gpu_is_available  # here, because torch takes seconds to import
 
-    if cuda_is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("device is cuda, but torch finds no GPU that it can use. Use --device cpu or auto.")
-    return "cpu"
+    device = "mps" if wanted == "mps" else "cuda"
+    if not gpu_is_available(device):
+        if wanted == "auto":
+            return "cpu"
+        raise ConfigError(f"device is {wanted}, but torch finds no GPU that it can use. Use --device cpu or auto.")
+    if device == "mps":
+        _check_agreement(device)
+    return device
+
+
+def _check_agreement(device: str) -> None:
+    """Check that a device computes the same codes as the CPU, but for rounding."""
+    from geoseg.segment import device_check  # here, because torch takes seconds to import
+
+    try:
+        share = device_check.agreement(device)
+    except (RuntimeError, TypeError) as err:  # an operation or a type that torch lacks there
+        raise ConfigError(f"device {device} cannot compute the codes ({shorten(err)}). Use --device cpu.") from err
+    if not share >= device_check.LEAST_AGREEMENT:
+        raise ConfigError(
+            f"device {device} gives {share:.0%} of the pixels of a small tile the same code as the CPU; expected at "
+            f"least {device_check.LEAST_AGREEMENT:.0%}. Use --device cpu, or another version of torch."
+        )
 
 
 def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, config: Config) -> ClusterOptions:
@@ -54,7 +75,7 @@ def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, confi
     ----------
     cluster : ClusterOptions
         Returned as it is if it states a place, or an option of workers.
-    device : {"cpu", "cuda"}
+    device : {"cpu", "cuda", "mps"}
     n_pixels : int
         Pixels of the scene.
     config : Config
@@ -83,6 +104,11 @@ def n_preparing_threads() -> int:
     """Return the number of threads that read and store tiles for a GPU: the cores that this process may use."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(n_cores, _MAX_THREADS)
+
+
+def most_in_hand() -> int:
+    """Return the number of tiles that are in memory at once beside a GPU: read ahead, computed, and stored behind."""
+    return 2 * (n_preparing_threads() + MAX_BATCH) + 2 * MAX_BATCH
 
 
 def why_no_workers(given: ClusterOptions, chosen: ClusterOptions, config: Config, device: str = "cpu") -> str | None:

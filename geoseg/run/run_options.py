@@ -33,7 +33,7 @@ class RunOptions:
         Whether to replace the outputs and the run folder of an earlier run.
     keep : bool
         Whether to keep the products of all stages in the run folder at the end.
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cuda", "mps"}
         "auto" = cuda where it is available.
     max_failed : int, float or None
         Largest number of failed tiles, or as float their largest share, with which results are written. None = any,

@@ -122,6 +122,8 @@ def placed(network: CodeNetwork, device: str) -> CodeNetwork:
 
 def computing_dtype(device: str) -> torch.dtype:
     """Return the type of numbers in which convolutions are computed: bfloat16 if the processor supports it."""
+    if device == "mps":  # of which not every version has it
+        return torch.float32
     supported = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if supported else torch.float32
 
@@ -162,6 +164,6 @@ def lacks_memory(err: RuntimeError) -> bool:
     return is_memory or any(text in str(err) for text in ("_STATUS_ALLOC_FAILED", "MPS backend out of memory"))
 
 
-def cuda_is_available() -> bool:
-    """Return whether torch finds a GPU that it can use."""
-    return torch.cuda.is_available()
+def gpu_is_available(device: str) -> bool:
+    """Return whether torch finds a GPU that it can use as "cuda" or "mps"."""
+    return torch.backends.mps.is_available() if device == "mps" else torch.cuda.is_available()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = -1  # superpixel and target of a nodata pixel
+MAX_BATCH = 8  # tiles that are computed together on a GPU; a megapixel occupies it
 
 
 @dataclass(frozen=True)

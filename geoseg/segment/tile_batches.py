@@ -22,10 +22,8 @@ from geoseg.config import Config
 from geoseg.segment.backprop import fixed_threads, rounded_shares
 from geoseg.segment.grouped_descent import refine_each, train_each
 from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, lacks_memory, placed
-from geoseg.segment.patch import TileImage
+from geoseg.segment.patch import MAX_BATCH, TileImage
 from geoseg.segment.tile_codes import code_shares
-
-MAX_SIZE = 8  # tiles of a batch; a megapixel occupies a GPU
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +141,7 @@ class TileBatches:
             if not lacks_memory(err):
                 raise
         # Outside of the handler: its traceback would keep the tensors of the failed attempt.
-        torch.cuda.empty_cache()  # does nothing where no GPU is in use
+        (torch.mps if self._device == "mps" else torch.cuda).empty_cache()
         return None
 
     def _sums(self, tiles: Sequence[CountedTile]) -> list[tuple[Tensor, Tensor | None]]:
@@ -182,7 +180,7 @@ class TileBatches:
 
 
 def batch_size(n_pixels: int, config: Config, device: str) -> int:
-    """Return the number of tiles that fit into the free memory of a device together, at least 1 and at most `MAX_SIZE`.
+    """Return the number of tiles that fit into the free memory of a device together, from 1 to `MAX_BATCH`.
 
     Parameters
     ----------
@@ -193,15 +191,17 @@ def batch_size(n_pixels: int, config: Config, device: str) -> int:
     """
     free = free_memory(device)
     if free is None:
-        return MAX_SIZE
+        return MAX_BATCH
     channels, codes = config.network.channels, config.network.channels[-1]
     per_pixel = _TRAINED_BYTES_PER_CHANNEL * sum(channels) if config.steps else _BYTES_PER_CHANNEL * 2 * max(channels)
-    return int(min(max(_SHARE_OF_FREE * free // (n_pixels * (per_pixel + _BYTES_PER_CODE * codes)), 1), MAX_SIZE))
+    return int(min(max(_SHARE_OF_FREE * free // (n_pixels * (per_pixel + _BYTES_PER_CODE * codes)), 1), MAX_BATCH))
 
 
 def free_memory(device: str) -> int | None:
     """Return the free memory of a device in bytes; None = it is that of the machine."""
-    return torch.cuda.mem_get_info()[0] if device == "cuda" else None
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else None
 
 
 class _Transfers:
