@@ -72,6 +72,13 @@ def surveyed(scene):
     return of_mode
 
 
+@pytest.fixture(scope="module")
+def votes_by_tile(surveyed):
+    """Return what is stored for each tile, by mode, computed tile by tile; each is made once."""
+    made = {}
+    return lambda mode: made[mode] if mode in made else made.setdefault(mode, by_tile(surveyed(mode)))
+
+
 @pytest.fixture
 def job(surveyed):
     return copied(surveyed("scene"))
@@ -118,17 +125,15 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("mode", ["scene", "votes alone"])
-def test_batches_give_the_votes_of_the_stage_tile_by_tile(surveyed, mode):
-    job = surveyed(mode)
+def test_batches_give_the_votes_of_the_stage_tile_by_tile(surveyed, votes_by_tile, mode):
+    found = in_batches(surveyed(mode), 3)
 
-    found = in_batches(job, 3)
-
-    assert_same(found, by_tile(job))
+    assert_same(found, votes_by_tile(mode))
     assert ("cells" in found[0]) == (mode == "scene")
     assert [len(one["numbers"]) for one in found].count(0) == 1  # that without data has no superpixels
 
 
-@pytest.mark.parametrize("mode", ["scene", "tile steps", "tile"])
+@pytest.mark.parametrize("mode", rest_slow(["scene", "tile steps", "tile"], quick=2))
 def test_size_of_the_batch_does_not_change_the_votes(surveyed, mode):
     job = surveyed(mode)
 
@@ -140,7 +145,7 @@ def test_size_of_the_batch_does_not_change_the_votes(surveyed, mode):
         np.testing.assert_array_equal(one["votes"].sum(axis=1) > 0, other["votes"].sum(axis=1) > 0)
 
 
-@pytest.mark.parametrize("mode", ["tile steps", "tile"])
+@pytest.mark.parametrize("mode", rest_slow(["tile", "tile steps"]))
 def test_trained_tiles_have_the_votes_of_tiles_that_are_trained_one_by_one(surveyed, monkeypatch, mode):
     job = surveyed(mode)
     found = in_batches(job, 4)
@@ -156,7 +161,8 @@ def test_trained_tiles_have_the_votes_of_tiles_that_are_trained_one_by_one(surve
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-@pytest.mark.parametrize("mode", rest_slow(["scene", "tile"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["scene", "tile"])
 def test_class_raster_is_that_of_the_stage_tile_by_tile(scene, tmp_path, monkeypatch, mode):
     def classes(name):
         path = tmp_path / f"{name}.tif"
@@ -225,8 +231,8 @@ def test_tile_that_cannot_be_stored_fails_alone_with_the_kind_of_its_failure(job
 
 
 @pytest.mark.parametrize("when", ["start", "result"])
-def test_tile_on_which_the_device_fails_fails_alone(job, monkeypatch, when):
-    expected, real = by_tile(job), TileBatches._sums
+def test_tile_on_which_the_device_fails_fails_alone(job, votes_by_tile, monkeypatch, when):
+    expected, real = votes_by_tile("scene"), TileBatches._sums
 
     def fail(batches, tiles):
         if any(tile.image.number == 9 for tile in tiles):
@@ -280,8 +286,8 @@ def out_of_memory_above(most, monkeypatch):
 
 
 @pytest.mark.parametrize("most", [3, 1])
-def test_batches_are_halved_when_the_device_is_out_of_memory(job, monkeypatch, most):
-    expected, tried = by_tile(job), out_of_memory_above(most, monkeypatch)
+def test_batches_are_halved_when_the_device_is_out_of_memory(job, votes_by_tile, monkeypatch, most):
+    expected, tried = votes_by_tile("scene"), out_of_memory_above(most, monkeypatch)
 
     outcomes = outcomes_of(job)
 
@@ -290,13 +296,12 @@ def test_batches_are_halved_when_the_device_is_out_of_memory(job, monkeypatch, m
     assert sum(size > most for size in tried) <= 2  # the device is not asked again for what it cannot do
 
 
-@pytest.mark.parametrize("mode", ["scene", "tile steps", "tile"])
-def test_cpu_computes_what_exceeds_the_device_alone(surveyed, monkeypatch, caplog, mode):
-    job = surveyed(mode)
-    expected = by_tile(job)
+@pytest.mark.parametrize("mode", rest_slow(["tile steps", "scene", "tile"]))
+def test_cpu_computes_what_exceeds_the_device_alone(surveyed, votes_by_tile, monkeypatch, caplog, mode):
+    expected = votes_by_tile(mode)
     out_of_memory_above(0, monkeypatch)
 
-    found = in_batches(job, 4)
+    found = in_batches(surveyed(mode), 4)
 
     assert_same(found, expected)
     assert "the CPU computes it" in caplog.text
