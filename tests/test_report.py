@@ -22,7 +22,7 @@ from PIL import Image
 
 import geoseg
 from geoseg.config import Config
-from geoseg.errors import ConfigError, OutputError, RasterError, RunError
+from geoseg.errors import OutputError, RasterError, RunError
 from geoseg.evaluate.evaluate import evaluate_classes
 from geoseg.grid import GeoBox
 from geoseg.raster.decimated import decimated_shape, read_decimated
@@ -113,20 +113,19 @@ def page_of(path):
     return Page(Path(path).read_text(encoding="utf-8"))
 
 
+def without_times(path):
+    """Return a page without the times; run.json has that of the stage report too."""
+    text = re.sub(r"<h3>Stages</h3>.*?</table>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"<dt>Finished</dt><dd>[^<]*</dd>", "", text)
+
+
 # --- what the page contains -----------------------------------------------------------------------------------------
 
 
 def test_report_of_a_finished_run_is_that_of_the_run_itself(reported, tmp_path):
     made = report_run(reported / "labels.gpkg", tmp_path / "again.html")
 
-    # run.json has the time of the stage report too.
-    without_times = [
-        re.sub(r"<h3>Stages</h3>.*?</table>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for path in (made, reported / "report.html")
-    ]
-    assert [re.sub(r"<dt>Finished</dt><dd>[^<]*</dd>", "", text) for text in without_times] == [
-        re.sub(r"<dt>Finished</dt><dd>[^<]*</dd>", "", without_times[0])
-    ] * 2
+    assert without_times(made) == without_times(reported / "report.html")
 
 
 def test_page_forbids_every_address_and_refers_to_none(reported):
@@ -339,11 +338,33 @@ def test_outlines_of_labels_have_a_report_without_a_tree(make_raster, tmp_path):
     assert 'id="tree"' not in text
 
 
-def test_report_of_outlines_beside_them_is_refused(make_raster, tmp_path):
-    with pytest.raises(ConfigError, match="geoseg report"):
-        geoseg.outline_labels(
-            make_raster(np.ones((1, 9, 9), np.uint8)), tmp_path / "a.gpkg", report=tmp_path / "a.html"
-        )
+def test_report_of_outlines_has_names_of_categories_and_the_values_as_scene(make_raster, tmp_path):
+    pixels = np.kron(np.array([[1, 2], [2, 3]]), np.ones((20, 20), int)).astype(np.uint8)[None]
+    labels, values = make_raster(pixels, "labels.tif"), make_raster(pixels * 60, "values.tif")
+    names = "".join(f"<Category>{name}</Category>" for name in ("none", "water", "&lt;b&gt;road"))
+    band = f'<PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand>'
+    (tmp_path / "labels.tif.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
+    out, html = tmp_path / "out.gpkg", tmp_path / "beside.html"
+
+    ended = run_command("outline", labels, "--values", values, "--out", out, "--workers", 0, "--report", html)
+
+    assert ended.code == 0, ended.text
+    data = page_of(html).data
+    assert [each["name"] for each in data["classes"]] == ["water", "<b>road", "class 3"]
+    assert data["hasScene"]
+    assert "no class raster" not in html.read_text(encoding="utf-8")
+    assert without_times(html) == without_times(report_run(out, tmp_path / "later.html"))
+
+
+def test_more_labels_than_a_report_shows_are_found_before_they_are_outlined(make_raster, tmp_path):
+    labels = make_raster(np.arange(256, dtype=np.uint16).reshape(1, 16, 16))
+    out, html = tmp_path / "out.gpkg", tmp_path / "out.html"
+
+    with pytest.raises(RasterError, match="has 256 labels; a report shows at most 255"):
+        geoseg.outline_labels(labels, out, workers=0, report=html)
+
+    assert not out.exists()
+    assert geoseg.outline_labels(labels, out, workers=0, resume=True).n_regions == 256
 
 
 def test_failed_tiles_are_on_the_map_and_in_a_table(copied):

@@ -19,6 +19,7 @@ from geoseg.run.folder import RunFolder
 from geoseg.run.manifest import has_report, read_report
 from geoseg.run.published import OutputRecord
 
+NO_CLASS_RASTER = "The run wrote no class raster, so the map is drawn from the polygons."
 _MAX_DOCUMENT = 64 * 2**20  # bytes
 
 
@@ -29,7 +30,7 @@ class ClassDocument:
     Parameters
     ----------
     classes : dict of int to (str, str)
-        Class → its name and colour.
+        Class → its name and colour; "" = the colour is in the polygons.
     merges : list of (int, int, float)
         Steps of the class tree: the two classes that are merged, each named by its lowest class, and the cost.
     """
@@ -130,10 +131,25 @@ def find_run(polygons: Path, places: Places | None = None) -> FinishedRun:
     return FinishedRun(facts, polygons, class_raster, classes, scene, found)
 
 
+def is_of_labels(facts: Mapping[str, Any]) -> bool:
+    """Return whether a run has outlined labels."""
+    return "labels" in facts
+
+
+def pixels_of(facts: Mapping[str, Any]) -> str | None:
+    """Return where a run has read pixels: the scene, or the values of labels; None = it has read none."""
+    path = facts.get("values") if is_of_labels(facts) else facts["scene"]
+    return None if path is None else str(path)
+
+
 def read_classes(path: Path, facts: Mapping[str, Any]) -> tuple[ClassDocument | None, str]:
-    """Return the class document of a run, and a note if it is missing or damaged; a run on labels has none."""
-    if "labels" in facts:
-        return None, ""
+    """Return the class document of a run, and a note if it is missing or damaged.
+
+    A run on labels has none, but the names of the categories.
+    """
+    if is_of_labels(facts):
+        names = {int(label): (str(name), "") for label, name in dict(facts.get("categories", {})).items()}
+        return ClassDocument(names, []), ""
     try:
         if path.stat().st_size > _MAX_DOCUMENT:
             raise ValueError(f"it has {path.stat().st_size} bytes")
@@ -167,6 +183,7 @@ def _check_facts(facts: Mapping[str, Any], path: Path) -> None:
         states = list(facts["tiles"]["states"])
         is_good = rows > 0 and cols > 0 and run.geobox.transform.determinant != 0 and bool(states)
         dict(facts["failed"]), dict(facts["versions"]), dict(facts["seconds"]), str(facts["scene"])
+        [int(label) for label in dict(facts.get("categories", {}))]
         run.config  # noqa: B018 # it raises
     except (KeyError, TypeError, ValueError, GeosegError) as err:
         raise RunError(
@@ -195,7 +212,7 @@ def _class_raster(run_dir: Path, facts: Mapping[str, Any], given: Path | None) -
         return given, ""
     name = dict(facts.get("files", {})).get("class_raster")
     if name is None:
-        return None, "The run wrote no class raster, so the map is drawn from the polygons."
+        return None, "" if is_of_labels(facts) else NO_CLASS_RASTER
     path = run_dir / str(name)
     if path.is_file():
         return path.resolve(), ""
@@ -206,11 +223,11 @@ def _scene(facts: Mapping[str, Any], polygons: Path, given: str | None) -> tuple
     """Return where the scene is, and a note if it is nowhere."""
     if given is not None:
         return given, ""
-    path = facts.get("values") if "labels" in facts else facts["scene"]
+    path = pixels_of(facts)
     if path is None:
         return None, ""
-    for place in (Path(str(path)), polygons.parent / Path(str(path)).name):
+    for place in (Path(path), polygons.parent / Path(path).name):
         if place.is_file():
             return str(place), ""
     advice = "Give it with --scene to show it."
-    return None, f"The scene {shorten(Path(str(path)).name, 80)} is not found, so it is not shown. {advice}"
+    return None, f"The scene {shorten(Path(path).name, 80)} is not found, so it is not shown. {advice}"

@@ -15,6 +15,7 @@ from geoseg.errors import shorten
 from geoseg.report import charts
 from geoseg.report.class_table import nodata_share
 from geoseg.report.content import Content
+from geoseg.report.finished_run import is_of_labels
 from geoseg.report.pictures import to_jpeg, to_png, to_zlib
 from geoseg.report.provenance import CONFIG_NAME, changed_options, changed_yaml, command, stage_times
 from geoseg.report.quality import least_confident
@@ -42,17 +43,17 @@ def render(content: Content) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with so many significant digits and spaces between thousands; None and NaN are unknown.
+    """Return a number with at least so many significant digits, and spaces between thousands; None, NaN = unknown.
 
     Examples
     --------
-    >>> number(1234567).split(), number(0.123456), number(None)
-    (['1', '234', '567'], '0.1235', '-')
+    >>> number(1234567.8).split(), number(0.123456), number(None)
+    (['1', '234', '568'], '0.1235', '-')
     """
     if value is None or not np.isfinite(value):
         return "-"
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}".replace(",", "\u202f")
+    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 10**digits):
+        return f"{round(value):,}".replace(",", "\u202f")
     return f"{value:.{digits}g}"
 
 
@@ -96,7 +97,8 @@ def _context(content: Content) -> dict[str, Any]:
     facts, pixels = run.facts, int(sums.pixels.sum())
     return {
         "scene_name": shorten(str(facts["scene"]).replace("\\", "/").rpartition("/")[2], 100) or "scene",
-        "kind": "Outlines" if "labels" in facts else "Segmentation",
+        "of_labels": is_of_labels(facts),
+        "kind": "Outlines" if is_of_labels(facts) else "Segmentation",
         "n_regions": int(sums.regions.sum()),
         "shape": run.geobox.shape,
         "content": content,

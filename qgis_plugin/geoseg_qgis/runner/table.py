@@ -71,6 +71,7 @@ _RESUME = Shown("resume", "Continue the interrupted run", "flag")
 _OVERWRITE = Shown("overwrite", "Replace existing files", "flag")
 _OUT = Shown("out", "Polygons", "vector_output")
 _REGION_RASTER = Shown("region_raster", "Region raster", "raster_output", True)
+_REPORT = Shown("report", "Report", "file_output", True, "HTML files (*.html)")
 _POLYGON_FILES = "Polygons (*.gpkg *.fgb *.parquet)"
 _VECTOR_FILES = "Vector files (*.gpkg *.shp *.fgb *.geojson *.json *.kml *.gml)"
 _SEGMENTATION = (
@@ -119,7 +120,7 @@ ALGORITHMS = (
             _REGION_RASTER,
             Shown("save_model", "Save model", "file_output", True, "geoseg models (*.geoseg)"),
             Shown("run_dir", "Run folder", "folder", True),
-            Shown("report", "Report", "file_output", True, "HTML files (*.html)"),
+            _REPORT,
         ),
     ),
     Algorithm(
@@ -147,6 +148,7 @@ ALGORITHMS = (
             _OUT,
             _REGION_RASTER,
             Shown("run_dir", "Run folder", "folder", True),
+            _REPORT,
         ),
     ),
     Algorithm(
