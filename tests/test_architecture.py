@@ -63,6 +63,7 @@ COMPUTATION = ("geoseg.segment*", "geoseg.vectorize*", "geoseg.evaluate*", "geos
 READS_OR_WRITES = {  # modules of evaluate/ and classify/ that do touch files
     "geoseg.classify.classify",
     "geoseg.classify.dissolve",
+    "geoseg.classify.document",
     "geoseg.classify.forest_file",
     "geoseg.classify.read_samples",
     "geoseg.classify.name",

@@ -666,3 +666,113 @@ def test_grid_of_a_run_may_be_rotated(reported):
 
     assert isinstance(run.geobox, GeoBox)
     assert run.geobox.shape == (150, 170)
+
+
+# --- regions that have been named -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def named(reported, tmp_path_factory):
+    """Return a copy of that folder with regions that are named by the parity of their classes; read only."""
+    folder = Path(shutil.copytree(reported, tmp_path_factory.mktemp("named") / "run"))
+    change_facts(folder, scene=str(folder / "scene.tif"))
+    frame = pyogrio.read_dataframe(folder / "labels.gpkg", layer="labels")
+    cover = np.where(frame["class"] % 2, "water", HOSTILE)
+    points = frame.assign(cover=cover, geometry=shapely.point_on_surface(frame.geometry))[["cover", "geometry"]]
+    pyogrio.write_dataframe(points.iloc[::2], folder / "samples.gpkg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geoseg.classify.forest.N_TREES", 20)
+        patch.setattr("geoseg.classify.validation._N_TREES", 5)
+        geoseg.classify_regions(
+            folder / "labels.gpkg", folder / "named.gpkg", samples=folder / "samples.gpkg", field="cover"
+        )
+    return folder
+
+
+@pytest.fixture
+def changed_names(named, tmp_path):
+    return Path(shutil.copytree(named, tmp_path / "run"))
+
+
+def named_page(folder, **places):
+    return Page(render(gather(find_run(folder / "named.gpkg", Places(**places)), max_pixels=100_000)))
+
+
+def test_report_of_named_regions_counts_them_by_name(named):
+    content = gather(find_run(named / "named.gpkg"), max_pixels=100_000)
+
+    frame = pyogrio.read_dataframe(named / "named.gpkg", layer="labels")
+    groups = frame.groupby("name")
+    document = json.loads((named / "named.names.json").read_text(encoding="utf-8"))
+    stored = [each["name"] for each in document["names"]]
+    assert dict(zip(stored, content.sums.regions.tolist(), strict=True)) == groups.size().to_dict()
+    assert dict(zip(stored, content.sums.pixels.tolist(), strict=True)) == groups["pixels"].sum().to_dict()
+    expected = groups[["probability", "pixels"]].apply(lambda g: np.average(g["probability"], weights=g["pixels"]))
+    np.testing.assert_allclose(content.sums.confidence, expected[stored], rtol=1e-6)
+    assert list(content.table.colors) == [each["color"] for each in document["names"]]
+    assert content.notes == ()
+
+
+def test_map_of_named_regions_shows_name_probability_and_second_name(named):
+    page = named_page(named)
+
+    data = page.data
+    size = len(data["columns"]), data["nRegions"]
+    table = np.frombuffer(zlib.decompress(base64.b64decode(page.scripts["region-table"])), "<f4").reshape(size)
+    shown = dict(zip(data["columns"], table, strict=True))
+    frame = pyogrio.read_dataframe(named / "named.gpkg", layer="labels").set_index("region")
+    frame = frame.loc[shown["region"].astype(int)]
+    stored = [each["name"] for each in json.loads((named / "named.names.json").read_text(encoding="utf-8"))["names"]]
+    assert [stored[int(i) - 1] for i in shown["class"]] == frame["name"].tolist()
+    assert [stored[int(i) - 1] for i in shown["second"]] == frame["second"].tolist()
+    np.testing.assert_allclose(shown["confidence"], frame["probability"], rtol=1e-6)
+    assert data["words"] == {"one": "name", "many": "names", "sure": "probability"}
+
+
+def test_report_of_named_regions_has_accuracy_and_both_commands_and_no_markup_of_names(named):
+    page = named_page(named)
+
+    document = json.loads((named / "named.names.json").read_text(encoding="utf-8"))
+    text = " ".join(" ".join(page.text).split())
+    cells = " ".join(str(number) for number in document["confusion"][0])
+    assert f"{document['names'][0]['name'][:6]}" in text
+    assert cells in text
+    assert all(name in text for name in list(document["importance"])[:3])
+    assert "geoseg tile" in text
+    assert "geoseg classify labels.gpkg --samples samples.gpkg --field cover --out named.gpkg" in text
+    assert len(page.of("script")) == 4  # none of a name
+    assert not [attrs for attrs in page.of("img") if "onerror" in attrs]
+
+
+def test_name_that_was_changed_by_hand_is_shown_with_a_note(changed_names):
+    change_labels(changed_names / "named.gpkg", "name = 'lake' WHERE region <= 2")
+    change_labels(changed_names / "named.gpkg", "name = NULL WHERE region = 3")
+
+    content = gather(find_run(changed_names / "named.gpkg"), max_pixels=10_000)
+
+    counts = dict(zip(content.table.names, content.sums.regions.tolist(), strict=True))
+    assert (counts["lake"], counts["unknown"]) == (2, 1)
+    assert any("named.gpkg has changed" in note for note in content.notes)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 99}', '{"format": 1, "names": [], "confusion": []}'])
+def test_damaged_document_of_names_is_refused(changed_names, text):
+    (changed_names / "named.names.json").write_text(text)
+
+    with pytest.raises(RunError, match="Name the regions again"):
+        find_run(changed_names / "named.gpkg")
+
+
+def test_document_of_names_that_are_gone_has_no_effect(changed_names):
+    shutil.copy(changed_names / "named.names.json", changed_names / "labels.names.json")
+
+    assert find_run(changed_names / "labels.gpkg").names is None
+
+
+def test_class_raster_and_dissolved_regions_are_refused_for_a_report_by_name(changed_names):
+    with pytest.raises(RunError, match="Leave out --class-raster"):
+        find_run(changed_names / "named.gpkg", Places(class_raster=changed_names / "classes.tif"))
+    path = changed_names / "named.names.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"dissolved": True}))
+    with pytest.raises(RunError, match="without --dissolve"):
+        find_run(changed_names / "named.gpkg")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from geoseg.classify.document import write_document
 from geoseg.classify.forest import Forest, TrainingSet, group_importance, importance
 from geoseg.classify.forest_file import FOREST_SUFFIXES, load_forest, save_forest
 from geoseg.classify.learn import Learned, learn, name_regions
@@ -24,6 +27,7 @@ from geoseg.classify.validation import Validation, advice, cross_validate, mean_
 from geoseg.classify.write_named import suggestions_path, write_dissolved, write_named, write_suggestions
 from geoseg.errors import ConfigError, ModelError, OutputError, shorten
 from geoseg.output.files import check_output
+from geoseg.output.names_document import NAMES_SUFFIXES, names_document_path
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.publication import Publication
 from geoseg.report.polygon_file import PolygonFile, open_polygons
@@ -63,6 +67,13 @@ class Task:
     dissolve: bool = False
     suggest: int = 0
     validate: bool = True
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that are not the default, by the names of the command."""
+        options = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        options["field"] = self.field if self.model is not None and not self.suggest else "name"
+        found = {name: getattr(self, name) for name, default in options.items() if getattr(self, name) != default}
+        return found if found.pop("validate", True) else found | {"no_validation": True}
 
 
 def classify_regions(
@@ -192,6 +203,7 @@ def _check_outputs(task: Task, *, overwrite: bool) -> dict[Path, Publication]:
             outputs[path] = (POLYGON_SUFFIXES, sidecars(path, (CLASS_STYLE, "regions")))
     if task.save_model is not None:
         outputs[task.save_model] = (FOREST_SUFFIXES, [])
+    outputs[names_document_path(task.out)] = (NAMES_SUFFIXES, [])
     inputs = {each.resolve() for each in (task.labels, task.model, *task.samples) if each is not None}
     for path in outputs:
         if path.resolve() in inputs:
@@ -211,7 +223,7 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
     predicted = name_regions(learned)
     named = Named.of(forest.names, predicted.probabilities, task.min_probability)
     write = write_dissolved if task.dissolve else write_named
-    write(task.out, file, regions, named, publications[task.out])
+    colors = write(task.out, file, regions, named, publications[task.out])
     if task.save_model is not None:
         save_forest(task.save_model, forest, overwrite=publications[task.save_model])
     if task.suggest:
@@ -221,12 +233,19 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
         rows = suggestions(*of_regions, known, task.suggest)
         path = suggestions_path(task.out)
         write_suggestions(path, file, (rows, named), task.field, publications[path])
-    result = _result(task, forest.names, named, table)
+    result = _validated(task, learned, predicted.shares, _result(task, forest.names, named, table))
+    write_document(result, colors, task.labels, task.given(), publications[names_document_path(task.out)])
+    return result
+
+
+def _validated(task: Task, learned: Learned, shares: NDArray[np.float64], result: Classification) -> Classification:
+    """Return a result with what is known of the samples."""
     if learned.labelled is None:
         return result
+    forest, table = learned.forest, learned.table
     training = learned.labelled.training_set(learned.features, len(forest.names))
     folds = spatial_folds(table.centres[learned.labelled.rows], training.weights)
-    checked = cross_validate(training, folds, predicted.shares) if task.validate else None
+    checked = cross_validate(training, folds, shares) if task.validate else None
     return _with_validation(replace(result, notes=learned.notes), checked, training, forest)
 
 

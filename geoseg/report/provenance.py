@@ -12,7 +12,8 @@ import yaml
 from geoseg.config import Config
 from geoseg.config_parser import flat_values
 from geoseg.errors import shorten
-from geoseg.report.finished_run import FinishedRun, is_of_labels
+from geoseg.report.class_document import is_of_labels
+from geoseg.report.finished_run import FinishedRun
 
 _INPUTS = {"aoi": "--aoi", "features": "--features", "model": "--model"}
 _FILES = {"class_raster": "--class-raster", "region_raster": "--region-raster", "model": "--save-model"}
@@ -70,7 +71,8 @@ def command(run: FinishedRun) -> str:
     """
     facts = run.facts
     is_outline = is_of_labels(facts)
-    words = ["geoseg", "outline" if is_outline else "tile", _path(facts["scene"]), "--out", run.polygons.name]
+    out = run.polygons.name if run.names is None else PurePosixPath(_path(run.names.polygons)).name
+    words = ["geoseg", "outline" if is_outline else "tile", _path(facts["scene"]), "--out", out]
     for name, flag in _FILES.items():
         if facts.get("files", {}).get(name):
             words += [flag, PurePosixPath(_path(facts["files"][name])).name]

@@ -13,16 +13,9 @@ from geoseg.output.names import check_output_name
 from geoseg.output.paths import REPORT_SUFFIXES, Outputs, class_document_path
 from geoseg.output.publication import Publication
 from geoseg.output.system import file_key
+from geoseg.report.class_document import is_of_labels, read_classes
 from geoseg.report.content import gather
-from geoseg.report.finished_run import (
-    NO_CLASS_RASTER,
-    FinishedRun,
-    Places,
-    find_run,
-    is_of_labels,
-    pixels_of,
-    read_classes,
-)
+from geoseg.report.finished_run import NO_CLASS_RASTER, FinishedRun, Places, find_run, pixels_of
 from geoseg.report.page import render
 
 MAX_BYTES = 8_000_000
