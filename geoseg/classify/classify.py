@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from geoseg.classify.document import write_document
 from geoseg.classify.forest import Forest, TrainingSet, group_importance, importance
@@ -20,6 +22,7 @@ from geoseg.classify.read_regions import Regions, read_regions
 from geoseg.classify.read_samples import read_samples
 from geoseg.classify.region_table import Features, RegionTable
 from geoseg.classify.result import Classification, NameScore, scores_of
+from geoseg.classify.sample_points import TABLE_SUFFIXES
 from geoseg.classify.samples import Samples, joined
 from geoseg.classify.suggest import suggestions
 from geoseg.classify.training import label_regions
@@ -47,7 +50,7 @@ class Task:
         Empty = the names come from `model`.
     field : str
         Of the samples.
-    layer : str or None
+    layer, crs : str or None
     model, save_model : Path or None
     min_probability : float
     dissolve : bool
@@ -61,6 +64,7 @@ class Task:
     samples: tuple[Path, ...] = ()
     field: str = ""
     layer: str | None = None
+    crs: str | None = None
     model: Path | None = None
     save_model: Path | None = None
     min_probability: float = 0.0
@@ -83,6 +87,7 @@ def classify_regions(
     samples: FileName | Sequence[FileName] = (),
     field: str = "name",
     layer: str | None = None,
+    crs: str | None = None,
     model: FileName | None = None,
     save_model: FileName | None = None,
     min_probability: float = 0,
@@ -103,12 +108,16 @@ def classify_regions(
     out : str or Path
         Polygon file to write, .gpkg, .fgb or .parquet.
     samples : str, Path or sequence of them
-        Vector files with points or polygons whose names are known, in any CRS. A polygon names the regions that it
+        Vector files with points or polygons whose names are known, in any CRS, or tables of text with the columns
+        `lon` and `lat`, or `x` and `y`. A polygon names the regions that it
         covers by more than half.
     field : str
         Field of the samples with their names.
     layer : str or None
         Layer of the samples; None = the only one.
+    crs : str or None
+        CRS of the coordinates in a .csv, such as "EPSG:25832"; None = EPSG:4326 for `lon` and `lat`, that of the
+        regions for `x` and `y`.
     model : str, Path or None
         File of ``save_model`` to use instead of samples.
     save_model : str, Path or None
@@ -161,6 +170,7 @@ def classify_regions(
         tuple(_path("samples", each) for each in given),
         field,
         layer,
+        crs,
         None if model is None else _path("model", model),
         None if save_model is None else _path("save_model", save_model),
         float(min_probability),
@@ -191,8 +201,19 @@ def _check_task(task: Task) -> None:
         raise ConfigError(f"--min-probability is {task.min_probability}; expected a number from 0 to 1, such as 0.5.")
     if not 0 <= task.suggest <= _MAX_SUGGESTIONS:
         raise ConfigError(f"--suggest is {task.suggest}; expected a number of regions up to {_MAX_SUGGESTIONS}.")
+    if task.crs is not None:
+        _check_crs(task)
     if not isinstance(task.field, str) or not task.field:
         raise ConfigError("the field of the samples has no name; give it with --field.")
+
+
+def _check_crs(task: Task) -> None:
+    if not any(path.suffix.lower() in TABLE_SUFFIXES for path in task.samples):
+        raise ConfigError("--crs is that of the coordinates in a .csv, and there is none among the samples; omit it.")
+    try:
+        CRS.from_user_input(task.crs)
+    except CRSError as err:
+        raise ConfigError(f"--crs is {shorten(task.crs, 60)!r}; expected a CRS such as EPSG:25832.") from err
 
 
 def _check_outputs(task: Task, *, overwrite: bool) -> dict[Path, Publication]:
@@ -266,7 +287,7 @@ def _read_samples(task: Task, file: PolygonFile) -> Samples | None:
     if not task.samples:
         return None
     crs = file.crs()
-    return joined([read_samples(path, crs, field=task.field, layer=task.layer) for path in task.samples])
+    return joined([read_samples(path, crs, field=task.field, layer=task.layer, crs=task.crs) for path in task.samples])
 
 
 def _columns_of(table: RegionTable, forest: Forest, path: Path) -> RegionTable:

@@ -73,7 +73,7 @@ _OUT = Shown("out", "Polygons", "vector_output")
 _REGION_RASTER = Shown("region_raster", "Region raster", "raster_output", True)
 _REPORT = Shown("report", "Report", "file_output", True, "HTML files (*.html)")
 _POLYGON_FILES = "Polygons (*.gpkg *.fgb *.parquet)"
-_VECTOR_FILES = "Vector files (*.gpkg *.shp *.fgb *.geojson *.json *.kml *.gml)"
+_SAMPLE_FILES = "Samples (*.gpkg *.shp *.fgb *.parquet *.geojson *.json *.kml *.gml *.csv *.tsv *.txt)"
 _SEGMENTATION = (
     Shown("config", "Configuration", "configuration"),
     Shown("classes", "Number of classes (0 = automatic)", "classes"),
@@ -189,13 +189,14 @@ ALGORITHMS = (
         ("classification", "supervised", "training", "samples", "random forest", "active learning", "land cover"),
         (
             Shown("labels", "Polygons of a segmentation", "file", detail=_POLYGON_FILES),
-            Shown("samples", "Samples", "file", detail=_VECTOR_FILES),
+            Shown("samples", "Samples", "file", detail=_SAMPLE_FILES),
             Shown("field", "Field with the names", "text"),
             Shown("min_probability", "Unknown below this probability", "number"),
             Shown("dissolve", "Unite adjacent regions of one name", "flag"),
             Shown("suggest", "Number of regions to name next", "integer"),
             _OVERWRITE,
             Shown("layer", "Layer of the samples", "text", True),
+            Shown("crs", "CRS of the coordinates in a CSV", "text", True),
             Shown("model", "Saved forest, instead of samples", "file", True, "geoseg forests (*.forest)"),
             Shown("validate", "Leave out the cross-validation", "flag", True),
             _OUT,
