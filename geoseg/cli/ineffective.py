@@ -191,6 +191,7 @@ TUNE_RULES = (
         "without --out and --json FILE",
         "add --out FILE",
     ),
+    _NO_FEATURES,
     _NO_TILE_TRAINING,
 )
 EVALUATE_RULES = (
