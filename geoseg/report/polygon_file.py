@@ -19,12 +19,10 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from geoseg.errors import RasterError, shorten
-from geoseg.raster.vector_file import opened_vector
+from geoseg.raster.polygon_layer import opened_layer, reading_polygons
 
-LAYER = "labels"
 _ROWS = 16_384  # of a batch
 _GEOMETRY = "geometry"
 _UNNAMED = "unknown"  # a name that was removed
@@ -126,7 +124,7 @@ class PolygonFile:
         hidden = _BY_NAME.values() if self.names else ()
         wanted = [name for name in columns if name in self.columns or name in hidden]
         read = self._parquet if self.layer is None else self._ogr
-        with _reading(self.path):
+        with reading_polygons(self.path):
             yield from read(wanted, has_geometry=_GEOMETRY in columns, least=least, bounds=bounds)
 
     def schema(self) -> pa.Schema:
@@ -137,7 +135,7 @@ class PolygonFile:
         RasterError
             If the file is damaged.
         """
-        with _reading(self.path):
+        with reading_polygons(self.path):
             if self.layer is None:
                 found = pq.ParquetFile(self.source).schema_arrow
             else:
@@ -153,7 +151,7 @@ class PolygonFile:
         RasterError
             If the file is damaged or has other geometries.
         """
-        with _reading(self.path):
+        with reading_polygons(self.path):
             if self.layer is None:
                 found = set(self._geo().get("geometry_types", ()))
             else:
@@ -175,7 +173,7 @@ class PolygonFile:
         RasterError
             If there is none, or the file is damaged.
         """
-        with _reading(self.path):
+        with reading_polygons(self.path):
             if self.layer is None:
                 given = self._geo().get("crs", "OGC:CRS84")  # the default of the standard
             else:
@@ -244,21 +242,13 @@ def open_polygons(path: Path) -> Iterator[PolygonFile]:
     RasterError
         If it is missing, damaged, or has no layer of geoseg.
     """
-    if path.suffix.lower() == ".parquet":
-        with _reading(path):
-            names = pq.ParquetFile(path).schema_arrow.names
-        yield PolygonFile(path, path, None, _checked(path, names))
-        return
-    with opened_vector(path, with_fields=True) as found:
-        layer = LAYER if LAYER in found.layers else found.layers[0] if len(found.layers) == 1 else None
-        if layer is None:
-            raise RasterError(
-                f"{path} has no layer {LAYER} but {shorten(', '.join(found.layers) or 'none')}; expected the polygons "
-                f"of geoseg tile or outline. Give their file."
-            )
-        with _reading(path):
-            names = pyogrio.read_info(found.path, layer=layer)["fields"].tolist()
-        yield PolygonFile(path, found.path, layer, _checked(path, names))
+    with opened_layer(path) as found:
+        with reading_polygons(path):
+            if found.layer is None:
+                names = pq.ParquetFile(path).schema_arrow.names
+            else:
+                names = pyogrio.read_info(found.source, layer=found.layer)["fields"].tolist()
+        yield PolygonFile(path, found.source, found.layer, _checked(path, names))
 
 
 def _checked(path: Path, names: Sequence[str]) -> tuple[str, ...]:
@@ -268,17 +258,6 @@ def _checked(path: Path, names: Sequence[str]) -> tuple[str, ...]:
             f"{path} has no column {missing[0]}; expected the polygons of geoseg tile or outline. Give their file."
         )
     return tuple(name for name in names if name not in (_GEOMETRY, "bbox"))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Convert the errors of libraries that read polygons."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, pa.ArrowException, shapely.errors.ShapelyError, CRSError) as err:
-        if isinstance(err, RasterError):
-            raise
-        raise RasterError(f"{path} cannot be read: {shorten(err)}. Is the file complete?") from err
 
 
 def _columns(batch: pa.RecordBatch, stored: Mapping[str, str], names: Sequence[str], *, has_geometry: bool) -> Columns:
