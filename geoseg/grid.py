@@ -242,3 +242,16 @@ class TileGrid:
         rising = 2 * (positions - begin) + 1 if begin < core_begin else np.full(positions.shape, full)
         falling = 2 * (end - 1 - positions) + 1 if end > core_end else np.full(positions.shape, full)
         return np.minimum(np.minimum(rising, falling), full).astype(np.int64)
+
+
+def windows_of(shape: tuple[int, int], size: tuple[int, int]) -> Iterator[Window]:
+    """Yield windows of at most `size` that partition a raster, by rows; both are (rows, cols).
+
+    Examples
+    --------
+    >>> [tuple(window) for window in windows_of((3, 5), (2, 4))]
+    [(0, 0, 4, 2), (4, 0, 1, 2), (0, 2, 4, 1), (4, 2, 1, 1)]
+    """
+    for row in range(0, shape[0], size[0]):
+        for col in range(0, shape[1], size[1]):
+            yield Window(col, row, min(size[1], shape[1] - col), min(size[0], shape[0] - row))

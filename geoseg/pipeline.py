@@ -153,8 +153,9 @@ def outline_labels(
         Raster on the same grid for zonal statistics and colours; and, as ``FILE:NAME`` or ``FILE:NAME:majority``,
         rasters as in `segment_scene`.
     workers, progress, **options
-        As in `segment_scene`, and ``band`` and ``nodata`` of the labels. ``min_pixels`` and ``simplify`` are 0 by
-        default: every region is kept, and its outline follows the pixel edges.
+        As in `segment_scene`, of the outputs ``region_raster`` and ``report``; and ``band`` and ``nodata`` of the
+        labels. ``min_pixels`` and ``simplify`` are 0 by default: every region is kept, and its outline follows the
+        pixel edges.
 
     Returns
     -------
@@ -269,6 +270,7 @@ def run_labels(
             job = survey.find_collar_of_values(job, stages)
             means = label_raster.label_tiles(job, stages)
             regions, values = label_raster.merge_labels(job, stages, means)
+            write_labels.check_report(plan, values)
             label_raster.outline_tiles(job, stages)
             return write_labels.write_results(job, plan, stages, regions, values)
 

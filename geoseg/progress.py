@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -191,18 +192,27 @@ def left_text(seconds: float | None) -> str:
 
     Examples
     --------
-    >>> [left_text(seconds) for seconds in (None, 3.2, 100, 4000, 90000)]
-    ['', '4 s left', '2 min left', '1 h 7 min left', '25 h left']
+    >>> left_text(None), left_text(100)
+    ('', '2 min left')
     """
-    if seconds is None:
-        return ""
+    return "" if seconds is None else f"{duration_text(seconds)} left"
+
+
+def duration_text(seconds: float) -> str:
+    """Return an estimated time for a person to read.
+
+    Examples
+    --------
+    >>> [duration_text(seconds) for seconds in (0.2, 3.2, 100, 4000, 90000)]
+    ['1 s', '4 s', '2 min', '1 h 7 min', '25 h']
+    """
     if seconds <= 90:
-        return f"{int(seconds) + 1} s left"
+        return f"{max(math.ceil(seconds), 1)} s"
     minutes = round(seconds / 60)
     hours, rest = divmod(minutes, 60)
     if hours >= 10:
-        return f"{round(minutes / 60)} h left"
-    return f"{hours} h {rest} min left" if hours else f"{minutes} min left"
+        return f"{round(minutes / 60)} h"
+    return f"{hours} h {rest} min" if hours else f"{minutes} min"
 
 
 class StageReporter:

@@ -63,8 +63,12 @@ COMPUTATION = ("geoseg.segment*", "geoseg.vectorize*", "geoseg.evaluate*", "geos
 READS_OR_WRITES = {  # modules of evaluate/ and classify/ that do touch files
     "geoseg.classify.classify",
     "geoseg.classify.dissolve",
+    "geoseg.classify.delimited",
+    "geoseg.classify.document",
     "geoseg.classify.forest_file",
+    "geoseg.classify.geoparquet_samples",
     "geoseg.classify.read_samples",
+    "geoseg.classify.sample_points",
     "geoseg.classify.name",
     "geoseg.classify.name_table",
     "geoseg.classify.result",

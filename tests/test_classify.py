@@ -19,6 +19,7 @@ from geoseg.classify.attributes import attribute_columns
 from geoseg.classify.borders import BorderCollector
 from geoseg.classify.forest import TrainingSet, train
 from geoseg.classify.forest_file import load_forest, save_forest
+from geoseg.classify.read_samples import read_samples
 from geoseg.classify.region_table import Features, RegionTable
 from geoseg.classify.rings import edges_of
 from geoseg.classify.shapes import polygon_shapes
@@ -124,6 +125,113 @@ def test_samples_in_another_crs_and_format_give_the_same_names(labels, samples, 
     geopandas.read_file(samples).to_crs("EPSG:4326").to_file(tmp_path / "s.geojson")
 
     assert list(read(classify(labels, tmp_path / "s.geojson", "b.gpkg").path)["name"]) == list(expected)
+
+
+def table_of(frame, columns, separator=","):
+    rows = [
+        separator.join(map(repr, pair)) + f"{separator}{name}"
+        for *pair, name in zip(*columns, frame["cover"], strict=True)
+    ]
+    return "\n".join(rows)
+
+
+def written(frame, path, kind):
+    """Write samples as a file of a kind; return it and the option for its CRS."""
+    degrees, mercator = frame.to_crs("EPSG:4326").geometry, frame.to_crs("EPSG:3857").geometry
+    if kind == "parquet":
+        frame.to_crs("EPSG:3857").to_parquet(path / "s.parquet")
+        return path / "s.parquet", None
+    head, geometry, separator, crs = {
+        "lon, lat": ("LON,Latitude,Cover", degrees, ",", None),
+        "x, y": ("x;y;cover", frame.geometry, ";", None),
+        "x, y in a CRS": ("x\ty\tcover", mercator, "\t", "EPSG:3857"),
+    }[kind]
+    text = table_of(frame, (geometry.x.tolist(), geometry.y.tolist()), separator)
+    (path / "s.csv").write_text(f"{head}\n{text}\n", encoding="utf-8-sig")
+    return path / "s.csv", crs
+
+
+@pytest.mark.parametrize("kind", ["parquet", "lon, lat", "x, y", "x, y in a CRS"])
+def test_samples_in_tables_and_geoparquet_have_the_same_places_and_names(layer, tmp_path, kind):
+    frame = points(layer, ROWS)
+    path, crs = written(frame, tmp_path, kind)
+
+    found = read_samples(path, layer.crs.to_wkt(), field="cover", crs=crs)
+
+    expected = shapely.get_coordinates(frame.geometry)
+    np.testing.assert_allclose(shapely.get_coordinates(found.points), expected, atol=1e-4)
+    assert [found.names[i] for i in found.numbers] == frame["cover"].tolist()
+
+
+def test_rows_of_a_table_without_place_or_name_are_counted_in_notes(tmp_path, layer):
+    (tmp_path / "s.csv").write_text("x,y,cover\n5,5,water\n,5,road\n5,5,\n\n")
+
+    found = read_samples(tmp_path / "s.csv", layer.crs.to_wkt(), field="cover")
+
+    assert (len(found), len(found.notes)) == (1, 2)
+    assert found.notes[1].startswith("1 of 3 samples have no geometry")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no field 'cover'"),
+        ("x,y,kind\n1,2,water\n", "no field 'cover'; it has x, y, kind"),
+        ("easting,cover\n1,water\n", "expected the place of each sample in lon and lat"),
+        ("x,y,cover\n1,2,water\n3,east,road\n", "line 3 of .* has 'east' as y; expected a number"),
+        ("x;y;cover\n1,5;2;water\n", "has '1,5' as x; expected a number. Write decimals with a point"),
+        ("x,y,cover\n1e999,2,water\n", "has '1e999' as x"),
+        ("lon,lat,cover\n4000000,500000,water\n", "has 4e.06 as lon; expected degrees"),
+        ("x,y,cover,x\n1,2,water,3\n", "two columns 'x'"),
+        ('x,y,cover\n1,2,"water\n', "is no table"),
+        ("x,y,cover\n", "has no sample that can be used"),
+        (b"x,y,cover\n1,2,\xff\n", "Expected a CSV file in UTF-8"),
+    ],
+    ids=lambda each: str(each)[:12],
+)
+def test_tables_that_cannot_be_used_are_refused_in_one_line(layer, tmp_path, text, message):
+    (tmp_path / "s.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    with pytest.raises(RasterError, match=message) as caught:
+        read_samples(tmp_path / "s.csv", layer.crs.to_wkt(), field="cover")
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="geometry"), "has no geometry; expected GeoParquet"),
+        (lambda frame: frame.set_crs(None, allow_override=True), "has no CRS"),
+        (lambda frame: frame.rename(columns={"cover": "kind"}), "no field 'cover'; it has kind"),
+    ],
+)
+def test_parquet_without_place_or_field_is_refused(layer, tmp_path, change, message):
+    change(points(layer, ROWS)).to_parquet(tmp_path / "s.parquet")
+
+    with pytest.raises(RasterError, match=message):
+        read_samples(tmp_path / "s.parquet", layer.crs.to_wkt(), field="cover")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("s.gpkg", "--crs", "EPSG:4326"), "--crs is that of the coordinates in a .csv"),
+        (("s.csv", "--crs", "nowhere"), "'nowhere'; expected a CRS such as EPSG:25832"),
+        (("s.csv", "--layer", "points"), "has no layers, so --layer points has no effect"),
+    ],
+)
+def test_options_that_do_not_fit_the_samples_are_refused(labels, options, message):
+    (labels.parent / "s.csv").write_text("x,y,cover\n5,5,water\n")
+    name, *others = options
+
+    ended = run_command(
+        "classify", labels, "--samples", labels.parent / name, "--out", labels.parent / "n.gpkg", *others
+    )
+
+    assert ended.code == 1
+    assert message in ended.text
+    assert len(ended.lines) == 1
 
 
 def test_same_input_gives_the_same_columns_again(labels, samples):

@@ -113,7 +113,15 @@ def test_provider_lists_an_algorithm_for_each_command(qgis_process):
     code, text = qgis_process("list")
 
     assert code == 0
-    assert re.findall(r"geoseg:(\w+)\t", text) == ["classify", "evaluate", "name", "outline", "preview", "segment"]
+    assert re.findall(r"geoseg:(\w+)\t", text) == [
+        "classify",
+        "evaluate",
+        "name",
+        "outline",
+        "preview",
+        "segment",
+        "tune",
+    ]
 
 
 def test_missing_geoseg_is_reported_with_what_to_do(qgis_process, scene, tmp_path, variables):
@@ -209,6 +217,21 @@ def test_preview_writes_a_picture_of_the_window_and_a_page_that_shows_it(qgis_pr
     assert "--window=20,10,64,64" in text
     assert n_colors(tmp_path / "p.png") > 10
     assert results_of(text)["HTML"].endswith(".html")
+
+
+@pytest.mark.slow
+def test_tune_writes_a_chart_and_a_page_with_the_lines_of_configuration(qgis_process, scene, tmp_path):
+    code, text = qgis_process(
+        "run", "geoseg:tune", "--", f"SCENE={scene}", f"OUT={tmp_path / 't.html'}", f"REPORT={tmp_path / 't.json'}",
+        "METHOD=kmeans", "CLASSES=4", "WINDOWS=1", "WINDOW_SIZE=64", "SCALES=16", "SIZES=8", "LEVELS=2",
+    )  # fmt: skip
+
+    assert code == 0, text
+    assert "Compare parameters" in text
+    assert len(json.loads((tmp_path / "t.json").read_text())["trials"]) == 8
+    assert "# geoseg tune: " in text
+    assert results_of(text)["HTML"].endswith(".html")
+    assert "<svg" in (tmp_path / "t.html").read_text()
 
 
 @pytest.mark.slow

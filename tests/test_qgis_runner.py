@@ -30,7 +30,7 @@ from geoseg_qgis.runner.installation import (
 )
 from geoseg_qgis.runner.messages import error_text, failed_text, legend, resume_text
 from geoseg_qgis.runner.process import Control, Ended, run_process
-from geoseg_qgis.runner.progress import STAGES, STAGES_OF, Progress, duration
+from geoseg_qgis.runner.progress import OF_SCENE, STAGES, STAGES_OF, Progress, duration
 from geoseg_qgis.runner.table import ALGORITHMS, HIDDEN, parameters_of
 
 import geoseg
@@ -129,15 +129,15 @@ def test_further_options_with_an_open_quotation_mark_are_refused():
 
 def test_stages_are_those_of_geoseg():
     assert {name: title for name, (title, _) in STAGES.items()} == {
-        name: title for name, title in STAGE_TITLES.items() if name not in ("animate", "tune")
+        name: title for name, title in STAGE_TITLES.items() if name != "animate"
     }
     assert all(set(stages) <= set(STAGES) for stages in STAGES_OF.values())
 
 
-@pytest.mark.parametrize("command", ["tile", "outline", "preview"])
+@pytest.mark.parametrize("command", ["tile", "outline", "preview", "tune"])
 def test_percentage_rises_from_0_to_100(command):
     progress = Progress(command)
-    stages = STAGES_OF.get(command, tuple(STAGES))
+    stages = STAGES_OF.get(command, OF_SCENE)
 
     percents = [
         progress.receive(line).percent

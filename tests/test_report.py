@@ -22,7 +22,7 @@ from PIL import Image
 
 import geoseg
 from geoseg.config import Config
-from geoseg.errors import ConfigError, OutputError, RasterError, RunError
+from geoseg.errors import OutputError, RasterError, RunError
 from geoseg.evaluate.evaluate import evaluate_classes
 from geoseg.grid import GeoBox
 from geoseg.raster.decimated import decimated_shape, read_decimated
@@ -113,20 +113,19 @@ def page_of(path):
     return Page(Path(path).read_text(encoding="utf-8"))
 
 
+def without_times(path):
+    """Return a page without the times; run.json has that of the stage report too."""
+    text = re.sub(r"<h3>Stages</h3>.*?</table>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"<dt>Finished</dt><dd>[^<]*</dd>", "", text)
+
+
 # --- what the page contains -----------------------------------------------------------------------------------------
 
 
 def test_report_of_a_finished_run_is_that_of_the_run_itself(reported, tmp_path):
     made = report_run(reported / "labels.gpkg", tmp_path / "again.html")
 
-    # run.json has the time of the stage report too.
-    without_times = [
-        re.sub(r"<h3>Stages</h3>.*?</table>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for path in (made, reported / "report.html")
-    ]
-    assert [re.sub(r"<dt>Finished</dt><dd>[^<]*</dd>", "", text) for text in without_times] == [
-        re.sub(r"<dt>Finished</dt><dd>[^<]*</dd>", "", without_times[0])
-    ] * 2
+    assert without_times(made) == without_times(reported / "report.html")
 
 
 def test_page_forbids_every_address_and_refers_to_none(reported):
@@ -339,11 +338,33 @@ def test_outlines_of_labels_have_a_report_without_a_tree(make_raster, tmp_path):
     assert 'id="tree"' not in text
 
 
-def test_report_of_outlines_beside_them_is_refused(make_raster, tmp_path):
-    with pytest.raises(ConfigError, match="geoseg report"):
-        geoseg.outline_labels(
-            make_raster(np.ones((1, 9, 9), np.uint8)), tmp_path / "a.gpkg", report=tmp_path / "a.html"
-        )
+def test_report_of_outlines_has_names_of_categories_and_the_values_as_scene(make_raster, tmp_path):
+    pixels = np.kron(np.array([[1, 2], [2, 3]]), np.ones((20, 20), int)).astype(np.uint8)[None]
+    labels, values = make_raster(pixels, "labels.tif"), make_raster(pixels * 60, "values.tif")
+    names = "".join(f"<Category>{name}</Category>" for name in ("none", "water", "&lt;b&gt;road"))
+    band = f'<PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand>'
+    (tmp_path / "labels.tif.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
+    out, html = tmp_path / "out.gpkg", tmp_path / "beside.html"
+
+    ended = run_command("outline", labels, "--values", values, "--out", out, "--workers", 0, "--report", html)
+
+    assert ended.code == 0, ended.text
+    data = page_of(html).data
+    assert [each["name"] for each in data["classes"]] == ["water", "<b>road", "class 3"]
+    assert data["hasScene"]
+    assert "no class raster" not in html.read_text(encoding="utf-8")
+    assert without_times(html) == without_times(report_run(out, tmp_path / "later.html"))
+
+
+def test_more_labels_than_a_report_shows_are_found_before_they_are_outlined(make_raster, tmp_path):
+    labels = make_raster(np.arange(256, dtype=np.uint16).reshape(1, 16, 16))
+    out, html = tmp_path / "out.gpkg", tmp_path / "out.html"
+
+    with pytest.raises(RasterError, match="has 256 labels; a report shows at most 255"):
+        geoseg.outline_labels(labels, out, workers=0, report=html)
+
+    assert not out.exists()
+    assert geoseg.outline_labels(labels, out, workers=0, resume=True).n_regions == 256
 
 
 def test_failed_tiles_are_on_the_map_and_in_a_table(copied):
@@ -645,3 +666,113 @@ def test_grid_of_a_run_may_be_rotated(reported):
 
     assert isinstance(run.geobox, GeoBox)
     assert run.geobox.shape == (150, 170)
+
+
+# --- regions that have been named -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def named(reported, tmp_path_factory):
+    """Return a copy of that folder with regions that are named by the parity of their classes; read only."""
+    folder = Path(shutil.copytree(reported, tmp_path_factory.mktemp("named") / "run"))
+    change_facts(folder, scene=str(folder / "scene.tif"))
+    frame = pyogrio.read_dataframe(folder / "labels.gpkg", layer="labels")
+    cover = np.where(frame["class"] % 2, "water", HOSTILE)
+    points = frame.assign(cover=cover, geometry=shapely.point_on_surface(frame.geometry))[["cover", "geometry"]]
+    pyogrio.write_dataframe(points.iloc[::2], folder / "samples.gpkg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geoseg.classify.forest.N_TREES", 20)
+        patch.setattr("geoseg.classify.validation._N_TREES", 5)
+        geoseg.classify_regions(
+            folder / "labels.gpkg", folder / "named.gpkg", samples=folder / "samples.gpkg", field="cover"
+        )
+    return folder
+
+
+@pytest.fixture
+def changed_names(named, tmp_path):
+    return Path(shutil.copytree(named, tmp_path / "run"))
+
+
+def named_page(folder, **places):
+    return Page(render(gather(find_run(folder / "named.gpkg", Places(**places)), max_pixels=100_000)))
+
+
+def test_report_of_named_regions_counts_them_by_name(named):
+    content = gather(find_run(named / "named.gpkg"), max_pixels=100_000)
+
+    frame = pyogrio.read_dataframe(named / "named.gpkg", layer="labels")
+    groups = frame.groupby("name")
+    document = json.loads((named / "named.names.json").read_text(encoding="utf-8"))
+    stored = [each["name"] for each in document["names"]]
+    assert dict(zip(stored, content.sums.regions.tolist(), strict=True)) == groups.size().to_dict()
+    assert dict(zip(stored, content.sums.pixels.tolist(), strict=True)) == groups["pixels"].sum().to_dict()
+    expected = groups[["probability", "pixels"]].apply(lambda g: np.average(g["probability"], weights=g["pixels"]))
+    np.testing.assert_allclose(content.sums.confidence, expected[stored], rtol=1e-6)
+    assert list(content.table.colors) == [each["color"] for each in document["names"]]
+    assert content.notes == ()
+
+
+def test_map_of_named_regions_shows_name_probability_and_second_name(named):
+    page = named_page(named)
+
+    data = page.data
+    size = len(data["columns"]), data["nRegions"]
+    table = np.frombuffer(zlib.decompress(base64.b64decode(page.scripts["region-table"])), "<f4").reshape(size)
+    shown = dict(zip(data["columns"], table, strict=True))
+    frame = pyogrio.read_dataframe(named / "named.gpkg", layer="labels").set_index("region")
+    frame = frame.loc[shown["region"].astype(int)]
+    stored = [each["name"] for each in json.loads((named / "named.names.json").read_text(encoding="utf-8"))["names"]]
+    assert [stored[int(i) - 1] for i in shown["class"]] == frame["name"].tolist()
+    assert [stored[int(i) - 1] for i in shown["second"]] == frame["second"].tolist()
+    np.testing.assert_allclose(shown["confidence"], frame["probability"], rtol=1e-6)
+    assert data["words"] == {"one": "name", "many": "names", "sure": "probability"}
+
+
+def test_report_of_named_regions_has_accuracy_and_both_commands_and_no_markup_of_names(named):
+    page = named_page(named)
+
+    document = json.loads((named / "named.names.json").read_text(encoding="utf-8"))
+    text = " ".join(" ".join(page.text).split())
+    cells = " ".join(str(number) for number in document["confusion"][0])
+    assert f"{document['names'][0]['name'][:6]}" in text
+    assert cells in text
+    assert all(name in text for name in list(document["importance"])[:3])
+    assert "geoseg tile" in text
+    assert "geoseg classify labels.gpkg --samples samples.gpkg --field cover --out named.gpkg" in text
+    assert len(page.of("script")) == 4  # none of a name
+    assert not [attrs for attrs in page.of("img") if "onerror" in attrs]
+
+
+def test_name_that_was_changed_by_hand_is_shown_with_a_note(changed_names):
+    change_labels(changed_names / "named.gpkg", "name = 'lake' WHERE region <= 2")
+    change_labels(changed_names / "named.gpkg", "name = NULL WHERE region = 3")
+
+    content = gather(find_run(changed_names / "named.gpkg"), max_pixels=10_000)
+
+    counts = dict(zip(content.table.names, content.sums.regions.tolist(), strict=True))
+    assert (counts["lake"], counts["unknown"]) == (2, 1)
+    assert any("named.gpkg has changed" in note for note in content.notes)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 99}', '{"format": 1, "names": [], "confusion": []}'])
+def test_damaged_document_of_names_is_refused(changed_names, text):
+    (changed_names / "named.names.json").write_text(text)
+
+    with pytest.raises(RunError, match="Name the regions again"):
+        find_run(changed_names / "named.gpkg")
+
+
+def test_document_of_names_that_are_gone_has_no_effect(changed_names):
+    shutil.copy(changed_names / "named.names.json", changed_names / "labels.names.json")
+
+    assert find_run(changed_names / "labels.gpkg").names is None
+
+
+def test_class_raster_and_dissolved_regions_are_refused_for_a_report_by_name(changed_names):
+    with pytest.raises(RunError, match="Leave out --class-raster"):
+        find_run(changed_names / "named.gpkg", Places(class_raster=changed_names / "classes.tif"))
+    path = changed_names / "named.names.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"dissolved": True}))
+    with pytest.raises(RunError, match="without --dissolve"):
+        find_run(changed_names / "named.gpkg")

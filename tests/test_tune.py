@@ -106,6 +106,33 @@ def test_network_is_trained_once_for_all_scales(scene, quick_config, monkeypatch
     assert len({trial.scale for trial in tuning.trials}) == 3
 
 
+def test_features_take_part_in_the_classes_of_every_scale(scene, tmp_path):
+    features = write_raster(tmp_path / "features.tif", np.repeat(np.arange(170) // 43, 150).reshape(170, 150).T[None])
+    options = {"windows": 1, "size": 96, "scales": (16,), "sizes": (8,), "levels": (4,)}
+
+    plain, with_features = (
+        geoseg.tune_scene(scene, config=KMEANS | given, **options, **raster)
+        for given, raster in (
+            ({}, {}),
+            ({"classify": {"classes": 4, "feature_weight": 50}}, {"features": features}),
+        )
+    )
+
+    for before, after in zip(plain.trials, with_features.trials, strict=True):
+        assert after.variance > 2 * before.variance  # the features differ from the bands, which are scored
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--feature-weight", 2), "without --features"), (("--features", "none.tif"), "none.tif")],
+)
+def test_features_that_have_no_effect_or_are_missing_are_refused(scene, options, message):
+    ended = run_command("tune", scene, *options)
+
+    assert ended.code in (1, 2)
+    assert message in ended.text
+
+
 def test_windows_differ_in_content_and_do_not_overlap(tmp_path):
     tiles = np.array([[50, 50, 200, 50], [50, 120, 50, 50]], np.uint8)
     pixels = np.kron(tiles, np.ones((64, 64), np.uint8))[None]

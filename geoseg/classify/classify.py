@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
+from geoseg.classify.document import write_document
 from geoseg.classify.forest import Forest, TrainingSet, group_importance, importance
 from geoseg.classify.forest_file import FOREST_SUFFIXES, load_forest, save_forest
 from geoseg.classify.learn import Learned, learn, name_regions
@@ -17,6 +22,7 @@ from geoseg.classify.read_regions import Regions, read_regions
 from geoseg.classify.read_samples import read_samples
 from geoseg.classify.region_table import Features, RegionTable
 from geoseg.classify.result import Classification, NameScore, scores_of
+from geoseg.classify.sample_points import TABLE_SUFFIXES
 from geoseg.classify.samples import Samples, joined
 from geoseg.classify.suggest import suggestions
 from geoseg.classify.training import label_regions
@@ -24,6 +30,7 @@ from geoseg.classify.validation import Validation, advice, cross_validate, mean_
 from geoseg.classify.write_named import suggestions_path, write_dissolved, write_named, write_suggestions
 from geoseg.errors import ConfigError, ModelError, OutputError, shorten
 from geoseg.output.files import check_output
+from geoseg.output.names_document import NAMES_SUFFIXES, names_document_path
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.publication import Publication
 from geoseg.report.polygon_file import PolygonFile, open_polygons
@@ -43,7 +50,7 @@ class Task:
         Empty = the names come from `model`.
     field : str
         Of the samples.
-    layer : str or None
+    layer, crs : str or None
     model, save_model : Path or None
     min_probability : float
     dissolve : bool
@@ -57,12 +64,20 @@ class Task:
     samples: tuple[Path, ...] = ()
     field: str = ""
     layer: str | None = None
+    crs: str | None = None
     model: Path | None = None
     save_model: Path | None = None
     min_probability: float = 0.0
     dissolve: bool = False
     suggest: int = 0
     validate: bool = True
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that are not the default, by the names of the command."""
+        options = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        options["field"] = self.field if self.model is not None and not self.suggest else "name"
+        found = {name: getattr(self, name) for name, default in options.items() if getattr(self, name) != default}
+        return found if found.pop("validate", True) else found | {"no_validation": True}
 
 
 def classify_regions(
@@ -72,6 +87,7 @@ def classify_regions(
     samples: FileName | Sequence[FileName] = (),
     field: str = "name",
     layer: str | None = None,
+    crs: str | None = None,
     model: FileName | None = None,
     save_model: FileName | None = None,
     min_probability: float = 0,
@@ -92,12 +108,16 @@ def classify_regions(
     out : str or Path
         Polygon file to write, .gpkg, .fgb or .parquet.
     samples : str, Path or sequence of them
-        Vector files with points or polygons whose names are known, in any CRS. A polygon names the regions that it
+        Vector files with points or polygons whose names are known, in any CRS, or tables of text with the columns
+        `lon` and `lat`, or `x` and `y`. A polygon names the regions that it
         covers by more than half.
     field : str
         Field of the samples with their names.
     layer : str or None
         Layer of the samples; None = the only one.
+    crs : str or None
+        CRS of the coordinates in a .csv, such as "EPSG:25832"; None = EPSG:4326 for `lon` and `lat`, that of the
+        regions for `x` and `y`.
     model : str, Path or None
         File of ``save_model`` to use instead of samples.
     save_model : str, Path or None
@@ -150,6 +170,7 @@ def classify_regions(
         tuple(_path("samples", each) for each in given),
         field,
         layer,
+        crs,
         None if model is None else _path("model", model),
         None if save_model is None else _path("save_model", save_model),
         float(min_probability),
@@ -180,8 +201,19 @@ def _check_task(task: Task) -> None:
         raise ConfigError(f"--min-probability is {task.min_probability}; expected a number from 0 to 1, such as 0.5.")
     if not 0 <= task.suggest <= _MAX_SUGGESTIONS:
         raise ConfigError(f"--suggest is {task.suggest}; expected a number of regions up to {_MAX_SUGGESTIONS}.")
+    if task.crs is not None:
+        _check_crs(task)
     if not isinstance(task.field, str) or not task.field:
         raise ConfigError("the field of the samples has no name; give it with --field.")
+
+
+def _check_crs(task: Task) -> None:
+    if not any(path.suffix.lower() in TABLE_SUFFIXES for path in task.samples):
+        raise ConfigError("--crs is that of the coordinates in a .csv, and there is none among the samples; omit it.")
+    try:
+        CRS.from_user_input(task.crs)
+    except CRSError as err:
+        raise ConfigError(f"--crs is {shorten(task.crs, 60)!r}; expected a CRS such as EPSG:25832.") from err
 
 
 def _check_outputs(task: Task, *, overwrite: bool) -> dict[Path, Publication]:
@@ -192,6 +224,7 @@ def _check_outputs(task: Task, *, overwrite: bool) -> dict[Path, Publication]:
             outputs[path] = (POLYGON_SUFFIXES, sidecars(path, (CLASS_STYLE, "regions")))
     if task.save_model is not None:
         outputs[task.save_model] = (FOREST_SUFFIXES, [])
+    outputs[names_document_path(task.out)] = (NAMES_SUFFIXES, [])
     inputs = {each.resolve() for each in (task.labels, task.model, *task.samples) if each is not None}
     for path in outputs:
         if path.resolve() in inputs:
@@ -211,7 +244,7 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
     predicted = name_regions(learned)
     named = Named.of(forest.names, predicted.probabilities, task.min_probability)
     write = write_dissolved if task.dissolve else write_named
-    write(task.out, file, regions, named, publications[task.out])
+    colors = write(task.out, file, regions, named, publications[task.out])
     if task.save_model is not None:
         save_forest(task.save_model, forest, overwrite=publications[task.save_model])
     if task.suggest:
@@ -221,12 +254,19 @@ def _classify(task: Task, file: PolygonFile, publications: dict[Path, Publicatio
         rows = suggestions(*of_regions, known, task.suggest)
         path = suggestions_path(task.out)
         write_suggestions(path, file, (rows, named), task.field, publications[path])
-    result = _result(task, forest.names, named, table)
+    result = _validated(task, learned, predicted.shares, _result(task, forest.names, named, table))
+    write_document(result, colors, task.labels, task.given(), publications[names_document_path(task.out)])
+    return result
+
+
+def _validated(task: Task, learned: Learned, shares: NDArray[np.float64], result: Classification) -> Classification:
+    """Return a result with what is known of the samples."""
     if learned.labelled is None:
         return result
+    forest, table = learned.forest, learned.table
     training = learned.labelled.training_set(learned.features, len(forest.names))
     folds = spatial_folds(table.centres[learned.labelled.rows], training.weights)
-    checked = cross_validate(training, folds, predicted.shares) if task.validate else None
+    checked = cross_validate(training, folds, shares) if task.validate else None
     return _with_validation(replace(result, notes=learned.notes), checked, training, forest)
 
 
@@ -247,7 +287,7 @@ def _read_samples(task: Task, file: PolygonFile) -> Samples | None:
     if not task.samples:
         return None
     crs = file.crs()
-    return joined([read_samples(path, crs, field=task.field, layer=task.layer) for path in task.samples])
+    return joined([read_samples(path, crs, field=task.field, layer=task.layer, crs=task.crs) for path in task.samples])
 
 
 def _columns_of(table: RegionTable, forest: Forest, path: Path) -> RegionTable:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from geoseg.classify.delimited import parse_rows, read_text
 from geoseg.errors import RasterError, shorten
 
 _MAX_BYTES = 2**20
+_EXAMPLE = "3,water,#1f78b4"
 _NAME = 80  # characters
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -44,13 +44,7 @@ def read_names(path: Path) -> dict[int, ClassName]:
     RasterError
         If the file cannot be read, lacks a column, or has a line that is not valid.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise RasterError(f"{path} has {path.stat().st_size} bytes; expected a table of classes and names.")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as err:
-        raise RasterError(f"the names {path} cannot be read: {shorten(err)}. Expected a CSV file in UTF-8.") from err
-    return parse_names(text, str(path))
+    return parse_names(read_text(path, "names", max_bytes=_MAX_BYTES), str(path))
 
 
 def parse_names(text: str, source: str) -> dict[int, ClassName]:
@@ -61,27 +55,20 @@ def parse_names(text: str, source: str) -> dict[int, ClassName]:
     >>> parse_names("class;name;color\n2;water;#0000ff\n", "names.csv")
     {2: ClassName(name='water', color='#0000ff')}
     """
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    try:
-        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
-    except csv.Error as err:
-        raise RasterError(f"{source} is no table: {shorten(err)}. Expected lines such as 3,water,#1f78b4.") from err
-    columns = [each.strip().lower() for each in rows[0]] if rows else []
+    columns, rows = parse_rows(text, source, _EXAMPLE)
     if "class" not in columns or "name" not in columns:
+        head = text.partition("\n")[0]
         raise RasterError(
             f"the first line of {source} is {shorten(head, 80)!r}; expected the names of the columns: class,name,color."
         )
     found: dict[int, ClassName] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        cells = dict(zip(columns, (cell.strip() for cell in row), strict=False))
-        if any(cells.values()):
-            value, name = _row(cells, f"line {number} of {source}")
-            if value in found:
-                raise RasterError(f"{source} has two lines for class {value}; expected one. Remove the other.")
-            found[value] = name
+    for number, cells in rows:
+        value, name = _row(cells, f"line {number} of {source}")
+        if value in found:
+            raise RasterError(f"{source} has two lines for class {value}; expected one. Remove the other.")
+        found[value] = name
     if not found:
-        raise RasterError(f"{source} has no lines with names; expected lines such as 3,water,#1f78b4.")
+        raise RasterError(f"{source} has no lines with names; expected lines such as {_EXAMPLE}.")
     return found
 
 

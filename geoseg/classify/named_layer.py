@@ -14,7 +14,6 @@ from geoseg.output.extra_columns import Field
 from geoseg.report.polygon_file import PolygonFile
 
 UNKNOWN = "unknown"
-NAME_COLUMNS = ("name", "probability", "second")
 
 NAME_FIELDS = (
     Field("name", pa.string(), "Name", f"Most probable name, by a forest trained with samples; or {UNKNOWN}", "never"),
@@ -69,7 +68,7 @@ class Named:
         return cls((*names, UNKNOWN), first.astype(np.int16), second.astype(np.int16), probability)
 
     def columns(self, rows: slice | NDArray[np.int64]) -> list[pa.Array]:
-        """Return the columns `NAME_COLUMNS` of some regions."""
+        """Return the columns of `NAME_FIELDS` of some regions."""
         dictionary = pa.array(self.names, pa.string())
         return [
             dictionary.take(pa.array(self.first[rows])),

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
+from geoseg.classify.geoparquet_samples import MAGIC, ParquetSamples
+from geoseg.classify.sample_points import TABLE_SUFFIXES, read_table
 from geoseg.classify.samples import Samples
 from geoseg.errors import GeosegError, RasterError, shorten
+from geoseg.raster.raster_file import head_of
 from geoseg.raster.vector_file import opened_vector
 
 _MAX_SAMPLES = 1_000_000
@@ -28,39 +31,65 @@ _POINTS = (shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT)
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
-def read_samples(path: Path, crs: str, *, field: str, layer: str | None = None) -> Samples:
-    """Return the samples of a vector file.
+def read_samples(
+    path: Path, regions_crs: str, *, field: str, layer: str | None = None, crs: str | None = None
+) -> Samples:
+    """Return the samples of a file.
 
     Parameters
     ----------
     path : Path
-        GeoPackage, Shapefile, FlatGeobuf, GeoJSON, KML or GML with points or polygons.
-    crs : str
+        GeoPackage, Shapefile, FlatGeobuf, GeoParquet, GeoJSON, KML or GML with points or polygons; or a .csv, .tsv or
+        .txt with the coordinates of points, see `read_table`.
+    regions_crs : str
         WKT of the regions, to which the samples are reprojected.
     field : str
         Field with the name of each sample; those without a name are left out.
     layer : str or None
         None = the only one.
+    crs : str or None
+        Of the coordinates in a table of text; None = by the names of its columns.
 
     Raises
     ------
     RasterError
         If the file cannot be read, has no CRS, no such layer or field, or no sample that can be used.
     """
-    with _reading(path), opened_vector(path, with_fields=True) as source:
-        chosen = _layer(path, source.layers, layer)
-        info = pyogrio.read_info(source.path, layer=chosen)
-        fields = [str(name) for name in info["fields"]]
-        if field not in fields:
-            found = f"it has {shorten(', '.join(fields), 120)}" if fields else "it has no fields"
-            raise RasterError(f"{path} has no field {field!r}; {found}. Choose one of them with --field.")
-        if info["crs"] is None:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        _check_no_layer(path, layer)
+        table = read_table(path, regions_crs, field=field, crs=crs)
+        return _samples(path, field, _reprojected(table.shapes, table.crs, regions_crs), table.values)
+    with _reading(path):
+        if head_of(path).startswith(MAGIC):
+            _check_no_layer(path, layer)
+            parquet = ParquetSamples(path)
+            found, given = _collected(path, parquet.batches(_field(path, field, parquet.fields))), parquet.crs
+        else:
+            with opened_vector(path, with_fields=True) as source:
+                chosen = _layer(path, source.layers, layer)
+                info = pyogrio.read_info(source.path, layer=chosen)
+                _field(path, field, [str(name) for name in info["fields"]])
+                found, given = _collected(path, _batches(source.path, chosen, field)), info["crs"]
+        if given is None:
             raise RasterError(
                 f"{path} has no CRS, so the place of the samples is unknown. Assign one first: ogr2ogr -a_srs "
                 f"EPSG:<code> samples.gpkg {path}"
             )
-        shapes, values = _read(path, source.path, chosen, field)
-        return _samples(path, field, _reprojected(shapes, str(info["crs"]), crs), values)
+        shapes, values = found
+        return _samples(path, field, _reprojected(shapes, str(given), regions_crs), values)
+
+
+def _check_no_layer(path: Path, layer: str | None) -> None:
+    if layer is not None:
+        raise RasterError(f"{path} has no layers, so --layer {shorten(layer, 40)} has no effect. Leave it out.")
+
+
+def _field(path: Path, field: str, fields: Sequence[str]) -> str:
+    """Return a field after checking that the file has it."""
+    if field not in fields:
+        found = f"it has {shorten(', '.join(fields), 120)}" if fields else "it has no fields"
+        raise RasterError(f"{path} has no field {field!r}; {found}. Choose one of them with --field.")
+    return field
 
 
 @contextmanager
@@ -83,22 +112,28 @@ def _layer(path: Path, layers: Sequence[str], layer: str | None) -> str:
     raise RasterError(f"{path} {found}{missing}. Choose one with --layer, or give a file of points or polygons.")
 
 
-def _read(path: Path, source: Path, layer: str, field: str) -> tuple[NDArray[Any], list[Any]]:
-    """Return the geometries and the values of the field."""
+def _collected(path: Path, batches: Iterator[tuple[Any, list[Any]]]) -> tuple[NDArray[Any], list[Any]]:
+    """Return the geometries and the values of the field of all batches."""
     shapes: list[NDArray[Any]] = []
     values: list[Any] = []
     n_vertices = 0
+    for wkb, some in batches:
+        found = shapely.from_wkb(wkb, on_invalid="ignore")
+        shapes.append(shapely.force_2d(found))
+        values += some
+        n_vertices += int(shapely.get_num_coordinates(found).sum())
+        if len(values) > _MAX_SAMPLES or n_vertices > _MAX_VERTICES:
+            raise RasterError(
+                f"{path} has more than {_MAX_SAMPLES} samples or {_MAX_VERTICES} vertices. Give a part of them."
+            )
+    return np.concatenate(shapes) if shapes else np.empty(0, object), values
+
+
+def _batches(source: Path, layer: str, field: str) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield the geometries as WKB and the values of the field."""
     with pyogrio.open_arrow(source, layer=layer, columns=[field], batch_size=10_000, use_pyarrow=True) as (meta, rows):
         for batch in rows:
-            found = shapely.from_wkb(_geometry(batch, meta["geometry_name"] or "wkb_geometry"), on_invalid="ignore")
-            shapes.append(shapely.force_2d(found))
-            values += batch.column(field).to_pylist()
-            n_vertices += int(shapely.get_num_coordinates(found).sum())
-            if len(values) > _MAX_SAMPLES or n_vertices > _MAX_VERTICES:
-                raise RasterError(
-                    f"{path} has more than {_MAX_SAMPLES} samples or {_MAX_VERTICES} vertices. Give a part of them."
-                )
-    return np.concatenate(shapes) if shapes else np.empty(0, object), values
+            yield _geometry(batch, meta["geometry_name"] or "wkb_geometry"), batch.column(field).to_pylist()
 
 
 def _geometry(batch: pa.RecordBatch, name: str) -> NDArray[Any]:

@@ -23,6 +23,8 @@ from geoseg.report.polygon_file import PolygonFile
 
 _GEOMETRY = "geometry"
 
+Colors = dict[str, tuple[int, int, int]]
+
 
 def suggestions_path(out: Path) -> Path:
     """Return the path of the regions to name next.
@@ -35,18 +37,18 @@ def suggestions_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.suggestions{out.suffix}")
 
 
-def write_named(path: Path, file: PolygonFile, regions: Regions, named: Named, publication: Publication) -> None:
-    """Write all regions with the columns that they had and their names."""
+def write_named(path: Path, file: PolygonFile, regions: Regions, named: Named, publication: Publication) -> Colors:
+    """Write all regions with the columns that they had and their names; return the colours of the names."""
     layer = named_layer(file, "Named regions", "Regions with names from samples.", NAME_FIELDS)
     batches = with_columns(file, layer, lambda _, rows: named.columns(rows))
-    _write(path, batches, layer, (regions, named), publication)
+    return _write(path, batches, layer, (regions, named), publication)
 
 
-def write_dissolved(path: Path, file: PolygonFile, regions: Regions, named: Named, publication: Publication) -> None:
-    """Write the unions of adjacent regions of one name."""
+def write_dissolved(path: Path, file: PolygonFile, regions: Regions, named: Named, publication: Publication) -> Colors:
+    """Write the unions of adjacent regions of one name; return the colours of the names."""
     text = "Adjacent regions of one name, united."
     layer = Layer("labels", "Named areas", text, file.crs(), DISSOLVED_FIELDS, "Polygon")
-    _write(path, dissolved_batches(path, file, layer, regions, named), layer, (regions, named), publication)
+    return _write(path, dissolved_batches(path, file, layer, regions, named), layer, (regions, named), publication)
 
 
 def _write(
@@ -55,12 +57,13 @@ def _write(
     layer: Layer,
     content: tuple[Regions, Named],
     publication: Publication,
-) -> None:
+) -> Colors:
     regions, named = content
     colors = name_colors(named, regions.colors, regions.table.sizes)
     style = name_qml(colors, layer.aliases)
     extras = Extras({"regions": region_qml(layer.aliases)})
     write_polygons(path, batches, layer, style=style, extras=extras, overwrite=publication)
+    return colors
 
 
 def write_suggestions(

@@ -58,10 +58,17 @@ _SHOWN = 8  # columns in the table of importance
         metavar="FILE",
         multiple=True,
         type=click.Path(),
-        help="Learn from these points or polygons, in any CRS; can be given several times.",
+        help="Learn from these points or polygons, in any CRS, or from a .csv with columns lon and lat, or x and y; "
+        "can be given several times.",
     ),
     option("--field", metavar="NAME", default="name", show_default=True, help="Read the names from this field."),
     option("--layer", metavar="NAME", help="Read this layer of the samples.  [default: the only one]"),
+    option(
+        "--crs",
+        metavar="CRS",
+        help="Take the coordinates in a .csv as of this CRS, such as EPSG:25832.  [default: EPSG:4326 for lon and lat, "
+        "that of LABELS for x and y]",
+    ),
     option("--model", **shared.FILE, help="Use the forest in this .forest file instead of samples."),
 )
 @option_group("Display", shared.VERBOSE)

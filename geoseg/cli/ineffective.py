@@ -191,6 +191,7 @@ TUNE_RULES = (
         "without --out and --json FILE",
         "add --out FILE",
     ),
+    _NO_FEATURES,
     _NO_TILE_TRAINING,
 )
 EVALUATE_RULES = (
@@ -208,7 +209,7 @@ _SAMPLES_ONLY = "with --model, which needs no samples"
 CLASSIFY_RULES = (
     *(
         Rule(name, lambda options, _: options["model"] is not None, _SAMPLES_ONLY)
-        for name in ("--samples", "--layer", "--save-model", "--no-validation")
+        for name in ("--samples", "--layer", "--crs", "--save-model", "--no-validation")
     ),
     Rule(
         "--field",

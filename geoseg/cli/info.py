@@ -15,6 +15,7 @@ from geoseg.cli import options as shared
 from geoseg.cli.ineffective import JSON_RULES, refuse_ineffective
 from geoseg.cli.json_output import JsonOutput, json_option
 from geoseg.cli.parsing import EXIT_DONE, config_from, display_mode, start_log
+from geoseg.progress import duration_text
 
 if TYPE_CHECKING:
     from geoseg.cli.scene_info import Estimate, SceneInfo
@@ -130,7 +131,7 @@ def _estimate_rows(estimate: Estimate | None) -> list[tuple[str, str]]:
     if estimate is None:
         return [("time", "no estimate: the sample tile could not be segmented")]
     return [
-        ("time", f"about {_duration(estimate.seconds)} (an estimate, scaled from one tile)"),
+        ("time", f"about {duration_text(estimate.seconds)} (an estimate, scaled from one tile)"),
     ]
 
 
@@ -155,9 +156,3 @@ def _joined(numbers: Iterable[int]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

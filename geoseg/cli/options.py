@@ -77,6 +77,9 @@ SCENE = argument("scene", callback=check_name, help="GeoTIFF or another raster t
 # Output
 OUT = option("--out", required=True, **FILE, help="Write the polygons to this .gpkg, .fgb or .parquet file.")
 REGION_RASTER = option("--region-raster", **FILE, help="Also write the region numbers to this COG, a .tif file.")
+REPORT = option(
+    "--report", **FILE, help="Also write a report to this .html file: a map, tables, charts and provenance."
+)
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace existing output files.")
 
 # Segmentation
@@ -338,7 +341,7 @@ OUTPUT_GROUP = option_group(
         "objects_8 and objects_4 of a .gpkg, and their numbers as columns object_8 and object_4.",
     ),
     option("--save-model", **FILE, help="Also write the network and its classes to this .geoseg file."),
-    option("--report", **FILE, help="Also write a report to this .html file: a map, tables, charts and provenance."),
+    REPORT,
 )
 SEGMENTATION_GROUP = option_group(
     "Segmentation",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @command()
 @argument("labels", callback=shared.check_name, help="Raster of integers.")
-@option_group("Output", shared.OUT, shared.REGION_RASTER)
+@option_group("Output", shared.OUT, shared.REGION_RASTER, shared.REPORT)
 @option_group(
     "Labels and values",
     option("--band", type=int, metavar="N", help="Read the labels from this band.  [default: the only one]"),
@@ -103,7 +103,7 @@ def _run(labels: str, config: Config, options: dict[str, Any], progress: Progres
     plain, named = split_values(options["values"])
     return run_labels(
         LabelInput(labels, plain, options["band"], nodata_value(options["nodata"])),
-        Outputs(options["out"], region_raster=options["region_raster"]),
+        Outputs(options["out"], region_raster=options["region_raster"], report=options["report"]),
         config,
         options=run_options(options | {"values": named}),
         cluster=cluster_options(options),

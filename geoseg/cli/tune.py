@@ -51,7 +51,7 @@ _SHOWN = 10  # rows of the table
         help="Use windows of N by N pixels.",
     ),
 )
-@option_group("Segmentation", *shared.WINDOW_SEGMENTATION)
+@option_group("Segmentation", *shared.WINDOW_SEGMENTATION, shared.FEATURES, shared.FEATURE_WEIGHT)
 @option_group("Polygons", shared.MIN_PIXELS, shared.MIN_AREA)
 @option_group("Tiling and run", shared.TILE_SIZE, shared.HALO)
 @option_group("Where to compute", shared.DEVICE)
@@ -94,7 +94,7 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
         size=options["window_size"],
         weight=options["f_weight"],
         **lists,
-        **{name: options[name] for name in ("windows", "aoi", "overwrite", "device")},
+        **{name: options[name] for name in ("windows", "aoi", "features", "overwrite", "device")},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from geoseg.errors import RasterError, shorten
+from geoseg.config_parser import shown
+from geoseg.errors import ConfigError, RasterError, shorten
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import frame_of
 from geoseg.raster.dataset import opened
@@ -200,3 +202,15 @@ def _warped(src: Any, path: str | Path, own: GeoBox, geobox: GeoBox) -> Iterator
         ) from err
     with on_grid:
         yield on_grid
+
+
+def check_path(name: str, value: object) -> None:
+    """Check that an argument is the path of a file.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither str nor Path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError(f"{name} is {shown(value)}; expected the path of a file. Give it as a str or a Path.")

@@ -7,8 +7,6 @@ depends on the windows.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +15,11 @@ from pyproj.exceptions import CRSError
 from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, RasterError
 from geoseg.evaluate.boundaries import BESIDE, BoundaryCounts, SeamCounts, count_boundaries, count_seams, seam_ratio
-from geoseg.evaluate.class_raster import Labels, open_labels
+from geoseg.evaluate.class_raster import Labels, check_path, open_labels
 from geoseg.evaluate.evaluation import BoundaryScores, Evaluation
 from geoseg.evaluate.reference import open_reference
 from geoseg.evaluate.scores import Agreement, Contingency, agreement, count_pairs
-from geoseg.grid import GeoBox, Window
+from geoseg.grid import GeoBox, Window, windows_of
 from geoseg.raster.pixel_size import pixel_size
 
 __all__ = ["BoundaryScores", "Evaluation", "evaluate_classes"]
@@ -107,8 +105,7 @@ def evaluate_classes(
 
 def _check_arguments(paths: dict[str, object], names: dict[str, object], tile_size: object) -> None:
     for name, value in paths.items():
-        if not isinstance(value, str | os.PathLike):
-            raise ConfigError(f"{name} is {shown(value)}; expected the path of a file. Give it as a str or a Path.")
+        check_path(name, value)
     for name, value in names.items():
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{name} is {value!r}; expected the name of a {name}. Give a str or None.")
@@ -157,7 +154,7 @@ def _count(
     """Return the sums of the counts of all windows."""
     shape = found.geobox.shape
     pairs, counts, seams = None, np.zeros(len(BoundaryCounts._fields), np.int64), None
-    for core in _windows(shape):
+    for core in windows_of(shape, _WINDOW):
         read = core.expanded(tolerance + 1, shape)  # one more, because a boundary pixel is known by its neighbours
         inner = core.within(read)
         classes, labels = found.read(read), reference.read(read)
@@ -169,12 +166,6 @@ def _count(
     if pairs is None or seams is None:
         raise RasterError("the class raster has no pixels; expected at least one. Give another raster.")
     return pairs, BoundaryCounts(*counts.tolist()), seams
-
-
-def _windows(shape: tuple[int, int]) -> Iterator[Window]:
-    for row in range(0, shape[0], _WINDOW[0]):
-        for col in range(0, shape[1], _WINDOW[1]):
-            yield Window(col, row, min(_WINDOW[1], shape[1] - col), min(_WINDOW[0], shape[0] - row))
 
 
 def _check_compared(pairs: Contingency, classes: str, reference: str) -> None:

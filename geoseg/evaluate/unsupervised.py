@@ -16,10 +16,10 @@ import numpy as np
 from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, RasterError
 from geoseg.evaluate.candidates import Candidate, compare
-from geoseg.evaluate.class_raster import Labels, open_labels
+from geoseg.evaluate.class_raster import Labels, check_path, open_labels
 from geoseg.evaluate.region_scores import RegionScores, region_scores
 from geoseg.evaluate.region_sums import RegionSums
-from geoseg.grid import Window, same_corners, same_crs
+from geoseg.grid import same_corners, same_crs, windows_of
 from geoseg.raster.scene import Scene, open_scene, read
 
 _WINDOW = (512, 2048)  # (rows, cols)
@@ -150,8 +150,7 @@ def _check_arguments(labels: list[str | Path], scene: object, weight: object) ->
     if not labels:
         raise ConfigError("there are no labels; give at least one raster.")
     for name, value in (*(("labels", path) for path in labels), ("scene", scene)):
-        if not isinstance(value, str | os.PathLike):
-            raise ConfigError(f"{name} is {shown(value)}; expected the path of a file. Give it as a str or a Path.")
+        check_path(name, value)
     check_weight(weight)
 
 
@@ -172,7 +171,7 @@ def _scores(path: str | Path, scene: str | Path, *, connected: bool, bands: tupl
         source = open_scene(scene, bands=bands, allow_no_crs=not found.geobox.crs)
         _check_grid(path, found, source)
         sums = RegionSums(found.geobox.shape, connected=connected)
-        for window in _windows(found.geobox.shape):
+        for window in windows_of(found.geobox.shape, _WINDOW):
             numbers = found.read(window)
             pixels, valid = read(source, window)
             sums.add(window, np.where(valid, numbers, 0), pixels)
@@ -197,12 +196,6 @@ def _check_grid(path: str | Path, labels: Labels, scene: Scene) -> None:
         f"{path} is not on the grid of {scene.path}: {one.shape} and {other.shape} (rows, cols). Warp it first: "
         f"rio warp --like {scene.path} --resampling nearest {path} labels.tif"
     )
-
-
-def _windows(shape: tuple[int, int]) -> Iterator[Window]:
-    for row in range(0, shape[0], _WINDOW[0]):
-        for col in range(0, shape[1], _WINDOW[1]):
-            yield Window(col, row, min(_WINDOW[1], shape[1] - col), min(_WINDOW[0], shape[0] - row))
 
 
 def _notes(scores: Sequence[RegionScores]) -> Iterator[str]:

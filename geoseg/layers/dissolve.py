@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.errors import OutputError, RasterError
-from geoseg.layers.sorted_rows import LAYER, SortedRows, open_sorted, reading
+from geoseg.layers.sorted_rows import SortedRows, open_sorted
 from geoseg.output.columns import Layer, known_fields
 from geoseg.output.extra_columns import Field
 from geoseg.output.polygons import write_polygons
 from geoseg.output.style import color_qml, default_style
+from geoseg.raster.polygon_layer import LAYER, reading_polygons
 from geoseg.vectorize.dissolve import adjacent_groups, is_constant, merge_columns, merged_kind, unite
 from geoseg.vectorize.zonal_stats import compactness
 
@@ -109,7 +110,7 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
             nonlocal n_before
             for table in _joined(rows.groups(by)):
                 n_before += table.num_rows
-                with reading(source):
+                with reading_polygons(source):
                     columns, polygons = _dissolved(table, by, layer, rows.crs)
                 for begin in range(0, len(polygons), _ROWS):
                     some = slice(begin, begin + _ROWS)

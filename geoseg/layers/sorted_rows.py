@@ -13,13 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
-import shapely
 from pyproj import CRS
 
-from geoseg.errors import ConfigError, GeosegError, RasterError, shorten
-from geoseg.raster.vector_file import opened_vector
+from geoseg.errors import ConfigError, shorten
+from geoseg.raster.polygon_layer import opened_layer, reading_polygons
 
-LAYER = "labels"
 _GEOMETRY = "geometry"
 _ROWS = 16_384  # of a batch
 
@@ -74,7 +72,7 @@ class SortedRows:
         """
         self.check_column(by)
         waiting: list[pa.RecordBatch] = []
-        with reading(self.path):
+        with reading_polygons(self.path):
             for batch in self._batches(by):
                 for some in _runs(batch, by):
                     if waiting and not _same(waiting[-1], some, by):
@@ -93,7 +91,7 @@ class SortedRows:
             If the file is damaged.
         """
         names = self.schema.names
-        with reading(self.path):
+        with reading_polygons(self.path):
             if self.layer is None:
                 return pq.read_table(self.source, columns=names)
             _, table = pyogrio.read_arrow(self.source, layer=self.layer, columns=names, read_geometry=False)
@@ -126,35 +124,23 @@ def open_sorted(path: Path) -> Iterator[SortedRows]:
     RasterError
         If it is missing, damaged, or has several layers and none is called labels.
     """
-    if path.suffix.lower() == ".parquet":
-        with reading(path):
-            file = pq.ParquetFile(path)
-            schema, metadata = file.schema_arrow, json.loads(file.metadata.metadata[b"geo"])["columns"][_GEOMETRY]
-            crs = "" if metadata.get("crs") is None else CRS.from_user_input(metadata["crs"]).to_wkt()
-        yield SortedRows(path, path, None, crs, _columns(schema))
-        return
-    with opened_vector(path, with_fields=True) as found:
-        layer = LAYER if LAYER in found.layers else found.layers[0] if len(found.layers) == 1 else None
-        if layer is None:
-            raise RasterError(
-                f"{path} has no layer {LAYER} but {shorten(', '.join(found.layers) or 'none')}; expected polygons of "
-                "geoseg. Give their file."
-            )
-        with reading(path), pyogrio.open_arrow(found.path, layer=layer, use_pyarrow=True) as (meta, reader):
-            schema = reader.schema.remove(reader.schema.get_field_index(meta["geometry_name"] or "wkb_geometry"))
-            crs = "" if meta["crs"] is None else CRS.from_user_input(meta["crs"]).to_wkt()
-        yield SortedRows(path, found.path, layer, crs, _columns(schema))
+    with opened_layer(path) as found:
+        with reading_polygons(path):
+            schema, crs = _parquet_schema(path) if found.layer is None else _layer_schema(found.source, found.layer)
+        yield SortedRows(path, found.source, found.layer, crs, _columns(schema))
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Convert the errors of libraries that read polygons."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, KeyError, pa.ArrowException, shapely.errors.ShapelyError) as err:
-        if isinstance(err, GeosegError):
-            raise
-        raise RasterError(f"{path} cannot be read: {shorten(err)}. Is the file complete?") from err
+def _parquet_schema(path: Path) -> tuple[pa.Schema, str]:
+    """Return the columns, and the CRS as WKT; "" = none."""
+    file = pq.ParquetFile(path)
+    metadata = json.loads(file.metadata.metadata[b"geo"])["columns"][_GEOMETRY]
+    return file.schema_arrow, "" if metadata.get("crs") is None else CRS.from_user_input(metadata["crs"]).to_wkt()
+
+
+def _layer_schema(source: Path, layer: str) -> tuple[pa.Schema, str]:
+    with pyogrio.open_arrow(source, layer=layer, use_pyarrow=True) as (meta, reader):
+        schema = reader.schema.remove(reader.schema.get_field_index(meta["geometry_name"] or "wkb_geometry"))
+    return schema, "" if meta["crs"] is None else CRS.from_user_input(meta["crs"]).to_wkt()
 
 
 def _columns(schema: pa.Schema) -> pa.Schema:

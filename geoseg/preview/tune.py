@@ -36,11 +36,12 @@ from geoseg.preview.tuning import Trial, Tuning
 from geoseg.preview.window_classes import View, fit_classes, read_view, start_job, train, with_superpixels
 from geoseg.progress import ProgressCallback, StageReporter, ignore
 from geoseg.raster.scene import Scene
+from geoseg.run.features_option import open_features_of
 from geoseg.run.job import Job
 from geoseg.run.least_size import with_least_size
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.plan import open_configured
-from geoseg.run.products import NETWORK, ProductStore
+from geoseg.run.products import FEATURE_REDUCTION, NETWORK, Product, ProductStore
 from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
 from geoseg.vectorize import regions
@@ -72,7 +73,8 @@ def tune_scene(
     progress : callable or None
         Receives the events of `geoseg.progress`; None = they are discarded.
     **options
-        Fields of `TuneOptions`: scales, sizes, levels, windows, size, weight, aoi, overwrite, device.
+        Fields of `TuneOptions`: scales, sizes, levels, windows, size, weight, aoi, features, overwrite,
+        device.
 
     Returns
     -------
@@ -102,8 +104,11 @@ def tune_scene(
     chosen, reporter = parse_tune_options(options), StageReporter(progress or ignore)
     path = _path(scene, out)
     source, settings = _open(str(scene), config, chosen)
-    publication = None if path is None else _check_chart(path, source, chosen)
-    job = start_job(source, settings, pick_device(chosen.device, settings), progress or ignore)
+    features = open_features_of(chosen.features, source, settings)
+    inputs = (*source.files, *(() if features is None else features.files))
+    publication = None if path is None else _check_chart(path, inputs, chosen)
+    device = pick_device(chosen.device, settings)
+    job = start_job(source, settings, device, progress or ignore, features=features)
     axes = axes_of(chosen, settings, _scale(job))
     found = varied_windows(job.scene, job.survey, job.tiles, size=chosen.size, n=chosen.windows, seed=settings.seed)
     views = [read_view(job, window) for window in found]
@@ -148,9 +153,9 @@ def _check_size(scene: Scene) -> None:
         )
 
 
-def _check_chart(path: Path, scene: Scene, options: TuneOptions) -> Publication:
+def _check_chart(path: Path, inputs: Sequence[str], options: TuneOptions) -> Publication:
     check_output_name(path)
-    if file_key(path) in {file_key(Path(file)) for file in (*scene.files, options.aoi) if file is not None}:
+    if file_key(path) in {file_key(Path(file)) for file in (*inputs, options.aoi) if file is not None}:
         raise OutputError(f"{path} is an input of the tuning; give the chart another name.")
     return check_output(path, overwrite=options.overwrite, suffixes=(".png", ".html"))
 
@@ -202,10 +207,12 @@ def _trials(job: Job, views: Sequence[View], axes: Axes, progress: StageReporter
 
 
 def _with_scale(job: Job, scale: float) -> Job:
-    """Return a job with another superpixel scale and the network of this one."""
+    """Return a job with another superpixel scale, and the network and the reduction of the features of this one."""
     store = ProductStore(MemoryFolder(), job.store.inputs)
-    if job.store.has(NETWORK):
-        store.put(NETWORK, job.store.get(NETWORK))
+    kept: tuple[Product[Any], ...] = (NETWORK, FEATURE_REDUCTION)
+    for product in kept:
+        if job.store.has(product):
+            store.put(product, job.store.get(product))
     fitted = job.survey.superpixels
     slic = _scale_name(job) == "n_segments"
     superpixels = replace(fitted, n_segments=round(scale)) if slic else replace(fitted, scale=scale)

@@ -43,6 +43,8 @@ class TuneOptions:
         The weight a of F, see `geoseg.evaluate.candidates`.
     aoi : Path or None
         Vector file; pixels outside its polygons are nodata.
+    features : str or None
+        Features raster, whose bands take part in the classes but not in the scores.
     overwrite : bool
         Whether an existing file is replaced.
     device : {"auto", "cpu", "cuda", "mps"}
@@ -61,6 +63,7 @@ class TuneOptions:
     size: int = 512
     weight: float = 1.0
     aoi: Path | None = None
+    features: str | None = None
     overwrite: bool = False
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
@@ -156,10 +159,12 @@ def parse_tune_options(values: Mapping[str, Any]) -> TuneOptions:
     for name in ("scales", "sizes", "levels"):
         if name in given:
             given[name] = _numbers(name, given[name])
-    area = given.pop("aoi", None)
-    if area is not None and not isinstance(area, str | os.PathLike):
-        raise ConfigError(f"aoi is {shown(area)}; give the path of a file as a str or a Path.")
-    return replace(TuneOptions(**given), aoi=None if area is None else Path(area))
+    area, features = given.pop("aoi", None), given.pop("features", None)
+    for name, value in (("aoi", area), ("features", features)):
+        if value is not None and not isinstance(value, str | os.PathLike):
+            raise ConfigError(f"{name} is {shown(value)}; give the path of a file as a str or a Path.")
+    raster = None if features is None else str(features)  # a Path would change the slashes of an address
+    return replace(TuneOptions(**given), aoi=None if area is None else Path(area), features=raster)
 
 
 def _numbers(name: str, value: object) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from geoseg.errors import shorten
 from geoseg.report.class_table import ClassTable
 from geoseg.report.region_sums import CONFIDENCE_BINS
 
@@ -36,6 +37,7 @@ _SETTINGS: dict[Any, Any] = {
     "path.simplify": False,
 }
 _MAX_NAMES = 40  # names at the leaves of a dendrogram, and bands on an axis
+_MAX_RANKED, _MAX_NAME = 15, 40  # columns by importance, and characters of their names
 
 
 def spectra(table: ClassTable, means: NDArray[np.float64], bands: Sequence[str]) -> str:
@@ -80,14 +82,25 @@ def size_histogram(counts: NDArray[np.int64]) -> str:
         return finish()
 
 
-def confidence_histogram(counts: NDArray[np.int64]) -> str:
+def confidence_histogram(counts: NDArray[np.int64], name: str) -> str:
     """Return the number of regions by their confidence, in equal steps from 0 to 1."""
     with _drawing("confidence", (4.6, 2.8)) as (axes, finish):
         step = 1 / CONFIDENCE_BINS
         axes.bar(np.arange(CONFIDENCE_BINS) * step, counts, width=0.9 * step, align="edge", color=_BAR)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("confidence of a region")
+        axes.set_xlabel(f"{name} of a region")
         axes.set_ylabel("regions")
+        return finish()
+
+
+def importance(ranked: Sequence[tuple[str, float]]) -> str:
+    """Return the share of columns in the decisions, the largest at the top."""
+    shown = ranked[:_MAX_RANKED]
+    with _drawing("importance", (6.4, 0.24 * len(shown) + 0.7)) as (axes, finish):
+        axes.barh(range(len(shown)), [share for _, share in shown], height=0.8, color=_BAR)
+        axes.set_yticks(range(len(shown)), [shorten(name, _MAX_NAME) for name, _ in shown])
+        axes.invert_yaxis()
+        axes.set_xlabel("share in the decisions of the forest")
         return finish()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,8 @@ def class_table(run: FinishedRun, file: PolygonFile, values: NDArray[np.int64]) 
     RasterError
         If there are more classes than a report can show.
     """
-    known: Mapping[int, tuple[str, str]] = {} if run.classes is None else run.classes.classes
+    known = dict({} if run.classes is None else run.classes.classes)
+    known |= {i: (name, "") for i, name in enumerate(file.names, start=1) if i not in known}
     is_numbered = bool(known) and set(known) == set(range(1, len(known) + 1))
     if is_numbered:
         values = np.union1d(values, np.arange(1, len(known) + 1))

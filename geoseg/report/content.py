@@ -92,7 +92,8 @@ def gather(run: FinishedRun, *, max_pixels: int) -> Content:
     RasterError
         If the polygons or the class raster cannot be read, or there are too many classes.
     """
-    with open_polygons(run.polygons) as file:
+    with open_polygons(run.polygons) as opened:
+        file = opened if run.names is None else opened.by_name([each.name for each in run.names.names])
         values, numbers = class_values(file), _band_numbers(file)
         if not len(values):
             raise RasterError(f"{run.polygons} has no polygons, so there is nothing to report. Check the run.")

@@ -13,29 +13,16 @@ from affine import Affine
 from geoseg.config import Config, load_config
 from geoseg.errors import GeosegError, RunError, shorten
 from geoseg.grid import GeoBox
+from geoseg.output.names_document import NamesDocument
 from geoseg.output.paths import class_document_path
 from geoseg.output.publication import file_digest
+from geoseg.report.class_document import MAX_DOCUMENT, ClassDocument, is_of_labels, read_classes
+from geoseg.report.names import classes_of, find_names
 from geoseg.run.folder import RunFolder
 from geoseg.run.manifest import has_report, read_report
 from geoseg.run.published import OutputRecord
 
-_MAX_DOCUMENT = 64 * 2**20  # bytes
-
-
-@dataclass(frozen=True)
-class ClassDocument:
-    """What a report needs of the class document of a run.
-
-    Parameters
-    ----------
-    classes : dict of int to (str, str)
-        Class → its name and colour.
-    merges : list of (int, int, float)
-        Steps of the class tree: the two classes that are merged, each named by its lowest class, and the cost.
-    """
-
-    classes: Mapping[int, tuple[str, str]]
-    merges: list[tuple[int, int, float]]
+NO_CLASS_RASTER = "The run wrote no class raster, so the map is drawn from the polygons."
 
 
 @dataclass(frozen=True)
@@ -55,6 +42,8 @@ class FinishedRun:
         Where the pixels are read; None = there are none.
     notes : tuple of str
         What the reader should know about the files, one sentence each.
+    names : NamesDocument or None
+        Of regions that `geoseg classify` has named; None = the report is by class.
     """
 
     facts: Mapping[str, Any]
@@ -63,6 +52,7 @@ class FinishedRun:
     classes: ClassDocument | None = None
     scene: str | None = None
     notes: tuple[str, ...] = ()
+    names: NamesDocument | None = None
 
     @property
     def geobox(self) -> GeoBox:
@@ -107,12 +97,16 @@ def find_run(polygons: Path, places: Places | None = None) -> FinishedRun:
     Raises
     ------
     RunError
-        If the run folder does not exist, is not that of a finished run, or of a run with other outputs.
+        If the run folder does not exist, is not that of a finished run, or of a run with other outputs; or if the
+        polygons are named regions whose class raster is given, or that are dissolved.
     """
     places = places or Places()
     if not polygons.is_file():
         raise RunError(f"there is no file {polygons}; expected the polygons of a finished run. Check the name.")
-    source, digest = _named_from(polygons)
+    names, names_note = find_names(polygons)
+    source, digest = (
+        _named_from(polygons) if names is None else (polygons.parent / Path(names.polygons).name, names.polygons_digest)
+    )
     folder = RunFolder(places.run_dir or source.with_suffix(".run"))
     if not has_report(folder):
         raise RunError(
@@ -122,38 +116,39 @@ def find_run(polygons: Path, places: Places | None = None) -> FinishedRun:
     facts = read_report(folder)
     _check_facts(facts, folder.path / "run.json")
     published = OutputRecord(folder).published()
-    notes = [] if digest in published.values() else _check_published(polygons, published, folder.path)
-    class_raster, note = _class_raster(folder.path, facts, places.class_raster)
+    is_published = digest in published.values()
+    notes = [] if is_published else _check_published(polygons if names is None else source, published, folder.path)
     scene, scene_note = _scene(facts, polygons, places.scene)
-    classes, classes_note = read_classes(class_document_path(polygons), facts)
+    if names is None:
+        class_raster, note = _class_raster(folder.path, facts, places.class_raster)
+        classes, classes_note = read_classes(class_document_path(polygons), facts)
+    else:
+        _check_no_class_raster(polygons, places.class_raster)
+        class_raster, note = None, names_note
+        classes, classes_note = classes_of(names), ""
     found = tuple(each for each in (*notes, note, scene_note, classes_note) if each)
-    return FinishedRun(facts, polygons, class_raster, classes, scene, found)
+    return FinishedRun(facts, polygons, class_raster, classes, scene, found, names)
 
 
-def read_classes(path: Path, facts: Mapping[str, Any]) -> tuple[ClassDocument | None, str]:
-    """Return the class document of a run, and a note if it is missing or damaged; a run on labels has none."""
-    if "labels" in facts:
-        return None, ""
-    try:
-        if path.stat().st_size > _MAX_DOCUMENT:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        document = json.loads(path.read_text(encoding="utf-8"))
-        classes = {int(each["class"]): (str(each["name"]), str(each["color"])) for each in document["classes"]}
-        merges = [(int(each["joins"][0]), int(each["joins"][1]), float(each["cost"])) for each in document["merges"]]
-    except FileNotFoundError:
-        return None, f"{path.name} is missing, so the names of the classes and their tree are not shown."
-    except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as err:
-        return None, f"{path.name} cannot be read ({shorten(err)}), so the names of the classes are not shown."
-    return ClassDocument(classes, merges), ""
+def pixels_of(facts: Mapping[str, Any]) -> str | None:
+    """Return where a run has read pixels: the scene, or the values of labels; None = it has read none."""
+    path = facts.get("values") if is_of_labels(facts) else facts["scene"]
+    return None if path is None else str(path)
+
+
+def _check_no_class_raster(polygons: Path, given: Path | None) -> None:
+    if given is not None:
+        raise RunError(
+            f"{given} has classes, and the report of {polygons} is by name, drawn from the polygons. Leave out "
+            f"--class-raster."
+        )
 
 
 def _named_from(polygons: Path) -> tuple[Path, str | None]:
     """Return the polygons that `geoseg name` has read, and their digest; the polygons themselves and None = others."""
     try:
         path = class_document_path(polygons)
-        named = (
-            json.loads(path.read_text(encoding="utf-8"))["named_from"] if path.stat().st_size < _MAX_DOCUMENT else {}
-        )
+        named = json.loads(path.read_text(encoding="utf-8"))["named_from"] if path.stat().st_size < MAX_DOCUMENT else {}
         return polygons.parent / Path(str(named["polygons"])).name, str(named["digest"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return polygons, None
@@ -167,6 +162,7 @@ def _check_facts(facts: Mapping[str, Any], path: Path) -> None:
         states = list(facts["tiles"]["states"])
         is_good = rows > 0 and cols > 0 and run.geobox.transform.determinant != 0 and bool(states)
         dict(facts["failed"]), dict(facts["versions"]), dict(facts["seconds"]), str(facts["scene"])
+        [int(label) for label in dict(facts.get("categories", {}))]
         run.config  # noqa: B018 # it raises
     except (KeyError, TypeError, ValueError, GeosegError) as err:
         raise RunError(
@@ -185,6 +181,8 @@ def _check_published(polygons: Path, published: Mapping[Path, str], run_dir: Pat
             f"{polygons} was not written by the run in {run_dir}, which wrote {names}. Give the file or the folder of "
             f"the same run."
         )
+    if not polygons.is_file():
+        return [f"{polygons.name}, which the run wrote, is gone."]
     if file_digest(polygons) != published[full]:
         return [f"{polygons.name} has changed since the run wrote it; its columns are shown as they are now."]
     return []
@@ -195,7 +193,7 @@ def _class_raster(run_dir: Path, facts: Mapping[str, Any], given: Path | None) -
         return given, ""
     name = dict(facts.get("files", {})).get("class_raster")
     if name is None:
-        return None, "The run wrote no class raster, so the map is drawn from the polygons."
+        return None, "" if is_of_labels(facts) else NO_CLASS_RASTER
     path = run_dir / str(name)
     if path.is_file():
         return path.resolve(), ""
@@ -206,11 +204,11 @@ def _scene(facts: Mapping[str, Any], polygons: Path, given: str | None) -> tuple
     """Return where the scene is, and a note if it is nowhere."""
     if given is not None:
         return given, ""
-    path = facts.get("values") if "labels" in facts else facts["scene"]
+    path = pixels_of(facts)
     if path is None:
         return None, ""
-    for place in (Path(str(path)), polygons.parent / Path(str(path)).name):
+    for place in (Path(path), polygons.parent / Path(path).name):
         if place.is_file():
             return str(place), ""
     advice = "Give it with --scene to show it."
-    return None, f"The scene {shorten(Path(str(path)).name, 80)} is not found, so it is not shown. {advice}"
+    return None, f"The scene {shorten(Path(path).name, 80)} is not found, so it is not shown. {advice}"

@@ -13,7 +13,9 @@ from markupsafe import Markup
 
 from geoseg.errors import shorten
 from geoseg.report import charts
+from geoseg.report.class_document import is_of_labels
 from geoseg.report.class_table import nodata_share
+from geoseg.report.confusion import confusion_rows
 from geoseg.report.content import Content
 from geoseg.report.pictures import to_jpeg, to_png, to_zlib
 from geoseg.report.provenance import CONFIG_NAME, changed_options, changed_yaml, command, stage_times
@@ -33,7 +35,7 @@ def render(content: Content) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "area": area_text, "percent": percent}
+    environment.filters |= {"number": number, "area": area_text, "percent": percent, "short": shorten}
     script, style = Markup(_asset("report.js")), Markup(_asset("report.css"))  # files of the package
     template = environment.from_string(_asset("report.html.j2"))
     return template.render(
@@ -42,17 +44,17 @@ def render(content: Content) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with so many significant digits and spaces between thousands; None and NaN are unknown.
+    """Return a number with at least so many significant digits, and spaces between thousands; None, NaN = unknown.
 
     Examples
     --------
-    >>> number(1234567).split(), number(0.123456), number(None)
-    (['1', '234', '567'], '0.1235', '-')
+    >>> number(1234567.8).split(), number(0.123456), number(None)
+    (['1', '234', '568'], '0.1235', '-')
     """
     if value is None or not np.isfinite(value):
         return "-"
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}".replace(",", "\u202f")
+    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 10**digits):
+        return f"{round(value):,}".replace(",", "\u202f")
     return f"{value:.{digits}g}"
 
 
@@ -96,7 +98,12 @@ def _context(content: Content) -> dict[str, Any]:
     facts, pixels = run.facts, int(sums.pixels.sum())
     return {
         "scene_name": shorten(str(facts["scene"]).replace("\\", "/").rpartition("/")[2], 100) or "scene",
-        "kind": "Outlines" if "labels" in facts else "Segmentation",
+        "of_labels": is_of_labels(facts),
+        "kind": "Named regions" if run.names else "Outlines" if is_of_labels(facts) else "Segmentation",
+        "word": _words(content),
+        "names": run.names,
+        "figures": {each.name: each for each in run.names.names} if run.names else {},
+        "confusion": confusion_rows(run.names) if run.names else [],
         "n_regions": int(sums.regions.sum()),
         "shape": run.geobox.shape,
         "content": content,
@@ -130,6 +137,13 @@ def _context(content: Content) -> dict[str, Any]:
     }
 
 
+def _words(content: Content) -> dict[str, str]:
+    """Return what the page calls a class, several of them, and how sure one is."""
+    if content.run.names:
+        return {"one": "name", "many": "names", "sure": "probability"}
+    return {"one": "class", "many": "classes", "sure": "confidence"}
+
+
 def _class_rows(content: Content) -> list[dict[str, Any]]:
     sums, table = content.sums, content.table
     total = max(int(sums.pixels.sum()), 1)
@@ -142,6 +156,7 @@ def _class_rows(content: Content) -> list[dict[str, Any]]:
             "area": float(sums.area[row]),
             "pixels": int(sums.pixels[row]),
             "regions": int(sums.regions[row]),
+            "confidence": float(sums.confidence[row]),
             "means": list(zip(sums.means[row].tolist(), sums.deviations[row].tolist(), strict=True)),
         }
         for row in range(len(table))
@@ -172,7 +187,11 @@ def _charts(content: Content) -> dict[str, Markup]:
     made = {"tree_chart": charts.dendrogram(table) if table.merges else ""}
     made["spectra_chart"] = charts.spectra(table, sums.means, content.bands) if content.bands else ""
     made["size_chart"] = charts.size_histogram(sums.sizes) if sums.sizes.any() else ""
-    made["confidence_chart"] = charts.confidence_histogram(sums.confidences) if sums.confidences.any() else ""
+    made["confidence_chart"] = (
+        charts.confidence_histogram(sums.confidences, _words(content)["sure"]) if sums.confidences.any() else ""
+    )
+    ranked = content.run.names.importance if content.run.names else ()
+    made["importance_chart"] = charts.importance(ranked) if ranked else ""
     return {name: Markup(svg) for name, svg in made.items()}  # written by an XML library
 
 
@@ -195,6 +214,7 @@ def _script_data(content: Content) -> dict[str, Any]:
     bands = dict(zip((f"mean_{band}" for band in content.sums.bands), content.bands, strict=True))
     return {
         "shape": pictures.shape,
+        "words": _words(content),
         "classes": [
             {"name": name, "color": color, "pixels": int(n)}
             for name, color, n in zip(table.names, table.colors, content.sums.pixels.tolist(), strict=True)

@@ -5,27 +5,28 @@ from __future__ import annotations
 import functools
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from geoseg.errors import RasterError, shorten
-from geoseg.raster.vector_file import opened_vector
+from geoseg.raster.polygon_layer import opened_layer, reading_polygons
 
-LAYER = "labels"
 _ROWS = 16_384  # of a batch
 _GEOMETRY = "geometry"
+_UNNAMED = "unknown"  # a name that was removed
+_BY_NAME = {"class": "name", "confidence": "probability", "second": "second"}
 
 Columns = dict[str, NDArray[Any]]
 
@@ -44,12 +45,37 @@ class PolygonFile:
         None = a GeoParquet file.
     columns : tuple of str
         Names of the columns without geometry.
+    names : tuple of str
+        From `by_name`; empty = regions have classes.
     """
 
     path: Path
     source: Path
     layer: str | None
     columns: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    def by_name(self, known: Sequence[str]) -> PolygonFile:
+        """Return the file with names in place of classes, for regions with the columns of `_BY_NAME`.
+
+        Of `rows`, the column `class` is then the position of the name in `names`, from 1; `confidence` is the
+        probability of the name, and `second` the position of the second name, 0 = none.
+
+        Parameters
+        ----------
+        known : sequence of str
+            The first ones of `names`; other names that occur follow.
+
+        Raises
+        ------
+        RasterError
+            If the file is damaged.
+        """
+        found: set[str] = set()
+        for batch in self.batches(["name"]):
+            found |= {_UNNAMED if each is None else str(each) for each in batch.column("name").unique().to_pylist()}
+        kept = (name for name in self.columns if name not in _BY_NAME)
+        return replace(self, columns=(*kept, *_BY_NAME), names=(*known, *sorted(found - set(known))))
 
     def rows(
         self,
@@ -75,9 +101,11 @@ class PolygonFile:
             If the file is damaged.
         """
         wanted = [name for name in columns if name in self.columns]
+        stored = {name: _BY_NAME[name] if self.names and name in _BY_NAME else name for name in wanted}
         has_geometry = _GEOMETRY in columns
-        for batch in self.batches(columns, least=least, bounds=bounds):
-            yield _columns(batch, wanted, has_geometry=has_geometry)
+        names = [*stored.values(), *([_GEOMETRY] if has_geometry else [])]
+        for batch in self.batches(names, least=least, bounds=bounds):
+            yield _columns(batch, stored, self.names, has_geometry=has_geometry)
 
     def batches(
         self,
@@ -93,9 +121,10 @@ class PolygonFile:
         RasterError
             If the file is damaged.
         """
-        wanted = [name for name in columns if name in self.columns]
+        hidden = _BY_NAME.values() if self.names else ()
+        wanted = [name for name in columns if name in self.columns or name in hidden]
         read = self._parquet if self.layer is None else self._ogr
-        with _reading(self.path):
+        with reading_polygons(self.path):
             yield from read(wanted, has_geometry=_GEOMETRY in columns, least=least, bounds=bounds)
 
     def schema(self) -> pa.Schema:
@@ -106,7 +135,7 @@ class PolygonFile:
         RasterError
             If the file is damaged.
         """
-        with _reading(self.path):
+        with reading_polygons(self.path):
             if self.layer is None:
                 found = pq.ParquetFile(self.source).schema_arrow
             else:
@@ -122,7 +151,7 @@ class PolygonFile:
         RasterError
             If the file is damaged or has other geometries.
         """
-        with _reading(self.path):
+        with reading_polygons(self.path):
             if self.layer is None:
                 found = set(self._geo().get("geometry_types", ()))
             else:
@@ -144,7 +173,7 @@ class PolygonFile:
         RasterError
             If there is none, or the file is damaged.
         """
-        with _reading(self.path):
+        with reading_polygons(self.path):
             if self.layer is None:
                 given = self._geo().get("crs", "OGC:CRS84")  # the default of the standard
             else:
@@ -213,21 +242,13 @@ def open_polygons(path: Path) -> Iterator[PolygonFile]:
     RasterError
         If it is missing, damaged, or has no layer of geoseg.
     """
-    if path.suffix.lower() == ".parquet":
-        with _reading(path):
-            names = pq.ParquetFile(path).schema_arrow.names
-        yield PolygonFile(path, path, None, _checked(path, names))
-        return
-    with opened_vector(path, with_fields=True) as found:
-        layer = LAYER if LAYER in found.layers else found.layers[0] if len(found.layers) == 1 else None
-        if layer is None:
-            raise RasterError(
-                f"{path} has no layer {LAYER} but {shorten(', '.join(found.layers) or 'none')}; expected the polygons "
-                f"of geoseg tile or outline. Give their file."
-            )
-        with _reading(path):
-            names = pyogrio.read_info(found.path, layer=layer)["fields"].tolist()
-        yield PolygonFile(path, found.path, layer, _checked(path, names))
+    with opened_layer(path) as found:
+        with reading_polygons(path):
+            if found.layer is None:
+                names = pq.ParquetFile(path).schema_arrow.names
+            else:
+                names = pyogrio.read_info(found.source, layer=found.layer)["fields"].tolist()
+        yield PolygonFile(path, found.source, found.layer, _checked(path, names))
 
 
 def _checked(path: Path, names: Sequence[str]) -> tuple[str, ...]:
@@ -239,19 +260,14 @@ def _checked(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in (_GEOMETRY, "bbox"))
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Convert the errors of libraries that read polygons."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, pa.ArrowException, shapely.errors.ShapelyError, CRSError) as err:
-        if isinstance(err, RasterError):
-            raise
-        raise RasterError(f"{path} cannot be read: {shorten(err)}. Is the file complete?") from err
-
-
-def _columns(batch: pa.RecordBatch, columns: Sequence[str], *, has_geometry: bool) -> Columns:
-    found: Columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
+def _columns(batch: pa.RecordBatch, stored: Mapping[str, str], names: Sequence[str], *, has_geometry: bool) -> Columns:
+    """Return columns of a batch by the names under which they are wanted."""
+    found: Columns = {}
+    for name, column in ((name, batch.column(each)) for name, each in stored.items()):
+        if names and name in ("class", "second"):
+            given = pc.fill_null(column, _UNNAMED) if name == "class" else column
+            column = pc.fill_null(pc.add(pc.index_in(given, pa.array(names, pa.string())), 1), 0)
+        found[name] = column.to_numpy(zero_copy_only=False)
     if has_geometry:
         wkb = batch.column(_GEOMETRY).to_numpy(zero_copy_only=False)
         found[_GEOMETRY] = shapely.from_wkb(wkb, on_invalid="ignore")

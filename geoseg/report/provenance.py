@@ -12,6 +12,7 @@ import yaml
 from geoseg.config import Config
 from geoseg.config_parser import flat_values
 from geoseg.errors import shorten
+from geoseg.report.class_document import is_of_labels
 from geoseg.report.finished_run import FinishedRun
 
 _INPUTS = {"aoi": "--aoi", "features": "--features", "model": "--model"}
@@ -47,7 +48,7 @@ def stage_times(run: FinishedRun) -> list[StageTime]:
 def changed_options(run: FinishedRun) -> dict[str, tuple[Any, Any]]:
     """Return the options that differ from the default, by path such as `polygons.simplify`: value and default."""
     values, defaults = flat_values(run.config.to_dict()), flat_values(Config().to_dict())
-    if "labels" in run.facts:
+    if is_of_labels(run.facts):
         defaults |= {"polygons.min_pixels": 0, "polygons.simplify": 0.0}  # of `geoseg outline`
     if values["polygons.min_area"] is not None:
         del values["polygons.min_pixels"]  # it follows from the area
@@ -57,7 +58,7 @@ def changed_options(run: FinishedRun) -> dict[str, tuple[Any, Any]]:
 def changed_yaml(run: FinishedRun) -> str:
     """Return the options that differ from the default as YAML; "" = none does, or the command has options for them."""
     nested: dict[str, Any] = {}
-    for path, (value, _) in {} if "labels" in run.facts else changed_options(run).items():
+    for path, (value, _) in {} if is_of_labels(run.facts) else changed_options(run).items():
         section, _, name = path.rpartition(".")
         (nested.setdefault(section, {}) if section else nested)[name] = value
     return yaml.safe_dump(nested, sort_keys=False, default_flow_style=None, allow_unicode=True) if nested else ""
@@ -69,8 +70,9 @@ def command(run: FinishedRun) -> str:
     A configuration that differs from the default is expected in the file `CONFIG_NAME`, see `changed_yaml`.
     """
     facts = run.facts
-    is_outline = "labels" in facts
-    words = ["geoseg", "outline" if is_outline else "tile", _path(facts["scene"]), "--out", run.polygons.name]
+    is_outline = is_of_labels(facts)
+    out = run.polygons.name if run.names is None else PurePosixPath(_path(run.names.polygons)).name
+    words = ["geoseg", "outline" if is_outline else "tile", _path(facts["scene"]), "--out", out]
     for name, flag in _FILES.items():
         if facts.get("files", {}).get(name):
             words += [flag, PurePosixPath(_path(facts["files"][name])).name]

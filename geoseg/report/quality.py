@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.evaluate.boundaries import BESIDE, boundaries, count_seams, seam_ratio
-from geoseg.grid import GeoBox, Window
+from geoseg.grid import GeoBox, Window, windows_of
 from geoseg.raster.dataset import opened
 from geoseg.report.class_table import ClassTable
 from geoseg.report.finished_run import FinishedRun
@@ -110,11 +110,7 @@ def least_confident(pictures: Pictures) -> list[dict[str, Any]]:
 def _spread(shape: tuple[int, int], max_pixels: int) -> list[Window]:
     """Return windows that cover a scene, or if it is larger than `max_pixels`, evenly spaced ones of them."""
     rows, cols = _WINDOW
-    windows = [
-        Window(col, row, min(cols, shape[1] - col), min(rows, shape[0] - row))
-        for row in range(0, shape[0], rows)
-        for col in range(0, shape[1], cols)
-    ]
+    windows = list(windows_of(shape, _WINDOW))
     n_read = max(1, max_pixels // (rows * cols))
     if len(windows) <= n_read:
         return windows

@@ -17,6 +17,7 @@ MAX_SHOWN_BANDS = 8  # whose means of single regions are in the report
 SIZE_BINS, CONFIDENCE_BINS = 48, 20
 _MAX_REGION = 2**28
 _KEPT = ("region", "class", "pixels", "area", "confidence")
+_KEPT_BY_NAME = (*_KEPT, "second")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class ClassSums:
         Number of regions with 2**i to 2**(i + 1) - 1 pixels.
     confidences : (CONFIDENCE_BINS,) int64
         Number of regions by confidence, in equal steps from 0 to 1.
+    certainty, certain : (class,) float64
+        Sum of the confidence of the pixels, and number of pixels of this sum.
     """
 
     values: NDArray[np.int64]
@@ -52,6 +55,8 @@ class ClassSums:
     weight: NDArray[np.float64]
     sizes: NDArray[np.int64]
     confidences: NDArray[np.int64]
+    certainty: NDArray[np.float64]
+    certain: NDArray[np.float64]
 
     @classmethod
     def empty(cls, values: NDArray[np.int64], bands: Sequence[int]) -> ClassSums:
@@ -68,6 +73,8 @@ class ClassSums:
             weight=np.zeros(shape),
             sizes=np.zeros(SIZE_BINS, np.int64),
             confidences=np.zeros(CONFIDENCE_BINS, np.int64),
+            certainty=np.zeros(n),
+            certain=np.zeros(n),
         )
 
     def add(self, rows: Columns) -> None:
@@ -87,6 +94,10 @@ class ClassSums:
         np.add.at(self.pixels, position, pixels)
         powers = np.clip(np.log2(np.maximum(pixels, 1)), 0, SIZE_BINS - 1).astype(np.int64)
         self.sizes[:] += np.bincount(powers, minlength=SIZE_BINS)
+        if "confidence" in rows:
+            weights = np.where(np.isfinite(rows["confidence"]), pixels, 0).astype(float)
+            self.certainty[:] += grouped_sum(weights * np.nan_to_num(rows["confidence"]), position, n)
+            self.certain[:] += grouped_sum(weights, position, n)
         for i, band in enumerate(self.bands):
             self._add_band(i, rows, band, position)
 
@@ -100,6 +111,11 @@ class ClassSums:
         self.weight[:, i] += grouped_sum(weights.astype(float), position, n)
         self.total[:, i] += grouped_sum(weights * mean, position, n)
         self.square[:, i] += grouped_sum(weights * (mean**2 + spread**2), position, n)
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """Mean confidence of the pixels of each class; NaN = unknown."""
+        return self.certainty / np.where(self.certain > 0, self.certain, np.nan)
 
     @property
     def means(self) -> NDArray[np.float64]:
@@ -146,13 +162,14 @@ def sum_regions(
     """
     sums, seen = ClassSums.empty(values, bands), np.zeros(0, bool)
     shown = [f"mean_{band}" for band in bands[:MAX_SHOWN_BANDS]]
-    wanted = [*_KEPT, *(f"{name}_{band}" for band in bands for name in ("mean", "std"))]
+    of_all = _KEPT_BY_NAME if file.names else _KEPT
+    wanted = [*of_all, *(f"{name}_{band}" for band in bands for name in ("mean", "std"))]
     kept: list[Columns] = []
     smallest = None
     for batch in file.rows(wanted):
         rows, seen = _first_rows(batch, seen)
         sums.add(rows)
-        kept.append({name: rows[name] for name in (*_KEPT, *shown) if name in rows})
+        kept.append({name: rows[name] for name in (*of_all, *shown) if name in rows})
         if sum(len(each["region"]) for each in kept) > 2 * most:
             kept, smallest = _largest(kept, most)
     kept, found = _largest(kept, most)

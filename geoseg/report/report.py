@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from geoseg.output.names import check_output_name
 from geoseg.output.paths import REPORT_SUFFIXES, Outputs, class_document_path
 from geoseg.output.publication import Publication
 from geoseg.output.system import file_key
+from geoseg.report.class_document import is_of_labels, read_classes
 from geoseg.report.content import gather
-from geoseg.report.finished_run import FinishedRun, Places, find_run, read_classes
+from geoseg.report.finished_run import NO_CLASS_RASTER, FinishedRun, Places, find_run, pixels_of
 from geoseg.report.page import render
 
 MAX_BYTES = 8_000_000
@@ -63,7 +63,7 @@ def report_run(polygons: str | Path, out: str | Path, *, places: Places | None =
     return path
 
 
-def report_of(facts: Mapping[str, Any], outputs: Outputs, scene: str | None) -> FinishedRun:
+def report_of(facts: Mapping[str, Any], outputs: Outputs) -> FinishedRun:
     """Return a run that has written its outputs, but not yet run.json.
 
     Parameters
@@ -71,16 +71,13 @@ def report_of(facts: Mapping[str, Any], outputs: Outputs, scene: str | None) -> 
     facts : dict
         What run.json will contain.
     outputs : Outputs
-    scene : str or None
-        Where the pixels are read; None = there are none.
     """
-    run = FinishedRun(facts, outputs.polygons, outputs.class_raster, None, scene)
-    if outputs.class_raster is None:
-        run = replace(run, notes=("The run wrote no class raster, so the map is drawn from the polygons.",))
-    if outputs.classes is None:
-        return run
-    classes, note = read_classes(outputs.classes, facts)
-    return replace(run, classes=classes, notes=(*run.notes, note) if note else run.notes)
+    of_labels = is_of_labels(facts)
+    has_document = of_labels or outputs.class_file
+    classes, note = read_classes(class_document_path(outputs.polygons), facts) if has_document else (None, "")
+    notes = ("" if outputs.class_raster is not None or of_labels else NO_CLASS_RASTER, note)
+    found = tuple(each for each in notes if each)
+    return FinishedRun(facts, outputs.polygons, outputs.class_raster, classes, pixels_of(facts), found)
 
 
 def write_report(path: Path, run: FinishedRun, publication: Publication) -> None:

@@ -300,8 +300,6 @@ def _check_outputs(scene: Scene, outputs: Outputs, options: RunOptions, inputs: 
 
 def _refuse_scene_options(outputs: Outputs, config: Config, options: RunOptions, *, has_values: bool) -> None:
     """Refuse options that only segmentation uses, so that none is ignored silently."""
-    if outputs.report is not None:
-        raise ConfigError("the report of outlines is made from the finished run. Omit it, and use geoseg report.")
     given = {
         "a class raster": outputs.class_raster is not None,
         "a model output": outputs.model is not None,

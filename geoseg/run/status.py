@@ -15,6 +15,7 @@ from typing import Any
 from geoseg.config import load_config
 from geoseg.errors import GeosegError, RunError
 from geoseg.output.system import is_running
+from geoseg.progress import duration_text
 from geoseg.run.documents import parse_document
 from geoseg.run.folder import RUN_ID, RunFolder, read_content, read_run_id
 from geoseg.run.lock import holder_of
@@ -156,10 +157,11 @@ class RunStatus:
     def __str__(self) -> str:
         lines = [f"{self.run_dir}: {self.state}" + (f", used by {self.used_by}" if self.used_by else "")]
         if self.seconds_left is not None:
-            lines[0] += f", about {_duration(self.seconds_left)} left"
+            lines[0] += f", about {duration_text(self.seconds_left)} left"
         for stage in self.stages:
             speed = "" if stage.per_second is None else f", {stage.per_second:.3g} per second"
-            left = "" if stage.seconds_left is None else f", about {_duration(stage.seconds_left)} for the rest of it"
+            seconds = stage.seconds_left
+            left = "" if seconds is None else f", about {duration_text(seconds)} for the rest of it"
             lines.append(f"  {stage.stage:<12} {stage.done:>7} of {stage.total}{speed}{left}")
         open_parts = [part for part in self.parts if part.state != "done"]
         if self.parts:
@@ -367,9 +369,3 @@ def _advice(
 
 def _some(lines: list[str], what: str) -> list[str]:
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN} more {what}"]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

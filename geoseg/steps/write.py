@@ -103,7 +103,7 @@ def finish(table: RegionTable, plan: Plan, stages: Stages, tree: ClassTree | Non
 
         with stages.stage("report", 1):
             facts = plain_values(run_facts(plan, stages, result, about))
-            write_report(plan.outputs.report, report_of(facts, plan.outputs, plan.scene.path), plan.publication)
+            write_report(plan.outputs.report, report_of(facts, plan.outputs), plan.publication)
         result = replace(result, seconds=dict(stages.seconds))
     return report_result(plan, stages, result, about)
 

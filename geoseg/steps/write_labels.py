@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from geoseg.errors import RasterError
 from geoseg.output.columns import Layer, label_fields, select_fields
 from geoseg.output.extra_columns import Field, extra_fields
 from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
-from geoseg.output.style import Legend
+from geoseg.output.style import MAX_CATEGORIES, Legend
 from geoseg.output.value_columns import value_fields
 from geoseg.raster.names import shown_name
 from geoseg.raster.scene import Scene
@@ -44,11 +45,31 @@ def write_results(job: LabelJob, plan: Plan, stages: Stages, regions: Regions, v
     values : (class,) int64
         The label of class i + 1.
     """
-    with stages.stage("write", len(plan.outputs.paths)):
+    with stages.stage("write", len(plan.outputs.paths) - bool(plan.outputs.report)):
         table = _region_table(job, regions, values, stages.tiles)
         write_maps(table, plan, stages)
-    about = {} if job.values is None else {"values": job.values.path}
+    about: dict[str, Any] = {} if job.values is None else {"values": job.values.path}
+    if len(values) <= MAX_CATEGORIES and job.source.names:
+        labels = values[np.unique(regions.classes) - 1].tolist()
+        about["categories"] = {str(each): job.source.names[each] for each in labels if each in job.source.names}
     return finish(table, plan, stages, None, about | values_facts(job.rasters))
+
+
+def check_report(plan: Plan, values: NDArray[np.int64]) -> None:
+    """Check that there are not more labels than a report shows, before the outlines are made.
+
+    Raises
+    ------
+    RasterError
+        If there are.
+    """
+    from geoseg.report.class_table import MAX_CLASSES  # here, because few runs have a report
+
+    if plan.outputs.report is not None and len(values) > MAX_CLASSES:
+        raise RasterError(
+            f"{plan.scene.path} has {len(values)} labels; a report shows at most {MAX_CLASSES}. Continue with --resume "
+            f"and without --report, or give labels of classes."
+        )
 
 
 def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], tiles: Sequence[int]) -> RegionTable:

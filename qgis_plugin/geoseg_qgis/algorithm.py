@@ -108,7 +108,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         if self._command.name == "evaluate":
             for key, title in _SCORES.items():
                 self.addOutput(QgsProcessingOutputNumber(key.upper(), title))
-        if self._command.name in ("evaluate", "preview"):
+        if self._command.name in ("evaluate", "preview", "tune"):
             self.addOutput(QgsProcessingOutputHtml(_HTML, self._algorithm.title))
 
     def canExecute(self) -> tuple[bool, str]:
@@ -208,10 +208,12 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         return {name.upper(): values[name] for name in named if values.get(name)}
 
     def _more_outputs(self, values: Mapping[str, Any], ended: Ended) -> dict[str, Any]:
-        """Return the page with the picture of a preview, or the page and the scores of an evaluation."""
+        """Return the page with the picture of a preview, the table of a tuning, or that and scores of an evaluation."""
         if self._command.name == "preview":
             pictures = [Path(values[name]).as_uri() for name in ("out", "animation") if values.get(name)]
             return {_HTML: _write_page("".join(f'<p><img src="{html.escape(uri)}"></p>' for uri in pictures))}
+        if self._command.name == "tune":  # Qt's viewer draws no SVG in a page; the chart is the file of Chart
+            return {_HTML: _write_page(f"<pre>{html.escape(ended.output)}</pre>")}
         if self._command.name == "evaluate":
             scores = json.loads(Path(values["report"]).read_text(encoding="utf-8"))
             numbers = {key.upper(): scores[key] for key in _SCORES if scores.get(key) is not None}

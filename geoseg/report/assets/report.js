@@ -71,7 +71,7 @@
     groups = groupsAt(n).map(described);
     groupOf = [];
     groups.forEach((group, i) => group.members.forEach((member) => { groupOf[member] = i; }));
-    const text = `${groups.length} ${groups.length === 1 ? "class" : "classes"}`;
+    const text = `${groups.length} ${groups.length === 1 ? data.words.one : data.words.many}`;
     byId("level-text").textContent = text;
     level.setAttribute("aria-valuetext", text);
     drawLegend();
@@ -169,15 +169,16 @@
     if (col < 0 || row < 0 || col >= cols || row >= rows) return null;
     const failed = data.failed.find(({ box }) => col >= box[0] && col < box[2] && row >= box[1] && row < box[3]);
     const number_ = classes[row * cols + col];
-    if (!number_) return [["class", failed ? `none: tile ${failed.tile} failed` : "nodata"]];
-    const facts = [["class", data.classes[number_ - 1].name]];
+    if (!number_) return [[data.words.one, failed ? `none: tile ${failed.tile} failed` : "nodata"]];
+    const facts = [[data.words.one, data.classes[number_ - 1].name]];
     if (state.level < data.classes.length) facts.push(["at this level", groups[groupOf[number_ - 1]].name]);
     const found = regions[row * cols + col] - 1;
     if (found < 0) return [...facts, ["region", "too small for this file"]];
     facts.push(["region", number(columns.region[found])]);
     if (columns.pixels) facts.push(["size", `${number(columns.pixels[found])} px`]);
     if (columns.area) facts.push(["area", area(columns.area[found])]);
-    if (columns.confidence) facts.push(["confidence", Number.isFinite(columns.confidence[found]) ? columns.confidence[found].toFixed(2) : "-"]);
+    if (columns.confidence) facts.push([data.words.sure, Number.isFinite(columns.confidence[found]) ? columns.confidence[found].toFixed(2) : "-"]);
+    if (columns.second) facts.push(["second name", data.classes[columns.second[found] - 1]?.name ?? "-"]);
     for (const [name, band] of Object.entries(data.bands)) facts.push([`mean of ${band}`, rough.format(columns[name][found])]);
     return facts;
   }
@@ -195,7 +196,7 @@
     showRegion(facts);
     tip.hidden = !facts;
     if (!facts) return;
-    tip.textContent = facts.filter(([name]) => name !== "region").map(([name, text]) => (name === "class" ? text : `${name}: ${text}`)).join("\n");
+    tip.textContent = facts.filter(([name]) => name !== "region").map(([name, text]) => (name === data.words.one ? text : `${name}: ${text}`)).join("\n");
     tip.style.left = `${Math.max(4, Math.min(x + 14, box.width - tip.offsetWidth - 4))}px`;
     tip.style.top = `${Math.max(4, Math.min(y + 14, box.height - tip.offsetHeight - 4))}px`;
   }
@@ -275,7 +276,7 @@
     radio.addEventListener("change", () => {
       state.layer = radio.value;
       byId("confidence-legend").hidden = state.layer !== "confidence";
-      if (byId("side-right")) byId("side-right").textContent = state.layer;
+      if (byId("side-right")) byId("side-right").textContent = state.layer === "classes" ? data.words.many : data.words.sure;
       paint();
     });
   }

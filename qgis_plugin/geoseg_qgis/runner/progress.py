@@ -18,8 +18,10 @@ STAGES = {  # in the order of a run: title, and share of its time on a typical s
     "outline": ("outline regions", 14),
     "write": ("write results", 7),
     "report": ("make the report", 1),
+    "tune": ("compare parameters", 82),
 }
-STAGES_OF = {"outline": ("survey", "label", "merge", "outline", "write")}  # of commands that have not all of them
+OF_SCENE = tuple(name for name in STAGES if name != "tune")
+STAGES_OF = {"outline": ("survey", "label", "merge", "outline", "write"), "tune": ("survey", "learn", "tune")}
 _FIXED = ("survey", "learn")  # their time does not grow with the scene, so nothing follows for the later stages
 _INTERVAL = 5.0  # seconds between two texts of one stage
 _MEASURED = 2.0  # seconds of a stage, after which its speed is known
@@ -59,7 +61,7 @@ class Progress:
     """
 
     def __init__(self, command: str, clock: Callable[[], float] = time.monotonic) -> None:
-        names = STAGES_OF.get(command, tuple(STAGES))
+        names = STAGES_OF.get(command, OF_SCENE)
         self._shares = {name: STAGES[name][1] for name in names}
         self._clock = clock
         self._percent = 0.0

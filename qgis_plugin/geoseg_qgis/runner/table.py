@@ -71,8 +71,9 @@ _RESUME = Shown("resume", "Continue the interrupted run", "flag")
 _OVERWRITE = Shown("overwrite", "Replace existing files", "flag")
 _OUT = Shown("out", "Polygons", "vector_output")
 _REGION_RASTER = Shown("region_raster", "Region raster", "raster_output", True)
+_REPORT = Shown("report", "Report", "file_output", True, "HTML files (*.html)")
 _POLYGON_FILES = "Polygons (*.gpkg *.fgb *.parquet)"
-_VECTOR_FILES = "Vector files (*.gpkg *.shp *.fgb *.geojson *.json *.kml *.gml)"
+_SAMPLE_FILES = "Samples (*.gpkg *.shp *.fgb *.parquet *.geojson *.json *.kml *.gml *.csv *.tsv *.txt)"
 _SEGMENTATION = (
     Shown("config", "Configuration", "configuration"),
     Shown("classes", "Number of classes (0 = automatic)", "classes"),
@@ -119,7 +120,7 @@ ALGORITHMS = (
             _REGION_RASTER,
             Shown("save_model", "Save model", "file_output", True, "geoseg models (*.geoseg)"),
             Shown("run_dir", "Run folder", "folder", True),
-            Shown("report", "Report", "file_output", True, "HTML files (*.html)"),
+            _REPORT,
         ),
     ),
     Algorithm(
@@ -147,6 +148,7 @@ ALGORITHMS = (
             _OUT,
             _REGION_RASTER,
             Shown("run_dir", "Run folder", "folder", True),
+            _REPORT,
         ),
     ),
     Algorithm(
@@ -161,8 +163,32 @@ ALGORITHMS = (
             _AREA,
             _OVERWRITE,
             *_ADVANCED,
+            Shown("features", "Raster of features", "raster", True),
+            Shown("feature_weight", "Weight of the features", "number", True),
             Shown("out", "Picture", "file_output", detail="PNG files (*.png)"),
             Shown("animation", "Animation", "file_output", True, "GIF files (*.gif)"),
+        ),
+    ),
+    Algorithm(
+        "tune",
+        "tune",
+        "Tune parameters",
+        ("parameters", "scale", "optimisation", "segmentation", "unsupervised"),
+        (
+            Shown("scene", "Raster", "raster"),
+            *_SEGMENTATION,
+            Shown("windows", "Number of windows", "integer"),
+            Shown("window_size", "Size of a window (pixels)", "integer"),
+            _AREA,
+            _OVERWRITE,
+            Shown("scales", "Superpixel scales to try", "text", True),
+            Shown("sizes", "Minimum sizes to try", "text", True),
+            Shown("levels", "Numbers of classes to try", "text", True),
+            *_ADVANCED,
+            Shown("features", "Raster of features", "raster", True),
+            Shown("feature_weight", "Weight of the features", "number", True),
+            Shown("out", "Chart", "file_output", detail="HTML files (*.html);;PNG files (*.png)"),
+            Shown("report", "Figures", "file_output", True, "JSON files (*.json)"),
         ),
     ),
     Algorithm(
@@ -187,13 +213,14 @@ ALGORITHMS = (
         ("classification", "supervised", "training", "samples", "random forest", "active learning", "land cover"),
         (
             Shown("labels", "Polygons of a segmentation", "file", detail=_POLYGON_FILES),
-            Shown("samples", "Samples", "file", detail=_VECTOR_FILES),
+            Shown("samples", "Samples", "file", detail=_SAMPLE_FILES),
             Shown("field", "Field with the names", "text"),
             Shown("min_probability", "Unknown below this probability", "number"),
             Shown("dissolve", "Unite adjacent regions of one name", "flag"),
             Shown("suggest", "Number of regions to name next", "integer"),
             _OVERWRITE,
             Shown("layer", "Layer of the samples", "text", True),
+            Shown("crs", "CRS of the coordinates in a CSV", "text", True),
             Shown("model", "Saved forest, instead of samples", "file", True, "geoseg forests (*.forest)"),
             Shown("validate", "Leave out the cross-validation", "flag", True),
             _OUT,
