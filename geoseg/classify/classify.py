@@ -109,8 +109,7 @@ def classify_regions(
         Polygon file to write, .gpkg, .fgb or .parquet.
     samples : str, Path or sequence of them
         Vector files with points or polygons whose names are known, in any CRS, or tables of text with the columns
-        `lon` and `lat`, or `x` and `y`. A polygon names the regions that it
-        covers by more than half.
+        `lon` and `lat`, or `x` and `y`. A polygon names the regions that it covers by more than half.
     field : str
         Field of the samples with their names.
     layer : str or None

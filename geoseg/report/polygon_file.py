@@ -265,7 +265,8 @@ def _columns(batch: pa.RecordBatch, stored: Mapping[str, str], names: Sequence[s
     found: Columns = {}
     for name, column in ((name, batch.column(each)) for name, each in stored.items()):
         if names and name in ("class", "second"):
-            given = pc.fill_null(column, _UNNAMED) if name == "class" else column
+            given = column.cast(pa.string())
+            given = pc.fill_null(given, _UNNAMED) if name == "class" else given
             column = pc.fill_null(pc.add(pc.index_in(given, pa.array(names, pa.string())), 1), 0)
         found[name] = column.to_numpy(zero_copy_only=False)
     if has_geometry:
