@@ -10,6 +10,7 @@ from pathlib import Path
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, shorten
 from geoseg.output.names import check_writable_folder
+from geoseg.output.system import n_usable_cores
 from geoseg.raster.scene import Scene
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.segment.patch import MAX_BATCH
@@ -102,8 +103,7 @@ def pixels_per_worker(config: Config, device: str = "cpu") -> float:
 
 def n_preparing_threads() -> int:
     """Return the number of threads that read and store tiles for a GPU: the cores that this process may use."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(n_cores, _MAX_THREADS)
+    return min(n_usable_cores(), _MAX_THREADS)
 
 
 def most_in_hand() -> int:
