@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -103,7 +104,7 @@ def steps_table(device: str, size: int, steps: int, peak: tuple[float, float]) -
 def train(patch: Patch, n: int, steps: int, device: str) -> None:
     """Train `n` networks on the same image for exactly `steps` steps."""
     networks = [new_network(3, CONFIG.network, seed=seed) for seed in range(n)]
-    options = CONFIG.backprop.__class__(**{**vars(CONFIG.backprop), "min_labels": 1})
+    options = replace(CONFIG.backprop, min_labels=1)
     train_each(networks, [patch] * n, options, steps=steps, device=device)
 
 

@@ -66,7 +66,6 @@ READS_OR_WRITES = {  # modules of evaluate/ and classify/ that do touch files
     "geoseg.classify.delimited",
     "geoseg.classify.document",
     "geoseg.classify.forest_file",
-    "geoseg.classify.geoparquet_samples",
     "geoseg.classify.read_samples",
     "geoseg.classify.sample_points",
     "geoseg.classify.name",

@@ -37,7 +37,7 @@ def test_only_equal_parts_of_one_network_share_a_computation(counted):
     other = filled(1.0)
     other[2, 7, 8] = 2.0
     cases = [
-        (ConstantParts(weights, settings), pixels)
+        (ConstantParts(lambda weights=weights: weights, settings), pixels)
         for weights in ({"w": np.ones(2)}, {"w": np.zeros(2)}, {"v": np.ones(2)})
         for settings in ("cpu False", "cpu True")
         for pixels in (filled(1.0), filled(2.0), filled(1.0, (3, 9, 8)), filled(1.0, (2, 8, 9)), filled(-0.0))
@@ -50,7 +50,7 @@ def test_only_equal_parts_of_one_network_share_a_computation(counted):
     assert len(calls) == 2 * len(cases)
     assert len(constant_parts.STORED) < len(cases)
 
-    parts, before = ConstantParts({"w": np.ones(2)}, "cpu False"), len(calls)
+    parts, before = ConstantParts(lambda: {"w": np.ones(2)}, "cpu False"), len(calls)
     for pixels in (filled(5.0), other, filled(5.0), other):
         parts.shares(pixels, compute)
     assert len(calls) == before + 3

@@ -1,5 +1,6 @@
 """Files from anywhere: none makes geoseg open an address, read a file that was not named, or take all memory."""
 
+import html
 import json
 import os
 import re
@@ -344,25 +345,43 @@ def one_line(*arguments):
     return line
 
 
+def reads_of(file, scene):
+    """Return the arguments of each command that reads a raster, for a file that it refuses."""
+    out = ("--out", file.parent / "out.gpkg")
+    return {
+        "tile": ("tile", file, *out),
+        "outline": ("outline", file, *out),
+        "preview": ("preview", file),
+        "info": ("info", file),
+        "evaluate": ("evaluate", file, "--reference", scene),
+        "values": ("outline", scene, "--values", file, *out),
+        "reference": ("evaluate", scene, "--reference", file),
+    }
+
+
 @pytest.mark.parametrize("command", ["tile", "outline", "preview", "info", "evaluate", "values", "reference"])
 def test_every_command_refuses_a_file_of_500_bytes_with_a_block_of_gigabytes(tmp_path, scene, command):
     bomb = tiff(tmp_path / "bomb.tif", width=131_056, height=131_056, block=131_056)
-    out = ("--out", tmp_path / "out.gpkg")
-    arguments = {
-        "tile": ("tile", bomb, *out),
-        "outline": ("outline", bomb, *out),
-        "preview": ("preview", bomb),
-        "info": ("info", bomb),
-        "evaluate": ("evaluate", bomb, "--reference", scene),
-        "values": ("outline", scene, "--values", bomb, *out),
-        "reference": ("evaluate", scene, "--reference", bomb),
-    }
 
-    line = one_line(*arguments[command])
+    line = one_line(*reads_of(bomb, scene)[command])
 
     assert bomb.stat().st_size < 551
     assert "blocks of 16.0 GiB" in line
     assert "TILED=YES" in line
+
+
+@pytest.mark.parametrize("command", ["tile", "outline", "preview", "info", "values"])
+@pytest.mark.parametrize("unit", ["degree", "metre"])
+def test_every_command_refuses_a_crs_whose_unit_is_zero(tmp_path, scene, command, unit):
+    # GDAL reports it late, when it is asked for something else.
+    crs = re.sub(rf'UNIT\["{unit}",[^,]*', f'UNIT["{unit}",0', rasterio.CRS.from_epsg(32631).to_wkt())
+    band = BAND.format("<ColorInterp>Gray</ColorInterp>" + SOURCE.format(scene.name))
+    (tmp_path / "mosaic.vrt").write_text(HEAD.replace("EPSG:32631", html.escape(crs)) + band)
+
+    line = one_line(*reads_of(tmp_path / "mosaic.vrt", scene)[command])
+
+    assert str(tmp_path / "mosaic.vrt") in line
+    assert "unit" in line
 
 
 def test_block_of_gigabytes_is_found_in_a_mask_and_in_a_file_of_a_mosaic(tmp_path, scene):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from geoseg.grid import Tile, TileGrid, Window
 from geoseg.segment.superpixels import NONE, block_of
-from geoseg.segment.vote_sums import FIXED
-from geoseg.segment.votes import SuperpixelTable, Votes, count_votes, gather, ranked, rows_of
+from geoseg.segment.vote_sums import FIXED, sum_shares
+from geoseg.segment.votes import SuperpixelTable, Votes, gather, ranked, rows_of, votes_of_sums
 from tests.reference import votes as reference
 
 SCENE = Window(0, 0, 26, 21)
@@ -49,6 +50,12 @@ class Scene:
             self.moments[:, *here],
             core=tile.core.within(tile.read),
         )
+
+
+def count_votes(numbers: Any, shares: Any, weight: Any, moments: Any, *, core: tuple[slice, slice]) -> Votes:
+    """Return the votes of a tile as the segment stage does."""
+    seen, index = ranked(numbers)
+    return votes_of_sums(seen, index, sum_shares(index, shares, weight, len(seen)), moments, core=core)
 
 
 def tables_of_blocks(

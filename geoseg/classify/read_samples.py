@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from geoseg.classify.geoparquet_samples import MAGIC, ParquetSamples
 from geoseg.classify.sample_points import TABLE_SUFFIXES, read_table
 from geoseg.classify.samples import Samples
 from geoseg.errors import GeosegError, RasterError, shorten
+from geoseg.raster.geoparquet import MAGIC, opened_geoparquet
 from geoseg.raster.raster_file import head_of
 from geoseg.raster.vector_file import opened_vector
 
@@ -62,8 +62,10 @@ def read_samples(
     with _reading(path):
         if head_of(path).startswith(MAGIC):
             _check_no_layer(path, layer)
-            parquet = ParquetSamples(path)
-            found, given = _collected(path, parquet.batches(_field(path, field, parquet.fields))), parquet.crs
+            with opened_geoparquet(path) as file:
+                rows = file.batches([_field(path, field, file.fields)])
+                batches = ((_geometry(batch, file.geometry), batch.column(field).to_pylist()) for batch in rows)
+                found, given = _collected(path, batches), file.crs
         else:
             with opened_vector(path, with_fields=True) as source:
                 chosen = _layer(path, source.layers, layer)

@@ -14,9 +14,7 @@ import numpy as np
 import rasterio.warp
 import rasterio.windows
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
 from geoseg.config_parser import shown
@@ -24,6 +22,7 @@ from geoseg.errors import ConfigError, RasterError, shorten
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import frame_of
 from geoseg.raster.dataset import opened
+from geoseg.raster.unreadable import GDAL_ERRORS
 
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
 
@@ -157,7 +156,7 @@ def _read(src: Any, path: str, window: Window) -> NDArray[np.integer]:
     part = rasterio.windows.Window(*window)
     try:
         numbers, valid = src.read(1, window=part), src.read_masks(1, window=part) > 0
-    except RasterioError as err:
+    except GDAL_ERRORS as err:
         reason = shorten(err.__cause__ or err)
         raise RasterError(f"{path} cannot be read at {window}: {reason}. Is the file complete?") from err
     return np.where(valid & (numbers > 0), numbers, np.zeros(1, numbers.dtype))
@@ -195,7 +194,7 @@ def _warped(src: Any, path: str | Path, own: GeoBox, geobox: GeoBox) -> Iterator
             nodata=0 if src.nodata is None else src.nodata,
             tolerance=1e-6,  # px; a larger one would depend on the windows, and rasterio rejects 0
         )
-    except (RasterioError, CPLE_BaseError) as err:
+    except GDAL_ERRORS as err:
         reason = shorten(err.__cause__ or err)
         raise RasterError(
             f"{path} cannot be warped to the grid of the classes: {reason}. Warp it first with gdalwarp -r near."

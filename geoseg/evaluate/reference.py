@@ -6,8 +6,6 @@ each window reads its own. So neither a large scene nor a large layer has to fit
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
 import rasterio.features
 import shapely
@@ -33,12 +30,12 @@ from geoseg.output.columns import Layer
 from geoseg.output.extra_columns import Field
 from geoseg.output.files import Source, writing
 from geoseg.raster.aoi import frame_of, outline_near, polygons_among, reproject
+from geoseg.raster.geoparquet import opened_geoparquet
 from geoseg.raster.vector_file import opened_vector
 
 POLYGON_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml")
-_ARROW_SUFFIXES = (".parquet", ".geoparquet")  # the GDAL in the wheels of pyogrio cannot read them
+_ARROW_SUFFIXES = (".parquet", ".geoparquet")
 
-_MAX_GROUP_BYTES = 2 * 2**30
 _ROWS_PER_BATCH = 10_000
 _MAX_NAMES = 65_535  # distinct values of a field; more are identifiers of polygons
 _FIELDS = (Field("position", pa.int64(), "Order in the file"), Field("number", pa.int32(), "Number of the label"))
@@ -241,32 +238,13 @@ def _parquet_batches(
     field: str | None,
     layer: str | None,
 ) -> Iterator[tuple[pa.RecordBatch, str, str]]:
-    with contextlib.closing(pq.ParquetFile(path)) as file:
-        about = json.loads((file.metadata.metadata or {}).get(b"geo", b"{}"))
-        geometry = about.get("primary_column", "")
-        column = about.get("columns", {}).get(geometry, {})
-        if column.get("encoding") != "WKB":
-            raise RasterError(f"{path} has no column of geometry in WKB; expected GeoParquet. Give another file.")
+    with opened_geoparquet(path) as file:
         if layer:
             raise RasterError(f"{path} is GeoParquet, which has no layers, but layer {layer!r} was given. Omit it.")
-        _check_field(path, field, [name for name in file.schema_arrow.names if name != geometry])
-        crs = _check_crs(path, column.get("crs", "OGC:CRS84"))  # the default of the standard
-        _check_row_groups(path, file, [geometry, *([field] if field else [])])
-        for rows in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[geometry, *([field] if field else [])]):
-            yield rows, geometry, crs
-
-
-def _check_row_groups(path: Path, file: Any, columns: list[str]) -> None:
-    """Check the memory of the columns that are read, which are decompressed by row group."""
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        found = [group.column(i) for i in range(group.num_columns)]
-        n_bytes = sum(each.total_uncompressed_size for each in found if each.path_in_schema.split(".")[0] in columns)
-        if n_bytes > _MAX_GROUP_BYTES:
-            raise RasterError(
-                f"{path} has a row group of {n_bytes / 2**30:.1f} GiB; expected at most "
-                f"{_MAX_GROUP_BYTES / 2**30:.0f} GiB. Write it with smaller row groups."
-            )
+        _check_field(path, field, list(file.fields))
+        crs = _check_crs(path, file.crs)
+        for rows in file.batches([field] if field else []):
+            yield rows, file.geometry, crs
 
 
 def _layer(path: Path, layers: tuple[str, ...], layer: str | None) -> str:

@@ -17,13 +17,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
-from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
 
 from geoseg.errors import ConfigError, ModelError, OutputError
 from geoseg.output.failure import write_failure
 from geoseg.output.names import check_driver, check_output_name
 from geoseg.output.publication import FileState, Publication
 from geoseg.output.system import flush_file, flush_folder, replace_file
+from geoseg.raster.unreadable import GDAL_ERRORS
 
 PARTIAL_SUFFIX = ".geoseg-part"  # of the unfinished files of `write_file`
 
@@ -131,7 +131,7 @@ def writing(path: Path, source: Source[Any] | None = None, *, advice: str = _ADV
     """
     try:
         yield
-    except (OSError, RuntimeError, sqlite3.Error, pa.ArrowException, CPLE_BaseError) as err:  # pyogrio: RuntimeError
+    except (OSError, RuntimeError, sqlite3.Error, pa.ArrowException, *GDAL_ERRORS) as err:  # pyogrio: RuntimeError
         if source is not None and source.error is not None:
             raise source.error from None  # raised by the rows, not by writing them
         raise OutputError(f"{path} could not be written: {write_failure(err, path)}. {advice}") from err

@@ -9,9 +9,9 @@ import numpy as np
 import rasterio.windows
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 
 from geoseg.grid import Window
+from geoseg.raster.unreadable import GDAL_ERRORS
 
 _NAME = "alpha"
 _N_WINDOWS = 5  # per direction, of which the values of a flagged band are read
@@ -81,7 +81,7 @@ def _is_measurement(src: Any, band: int) -> bool:
     for window in spread_windows(Window(0, 0, src.width, src.height), _N_WINDOWS, _WINDOW):
         try:
             values: NDArray[Any] = src.read(band, window=rasterio.windows.Window(*window))
-        except RasterioError:  # what is damaged is reported when the bands are read
+        except GDAL_ERRORS:  # what is damaged is reported when the bands are read
             continue
         parts.append(values[values > 0])
     found, counts = np.unique(np.concatenate([*parts, np.zeros(0)]), return_counts=True)

@@ -14,10 +14,10 @@ import rasterio.features
 import rasterio.warp
 import shapely
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.unreadable import GDAL_ERRORS
 from geoseg.raster.vector_file import opened_vector
 
 _MARGIN = 0.1  # of the scene's size, on each side; an area is clipped to this before it is reprojected
@@ -123,7 +123,7 @@ def outline_near(geobox: GeoBox, crs: str) -> Any:
     """Return a box in another CRS that contains a scene and a margin, or None where that CRS cannot express it."""
     try:
         left, bottom, right, top = rasterio.warp.transform_bounds(geobox.crs, crs, *frame_of(geobox).bounds)
-    except RasterioError:
+    except GDAL_ERRORS:
         return None  # the scene extends beyond the domain of that CRS
     if not np.isfinite([left, bottom, right, top]).all() or left >= right:
         return None  # likewise, or it crosses the antimeridian

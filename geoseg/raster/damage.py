@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterError
+from geoseg.raster.unreadable import GDAL_ERRORS
 
 _LOGGER = "rasterio._err"  # to which rasterio passes the messages of GDAL
 _SIGNALLED = "GDAL signalled an error"  # logged as information, even where the read function reports success
@@ -113,5 +113,5 @@ def _is_cut_off(file: Path) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"), rasterio.open(file, driver="ENVI") as raw:
             return bool(size < raw.width * raw.height * sum(np.dtype(dtype).itemsize for dtype in raw.dtypes))
-    except (RasterioError, TypeError):  # not ENVI, or a type that numpy does not have
+    except (*GDAL_ERRORS, TypeError):  # not ENVI, or a type that numpy does not have
         return False

@@ -18,7 +18,7 @@ from affine import Affine
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio._path import _parse_path  # rasterio has no public name for it
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
@@ -27,7 +27,7 @@ from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.names import REMOTE, check_input_name
 from geoseg.raster.raster_file import Folders, check_raster
 from geoseg.raster.tiff_header import check_block, check_references
-from geoseg.raster.unreadable import missing_file, unreadable
+from geoseg.raster.unreadable import GDAL_ERRORS, missing_file, unreadable
 from geoseg.raster.vrt import read_vrt
 
 # Formats that contain their pixels. Others may refer to further files or addresses.
@@ -98,7 +98,10 @@ def opened(path: str, *, reload: bool = False) -> Iterator[Any]:
     source = _source(path)
     with rasterio.Env(**source.options), _open(path, source) as dataset:
         check_complete(dataset, path)
-        yield dataset
+        try:
+            yield dataset
+        except GDAL_ERRORS as err:
+            raise unreadable(path, [shorten(err.__cause__ or err)]) from err
 
 
 def files_of(src: Any, path: str) -> tuple[str, ...]:
@@ -123,7 +126,7 @@ def reading(path: str, window: Window) -> Iterator[Any]:
     try:
         with rasterio.Env(**_options(path)), damage_reported() as messages:
             yield dataset
-    except RasterioError as err:
+    except GDAL_ERRORS as err:
         check_available(path, err)
         raise _unreadable(path, window, str(err.__cause__ or err)) from err
     if messages:
@@ -181,7 +184,7 @@ def _open(path: str, source: _Source) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `_check_georeferencing` reports it
                 dataset = rasterio.open(source.target, driver=driver)
-        except (RasterioError, OSError) as err:
+        except (*GDAL_ERRORS, OSError) as err:
             failures.append(shorten(err))
             continue
         try:

@@ -1,4 +1,4 @@
-"""The error for a raster that no driver opens: it names the cause and what to do."""
+"""Errors of rasters that cannot be read: those of GDAL, and those that name the cause and what to do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from rasterio._err import CPLE_BaseError  # rasterio raises it, but gives it no public name
+from rasterio.errors import RasterioError
+
 from geoseg.errors import RasterError
 from geoseg.raster.names import quoted
+
+GDAL_ERRORS = (RasterioError, CPLE_BaseError)  # any use of an open raster may raise both
 
 _FORMATS = {  # driver of GDAL → name and suffixes
     "GTiff": "GeoTIFF (.tif)",

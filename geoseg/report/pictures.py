@@ -13,7 +13,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox
@@ -21,6 +20,7 @@ from geoseg.output.display import display_colors, display_exponent
 from geoseg.raster.dataset import opened
 from geoseg.raster.decimated import read_decimated
 from geoseg.raster.scene import Scene
+from geoseg.raster.unreadable import GDAL_ERRORS
 from geoseg.report.class_table import ClassTable
 from geoseg.report.finished_run import FinishedRun
 from geoseg.report.polygon_file import PolygonFile
@@ -113,7 +113,7 @@ def read_classes(path: Any, geobox: GeoBox, table: ClassTable, shape: tuple[int,
         check_grid(src, path, geobox)
         try:
             found = src.read(1, out_shape=shape, resampling=Resampling.mode)
-        except RasterioError as err:
+        except GDAL_ERRORS as err:
             raise RasterError(f"{path} cannot be read: {shorten(err.__cause__ or err)}. Is the file complete?") from err
     return table.rows_of(found).astype(np.uint8)
 

@@ -12,12 +12,12 @@ import numpy as np
 import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.evaluate.boundaries import BESIDE, boundaries, count_seams, seam_ratio
 from geoseg.grid import GeoBox, Window, windows_of
 from geoseg.raster.dataset import opened
+from geoseg.raster.unreadable import GDAL_ERRORS
 from geoseg.report.class_table import ClassTable
 from geoseg.report.finished_run import FinishedRun
 from geoseg.report.pictures import Pictures, check_grid
@@ -131,7 +131,7 @@ def _classes(run: FinishedRun, file: PolygonFile, table: ClassTable) -> Iterator
 def _read(src: Any, table: ClassTable, window: Window) -> NDArray[np.integer]:
     try:
         return table.rows_of(src.read(1, window=rasterio.windows.Window(*window)))
-    except RasterioError as err:
+    except GDAL_ERRORS as err:
         reason = shorten(err.__cause__ or err)
         raise RasterError(f"{src.name} cannot be read at {window}: {reason}. Is the file complete?") from err
 

@@ -25,7 +25,7 @@ from geoseg.segment.batch_statistics import with_statistics_of_all
 from geoseg.segment.clustering import kmeans, nearest
 from geoseg.segment.constant_parts import ConstantParts
 from geoseg.segment.descent import Optimizer
-from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, placed
+from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, placed, to_arrays
 from geoseg.segment.patch import IGNORE, Patch
 from geoseg.segment.strip_descent import StripDescent
 from geoseg.segment.whole_descent import WholeDescent, majority, on_device, responses
@@ -217,7 +217,7 @@ def shares(
             with suppress(torch.cuda.OutOfMemoryError):  # the parts below need less
                 return _shares_of(network, channels, hard, device)
         result = np.empty((*whole.shape, network.n_codes), np.uint8)
-        constant_parts = ConstantParts(network.state_dict(), f"{device} {hard}")
+        constant_parts = ConstantParts(lambda: to_arrays(network), f"{device} {hard}")
         for part in TileGrid(whole.shape, _CACHE_SIZE, network.reach):
             part_shares = constant_parts.shares(
                 channels[:, *part.read.within(whole)], lambda pixels: _shares_of(network, pixels, hard, device)

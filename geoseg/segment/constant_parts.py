@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_N_STORED = 24  # parts; a tile has parts of at most 9 shapes, so this is enough for two values and half a third
+_N_STORED = 24  # parts, of about 1 MB each; a tile has parts of at most 9 shapes
 STORED: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()  # of all tiles of a process
 
 
@@ -21,13 +21,13 @@ class ConstantParts:
 
     Parameters
     ----------
-    weights : mapping of str to array
-        Of the network, which may be another for each tile.
+    weights : callable
+        Returns the weights of the network by name; called if there is a constant part.
     settings : str
         What the shares depend on besides the weights and the pixels.
     """
 
-    def __init__(self, weights: Mapping[str, Any], settings: str) -> None:
+    def __init__(self, weights: Callable[[], Mapping[str, NDArray[Any]]], settings: str) -> None:
         self._weights, self._settings, self._network = weights, settings, b""
 
     def shares(
@@ -55,11 +55,11 @@ class ConstantParts:
     def _key(self, pixels: NDArray[np.float32]) -> bytes:
         if not self._network:
             digest = hashlib.sha256(self._settings.encode())
-            for name, values in self._weights.items():
-                digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+            for name, values in self._weights().items():
+                digest.update(name.encode() + values.tobytes())
             self._network = digest.digest()
         shape = np.array(pixels.shape, np.int64).tobytes()
-        return self._network + hashlib.sha256(shape + np.ascontiguousarray(pixels[:, 0, 0]).tobytes()).digest()
+        return self._network + hashlib.sha256(shape + pixels[:, 0, 0].tobytes()).digest()
 
 
 def is_constant(pixels: NDArray[np.float32]) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geoseg.segment.blockwise import dense_index
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import NUMBERS_PER_BLOCK, block_of
-from geoseg.segment.vote_sums import FIXED, sum_moments, sum_shares
+from geoseg.segment.vote_sums import FIXED, sum_moments
 
 
 @dataclass(frozen=True)
@@ -145,27 +145,25 @@ def concatenate(tables: Sequence[SuperpixelTable]) -> SuperpixelTable:
     return SuperpixelTable(**{name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
 
-def count_votes(
-    numbers: NDArray[np.int64],
-    shares: NDArray[np.uint8],
-    weight: NDArray[np.int64],
+def votes_of_sums(
+    seen: NDArray[np.int64],
+    index: NDArray[np.int32],
+    sums: NDArray[np.int64],
     moments: NDArray[np.float32],
     *,
     core: tuple[slice, slice],
     extra: NDArray[np.float32] | None = None,
 ) -> Votes:
-    """Return the votes of a tile.
+    """Return the votes of a tile from the sums of its codes.
 
     Parameters
     ----------
-    numbers : (y, x) int64
-        Superpixel of each pixel of the read window; below 0 = nodata.
-    shares : (y, x, code) uint8
-        Share of each code in each pixel, 255 = 1.
-    weight : (y, x) int64
-        Feathering weight (`TileGrid.feather`).
+    seen, index : (n,) int64 and (y, x) int32
+        Superpixels of the read window, from `ranked`.
+    sums : (n, code) int64
+        From `vote_sums.sum_shares`, with the feathering weight (`TileGrid.feather`).
     moments : (moment, y, x) float32
-        As returned by `features.pixel_moments`.
+        As returned by `features.pixel_moments`, of the read window.
     core : tuple of slice
         Rows and columns of the core in the read window.
     extra : (component + 1, y, x) float32 or None
@@ -178,37 +176,14 @@ def count_votes(
 
     Examples
     --------
+    >>> from geoseg.segment.vote_sums import sum_shares
+    >>> seen, index = ranked(np.array([[7, 7, 9]]))
     >>> shares = np.array([[[255, 0], [0, 255], [0, 255]]], np.uint8)
+    >>> sums = sum_shares(index, shares, np.ones((1, 3), int), len(seen))
     >>> everything = (slice(0, 1), slice(0, 3))
-    >>> weight, moments = np.ones((1, 3), int), np.zeros((1, 1, 3), np.float32)
-    >>> votes = count_votes(np.array([[7, 7, 9]]), shares, weight, moments, core=everything)
+    >>> votes = votes_of_sums(seen, index, sums, np.zeros((1, 1, 3), np.float32), core=everything)
     >>> votes.votes.tolist(), votes.pixels.tolist(), votes.pairs.tolist(), votes.borders.tolist()
     ([[255, 255], [0, 255]], [2, 1], [[7, 9]], [1])
-    """
-    seen, index = ranked(numbers)
-    sums = sum_shares(index, shares, weight, len(seen))
-    return votes_of_sums(seen, index, sums, moments, core=core, extra=extra)
-
-
-def votes_of_sums(
-    seen: NDArray[np.int64],
-    index: NDArray[np.int32],
-    sums: NDArray[np.int64],
-    moments: NDArray[np.float32],
-    *,
-    core: tuple[slice, slice],
-    extra: NDArray[np.float32] | None = None,
-) -> Votes:
-    """Return the votes of a tile from the sums of its codes, as `count_votes` does from the shares of its pixels.
-
-    Parameters
-    ----------
-    seen, index : (n,) int64 and (y, x) int32
-        From `ranked`.
-    sums : (n, code) int64
-        As `Votes.votes`.
-    moments, core, extra
-        As in `count_votes`.
     """
     inner = np.ascontiguousarray(index[core])
     pixels, moment_sums = sum_moments(inner, np.ascontiguousarray(moments[:, *core]), len(seen))

@@ -21,6 +21,7 @@ from geoseg.grid import TileGrid, Window
 from geoseg.raster.pixel_size import PixelSize
 from geoseg.run.kernel_lock import share_compilation
 from geoseg.segment import context, features, superpixels, votes
+from geoseg.segment.vote_sums import sum_shares
 from geoseg.vectorize import outline, regions, wkb, zonal_stats
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.simplify import Shaping
@@ -118,8 +119,10 @@ def _votes() -> None:
     moments = features.pixel_moments(np.zeros((_BANDS, *tile.read.shape), np.float32))
     shares = np.zeros((*tile.read.shape, _CODES), np.uint8)
     core = tile.core.within(tile.read)
-    votes.count_votes(numbers, shares, tiles.feather(tile), moments, core=core)
-    context.sum_cells(votes.ranked(numbers)[1][core], shares[core], moments[:, *core], tile.core)
+    seen, index = votes.ranked(numbers)
+    sums = sum_shares(index, shares, tiles.feather(tile), len(seen))
+    votes.votes_of_sums(seen, index, sums, moments, core=core)
+    context.sum_cells(index[core], shares[core], moments[:, *core], tile.core)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.grid import Window
 from geoseg.output.files import staged
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
+from geoseg.raster.unreadable import GDAL_ERRORS
 from geoseg.synthetic.camera import Exposure, kernel
 from geoseg.synthetic.land_cover import LAND_COVERS
 
@@ -145,7 +145,7 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
             ]  # the land cover is published first
             unfinished = [folder / target.name for folder, target in zip(folders, targets, strict=True)]
             _check_written(unfinished, options, _write(unfinished, options))
-    except (OSError, RasterioError) as err:
+    except (OSError, *GDAL_ERRORS) as err:
         reason = " ".join(str(err.__cause__ or err).split())
         raise OutputError(f"{path} cannot be written: {reason}") from err
 
