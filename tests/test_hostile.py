@@ -1,5 +1,6 @@
 """Files from anywhere: none makes geoseg open an address, read a file that was not named, or take all memory."""
 
+import contextlib
 import html
 import json
 import os
@@ -15,9 +16,11 @@ import pytest
 import rasterio
 import shapely
 
+from geoseg.classify.read_samples import read_samples
 from geoseg.config import load_config
 from geoseg.errors import ConfigError, GeosegError, RasterError
 from geoseg.evaluate.evaluate import evaluate_classes
+from geoseg.evaluate.reference import open_reference
 from geoseg.grid import Window
 from geoseg.raster.scene import open_scene, read
 
@@ -692,3 +695,28 @@ def test_deep_and_long_metadata_do_not_end_in_a_traceback(tmp_path, scene):
     (tmp_path / "area.geojson").write_text(json.dumps({"type": "Feature", "geometry": {"type": "x" * 10_000}}))
     (tmp_path / "scene.tif.aux.xml").unlink()
     assert len(refusal(scene, aoi=tmp_path / "area.geojson")) < 1000
+
+
+@pytest.mark.parametrize("corner", [0, 1])
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1e308", "1e200"])
+@pytest.mark.parametrize("crs", ["EPSG:32631", "EPSG:4326"])
+@pytest.mark.parametrize("use", ["area", "samples", "reference"])
+def test_polygon_with_a_coordinate_that_no_place_has_is_refused_or_left_out(tmp_path, scene, number, crs, use, corner):
+    x, y = (500_000, 4_999_000) if crs == "EPSG:32631" else (3.0, 45.1)
+    ring = [[x, y], [x + 500, y], [x + 500, y + 500]]
+    ring[corner] = ["NUMBER", y]
+    shape = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    feature = {"type": "Feature", "properties": {"name": "a"}, "geometry": shape}
+    about = {"type": "name", "properties": {"name": crs}}
+    path = tmp_path / "polygons.geojson"
+    text = json.dumps({"type": "FeatureCollection", "crs": about, "features": [feature]})
+    path.write_text(text.replace('"NUMBER"', number))
+
+    with contextlib.suppress(RasterError):
+        if use == "area":
+            open_scene(scene, aoi=path)
+        elif use == "samples":
+            read_samples(path, rasterio.CRS.from_epsg(32631).to_wkt(), field="name")
+        else:
+            with open_reference(path, open_scene(scene).geobox, field="name"):
+                pass

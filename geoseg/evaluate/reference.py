@@ -7,8 +7,8 @@ each window reads its own. So neither a large scene nor a large layer has to fit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -163,8 +163,9 @@ def _copy(path: Path, copy: Path, geobox: GeoBox, *, field: str | None, layer: s
     names = Names(path)
     target = Layer("polygons", "", "", geobox.crs, _FIELDS)
     extent = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    source = Source(_numbered(_batches(path, geobox, field=field, layer=layer), names, geobox, target, extent))
-    with writing(copy, source):
+    batches = _batches(path, geobox, field=field, layer=layer)
+    source = Source(_numbered(batches, names, geobox, target, extent))
+    with closing(batches), writing(copy, source):
         pyogrio.write_arrow(
             pa.RecordBatchReader.from_batches(target.schema, source),
             copy,
@@ -203,17 +204,18 @@ def _numbered(
         position += len(shapes)
 
 
-def _batches(path: Path, geobox: GeoBox, *, field: str | None, layer: str | None) -> Iterator[Batch]:
+def _batches(path: Path, geobox: GeoBox, *, field: str | None, layer: str | None) -> Generator[Batch, None, None]:
     read = _parquet_batches if path.suffix.lower() in _ARROW_SUFFIXES else _ogr_batches
-    for rows, geometry, crs in read(path, geobox, field, layer):
-        shapes = shapely.from_wkb(rows.column(geometry).to_numpy(zero_copy_only=False))
-        values = rows.column(field).to_pylist() if field else ["polygon"] * len(shapes)
-        yield shapes, values, crs
+    with closing(read(path, geobox, field, layer)) as found:
+        for rows, geometry, crs in found:
+            shapes = shapely.from_wkb(rows.column(geometry).to_numpy(zero_copy_only=False))
+            values = rows.column(field).to_pylist() if field else ["polygon"] * len(shapes)
+            yield shapes, values, crs
 
 
 def _ogr_batches(
     path: Path, geobox: GeoBox, field: str | None, layer: str | None
-) -> Iterator[tuple[pa.RecordBatch, str, str]]:
+) -> Generator[tuple[pa.RecordBatch, str, str], None, None]:
     with opened_vector(path, with_fields=field is not None) as source:
         layer = _layer(path, source.layers, layer)
         info = pyogrio.read_info(source.path, layer=layer)
@@ -237,7 +239,7 @@ def _parquet_batches(
     geobox: GeoBox,  # noqa: ARG001 # GeoParquet without bounding boxes cannot be filtered
     field: str | None,
     layer: str | None,
-) -> Iterator[tuple[pa.RecordBatch, str, str]]:
+) -> Generator[tuple[pa.RecordBatch, str, str], None, None]:
     with opened_geoparquet(path) as file:
         if layer:
             raise RasterError(f"{path} is GeoParquet, which has no layers, but layer {layer!r} was given. Omit it.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import rasterio.features
 import rasterio.warp
 import shapely
 from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
 
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
@@ -42,6 +45,24 @@ def read_aoi(path: Path, geobox: GeoBox) -> bytes:
         If the file cannot be read, has no CRS or several layers, or no polygon intersects the scene.
     """
     frame = _read(path)
+    with _using(path):
+        return _united(path, frame, geobox)
+
+
+@contextmanager
+def _using(path: Path) -> Iterator[None]:
+    """Convert the errors of libraries about coordinates that no geometry can have."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except (shapely.errors.ShapelyError, ProjError) as err:
+        raise RasterError(
+            f"the area of interest {path} has polygons that cannot be used: {shorten(err)}. Check their coordinates."
+        ) from err
+
+
+def _united(path: Path, frame: geopandas.GeoDataFrame, geobox: GeoBox) -> bytes:
+    """Return the union of the polygons of a frame, see `read_aoi`."""
     if not geobox.crs and frame.crs is not None:
         raise RasterError(
             f"the area of interest {path} has a CRS and the scene has none, so its position is unknown. Give an area "
@@ -169,7 +190,10 @@ def _reason(shapes: NDArray[np.object_]) -> str:
 
 def _has_pixel(area: Any, geobox: GeoBox) -> bool:
     """Return whether a small area contains the centre of a pixel; a large one does."""
-    corners = shapely.get_coordinates(shapely.box(*shapely.intersection(area, frame_of(geobox)).bounds)).tolist()
+    within = shapely.intersection(area, frame_of(geobox))
+    if within.is_empty:
+        return False
+    corners = shapely.get_coordinates(shapely.box(*within.bounds)).tolist()
     cols, rows = zip(*(~geobox.transform @ (x, y) for x, y in corners), strict=True)
     left, top = max(math.floor(min(cols)), 0), max(math.floor(min(rows)), 0)
     right, bottom = min(math.ceil(max(cols)), geobox.shape[1]), min(math.ceil(max(rows)), geobox.shape[0])
