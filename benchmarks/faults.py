@@ -1,6 +1,7 @@
 """Break runs on purpose, and check that nothing is lost, nothing is wrong in silence, and every error is one line.
 
-Usage: python benchmarks/faults.py FOLDER [--rows kills,damage,…] [--kills 50] [--fuzz-seconds 600] [--out TABLE.md]
+Usage: python benchmarks/faults.py FOLDER [--rows kills,damage,…] [--kills 50] [--fuzz-seconds 600]
+       [--fuzz-kinds config,model,…] [--out TABLE.md]
 
 FOLDER is new or empty; the scene, the runs and their logs are written to it. Prints a Markdown table: how often each
 fault was tried, how often the run survived it or was refused in one line, and how often the final class raster was
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--fuzz-seconds", type=float, default=600)
+    parser.add_argument("--fuzz-kinds", help="kinds of files, separated by commas; all of them if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

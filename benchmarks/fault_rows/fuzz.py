@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,8 @@ def loaders(bench: Bench, options: argparse.Namespace) -> Row:
     from geoseg.errors import GeosegError
 
     targets = _targets(bench)
+    if options.fuzz_kinds:
+        targets = {name: targets[name] for name in options.fuzz_kinds.split(",")}
     row = Row(f"random changes of {', '.join(targets)}: {options.fuzz_seconds:.0f} s each")
     for name, (original, load) in targets.items():
         content, end = original.read_bytes(), time.monotonic() + options.fuzz_seconds
@@ -43,6 +46,7 @@ def loaders(bench: Bench, options: argparse.Namespace) -> Row:
             else:
                 row.survived += 1
         path.write_bytes(content)
+        print(f"{name}: {row.survived} of {row.tried} so far", file=sys.stderr, flush=True)
         row.notes += [f"{place}: {text:.60}" for place, text in failures.items()]
     return row
 
