@@ -1,4 +1,4 @@
-"""Run the code blocks of a page, in order and in the current folder: python tests/run_page.py BLOCKS.json
+"""Run the code blocks of a page, in order and in the current folder.
 
 Blocks of Python share their names, as in a notebook. The `geoseg` that they find is the command line
 with two values of its own: the network is trained for 4 steps, and where the page does not give the number of workers,
@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from .command_server import write_client
 
 QUICK_LEARN = {"windows": 8, "crop": 64, "batch": 2, "steps": 4, "warmup_fraction": 0.66}
 WITH_WORKERS = ("tile", "outline", "finish")
@@ -45,17 +47,10 @@ def train_quickly():
     Learn.__init__.__defaults__ = tuple(QUICK_LEARN.values())
 
 
-def write_command(folder):
-    """Write an executable `geoseg` that runs this file, and return the environment in which it is found."""
-    command = folder / "geoseg"
+def write_command(folder, address):
+    """Write an executable `geoseg` that is served at an address, and return the environment in which it is found."""
     folder.mkdir()
-    lines = (f"#!{sys.executable}", "from tests.run_page import run_geoseg", "if __name__ == '__main__':")
-    command.write_text("\n".join([*lines, "    run_geoseg()"]) + "\n")
-    command.chmod(0o755)
+    write_client(folder / "geoseg", address, "tests.run_page:run_geoseg")
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     packages = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     return os.environ | {"PATH": path, "PYTHONPATH": packages, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
-
-
-if __name__ == "__main__":
-    main()

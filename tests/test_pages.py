@@ -2,16 +2,20 @@
 
 import dataclasses
 import json
+import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import yaml
 
 from .pages import CODE, DATA, NOT_CODE, PAGES, ROOT, blocks_of, files_of, setup_of
+from .command_server import write_client
 from .run_page import QUICK_LEARN, write_command
 
 TEXTS = {path.relative_to(ROOT / "docs").as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
@@ -89,11 +93,29 @@ def test_the_runner_changes_only_how_the_network_is_trained():
     assert list(QUICK_LEARN) == [field.name for field in dataclasses.fields(Learn)]
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Socket of a server of commands; the server ends after the tests of this module."""
+    with tempfile.TemporaryDirectory() as folder:  # of pytest would be too long a name for a socket
+        path = Path(folder) / "commands"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.command_server", path],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
+        )
+        with server:
+            assert server.stdout.readline() == b"ready\n"
+            yield path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_CODE)
-def test_all_code_of_a_page_runs(name, tmp_path):
+def test_all_code_of_a_page_runs(name, tmp_path, address):
     folder, text = tmp_path / "run", TEXTS[name]
-    environment = write_command(tmp_path / "bin")
+    environment = write_command(tmp_path / "bin", address)
+    write_client(tmp_path / "bin" / "run-page", address, "tests.run_page:main")
     folder.mkdir()
     for shown, source in files_of(text).items():
         shutil.copyfile(DATA / source, folder / shown)
@@ -102,7 +124,7 @@ def test_all_code_of_a_page_runs(name, tmp_path):
     (tmp_path / "blocks.json").write_text(json.dumps([*setup, *map(dataclasses.asdict, code)]))
 
     done = subprocess.run(
-        [sys.executable, "-m", "tests.run_page", str(tmp_path / "blocks.json")],
+        [tmp_path / "bin" / "run-page", str(tmp_path / "blocks.json")],
         cwd=folder,
         env=environment,
         capture_output=True,

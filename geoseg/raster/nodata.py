@@ -35,12 +35,19 @@ def valid_pixels(has_data: NDArray[np.bool_], mode: NodataMode) -> NDArray[np.bo
     >>> valid_pixels(has_data, "all"), valid_pixels(has_data, "any")
     (array([[ True,  True, False]]), array([[ True, False, False]]))
     """
+    if not any(has_data.strides):  # one value, broadcast
+        return np.full(has_data.shape[1:], has_data.flat[0])
     return np.asarray(has_data.any(axis=0) if mode == "all" else has_data.all(axis=0))
 
 
 def finite_and_valid(pixels: NDArray[np.float32], known: NDArray[np.bool_], mode: NodataMode) -> NDArray[np.bool_]:
     """Return which pixels are valid, (y, x) bool: those of `valid_pixels` that are finite in all bands."""
-    return np.asarray(valid_pixels(known, mode) & np.isfinite(pixels).all(axis=0))
+    valid = valid_pixels(known, mode)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = pixels.sum(axis=0)
+    if not np.isfinite(sums).all():  # some value is not finite, or their sum is not
+        valid = valid & np.isfinite(pixels).all(axis=0)
+    return valid
 
 
 def has_data(

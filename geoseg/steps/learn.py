@@ -16,7 +16,7 @@ from geoseg.run.products import NETWORK
 from geoseg.run.stages import Stages
 from geoseg.segment import superpixels
 from geoseg.segment.patch import Patch
-from geoseg.steps.survey import read_crop
+from geoseg.steps.survey import in_file_order, read_crop
 
 
 def learn_network(job: Job, stages: Stages, model: Model | None = None) -> None:
@@ -44,10 +44,11 @@ def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> Netwo
     from geoseg.segment import backprop  # here, because torch takes seconds to import and other methods do not need it
     from geoseg.segment.network import new_network, to_arrays, with_device
 
-    patches = []
-    for window in job.survey.windows:
-        patches.append(Patch(*_layers_and_superpixels(job, window)))
+    windows, read = job.survey.windows, {}
+    for i in in_file_order(windows):
+        read[i] = Patch(*_layers_and_superpixels(job, windows[i]))
         advance()
+    patches = [read.pop(i) for i in range(len(windows))]
     config = job.config
     network = new_network(len(patches[0].channels), config.network, seed=config.seed)
     learned = with_device(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -41,6 +42,24 @@ _WINDOW_SEED = 0  # not the seed of the run: a stretch that depends on the seed 
 _PASSES = 2  # over the windows: stretch; channels of the network and contrast
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """Valid pixels of a window.
+
+    Parameters
+    ----------
+    valid_share : float
+        Of the pixels of the window.
+    pixels : (band, pixel) float32
+    known : (band, pixel) bool
+        Where each band has data.
+    """
+
+    valid_share: float
+    pixels: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
 def survey_scene(task: Task, stages: Stages) -> Job:
     """Survey a scene, or take over the survey of its model or of an earlier run, and return the job of later stages."""
     with stages.stage("survey", _PASSES * task.config.learn.windows):
@@ -55,7 +74,7 @@ def survey_scene(task: Task, stages: Stages) -> Job:
             task.store.put(SURVEY, SurveyDocument(survey))
         survey = task.store.get(SURVEY).survey
         if task.features is not None and not task.store.has(FEATURE_REDUCTION, verify=True):
-            windows = survey.windows or _draw_windows(task.scene, task.config)  # those of a model are not saved
+            windows = survey.windows or _draw_windows(task.scene, task.config)[0]  # those of a model are not saved
             patiently(survey_features, task, task.features, windows, stages.reporter.note)
     return Job(task.store, task.scene, task.config, survey, task.device, task.features, task.rasters)
 
@@ -93,8 +112,8 @@ def survey_windows(scene: Scene, config: Config, advance: Callable[[], None] = l
     RasterError
         If no pixel of the scene is valid, or none can be read.
     """
-    windows = _draw_windows(scene, config)
-    stretch = _fit_stretch(scene, windows, advance)
+    windows, samples = _draw_windows(scene, config)
+    stretch = _fit_stretch(scene, windows, samples, advance)
     standard, projection, contrast_of_windows = _fit_channels(scene, windows, stretch, config, advance)
     superpixels = fit_parameters(config.superpixels, resolution=resolution(scene.geobox), contrast=contrast_of_windows)
     return Survey(stretch, standard, tuple(windows), superpixels, projection)
@@ -102,7 +121,7 @@ def survey_windows(scene: Scene, config: Config, advance: Callable[[], None] = l
 
 def fit_stretch(scene: Scene, config: Config) -> Stretch:
     """Return the stretch of a scene, as in its survey."""
-    return _fit_stretch(scene, _draw_windows(scene, config))
+    return _fit_stretch(scene, *_draw_windows(scene, config))
 
 
 def read_crop(
@@ -126,6 +145,15 @@ def read_crop(
     return bands[:, *inner], layers, np.ascontiguousarray(valid[inner])  # kernels are compiled per memory layout
 
 
+def in_file_order(windows: Sequence[Window]) -> list[int]:
+    """Return the positions of windows, those in the same blocks of a file one after the other.
+
+    GDAL keeps the last blocks that it has decoded. In random order, each window of a scene with many bands would decode
+    its blocks anew.
+    """
+    return sorted(range(len(windows)), key=lambda i: (windows[i].row_off // windows[i].height, windows[i].col_off))
+
+
 def _search_collar(scene: Scene, config: Config, store: ProductStore) -> Scene:
     """Return a scene with its collar, which is stored."""
     if not store.has(COLLAR, verify=True):
@@ -142,7 +170,8 @@ def _survey_of(task: Task, advance: Callable[[], None]) -> Survey:
     return replace(task.model.survey, stretch=fit_stretch(task.scene, task.config))
 
 
-def _draw_windows(scene: Scene, config: Config) -> list[Window]:
+def _draw_windows(scene: Scene, config: Config) -> tuple[list[Window], dict[Window, _Sample]]:
+    """Return windows with valid pixels, and samples of those that were read."""
     whole = extent_of(scene)
     rows, cols = scene.geobox.shape
     size = (min(config.learn.crop, rows), min(config.learn.crop, cols))
@@ -150,15 +179,17 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
     good: list[Window] = []
     poor: list[Window] = []
     damaged: list[Window] = []  # in part at least
+    samples: dict[Window, _Sample] = {}
     for _ in range(_ROUNDS):
-        for window in _spread(whole, size, scene.geobox.shape, config.learn.windows, draw):
-            try:
-                share = float(read(scene, window)[1].mean())
-            except RasterError:
+        drawn = list(_spread(whole, size, scene.geobox.shape, config.learn.windows, draw))
+        for i in in_file_order(drawn):
+            with contextlib.suppress(RasterError):
+                samples[drawn[i]] = _sample(*_read_bands(scene, drawn[i]))
+        for window in drawn:
+            if window not in samples:
                 damaged.append(window)
-                continue
-            if share > 0:
-                (good if share >= _MIN_VALID else poor).append(window)
+            elif samples[window].valid_share > 0:
+                (good if samples[window].valid_share >= _MIN_VALID else poor).append(window)
         if len(good) >= config.learn.windows // 2:
             break
     if len(good) < config.learn.windows // 2:
@@ -168,7 +199,7 @@ def _draw_windows(scene: Scene, config: Config) -> list[Window]:
     windows = windows or list(_search(scene, size, errors))
     if not windows:
         raise RasterError(no_valid_pixels(scene, errors))
-    return windows[: config.learn.windows]
+    return windows[: config.learn.windows], samples
 
 
 def _spread(
@@ -210,15 +241,15 @@ def _has_valid(scene: Scene, window: Window) -> bool:
     return bool(read_tolerant(scene, window)[1].any())
 
 
-def _fit_stretch(scene: Scene, windows: list[Window], advance: Callable[[], None] = lambda: None) -> Stretch:
-    sample, has_data = [], []
+def _fit_stretch(
+    scene: Scene, windows: list[Window], samples: dict[Window, _Sample], advance: Callable[[], None] = lambda: None
+) -> Stretch:
+    chosen = []
     for window in windows:
-        pixels, known, valid = _read_tolerant_bands(scene, window)
-        chosen = _thinned(valid, len(pixels))
-        sample.append(pixels.reshape(len(pixels), -1)[:, chosen])
-        has_data.append(known.reshape(len(pixels), -1)[:, chosen])
+        chosen.append(samples.get(window) or _sample(*_read_tolerant_bands(scene, window)))
         advance()
-    values, known = np.concatenate(sample, axis=1).astype(np.float64), np.concatenate(has_data, axis=1)
+    values = np.concatenate([sample.pixels for sample in chosen], axis=1).astype(np.float64)
+    known = np.concatenate([sample.known for sample in chosen], axis=1)
     low, high = np.percentile(values, _PERCENTILES, axis=1)
     even = low == high  # nearly all pixels have one value; keep the others distinguishable
     low, high = np.where(even, values.min(axis=1), low), np.where(even, values.max(axis=1), high)
@@ -235,11 +266,21 @@ def _read_tolerant_bands(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the pixels of a window, where each band has data, and which pixels are valid; not where it is damaged."""
     try:
-        pixels, known = read_bands(scene, window)
+        return _read_bands(scene, window)
     except RasterError:
         pixels, valid = read_tolerant(scene, window)
         return pixels, np.broadcast_to(valid, pixels.shape), valid
+
+
+def _read_bands(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    pixels, known = read_bands(scene, window)
     return pixels, known, finite_and_valid(pixels, known, scene.nodata_mode)
+
+
+def _sample(pixels: NDArray[np.float32], known: NDArray[np.bool_], valid: NDArray[np.bool_]) -> _Sample:
+    chosen = _thinned(valid, len(pixels))
+    flat = (len(pixels), -1)
+    return _Sample(float(valid.mean()), pixels.reshape(flat)[:, chosen], known.reshape(flat)[:, chosen])
 
 
 def _thinned(valid: NDArray[np.bool_], n_bands: int) -> NDArray[np.intp]:
@@ -259,21 +300,21 @@ def _fit_channels(
     scene: Scene, windows: list[Window], stretch: Stretch, config: Config, advance: Callable[[], None]
 ) -> tuple[Standardizer, Projection | None, float]:
     """Return how the channels of the network are standardised and projected, and the mean contrast of the windows."""
-    sample, contrasts = [], []
-    for window in windows:
+    sample: dict[int, NDArray[np.float32]] = {}
+    contrasts: dict[int, float] = {}
+    for i in in_file_order(windows):
         if config.method == "backprop":
-            bands, layers, valid = read_crop(scene, window, stretch, config.network.inputs)
-            sample.append(layers.reshape(len(layers), -1)[:, _thinned(valid, len(bands))])
+            bands, layers, valid = read_crop(scene, windows[i], stretch, config.network.inputs)
+            sample[i] = layers.reshape(len(layers), -1)[:, _thinned(valid, len(bands))]
         else:  # no network: no channels
-            pixels, valid = read_tolerant(scene, window)
+            pixels, valid = read_tolerant(scene, windows[i])
             bands = stretch.apply(pixels, valid)
-        contrasts.append(contrast(bands, valid))
+        contrasts[i] = contrast(bands, valid)
         advance()
-    mean_contrast = float(np.mean(contrasts))
+    mean_contrast = float(np.mean([contrasts[i] for i in range(len(windows))]))
     if not sample:
         return Standardizer((), ()), None, mean_contrast
-    values = np.concatenate(sample, axis=1)
-    sample.clear()
+    values = np.concatenate([sample.pop(i) for i in range(len(windows))], axis=1)
     exact = (channel.astype(np.float64) for channel in values)  # one after the other: there may be hundreds
     mean, deviation = zip(*((channel.mean(), max(channel.std(), 1e-6)) for channel in exact), strict=True)
     standard = Standardizer(tuple(map(float, mean)), tuple(map(float, deviation)))

@@ -1,0 +1,107 @@
+"""A process that has imported geoseg and forks one for each command: python -m tests.command_server SOCKET
+
+A command of the documentation starts in milliseconds that way; importing torch and the other libraries takes seconds
+each time. `write_client` writes the program that sends a command to the server: its arguments, folder, environment and
+open files. It passes signals on, and ends as the command ends.
+"""
+
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+IMPORTED = ("geoseg.cli.main", "geoseg.pipeline", "geoseg.segment.backprop", "geoseg.cli.tile", "geopandas")
+
+CLIENT = """\
+#!{python} -IS
+import json, os, signal, socket, sys
+
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+request = json.dumps([{function!r}, sys.argv, os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(connection, [len(request).to_bytes(8, "big")], [0, 1, 2])
+connection.sendall(request)
+process = int.from_bytes(connection.recv(8), "big")
+for number in {signals}:
+    signal.signal(number, lambda number, _: os.kill(process, number))
+code = int.from_bytes(connection.recv(8), "big", signed=True)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+def write_client(path, address, function):
+    """Write an executable that runs a function, "module:name", in a process of the server."""
+    numbers = tuple(map(int, SIGNALS))
+    path.write_text(CLIENT.format(python=sys.executable, address=str(address), function=function, signals=numbers))
+    path.chmod(0o755)
+
+
+def main():
+    """Serve commands until standard input ends."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    assert threading.active_count() == 1, "a thread would be missing after a fork"
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for commands
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(sys.argv[1])
+    listener.listen()
+    print("ready", flush=True)
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            return
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            serve(connection)
+            os._exit(0)
+        connection.close()
+
+
+def serve(connection):
+    """Run a command in a process of its own and report how it ends; it is killed if its client is."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    length, files, _, _ = socket.recv_fds(connection, 8, 3)
+    content = bytearray()
+    while len(content) < int.from_bytes(length, "big"):
+        content += connection.recv(2**16)
+    process = os.fork()
+    if process == 0:
+        connection.close()
+        run(*json.loads(content), files)
+    for file in (*files, 0, 1, 2):
+        os.close(file)  # a pipe ends with the command
+    connection.send(process.to_bytes(8, "big"))
+    ended = os.pidfd_open(process)
+    while not select.select([ended], [], [], 0)[0]:
+        if connection in select.select([ended, connection], [], [])[0]:
+            os.kill(process, signal.SIGKILL)
+            break
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    connection.send(code.to_bytes(8, "big", signed=True))
+
+
+def run(function, arguments, folder, environment, files):
+    """Run a function as if this process were its program, and end."""
+    for target, file in enumerate(files):
+        os.dup2(file, target)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = arguments
+    module, _, name = function.partition(":")
+    getattr(importlib.import_module(module), name)()
+    sys.exit()
+
+
+if __name__ == "__main__":
+    main()
