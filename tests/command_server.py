@@ -53,7 +53,7 @@ def main():
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(sys.argv[1])
     listener.listen()
-    print("ready", flush=True)
+    os.write(1, b"ready\n")
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:

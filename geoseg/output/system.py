@@ -178,6 +178,11 @@ def end_process(pid: int) -> None:
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # any signal ends a process on Windows
 
 
+def can_fork() -> bool:
+    """Return whether a process may fork after it has loaded libraries: on Linux. Those of macOS do not allow it."""
+    return sys.platform == "linux" and hasattr(os, "fork")
+
+
 def is_running(pid: int) -> bool:
     """Return whether a process of this machine exists."""
     import psutil  # `os.kill` with signal 0 interrupts processes on Windows

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from geoseg.config import Config
 from geoseg.errors import ConfigError
 from geoseg.output.columns import extra_groups
+from geoseg.output.system import can_fork
 from geoseg.raster.dataset import CACHE_BYTES
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.job import Task, block_grid
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 _MIB = 2**20
 _LIBRARIES = {True: 640 * _MIB, False: 440 * _MIB}  # with torch and without; with compiled functions
+_SHARED = 130 * _MIB  # of the libraries, by a process that their fork server has forked
 _COMPILER = 100 * _MIB  # of a process that computes tiles and compiles functions itself, as in a first run
 _LEARN = 230 * _MIB  # one step of training with its activations and gradients, and the crops
 _SURVEY_PER_BAND = 13 * _MIB // 2  # the sample for stretch, channels and their projection
@@ -90,8 +92,9 @@ def estimate_memory(task: Task) -> MemoryEstimate:
     once += _sample_bytes(task, n_bands)
     once += tile * most_in_hand() if has_gpu else 0
     tables = _region_bytes(task) * (rows * cols // _region_size(config))
+    shared = _SHARED if can_fork() else 0
     return MemoryEstimate(
-        worker=base + _COMPILER + block + tile,
+        worker=base - shared + _COMPILER + block + tile,
         main=base + once + tables,
         alone=base + _COMPILER + once + tables + block + tile,
         tables=tables,

@@ -28,6 +28,7 @@ from geoseg.output.system import inherited_mask
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, SAME_PACKAGES, is_loaded, release
 from geoseg.run.dask_local import LocalWorkers
+from geoseg.run.fork_server import fork_server
 from geoseg.run.main_guard import MainModuleError, imported_by_workers
 from geoseg.run.outcome import one_line
 from geoseg.run.signals import deferred
@@ -41,6 +42,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 # two workers slower than one process (16 Mpx: 77 s against 37 s; with these values 33 s).
 KEEP_FREED_MEMORY = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000)
 _SPAWN_VARIABLES = (*ONE_THREAD, *KEEP_FREED_MEMORY, "PYTHONHASHSEED")  # all that is set for the workers
+_WORKER_MODULES = ("distributed.nanny", "distributed.worker", "geoseg.run.dask_batches")  # and those of the stages
 _LOCAL_CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1,
     **{f"distributed.nanny.pre-spawn-environ.{name}": n_bytes for name, n_bytes in KEEP_FREED_MEMORY.items()},
@@ -78,6 +80,8 @@ def local_client(
         raise ConfigError("--dashboard needs bokeh, which is not installed: pip install bokeh, or omit --dashboard.")
     with ExitStack() as stack:
         with local_settings(stack, modules) as settings:
+            method = stack.enter_context(fork_server((*_WORKER_MODULES, *modules)))
+            stack.enter_context(dask.config.set({"distributed.worker.multiprocessing-method": method}))
             n_workers = options.workers or dask.system.CPU_COUNT
             cluster = _start_cluster(options, n_workers)
             processes = LocalWorkers(cluster, n_workers)
@@ -128,6 +132,8 @@ def local_settings(
             _blocked_interrupts(),
         ):
             os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # takes precedence over Dask's own setting
+            for name, n_bytes in KEEP_FREED_MEMORY.items():  # for a fork server; Dask sets them for each worker
+                os.environ.setdefault(name, str(n_bytes))
             yield
 
     with settings():
