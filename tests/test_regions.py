@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, RunError
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.vectorize.regions import Pieces, Regions, merge, no_pieces, pieces
+from geoseg.vectorize.merge import merge
+from geoseg.vectorize.regions import Pieces, Regions, no_pieces, pieces
 from tests.reference.regions import number_labels, whole_regions
 
 FEATURES = np.array([[np.nan], [0.0], [5.0], [2.0], [2.0], [9.0], [np.nan]])  # 3 and 4 look alike, 6 like nothing

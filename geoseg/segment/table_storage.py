@@ -51,6 +51,14 @@ class InMemory:
 IN_MEMORY = InMemory()
 
 
+def filled(storage: TableStorage, shape: tuple[int, ...], value: np.generic) -> NDArray[Any]:
+    """Return a new array in which all values are the same."""
+    array = storage.zeros(shape, value.dtype)
+    for some in batches(len(array), storage, 8 * ROWS):
+        array[some] = value
+    return array
+
+
 def batches(n: int, storage: TableStorage = IN_MEMORY, rows: int = ROWS) -> Iterator[slice]:
     """Yield the rows of a table of `n` rows in slices, and let the storage release each before the next.
 

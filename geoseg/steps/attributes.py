@@ -120,8 +120,8 @@ def extra_columns(
     tiles : sequence of int
         Numbers of the tiles that have not failed, ascending.
     regions : Regions
-    levels : mapping of int to (region,) int
-        The class of each region at the coarser levels of the class tree; None = there is no tree.
+    levels : mapping of int to (class,) int
+        The class at the coarser levels of the class tree of each class; None = there is no tree.
     n_classes : int
         Number of classes with a column for the border to each; 0 = none.
     """
@@ -143,7 +143,10 @@ def extra_columns(
         columns |= attributes.votes_columns(found)
     if "objects" in groups:
         named = (levels or {}).items()
-        columns |= {f"object_{level}": objects_of(found.adjacency.pairs, classes) for level, classes in named}
+        columns |= {
+            f"object_{level}": objects_of(found.adjacency.pairs, coarser[regions.classes - 1])
+            for level, coarser in named
+        }
     return columns
 
 

@@ -63,11 +63,11 @@ def write_maps(table: RegionTable, plan: Plan, stages: Stages, extras: Extras | 
     _write_polygons(table, plan, stages, extras or Extras())
     stages.advance()
     if outputs.class_raster:
-        tiles = cores(table.job, table.tiles, table.regions, np.concatenate([[0], table.regions.classes]))
+        tiles = cores(table.job, table.tiles, table.regions, table.regions.classes)
         write_class_raster(outputs.class_raster, geobox, tiles, table.legend, overwrite=plan.publication)
         stages.advance()
     if outputs.region_raster:
-        tiles = cores(table.job, table.tiles, table.regions, np.arange(len(table.regions) + 1))
+        tiles = cores(table.job, table.tiles, table.regions)
         write_region_raster(outputs.region_raster, geobox, tiles, overwrite=plan.publication)
         stages.advance()
 
@@ -84,14 +84,11 @@ def finish(table: RegionTable, plan: Plan, stages: Stages, tree: ClassTree | Non
     about : dict
         Further entries of the report.
     """
-    drawn = table.columns["pixels"] > 0
-    n_classes = len(np.unique(table.regions.classes[drawn]))
+    n_regions, drawn = table.drawn()
     distance = min_color_distance(table.legend.colors) if len(table.legend.colors) <= MAX_CATEGORIES else None
     if distance is not None:
         log.info("the CIELAB distance of the two most similar class colours is %.1f", distance)
-    result = Result(
-        plan.outputs, int(drawn.sum()), n_classes, dict(stages.failed), dict(stages.seconds), distance, tree
-    )
+    result = Result(plan.outputs, n_regions, len(drawn), dict(stages.failed), dict(stages.seconds), distance, tree)
     memory = {"tables": table.n_bytes, "peak": peak_memory()}
     log.debug("memory: tables of %d regions take %s in this process", len(table.regions), shown_bytes(table.n_bytes))
     about["memory"] = memory
