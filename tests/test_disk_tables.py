@@ -5,16 +5,19 @@ import sys
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import geoseg
 from geoseg.errors import OutputError
+from geoseg.run import disk_tables
 from geoseg.run.disk_tables import DiskTables, storage_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.memory import MemoryFolder
 from geoseg.segment.table_storage import IN_MEMORY, batches
 
-from .conftest import output_of
+from .conftest import fields, output_of
 
 RESIDENT = """
 import sys
@@ -99,6 +102,21 @@ def test_error_of_a_part_is_not_one_of_writing(tmp_path):
 def test_tables_of_a_run_in_memory_are_in_memory(tmp_path):
     assert storage_of(MemoryFolder()) is IN_MEMORY
     assert isinstance(storage_of(RunFolder(tmp_path)), DiskTables)
+
+
+def test_results_of_a_scene_are_the_same_with_all_tables_on_the_disk(make_raster, tmp_path, monkeypatch):
+    scene = make_raster(fields((160, 200)), "scene.tif")
+    made = []
+    for in_memory in (2**25, 0):
+        monkeypatch.setattr(disk_tables, "_IN_MEMORY", in_memory)
+        out = tmp_path / f"{in_memory}.fgb"
+        geoseg.segment_scene(scene, out, method="kmeans", tiles__size=64, workers=0, class_raster=tmp_path / "c.tif",
+                             overwrite=True)  # fmt: skip
+        with rasterio.open(tmp_path / "c.tif") as raster:
+            made.append((raster.read().tobytes(), out.read_bytes()))
+
+    assert made[0] == made[1]
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of the process from /proc")

@@ -27,12 +27,12 @@ from geoseg.segment.table_storage import IN_MEMORY, TableStorage
 
 _log = logging.getLogger(__name__)
 
-_IN_MEMORY = 2**26  # bytes of all arrays of a storage that stay in memory
+_IN_MEMORY = 2**25  # bytes of all arrays of a storage that stay in memory
 
 
 def storage_of(folder: Folder) -> TableStorage:
     """Return a storage for the tables of a run: on the disk if its folder is."""
-    return DiskTables(folder.path) if isinstance(folder, RunFolder) else IN_MEMORY
+    return DiskTables(folder.path, _IN_MEMORY) if isinstance(folder, RunFolder) else IN_MEMORY
 
 
 class DiskTables:

@@ -7,7 +7,7 @@ nothing else. The graph of the scene has only the others, a fifth of the pieces 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ class _OpenPieces:
         self.offsets = [0]
         self._n_cols, self._n = n_cols, 0
         self._graphs: list[Graph] = []
-        self._seams: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._seams: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
         self._above: dict[int, NDArray[np.int64]] = {}  # by column of tiles, so at most one row of them is in memory
         self._before = np.empty(0, dtype=np.int64)
 
@@ -106,7 +106,7 @@ class _OpenPieces:
         classes, pixels, first, is_open = (
             np.concatenate(column) for column in list(zip(*self._graphs, strict=True))[:4]
         )
-        pairs = np.concatenate([*(graph.pairs for graph in self._graphs), *(pairs - 1 for pairs, _ in self._seams)])
+        pairs = np.concatenate([*(graph.pairs for graph in self._graphs), *(pairs for pairs, _ in self._seams)])
         borders = np.concatenate([*(graph.borders for graph in self._graphs), *(borders for _, borders in self._seams)])
         self._graphs, self._seams = [], []
         return Graph(classes, pixels, first, is_open, pairs, borders)
@@ -115,10 +115,10 @@ class _OpenPieces:
         row, col = divmod(tile.number, self._n_cols)
         numbers = np.concatenate([[0], node + 1])  # 0 = nodata
         top, bottom, left, right = (numbers[side] for side in table.sides)
-        if row:
-            self._seams.append(counted_pairs(self._above[col], top))
-        if col:
-            self._seams.append(counted_pairs(self._before, left))
+        touching = ([(self._above[col], top)] if row else []) + ([(self._before, left)] if col else [])
+        for ends in touching:
+            pairs, borders = counted_pairs(*ends)
+            self._seams.append(((pairs - 1).astype(np.int32), borders.astype(np.int32)))
         self._above[col], self._before = bottom, right
         self._graphs.append(
             Graph(
@@ -126,8 +126,8 @@ class _OpenPieces:
                 table.pixels[taking_part],
                 table.first[taking_part],
                 table.open[taking_part],
-                node[table.pairs - 1],
-                table.borders,
+                node[table.pairs - 1].astype(np.int32),  # there are more pairs than pieces
+                table.borders.astype(np.int32),
             )
         )
         self._n += int(taking_part.sum())
@@ -159,8 +159,7 @@ def _numbered(
     The first pixel of a region is in the row of tiles of its first piece, so the rows are numbered one after the other.
     """
     grid, storage = where
-    n_settled = sum(int((columns["node"][begin:end] < 0).sum()) for begin, end in pairwise(offsets))
-    n_regions = n_settled + len(merged.classes)
+    n_regions = int(offsets[-1]) - len(region) + len(merged.classes)
     found = Regions(
         storage.zeros((n_regions,), np.int32),
         storage.zeros((n_regions,), np.int64),
