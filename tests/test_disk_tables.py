@@ -15,7 +15,7 @@ from geoseg.run import disk_tables
 from geoseg.run.disk_tables import DiskTables, storage_of
 from geoseg.run.folder import RunFolder
 from geoseg.run.memory import MemoryFolder
-from geoseg.segment.table_storage import IN_MEMORY, batches
+from geoseg.segment.table_storage import IN_MEMORY, InMemory, batches
 
 from .conftest import fields, output_of
 
@@ -100,7 +100,7 @@ def test_error_of_a_part_is_not_one_of_writing(tmp_path):
 
 
 def test_tables_of_a_run_in_memory_are_in_memory(tmp_path):
-    assert storage_of(MemoryFolder()) is IN_MEMORY
+    assert isinstance(storage_of(MemoryFolder()), InMemory)
     assert isinstance(storage_of(RunFolder(tmp_path)), DiskTables)
 
 
@@ -108,7 +108,7 @@ def test_results_of_a_scene_are_the_same_with_all_tables_on_the_disk(make_raster
     scene = make_raster(fields((160, 200)), "scene.tif")
     made = []
     for in_memory in (2**25, 0):
-        monkeypatch.setattr(disk_tables, "_IN_MEMORY", in_memory)
+        monkeypatch.setattr(disk_tables, "IN_MEMORY", in_memory)
         out = tmp_path / f"{in_memory}.fgb"
         geoseg.segment_scene(scene, out, method="kmeans", tiles__size=64, workers=0, class_raster=tmp_path / "c.tif",
                              overwrite=True)  # fmt: skip

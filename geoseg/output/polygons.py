@@ -30,7 +30,7 @@ from geoseg.vectorize.dissolve import unite
 POLYGON_SUFFIXES = (".gpkg", ".fgb", ".parquet")
 
 _VERIFIED = 8192  # polygons that are read back at once
-_INDEX_OPTION, _INDEX_BYTES = "OGR_GPKG_MAX_RAM_USAGE_RTREE", 2**26
+_INDEX_OPTION, INDEX_BYTES = "OGR_GPKG_MAX_RAM_USAGE_RTREE", 2**26
 _MAX_REGIONS = 50_000  # whose polygons are in memory when they are united to objects
 
 CLASS_STYLE = "classes"  # name of the style that QGIS applies by default
@@ -284,7 +284,7 @@ def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **opt
 
 @contextmanager
 def _bounded_index() -> Iterator[None]:
-    """Let GDAL hold at most `_INDEX_BYTES` of the spatial index of a GeoPackage in memory, unless the user set it.
+    """Let GDAL hold at most `INDEX_BYTES` of the spatial index of a GeoPackage in memory, unless the user set it.
 
     By default that is a tenth of the memory of the machine, and 75 bytes per polygon are held until the end. What
     exceeds the limit is indexed row by row.
@@ -292,7 +292,7 @@ def _bounded_index() -> Iterator[None]:
     if pyogrio.get_gdal_config_option(_INDEX_OPTION) is not None:
         yield
         return
-    pyogrio.set_gdal_config_options({_INDEX_OPTION: _INDEX_BYTES})
+    pyogrio.set_gdal_config_options({_INDEX_OPTION: INDEX_BYTES})
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """Tables on the disk: arrays with a row per superpixel or region, of which only the rows in use are in memory.
 
 The rows are pages of files in the run folder that have no name, so that nothing is left of them when the arrays are
-gone or the process is killed. What fits into `_IN_MEMORY` bytes stays in memory.
+gone or the process is killed. What fits into `IN_MEMORY` bytes stays in memory.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from geoseg.output.files import PARTIAL_SUFFIX, writing
 from geoseg.output.system import reserve_space
 from geoseg.run.folder import ADVICE, RunFolder
 from geoseg.run.products import Folder
-from geoseg.segment.table_storage import IN_MEMORY, TableStorage
+from geoseg.segment.table_storage import InMemory, TableStorage
 
 _log = logging.getLogger(__name__)
 
-_IN_MEMORY = 2**25  # bytes of all arrays of a storage that stay in memory
+IN_MEMORY = 2**25  # bytes of all arrays of a storage that stay in memory
 
 
 def storage_of(folder: Folder) -> TableStorage:
     """Return a storage for the tables of a run: on the disk if its folder is."""
-    return DiskTables(folder.path, _IN_MEMORY) if isinstance(folder, RunFolder) else IN_MEMORY
+    return DiskTables(folder.path, IN_MEMORY) if isinstance(folder, RunFolder) else InMemory()
 
 
 class DiskTables:
@@ -51,7 +51,7 @@ class DiskTables:
         Of all arrays so far that are on the disk.
     """
 
-    def __init__(self, folder: Path, in_memory: int = _IN_MEMORY) -> None:
+    def __init__(self, folder: Path, in_memory: int = IN_MEMORY) -> None:
         self.n_bytes = 0
         self._folder, self._left = folder, in_memory
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -89,7 +89,7 @@ class DiskTables:
             if 2 * size > self._left:  # the parts and the array
                 return self._appended(waiting, rest)
         self._left -= size
-        return IN_MEMORY.concatenate(waiting)
+        return InMemory().concatenate(waiting)
 
     def release(self) -> None:
         """Release the memory of rows that were read or written."""
