@@ -196,7 +196,10 @@ def _sample_bytes(task: Task, n_bands: int) -> int:
     n_blocks = min(len(block_grid(task.scene.geobox.shape)), _SAMPLE_BLOCKS)
     codes = task.config.network.channels[-1] if task.config.method == "backprop" else 1
     n, n_values = n_blocks * _SUPERPIXELS_PER_BLOCK, 2 * codes + n_bands
-    return n * (_PER_SUPERPIXEL + _PER_SUPERPIXEL_AND_VALUE * n_values) + min(IN_MEMORY, 8 * n * n_values)
+    fitted = n * (_PER_SUPERPIXEL + _PER_SUPERPIXEL_AND_VALUE * n_values)
+    if "votes" in extra_groups(task.config.polygons.attributes):
+        fitted = max(fitted, 3 * 8 * n * codes)  # the votes, and two copies for their principal components
+    return fitted + min(IN_MEMORY, 8 * n * n_values)
 
 
 def _region_bytes(task: Task) -> int:

@@ -49,7 +49,7 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
             job.store.put(CLASS_MODEL, model.class_model)
         if not (job.store.has(REPEATS, verify=True) and job.store.has(CLASS_MODEL, verify=True)):
             storage = storage_of(job.store.folder)
-            sample = votes.stored_table(_sampled_tables(job, stages), storage)
+            sample = votes.stored_table(sampled_tables(job, stages), storage)
             repeats = _repeats(job, stages, sample, storage)
             job.store.put(REPEATS, repeats)
             if model is None:
@@ -120,12 +120,8 @@ def find_classes(job: Job, sample: SuperpixelTable, storage: TableStorage = IN_M
     )
 
 
-def sample_of(job: Job, stages: Stages) -> list[SuperpixelTable]:
-    """Return the superpixel tables of a sample of the blocks that have not failed."""
-    return list(_sampled_tables(job, stages))
-
-
-def _sampled_tables(job: Job, stages: Stages) -> Iterator[SuperpixelTable]:
+def sampled_tables(job: Job, stages: Stages) -> Iterator[SuperpixelTable]:
+    """Yield the superpixel tables of a sample of the blocks that have not failed."""
     blocks = _filled_blocks(job, stages)
     n = len(blocks)
     for i in np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int)):

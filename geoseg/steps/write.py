@@ -21,6 +21,7 @@ from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance
 from geoseg.output.system import peak_memory
 from geoseg.raster.names import shown_name
 from geoseg.raster.pixel_size import resolution
+from geoseg.run.allocator import return_freed_memory
 from geoseg.run.budget import shown_bytes
 from geoseg.run.documents import plain_values
 from geoseg.run.job import Job, MapJob
@@ -61,6 +62,7 @@ def write_maps(table: RegionTable, plan: Plan, stages: Stages, extras: Extras | 
     """Write the polygons, with the further layers of `extras`, and the rasters."""
     geobox, outputs = plan.scene.geobox, plan.outputs
     _write_polygons(table, plan, stages, extras or Extras())
+    return_freed_memory()  # the rasters need some as well
     stages.advance()
     if outputs.class_raster:
         tiles = cores(table.job, table.tiles, table.regions, table.regions.classes)
