@@ -94,13 +94,13 @@ class Segmentation:
     @functools.cached_property
     def classes(self) -> NDArray[np.unsignedinteger[Any]]:
         """Class of each pixel, (y, x), from 1; 0 = nodata."""
-        lookup = np.concatenate([[0], self.region_list.classes])
-        return self._painted(lookup, np.uint8 if lookup.max(initial=0) <= 255 else np.uint16)
+        classes = self.region_list.classes
+        return self._painted(classes, np.uint8 if classes.max(initial=0) <= 255 else np.uint16)
 
     @functools.cached_property
     def regions(self) -> NDArray[np.unsignedinteger[Any]]:
         """Region of each pixel, (y, x) uint32, from 1; 0 = nodata."""
-        return self._painted(np.arange(len(self.region_list) + 1), np.uint32)
+        return self._painted(None, np.uint32)
 
     @functools.cached_property
     def superpixels(self) -> NDArray[np.int64]:
@@ -177,10 +177,10 @@ class Segmentation:
         vectorize.outline_tiles(job, _stages(job.store, job.scene, config, ignore))
         return job
 
-    def _painted(self, lookup: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    def _painted(self, column: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
         painted = np.zeros(self.job.scene.geobox.shape, dtype)
         tiles = tiles_of(self.job.scene, self.job.config)
-        for core, values in cores(self.job, tiles, self.region_list, lookup):
+        for core, values in cores(self.job, tiles, self.region_list, column):
             painted[core.within(self.job.scene.geobox.window)] = values
         return painted
 

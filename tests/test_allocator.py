@@ -17,6 +17,27 @@ for _ in range(20):
     np.ones(4_000_000)  # 32 MB
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+STAGE = """
+import numpy as np
+from geoseg.progress import ignore
+from geoseg.run.allocator import keep_freed_memory
+from geoseg.run.memory import MemoryFolder
+from geoseg.run.products import ProductStore
+from geoseg.run.stages import Stages
+
+def resident():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) // 1024
+
+keep_freed_memory()
+stages = Stages(ProductStore(MemoryFolder()), [0], n_pixels=1, progress=ignore)
+begin = resident()
+with stages.stage("merge", 1):
+    arrays = [np.ones(2**20) for _ in range(40)]  # 320 MiB
+    kept = np.ones(2**10)  # above them in memory
+    del arrays
+    within = resident() - begin
+print(within, resident() - begin)
+"""
 is_glibc = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
@@ -34,6 +55,14 @@ def test_threshold_of_the_user_is_left_as_it_is(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
 
     assert not faults("keep")[0]
+
+
+@pytest.mark.skipif(not is_glibc, reason="the thresholds are those of glibc")
+def test_freed_memory_is_given_back_at_the_end_of_a_stage():
+    before, after = map(int, output_of(STAGE).split())
+
+    assert before > 200
+    assert after < 20
 
 
 def faults(mode):

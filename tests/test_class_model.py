@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Classify
+from geoseg.run.disk_tables import DiskTables
 from geoseg.segment import class_model as class_model_module
 from geoseg.segment.baselines.kmeans import fit_kmeans
 from geoseg.segment.class_model import ClassModel, class_moments, fit_class_model
 from geoseg.segment.class_tree import ClassTree
 from geoseg.segment.predictors import CentroidPredictor, CodePredictor, ColorPredictor, vote_features
-from geoseg.segment.votes import SuperpixelTable
+from geoseg.segment.table_storage import batches
+from geoseg.segment.votes import SuperpixelTable, stored_table
 
 N_BANDS = 3
 MOMENTS = np.array(  # of four land covers: three bands, three further moments
@@ -290,6 +293,24 @@ class TestFit:
         tracemalloc.stop()
 
         assert peak / 20_000 < 1500  # bytes; with the differences of all neighbours at once it is 2349
+
+    def test_table_on_the_disk_gives_the_same_model_with_a_few_bytes_per_superpixel_in_memory(
+        self, tmp_path: Path
+    ) -> None:
+        n, few = 40_000, Classify(clusters=8)  # k-means takes memory per cluster, of at most 40 000 superpixels
+        table = with_neighbours(scene(3, (4 * n // 10, 3 * n // 10, 2 * n // 10, n // 10), n_codes=64)[0], 3)
+        expected = fit_class_model([table], few, n_bands=N_BANDS).to_arrays()
+        storage = DiskTables(tmp_path, 0)
+        stored = stored_table([part(table, some) for some in batches(n, rows=5000)], storage)
+
+        tracemalloc.start()
+        found = fit_class_model([stored], few, n_bands=N_BANDS, storage=storage).to_arrays()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value)
+        assert peak / n < 750  # bytes, most of them the 512 of the votes of the largest cluster, 4 in 10 superpixels
 
     def test_borders_are_the_same_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         table, _ = scene(5)

@@ -99,7 +99,7 @@ def test_bimodal_clusters_are_split_into_their_modes(seed: int, n_modes: int) ->
     clusters, modes = draw.integers(0, 3, 90), draw.integers(0, n_modes, 90)
     points = np.eye(4)[modes] + draw.normal(0, 0.02, (90, 4))
 
-    split = split_multimodal(points, draw.uniform(1, 5, 90), clusters)
+    split = split_multimodal(points.__getitem__, draw.uniform(1, 5, 90), clusters)
 
     assert np.array_equal(np.unique(split), np.arange(split.max() + 1))
     of = np.stack([clusters, modes], axis=1)
@@ -112,7 +112,7 @@ def test_a_cluster_of_three_or_four_modes_is_split_into_these(n_modes: int) -> N
     modes = draw.permutation(np.repeat(np.arange(n_modes), [40, 30, 20, 10][:n_modes]))
     points = np.eye(4)[modes] + draw.normal(0, 0.02, (len(modes), 4))
 
-    split = split_multimodal(points, np.ones(len(modes)), np.zeros(len(modes), np.int64))
+    split = split_multimodal(points.__getitem__, np.ones(len(modes)), np.zeros(len(modes), np.int64))
 
     assert len(set(zip(modes.tolist(), split.tolist(), strict=True))) == n_modes == split.max() + 1
 
@@ -125,4 +125,4 @@ def test_unimodal_clusters_and_clusters_of_low_variance_are_not_split(n_features
     narrow = 0.05 * draw.integers(0, 2, (1000, n_features))
 
     for points in (unimodal, narrow):
-        np.testing.assert_array_equal(split_multimodal(points, np.ones(1000), clusters), clusters)
+        np.testing.assert_array_equal(split_multimodal(points.__getitem__, np.ones(1000), clusters), clusters)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from geoseg.grid import TileGrid, Window
 from geoseg.output.label_style import hashed_colors, label_legend, mean_colors
-from geoseg.vectorize.label_index import combine, features, number_labels, renumber_tables
+from geoseg.vectorize.label_index import combine, features, labels_of_tables, number_labels, renumber_tables
 from geoseg.vectorize.regions import pieces
 
 SIDES = st.tuples(st.integers(1, 8), st.integers(1, 8))
@@ -50,7 +50,8 @@ def test_labels_of_all_tiles_are_numbered_as_those_of_the_whole(drawn, size):
         _, table = pieces(classes, window=tile.core, scene_shape=labels.shape, min_pixels=0, features=none)
         tables.append(table.__class__(**{**vars(table), "classes": values[table.classes - 1]}))
 
-    found, values = renumber_tables(tables)
+    values = labels_of_tables(tables)
+    found = list(renumber_tables(tables, values))
 
     assert values.tolist() == sorted(set(labels[valid].tolist()))
     for before, after in zip(tables, found, strict=True):

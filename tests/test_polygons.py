@@ -114,6 +114,24 @@ def test_geopackage_is_of_version_1_2_with_index_title_and_one_default_style(tmp
         assert ask("PRAGMA integrity_check") == [("ok",)]
 
 
+@pytest.mark.parametrize("given", [None, "5000000"])
+def test_memory_of_the_index_of_a_geopackage_is_limited_unless_the_user_has_set_it(tmp_path, given):
+    option, seen = "OGR_GPKG_MAX_RAM_USAGE_RTREE", []
+
+    def batches():
+        seen.append(str(pyogrio.get_gdal_config_option(option)))
+        yield _batch()
+
+    pyogrio.set_gdal_config_options({option: given})
+    try:
+        _write(tmp_path / "a.gpkg", batches())
+        seen.append(pyogrio.get_gdal_config_option(option))
+    finally:
+        pyogrio.set_gdal_config_options({option: None})
+
+    assert seen == (["67108864", None] if given is None else ["5000000", 5_000_000])
+
+
 def test_geopackage_stores_aliases_and_descriptions_in_its_schema_table(tmp_path):
     _write(tmp_path / "labels.gpkg")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, RunError
 from geoseg.grid import Tile, TileGrid, Window
-from geoseg.vectorize.regions import Pieces, Regions, merge, no_pieces, pieces
+from geoseg.run.disk_tables import DiskTables
+from geoseg.segment.table_storage import IN_MEMORY
+from geoseg.vectorize.merge import merge
+from geoseg.vectorize.regions import CoreSides, Pieces, Regions, no_pieces, pieces
 from tests.reference.regions import number_labels, whole_regions
 
 FEATURES = np.array([[np.nan], [0.0], [5.0], [2.0], [2.0], [9.0], [np.nan]])  # 3 and 4 look alike, 6 like nothing
@@ -272,6 +276,38 @@ def test_tables_survive_the_way_through_plain_arrays(tmp_path):
         merge(back, grid, min_pixels=5, features=FEATURES).numbers,
         merge(tables, grid, min_pixels=5, features=FEATURES).numbers,
     )
+
+
+def test_regions_are_the_same_with_their_tables_on_the_disk(tmp_path):
+    _, tables, grid = tables_of(speckled(np.random.default_rng(3), (60, 80), 4, 2, 0.1), 16, 9)
+
+    found, expected = (
+        merge(tables, grid, min_pixels=9, features=FEATURES, storage=storage)
+        for storage in (DiskTables(tmp_path, 0), IN_MEMORY)
+    )
+
+    for name, column in vars(expected).items():
+        np.testing.assert_array_equal(getattr(found, name), column, strict=True)
+
+
+def test_memory_of_the_merge_does_not_grow_with_the_pieces_within_tiles(tmp_path):
+    grid, n = TileGrid((64 * 20, 128), 64, 0), 4000  # pieces of a tile
+    side = np.ones(64, np.int32)
+
+    def tables():
+        for tile in grid:
+            first = tile.core.row_off * 128 + tile.core.col_off + np.arange(n)
+            is_open, none = np.arange(n) == 0, np.zeros((0, 2), np.int32)
+            classes, pixels = np.full(n, 1 + tile.number % 3, np.int32), np.full(n, 30)
+            yield Pieces(classes, pixels, first, is_open, none, none[:, 0].astype(np.int64), CoreSides(*4 * [side]))
+
+    tracemalloc.start()
+    found = merge(tables(), grid, min_pixels=20, features=FEATURES, storage=DiskTables(tmp_path, 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert len(found.numbers) == 40 * n
+    assert peak / len(found.numbers) < 30  # bytes; with all pieces in one graph 239
 
 
 def test_tile_that_failed_counts_as_no_data():

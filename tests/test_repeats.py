@@ -60,12 +60,12 @@ def test_table_without_repeated_moments_is_returned_as_it_is():
     assert find_repeats([table]).share(table) is table
 
 
-@pytest.mark.parametrize("bits", [29, 3], ids=["few bits shared", "nearly all bits shared"])
+@pytest.mark.parametrize("keys", [2**20, 7], ids=["all keys at once", "a few keys at a time"])
 @pytest.mark.parametrize("pending", [200_000, 5])
-def test_repeats_of_many_blocks_are_those_of_one_table(monkeypatch, bits, pending):
-    monkeypatch.setattr(scene_repeats, "_BITS", bits)
+def test_repeats_of_many_blocks_are_those_of_one_table(monkeypatch, keys, pending):
+    monkeypatch.setattr(scene_repeats, "_KEYS", keys)
     monkeypatch.setattr(scene_repeats, "_PENDING", pending)
-    draw = np.random.default_rng(bits)
+    draw = np.random.default_rng(keys)
     moments, votes = draw.integers(0, 5, (60, 2)) / 7, draw.dirichlet(np.ones(4), 60)
     moments[::7] = draw.random((9, 2))  # which occur once
     moments[7] *= -0.0
@@ -76,8 +76,17 @@ def test_repeats_of_many_blocks_are_those_of_one_table(monkeypatch, bits, pendin
     whole, found = find_repeats([table]), repeats_of_blocks(blocks.__getitem__, range(len(blocks)))
 
     np.testing.assert_array_equal(found.moments, whole.moments)
-    np.testing.assert_allclose(found.votes, whole.votes)
-    np.testing.assert_allclose(found.context, whole.context, rtol=2e-3)
+    np.testing.assert_array_equal(found.votes, whole.votes)
+    np.testing.assert_array_equal(found.context, whole.context)
+
+
+def test_rows_whose_keys_are_equal_by_chance_are_no_repeats(monkeypatch):
+    monkeypatch.setattr(scene_repeats, "_keys", lambda moments: np.zeros(len(moments), np.uint64))
+    table = table_of(np.array([[0.1], [0.2], [0.1]]), np.eye(3), np.ones(3, int))
+
+    found = repeats_of_blocks([table].__getitem__, [0])
+
+    np.testing.assert_array_equal(found.moments, [[0.1]])
 
 
 def test_scene_without_repeats_has_none():

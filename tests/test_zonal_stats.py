@@ -1,5 +1,7 @@
 """Attributes: a region has the same numbers however it was tiled, in metres on the ground."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -11,6 +13,7 @@ from scipy import ndimage
 from geoseg.errors import RunError, TileError
 from geoseg.grid import GeoBox, TileGrid, Window
 from geoseg.raster.pixel_size import pixel_size
+from geoseg.run.disk_tables import DiskTables
 from geoseg.vectorize.zonal_stats import ZonalSums, columns, combine, zonal_sums
 
 from .reference.zonal_stats import direct_attributes
@@ -199,6 +202,31 @@ def test_saved_arrays_give_the_sums_back(tmp_path):
 
     for name, values in table.to_arrays().items():
         np.testing.assert_array_equal(back.to_arrays()[name], values)
+
+
+def test_sums_on_the_disk_are_the_same_with_a_few_bytes_per_region_in_memory(tmp_path):
+    n, n_tiles = 5000, 40  # regions of a tile
+    draw = np.random.default_rng(0)
+    part = ZonalSums(
+        *(draw.integers(1, 9, n), draw.random(n), draw.random(n)),
+        *(draw.random((n, 3)), draw.random((n, 3))),
+        *(draw.random((n, 3), np.float32), draw.random((n, 3), np.float32)),
+        *(draw.integers(1, 9, (n, 1)), draw.integers(1, 9, (n, 1))),
+    )
+    tables = [(part, draw.permutation(2 * n)[:n] + 1 + n * tile) for tile in range(n_tiles)]
+    expected = combine(tables, n * (n_tiles + 1))
+
+    tracemalloc.start()
+    found = combine(tables, n * (n_tiles + 1), DiskTables(tmp_path, 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    for name, values in expected.to_arrays().items():
+        np.testing.assert_array_equal(found.to_arrays()[name], values, strict=True)
+    assert peak / len(found.pixels) < 5  # bytes; in memory 112
+    rows = draw.integers(0, len(found.pixels), 7)
+    for name, column in columns(found.rows(rows), indices=["confidence"]).items():
+        np.testing.assert_array_equal(column, columns(expected, indices=["confidence"])[name][rows])
 
 
 def test_columns_are_named_for_the_bands_of_the_raster():

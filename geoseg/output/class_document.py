@@ -21,7 +21,8 @@ from geoseg.output.files import check_output, staged, writing
 from geoseg.output.publication import Publication
 from geoseg.output.style import Legend, min_color_distance
 from geoseg.segment.class_tree import ClassTree
-from geoseg.segment.grouped import grouped_sum
+from geoseg.segment.grouped import GroupedSums
+from geoseg.segment.table_storage import batches
 from geoseg.vectorize.zonal_stats import ZonalSums
 
 CLASSES_SUFFIXES = (".json",)
@@ -72,17 +73,21 @@ class Classes:
         classes : (region,) int64
             Class of each region, from 1.
         sums : ZonalSums
-            Statistics of the regions.
+            Statistics of the regions, which are read some at a time.
         bands : sequence of int
         """
-        rows, n = classes - 1, tree.n_clusters
-        pixels = np.zeros(n, np.int64)
-        np.add.at(pixels, rows, sums.pixels)
-        totals = grouped_sum(sums.mean, rows, n, weights=sums.pixels)
-        means = totals / np.where(pixels > 0, pixels, np.nan)[:, None]
-        area = grouped_sum(sums.area, rows, n)
-        n_regions = np.bincount(rows[sums.pixels > 0], minlength=n)
-        return cls(legend, tree, pixels, area, means, bands, n_regions)
+        n = tree.n_clusters
+        pixels, n_regions = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        totals, area = GroupedSums(n), GroupedSums(n)
+        totals.add(sums.mean[:0], classes[:0])
+        for some in batches(len(classes)):
+            rows, part = classes[some] - 1, sums.rows(some)
+            np.add.at(pixels, rows, part.pixels)
+            n_regions += np.bincount(rows[part.pixels > 0], minlength=n)
+            totals.add(part.mean, rows, weights=part.pixels)
+            area.add(part.area, rows)
+        means = totals.total / np.where(pixels > 0, pixels, np.nan)[:, None]
+        return cls(legend, tree, pixels, area.total, means, bands, n_regions)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return the columns of `columns.class_fields`, one row per class."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ from geoseg.vectorize.dissolve import unite
 
 POLYGON_SUFFIXES = (".gpkg", ".fgb", ".parquet")
 
+_VERIFIED = 8192  # polygons that are read back at once
+_INDEX_OPTION, INDEX_BYTES = "OGR_GPKG_MAX_RAM_USAGE_RTREE", 2**26
 _MAX_REGIONS = 50_000  # whose polygons are in memory when they are united to objects
 
 CLASS_STYLE = "classes"  # name of the style that QGIS applies by default
@@ -201,7 +203,8 @@ def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> Iterator[p
 def _write_gpkg(path: Path, source: Source[pa.RecordBatch], layer: Layer) -> None:
     options = {"IDENTIFIER": layer.title, "DESCRIPTION": layer.description}
     # Version 1.2, because older QGIS warns about GDAL's default.
-    _write_ogr(path, source, layer, driver="GPKG", dataset_options={"VERSION": "1.2"}, layer_options=options)
+    with _bounded_index():
+        _write_ogr(path, source, layer, driver="GPKG", dataset_options={"VERSION": "1.2"}, layer_options=options)
 
 
 def _write_fgb(path: Path, source: Source[pa.RecordBatch], layer: Layer) -> None:
@@ -279,6 +282,23 @@ def _write_ogr(path: Path, source: Iterable[pa.RecordBatch], layer: Layer, **opt
         )
 
 
+@contextmanager
+def _bounded_index() -> Iterator[None]:
+    """Let GDAL hold at most `INDEX_BYTES` of the spatial index of a GeoPackage in memory, unless the user set it.
+
+    By default that is a tenth of the memory of the machine, and 75 bytes per polygon are held until the end. What
+    exceeds the limit is indexed row by row.
+    """
+    if pyogrio.get_gdal_config_option(_INDEX_OPTION) is not None:
+        yield
+        return
+    pyogrio.set_gdal_config_options({_INDEX_OPTION: INDEX_BYTES})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({_INDEX_OPTION: None})
+
+
 def _write_failed(path: Path, crs: str, failed: Sequence[FailedTile]) -> None:
     fields = (Field("tile", pa.int32(), "Tile"), Field("message", pa.string(), "Error message"))
     layer = Layer("failed_tiles", "Failed tiles", "Tiles that failed and therefore have no polygons.", crs, fields)
@@ -300,7 +320,8 @@ def _verify(path: Path, n_rows: int, *, layer: int | str = 0) -> None:
     if path.suffix.lower() == ".parquet":
         found = sum(batch.num_rows for batch in pq.ParquetFile(path).iter_batches(columns=["geometry"]))
     else:
-        with pyogrio.open_arrow(path, layer=layer, columns=[], use_pyarrow=True) as (_, reader):
+        options: dict[str, Any] = {"columns": [], "use_pyarrow": True, "batch_size": _VERIFIED}
+        with pyogrio.open_arrow(path, layer=layer, **options) as (_, reader):
             found = sum(batch.num_rows for batch in reader)
     if found != n_rows:
         raise OutputError(f"{path.name} contains {found} polygons, but {n_rows} were written. Is the disk full?")

@@ -16,7 +16,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,6 +229,23 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def reserve_space(file: IO[bytes], n_bytes: int) -> None:
+    """Extend an empty file to a number of bytes, all 0, for which there is space on the disk.
+
+    Raises
+    ------
+    OSError
+        If there is not.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, n_bytes)
+        return
+    zeros = bytes(min(n_bytes, 2**20))  # macOS and Windows
+    for begin in range(0, n_bytes, 2**20):
+        file.write(zeros[: n_bytes - begin])
+    file.flush()
 
 
 def n_usable_cores() -> int:

@@ -24,7 +24,7 @@ from geoseg.run.stages import Stages
 from geoseg.segment.class_model import ClassModel
 from geoseg.segment.repeats import find_repeats
 from geoseg.segment.superpixels import NONE, block_of
-from geoseg.segment.votes import SuperpixelTable
+from geoseg.segment.votes import SuperpixelTable, concatenate
 from geoseg.steps import align_codes, classify, learn, prepared_tile, segment, survey
 
 
@@ -126,8 +126,9 @@ def fit_classes(job: Job, views: Sequence[View], progress: StageReporter) -> tup
     tables = _superpixel_tables(job, views, progress)
     numbers = np.concatenate([table.numbers for table in tables])
     repeats = find_repeats(tables)
-    class_model = classify.find_classes(job, tables, repeats)
-    clusters = np.concatenate([class_model.clusters(repeats.share(table)) for table in tables])
+    shared = [repeats.share(table) for table in tables]
+    class_model = classify.find_classes(job, concatenate(shared))
+    clusters = np.concatenate([class_model.clusters(table) for table in shared])
     return class_model, [
         np.where(view.valid, clusters[np.searchsorted(numbers, view.superpixels)], -1) for view in views
     ]

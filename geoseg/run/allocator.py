@@ -1,4 +1,4 @@
-"""Memory that this process frees stays with it, so that the next array needs no pages from the kernel."""
+"""Memory that this process frees: it stays with it, so that the next array needs no pages from the kernel, or not."""
 
 from __future__ import annotations
 
@@ -25,3 +25,16 @@ def keep_freed_memory() -> bool:
         return False
     # In this order: a trim threshold alone would stop glibc from adjusting the other one to the sizes in use.
     return bool(mallopt(_MMAP_THRESHOLD, _MANY_BYTES)) and bool(mallopt(_TRIM_THRESHOLD, _MANY_BYTES))
+
+
+def return_freed_memory() -> bool:
+    """Give the memory that this process has freed back to the kernel, and return whether there was any.
+
+    For the end of a stage: what it has freed would otherwise remain with the process, in pieces that later arrays do
+    not fit into. Nothing is done with other C libraries than glibc.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(trim(0))

@@ -14,8 +14,10 @@ from geoseg.config import Config
 from geoseg.errors import ConfigError
 from geoseg.output.columns import extra_groups
 from geoseg.output.system import can_fork
+from geoseg.output.polygons import INDEX_BYTES
 from geoseg.raster.dataset import CACHE_BYTES
 from geoseg.run.cluster_options import ClusterOptions
+from geoseg.run.disk_tables import IN_MEMORY
 from geoseg.run.job import Task, block_grid
 from geoseg.run.machine_memory import machine_memory, n_bytes
 from geoseg.run.resources import choose_workers, most_in_hand
@@ -35,10 +37,11 @@ _TILE_PER_PIXEL, _TILE_PER_VALUE = 80, 20  # bytes per pixel of a tile with its 
 _TRAINING, _TRAINING_PER_CHANNEL = 700 * _MIB, 4.2  # of training on a tile; bytes per pixel and channel of all layers
 _VALUES_PER_PIXEL = 40  # bytes per pixel of a tile and layer of a raster of values
 _SUPERPIXELS_PER_BLOCK, _SAMPLE_BLOCKS = 5000, 256  # of `steps.classify`
-_SAMPLE_PER_CODE, _SAMPLE_PER_BAND = 25, 60  # bytes per superpixel of the sample that classes are found from
+_PER_SUPERPIXEL, _PER_SUPERPIXEL_AND_VALUE = 120, 2  # bytes, of the sample; its votes and features are on the disk
 _REGION_SIZE = 6  # mean pixels of a region in units of the smallest size, as in photographs
 _MIN_REGION_SIZE = 64  # px
-_PER_REGION, _PER_REGION_AND_BAND = 300, 60  # bytes: while regions are merged; their sums and columns
+_PER_REGION, _PER_REGION_AND_BAND = 60, 60  # bytes: while regions are merged; sums that are in memory
+_PER_REGION_IN_FILE = 75  # bytes: the spatial index of a GeoPackage
 _PER_REGION_OF = {"shape": 200, "texture": 120, "context": 700, "votes": 80, "objects": 500}
 _SMALLEST_TILE = 64  # px, that is advised
 
@@ -56,7 +59,7 @@ class MemoryEstimate:
     alone : int
         Of one process that does both.
     tables : int
-        What grows with the scene in `main` and `alone`: the tables of regions.
+        What grows with the scene in `main` and `alone`: what is in memory of the tables of regions.
 
     Examples
     --------
@@ -88,15 +91,15 @@ def estimate_memory(task: Task) -> MemoryEstimate:
     base = _LIBRARIES[config.method == "backprop"] + CACHE_BYTES
     block, tile = _block_bytes(task, n_bands), _tile_bytes(task, n_bands)
     is_trained = config.method == "backprop" and config.training == "scene" and task.model is None
-    once = _SURVEY_PER_BAND * n_bands + (_LEARN if is_trained else 0)
-    once += _sample_bytes(task, n_bands)
-    once += tile * most_in_hand() if has_gpu else 0
-    tables = _region_bytes(task) * (rows * cols // _region_size(config))
-    shared = _SHARED if can_fork() else 0
+    n_regions = rows * cols // _region_size(config)
+    tables = n_regions * _region_bytes(task)
+    learn, write = _LEARN if is_trained else 0, tables + _written_bytes(task, n_regions)
+    stage = max(learn, _sample_bytes(task, n_bands), write)  # a stage frees what it has used
+    once = _SURVEY_PER_BAND * n_bands + (tile * most_in_hand() if has_gpu else 0)
     return MemoryEstimate(
-        worker=base - shared + _COMPILER + block + tile,
-        main=base + once + tables,
-        alone=base + _COMPILER + once + tables + block + tile,
+        worker=base - (_SHARED if can_fork() else 0) + _COMPILER + block + tile,
+        main=base + once + stage,
+        alone=base + _COMPILER + once + max(stage, block + tile),
         tables=tables,
     )
 
@@ -189,19 +192,29 @@ def _tile_bytes(task: Task, n_bands: int) -> int:
 
 
 def _sample_bytes(task: Task, n_bands: int) -> int:
-    """Return the bytes of the superpixels from which the classes are found."""
+    """Return the bytes in memory of the superpixels from which the classes are found."""
     if task.model is not None:
         return 0
     n_blocks = min(len(block_grid(task.scene.geobox.shape)), _SAMPLE_BLOCKS)
     codes = task.config.network.channels[-1] if task.config.method == "backprop" else 1
-    return n_blocks * _SUPERPIXELS_PER_BLOCK * (_SAMPLE_PER_CODE * codes + _SAMPLE_PER_BAND * n_bands)
+    n, n_values = n_blocks * _SUPERPIXELS_PER_BLOCK, 2 * codes + n_bands
+    fitted = n * (_PER_SUPERPIXEL + _PER_SUPERPIXEL_AND_VALUE * n_values)
+    if "votes" in extra_groups(task.config.polygons.attributes):
+        fitted = max(fitted, 3 * 8 * n * codes)  # the votes, and two copies for their principal components
+    return fitted + min(IN_MEMORY, 8 * n * n_values)
 
 
 def _region_bytes(task: Task) -> int:
+    """Return the bytes in memory of the tables per region."""
     groups = extra_groups(task.config.polygons.attributes)
     layers = sum(len(raster.layers) for raster in task.rasters)
-    per_band = _PER_REGION_AND_BAND * (len(task.scene.bands) + 2 * layers)
-    return _PER_REGION + per_band + sum(_PER_REGION_OF[group] for group in groups)
+    return _PER_REGION + _PER_REGION_AND_BAND * 2 * layers + sum(_PER_REGION_OF[group] for group in groups)
+
+
+def _written_bytes(task: Task, n_regions: int) -> int:
+    """Return the bytes in memory, while the polygons are written, that do not grow with a large scene."""
+    stored = min(2 * IN_MEMORY, n_regions * _PER_REGION_AND_BAND * len(task.scene.bands))  # those of two stages
+    return stored + min(INDEX_BYTES, n_regions * _PER_REGION_IN_FILE)
 
 
 def _region_size(config: Config) -> int:

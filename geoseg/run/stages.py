@@ -10,6 +10,7 @@ from typing import Any
 
 from geoseg.errors import TileError
 from geoseg.progress import ProgressCallback, StageReporter, ignore
+from geoseg.run.allocator import return_freed_memory
 from geoseg.run.executors import Executor, Serial
 from geoseg.run.failures import FailureLimit
 from geoseg.run.outcome import Batched
@@ -79,6 +80,7 @@ class Stages:
         if self._done < total:  # an earlier run has done the rest, or fewer parts were needed
             self.advance(total - self._done)
         self._store.inputs.check()
+        return_freed_memory()
         self.reporter.finish()
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 3)
 

@@ -6,8 +6,9 @@ to the nearest cluster by features and votes. The class tree merges the clusters
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from geoseg.segment.class_tree import Borders, ClassTree, grow_tree
 from geoseg.segment.clustering import kmeans, nearest, split_multimodal
 from geoseg.segment.extra_features import extra_scale, known_rows, scaled
 from geoseg.segment.features import moment_features
-from geoseg.segment.grouped import grouped_mean, grouped_sum
+from geoseg.segment.grouped import GroupedSums, grouped_sum
 from geoseg.segment.predictors import (
     CentroidPredictor,
     CodePredictor,
@@ -30,10 +31,22 @@ from geoseg.segment.predictors import (
     tree_features,
     vote_features,
 )
+from geoseg.segment.table_storage import IN_MEMORY, TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable, concatenate
 
 _SIZE_POWER = 0.5  # superpixels are weighted by the root of their area, so that small areas keep their own cluster
 _PAIRS = 2**13  # borders whose contrast is computed at once: there are several per superpixel
+
+
+Rows = slice | NDArray[np.integer]
+Features = Callable[[Rows], NDArray[np.float64]]  # rows of a table → (row, feature)
+
+
+class Clustering(NamedTuple):
+    """The cluster of each superpixel of a table, (n,) int64 from 0, and the number of clusters."""
+
+    of: NDArray[np.int64]
+    n: int
 
 
 @dataclass(frozen=True)
@@ -195,7 +208,9 @@ def class_moments(class_model: ClassModel, class_of_cluster: NDArray[np.int64]) 
     return np.asarray(sums / np.maximum(weights, 1)[:, None])
 
 
-def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands: int) -> ClassModel:
+def fit_class_model(
+    sample: list[SuperpixelTable], options: Classify, *, n_bands: int, storage: TableStorage = IN_MEMORY
+) -> ClassModel:
     """Fit the class model of a scene.
 
     Parameters
@@ -205,6 +220,9 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
     options : Classify
     n_bands : int
         Number of moments that are bands.
+    storage : TableStorage
+        Where votes in another order are kept; if it is also that of the sample, which is then a single table, only a
+        few numbers per superpixel are in memory.
 
     Returns
     -------
@@ -215,23 +233,29 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
     table = concatenate(sample)
     if (np.diff(table.numbers) < 0).any():
         table = table.rows(np.argsort(table.numbers))
-    table = known_rows(table)
-    own = moment_features(table.moments, n_bands)
-    scale = extra_scale(table, own, _weights(table), options.feature_weight)
-    table = scaled(table, scale)
+    table = known_rows(table, storage)
+    scale = 0.0
+    if table.extra is not None:
+        scale = extra_scale(table, moment_features(table.moments, n_bands), _weights(table), options.feature_weight)
+        table = scaled(table, scale)
     if options.evidence == "votes":
         predictor: Predictor
-        predictor, initial_clusters = _fit_codes(table)
-        clusters, features = initial_clusters, moment_features(table.moments, n_bands)
+        predictor, initial_clusters = _fit_codes(table, storage)
+        clusters, with_votes = initial_clusters, False
     else:
-        predictor, initial_clusters, clusters = _fit_centroids(table, options.clusters, n_bands)
-        features = tree_features(table, n_bands)
+        predictor, initial_clusters, clusters = _fit_centroids(table, options.clusters, n_bands, storage)
+        with_votes = True
+
+    def features(rows: Rows) -> NDArray[np.float64]:
+        some = table.rows(rows)
+        return tree_features(some, n_bands) if with_votes else moment_features(some.moments, n_bands)
+
     n_clusters = int(clusters.max()) + 1
-    tree = _fit_tree(table, initial_clusters, n_clusters, features, options)
+    tree = _fit_tree(table, Clustering(initial_clusters, n_clusters), features, options, storage)
     return ClassModel(
         predictor=predictor,
         tree=tree,
-        moments=grouped_mean(table.moments, clusters, n_clusters, weights=table.pixels),
+        moments=_means(lambda rows: table.moments[rows], Clustering(clusters, n_clusters), table.pixels, storage),
         weights=grouped_sum(table.pixels, clusters, n_clusters),
         n_bands=n_bands,
         auto_n_classes=tree.auto_n_classes,
@@ -239,16 +263,17 @@ def fit_class_model(sample: list[SuperpixelTable], options: Classify, *, n_bands
     )
 
 
-def _fit_codes(table: SuperpixelTable) -> tuple[CodePredictor, NDArray[np.int64]]:
+def _fit_codes(table: SuperpixelTable, storage: TableStorage) -> tuple[CodePredictor, NDArray[np.int64]]:
     """Make a cluster of each code that is the most frequent one of a superpixel; return it for each superpixel."""
-    used, clusters = np.unique(table.votes.argmax(axis=1), return_inverse=True)
+    most_frequent = [table.votes[some].argmax(axis=1) for some in batches(len(table.votes), storage)]
+    used, clusters = np.unique(np.concatenate(most_frequent), return_inverse=True)
     cluster_of_code = np.zeros(table.votes.shape[1], np.int64)
     cluster_of_code[used] = np.arange(len(used))
     return CodePredictor(cluster_of_code), clusters
 
 
 def _fit_centroids(
-    table: SuperpixelTable, n_clusters: int, n_bands: int
+    table: SuperpixelTable, n_clusters: int, n_bands: int, storage: TableStorage
 ) -> tuple[CentroidPredictor, NDArray[np.int64], NDArray[np.int64]]:
     """Cluster superpixels by features, split multimodal clusters, then reassign superpixels by features and votes.
 
@@ -264,66 +289,79 @@ def _fit_centroids(
         Cluster of each superpixel; every cluster has superpixels in both.
     """
     weights = _weights(table)
-    features = appearance_features(table, n_bands)
+    n_features = appearance_features(table.rows(slice(0, 1)), n_bands).shape[1]
+    features = storage.zeros((len(weights), n_features), np.float64)
+    for some in batches(len(weights), storage):
+        features[some] = appearance_features(table.rows(some), n_bands)
     initial = nearest(features, kmeans(features, weights, n_clusters))
-    initial = split_multimodal(np.sqrt(table.votes), weights, initial)
-    with_votes = vote_features(table, n_bands)
-    centroids = grouped_mean(with_votes, initial, int(initial.max()) + 1, weights=weights)
-    clusters = nearest(with_votes, centroids)
+    del features
+    initial = split_multimodal(lambda rows: np.sqrt(table.votes[rows]), weights, initial, storage)
+
+    def with_votes(rows: Rows) -> NDArray[np.float64]:
+        return vote_features(table.rows(rows), n_bands)
+
+    centroids = _means(with_votes, Clustering(initial, int(initial.max()) + 1), weights, storage)
+    found = [nearest(with_votes(some), centroids) for some in batches(len(weights), storage)]
+    clusters = np.concatenate(found)
     used = np.unique(clusters)
     initial = np.where(np.isin(initial, used), initial, clusters)  # clusters that lose all superpixels are removed
     predictor = CentroidPredictor(centroids[used], n_bands)
     return predictor, np.searchsorted(used, initial), np.searchsorted(used, clusters)
 
 
+def _means(
+    features: Features, clusters: Clustering, weights: NDArray[Any], storage: TableStorage
+) -> NDArray[np.float64]:
+    """Return the weighted mean features of each cluster, (cluster, feature)."""
+    sums = GroupedSums(clusters.n)
+    for some in batches(len(weights), storage):
+        sums.add(features(some), clusters.of[some], weights=weights[some])
+    return np.asarray(sums.total / np.bincount(clusters.of, weights, minlength=clusters.n)[:, None])
+
+
 def _fit_tree(
-    table: SuperpixelTable,
-    clusters: NDArray[np.int64],
-    n_clusters: int,
-    features: NDArray[np.float64],
-    options: Classify,
+    table: SuperpixelTable, clusters: Clustering, features: Features, options: Classify, storage: TableStorage
 ) -> ClassTree:
-    """Grow the class tree of clusters from the features of their superpixels, (n, feature)."""
+    """Grow the class tree of clusters from the features of their superpixels."""
     weights = _weights(table)
-    centroids = grouped_mean(features, clusters, n_clusters, weights=weights)
-    borders = _borders(table, clusters, n_clusters, features)
-    sizes, pixels = (grouped_sum(values, clusters, n_clusters) for values in (weights, table.pixels))
+    centroids = _means(features, clusters, weights, storage)
+    borders = _borders(table, clusters, features, storage)
+    sizes, pixels = (grouped_sum(values, clusters.of, clusters.n) for values in (weights, table.pixels))
     return grow_tree(centroids, sizes, borders, adjacency_weight=options.adjacency_weight, pixels=pixels)
 
 
-def _borders(
-    table: SuperpixelTable, clusters: NDArray[np.int64], n_clusters: int, features: NDArray[np.float64]
-) -> Borders:
+def _borders(table: SuperpixelTable, clusters: Clustering, features: Features, storage: TableStorage) -> Borders:
     """Return the sums over the borders between clusters."""
-    rows = np.minimum(np.searchsorted(table.numbers, table.pairs), len(table.numbers) - 1)
-    in_sample = (table.numbers[rows] == table.pairs).all(axis=1)  # the second may be in a block outside the sample
-    a, b = rows[in_sample].T
-    length = table.borders[in_sample].astype(float)
-    contrast = length * _squared_distances(features, a, b)
-    patch = _patch_sizes(table.pixels, clusters, a, b)
-    patch_contact = length / np.minimum(patch[a], patch[b])
-    pairs = clusters[a] * n_clusters + clusters[b]
+    n = clusters.n
+    a, b, length = _known_pairs(table, storage)
+    patch = _patch_sizes(table.pixels, clusters.of, a, b)
+    sums = GroupedSums(n**2)
+    for some in batches(len(a), storage, _PAIRS):
+        one, other, sides = a[some], b[some], length[some].astype(np.float64)
+        contrast = sides * ((features(one) - features(other)) ** 2).sum(axis=1)
+        contact = sides / np.minimum(patch[one], patch[other])
+        pairs = clusters.of[one] * n + clusters.of[other]
+        sums.add(np.stack([sides, contrast, contact], axis=1), pairs)
 
-    def matrix(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        half = grouped_sum(values, pairs, n_clusters**2).reshape(n_clusters, n_clusters)
-        return half + half.T
-
-    return Borders(matrix(length), matrix(contrast), matrix(patch_contact))
+    halves = sums.total.reshape(n, n, -1)  # without columns if there are no pairs
+    return Borders(*(half + half.T for half in np.moveaxis(halves, 2, 0))) if len(a) else Borders.none(n)
 
 
-def _squared_distances(
-    features: NDArray[np.float64], a: NDArray[np.int64], b: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the squared distance between the features of each pair of rows, (pair,); some pairs at a time."""
-    found = np.empty(len(a))
-    for begin in range(0, len(a), _PAIRS):
-        some = slice(begin, begin + _PAIRS)
-        found[some] = ((features[a[some]] - features[b[some]]) ** 2).sum(axis=1)
-    return found
+def _known_pairs(
+    table: SuperpixelTable, storage: TableStorage
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the rows of both superpixels of the pairs that are in the table, and the lengths of their borders."""
+    found = [np.zeros((0, 3), np.int32)]
+    for some in batches(len(table.pairs), storage):
+        rows = np.minimum(np.searchsorted(table.numbers, table.pairs[some]), len(table.numbers) - 1)
+        known = (table.numbers[rows] == table.pairs[some]).all(axis=1)  # the second may be outside the sample
+        found.append(np.column_stack([rows[known], table.borders[some][known]]).astype(np.int32))
+    a, b, length = np.concatenate(found).T
+    return a, b, length
 
 
 def _patch_sizes(
-    pixels: NDArray[np.int64], clusters: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]
+    pixels: NDArray[np.int64], clusters: NDArray[np.int64], a: NDArray[np.int32], b: NDArray[np.int32]
 ) -> NDArray[np.float64]:
     """Return the pixels of the connected component of its cluster that each superpixel belongs to, (n,) float64."""
     same, n = clusters[a] == clusters[b], len(clusters)

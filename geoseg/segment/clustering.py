@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from geoseg.segment.compiled import compiled
 from geoseg.segment.grouped import grouped_sum
+from geoseg.segment.table_storage import IN_MEMORY, TableStorage, batches
+
+Points = Callable[[slice], NDArray[np.float64]]  # rows → (row, feature)
 
 _MAX_POINTS = 40_000  # to which k-means is fitted
 _MAX_ITERATIONS = 100  # of k-means
@@ -59,17 +65,20 @@ def kmeans(points: NDArray[np.float64], weights: NDArray[np.float64], n_clusters
 
 
 def split_multimodal(
-    points: NDArray[np.float64], weights: NDArray[np.float64], clusters: NDArray[np.int64]
+    points: Points, weights: NDArray[np.float64], clusters: NDArray[np.int64], storage: TableStorage = IN_MEMORY
 ) -> NDArray[np.int64]:
     """Split clusters with two, three or four modes.
 
     Parameters
     ----------
-    points : (n, feature) float64
+    points : callable
+        Returns some of the n points by the slice of their rows, (row, feature) float64.
     weights : (n,) float64
         Above 0.
     clusters : (n,) int64
         Cluster of each point, from 0.
+    storage : TableStorage
+        Where the points are kept, one cluster after the other.
 
     Returns
     -------
@@ -84,28 +93,42 @@ def split_multimodal(
 
     Examples
     --------
-    >>> split_multimodal(np.array([[0.0], [0.1], [9.0], [9.1], [9.0]]), np.ones(5), np.array([0, 0, 0, 0, 1]))
+    >>> points = np.array([[0.0], [0.1], [9.0], [9.1], [9.0]])
+    >>> split_multimodal(lambda rows: points[rows], np.ones(5), np.array([0, 0, 0, 0, 1]))
     array([0, 0, 2, 2, 1])
     """
     split = np.unique(clusters, return_inverse=True)[1]
+    order = np.argsort(split, kind="stable")
     n_clusters = int(split.max(initial=-1)) + 1
+    offsets = np.searchsorted(split[order], np.arange(n_clusters + 1))
+    ordered = _in_order(points, order, storage)
     with threadpool_limits(1):  # as in `kmeans`
-        for cluster in range(n_clusters):
-            for part in _modes(points, weights, np.flatnonzero(split == cluster))[1:]:
-                split[part] = n_clusters
+        for begin, end in pairwise(offsets):
+            rows = order[begin:end]
+            for part in _modes(ordered[begin:end], weights[rows])[1:]:
+                split[rows[part]] = n_clusters
                 n_clusters += 1
+            storage.release()
     return split
 
 
-def _modes(
-    points: NDArray[np.float64], weights: NDArray[np.float64], rows: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
+def _in_order(points: Points, order: NDArray[np.int64], storage: TableStorage) -> NDArray[np.float64]:
+    """Return the points in an order, (n, feature)."""
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    ordered = storage.zeros((len(order), points(slice(0, 1)).shape[1]), np.float64)
+    for some in batches(len(order), storage):
+        ordered[place[some]] = points(some)
+    return ordered
+
+
+def _modes(points: NDArray[np.float64], weights: NDArray[np.float64]) -> list[NDArray[np.int64]]:
     """Return the rows of each mode of a cluster; one array if it is unimodal."""
-    own, own_weights = points[rows], weights[rows]
-    scatter = _scatter(points, weights, rows)[0]
-    if scatter > _MIN_SPLIT_VARIANCE * own_weights.sum():
+    rows = np.arange(len(points))
+    scatter = _scatter(points, weights)[0]
+    if scatter > _MIN_SPLIT_VARIANCE * weights.sum():
         for n_parts, distortion in _NORMAL_DISTORTION.items():
-            part, within = _split(own, own_weights, n_parts)
+            part, within = _split(points, weights, n_parts)
             if within < _MAX_DISTORTION * distortion * scatter:
                 return [rows[part == one] for one in np.unique(part)]
     return [rows]
@@ -119,7 +142,10 @@ def _split(points: NDArray[np.float64], weights: NDArray[np.float64], n_parts: i
         members = [part == one for one in np.unique(part)]
         centroids = np.stack([np.average(points[rows], axis=0, weights=weights[rows]) for rows in members])
     part = nearest(points, centroids)
-    return part, float((weights * ((points - centroids[part]) ** 2).sum(axis=1)).sum())
+    apart = centroids[part]
+    np.subtract(points, apart, out=apart)  # in place, as the cluster may be a large part of the scene
+    np.square(apart, out=apart)
+    return part, float((weights * apart.sum(axis=1)).sum())
 
 
 def nearest(points: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -202,7 +228,7 @@ def _means(
 def _pca_part(points: NDArray[np.float64], weights: NDArray[np.float64], n_clusters: int) -> NDArray[np.float64]:
     """Return the initial centroids of PCA-Part, fewer than `n_clusters` if there are fewer distinct points."""
     clusters = [np.arange(len(points))]
-    scatters = [_scatter(points, weights, clusters[0])]
+    scatters = [_scatter(points, weights)]
     min_scatter = _MIN_SCATTER * scatters[0][0]
     while len(clusters) < n_clusters:
         widest = int(np.argmax([scatter for scatter, _ in scatters]))
@@ -213,19 +239,17 @@ def _pca_part(points: NDArray[np.float64], weights: NDArray[np.float64], n_clust
         del scatters[widest]
         for half in (rows[~upper], rows[upper]):
             clusters.append(half)
-            scatters.append(_scatter(points, weights, half))
+            scatters.append(_scatter(points[half], weights[half]))
     return np.stack([np.average(points[rows], axis=0, weights=weights[rows]) for rows in clusters])
 
 
-def _scatter(
-    points: NDArray[np.float64], weights: NDArray[np.float64], rows: NDArray[np.int64]
-) -> tuple[float, NDArray[np.bool_]]:
+def _scatter(points: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
     """Return the weighted sum of squared distances from the mean, and which points are above it on the first component.
 
     The scatter is 0 if the cluster cannot be split, because all of its points are on one side.
     """
-    deviations = points[rows] - np.average(points[rows], axis=0, weights=weights[rows])
-    scatter = (deviations * weights[rows, None]).T @ deviations
+    deviations = points - np.average(points, axis=0, weights=weights)
+    scatter = (deviations * weights[:, None]).T @ deviations
     axis = np.linalg.eigh(scatter)[1][:, -1]
     axis = axis * np.sign(axis[np.abs(axis).argmax()])  # the sign of an eigenvector depends on the library
     upper = deviations @ axis > 0

@@ -8,22 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.clustering import nearest
+from geoseg.segment.table_storage import IN_MEMORY, TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable
 
 _MIN_VARIANCE = 0.01  # of the scene's own features, in squared units of the stretch: less is noise of a flat scene
 
 
-def known_rows(table: SuperpixelTable) -> SuperpixelTable:
+def known_rows(table: SuperpixelTable, storage: TableStorage = IN_MEMORY) -> SuperpixelTable:
     """Return the superpixels that the features raster covers; all where it covers none, or there is none.
 
-    Pairs are kept, also those with superpixels that are left out.
+    Pairs are kept, also those with superpixels that are left out. `storage` keeps the new table.
     """
     if table.extra is None:
         return table
     known = np.asarray(~np.isnan(table.extra).any(axis=1))
     if known.all() or not known.any():
         return table
-    return table.rows(known)
+    none = np.zeros(0, np.int64)
+    some = (table.rows(rows).rows(known[rows]) for rows in batches(len(known), storage))
+    changed = storage.concatenate(replace(part, pairs=none, borders=none).fields() for part in some)
+    return replace(table, **(changed | {"pairs": table.pairs, "borders": table.borders}))
 
 
 def extra_scale(

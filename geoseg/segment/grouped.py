@@ -68,3 +68,35 @@ def grouped_mean(
     totals = np.bincount(groups, weights, minlength=n_groups)
     sums = grouped_sum(values, groups, n_groups, weights=weights)
     return np.asarray(sums / (totals if values.ndim == 1 else totals[:, None]))
+
+
+class GroupedSums:
+    """The sums of the rows of each group, from several batches of rows: the same as `grouped_sum` of all at once.
+
+    Parameters
+    ----------
+    n_groups : int
+
+    Examples
+    --------
+    >>> sums = GroupedSums(2)
+    >>> sums.add(np.array([[1.0, 5.0]]), np.array([1]))
+    >>> sums.add(np.array([[2.0, 6.0]]), np.array([1]), weights=np.array([10]))
+    >>> sums.total
+    array([[ 0.,  0.],
+           [21., 65.]])
+    """
+
+    def __init__(self, n_groups: int) -> None:
+        self.total = np.zeros(n_groups)
+        self._n = n_groups
+
+    def add(self, values: NDArray[Any], groups: NDArray[np.integer], *, weights: NDArray[Any] | None = None) -> None:
+        """Add rows, as `grouped_sum` takes them."""
+        if values.shape[1:] != self.total.shape[1:]:
+            self.total = np.zeros((self._n, *values.shape[1:]))
+        columns = [values] if values.ndim == 1 else list(values.T)
+        totals = self.total.reshape(self._n, len(columns))
+        for i, column in enumerate(columns):
+            weighted = column if weights is None else weights * column
+            np.add.at(totals[:, i], groups, weighted)  # one row after the other, as `grouped_sum` does

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.grouped import grouped_mean
+from geoseg.segment.table_storage import TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable, concatenate
 
 
@@ -74,6 +75,17 @@ class Repeats:
         for name, values in common.items():
             changed[name][rows] = values[found]
         return replace(table, **changed)
+
+    def share_in(self, table: SuperpixelTable, storage: TableStorage) -> None:
+        """Change the votes and the context of the superpixels of a table that `storage` keeps, as `share` does."""
+        for some in batches(len(table.numbers), storage):
+            part = table.rows(some)
+            shared = self.share(part)
+            if shared is part:
+                continue
+            table.votes[some] = shared.votes
+            if table.context is not None and shared.context is not None:
+                table.context[some] = shared.context
 
 
 def find_repeats(tables: Sequence[SuperpixelTable]) -> Repeats:

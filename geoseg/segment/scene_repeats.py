@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.repeats import Repeats
 from geoseg.segment.splitmix import INCREMENT, mix64
+from geoseg.segment.table_storage import IN_MEMORY, TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable
 
-_BITS = 29  # of a key: two maps of 2^29 bits take 128 MiB, and 16 million different moments share 3 % of their bits
+_KEYS = 2**20  # that are compared at once
 _PENDING = 200_000  # rows that are summed up at once
 
 
-def repeats_of_blocks(load: Callable[[int], SuperpixelTable], blocks: Sequence[int]) -> Repeats:
+def repeats_of_blocks(
+    load: Callable[[int], SuperpixelTable], blocks: Sequence[int], storage: TableStorage = IN_MEMORY
+) -> Repeats:
     """Return the moments that several superpixels of any of the blocks have, with their mean votes.
 
-    The tables are read twice, one after the other: first bits record which moments occur and which occur again; then
-    the rows whose bit has been set twice are summed up. What is held are the bits and the repeated moments.
+    The tables are read one after the other for a key of the moments of each superpixel; then those with keys that occur
+    more than once are read again and summed up. What is held in memory are the repeated moments.
 
     Parameters
     ----------
@@ -29,16 +32,29 @@ def repeats_of_blocks(load: Callable[[int], SuperpixelTable], blocks: Sequence[i
         Returns the table of a block.
     blocks : sequence of int
         In ascending order.
+    storage : TableStorage
+        Where the keys are kept, 8 bytes for each superpixel.
     """
-    once, again = (np.zeros(1 << (_BITS - 3), np.uint8) for _ in range(2))
-    for block in blocks:
-        _record(_keys(load(block).moments), once, again)
+    n_rows: list[int] = []
+
+    def keys() -> Iterator[dict[str, NDArray[Any]]]:
+        for block in blocks:
+            found = _keys(load(block).moments)
+            n_rows.append(len(found))
+            yield {"keys": found}
+
     sums = _Sums()
-    for block in blocks:
-        table = load(block)
-        rows = np.flatnonzero(_is_set(_keys(table.moments), again))
+    if not blocks:
+        return sums.repeats()
+    every = storage.concatenate(keys())["keys"]
+    repeated = _repeated(every, storage)
+    begin = 0
+    for block, n in zip(blocks, n_rows, strict=True):
+        rows = np.flatnonzero(_is_among(repeated, every[begin : begin + n]))
+        begin += n
         if len(rows):
-            sums.add(table.rows(rows))
+            sums.add(load(block).rows(rows))
+            storage.release()
     return sums.repeats()
 
 
@@ -78,25 +94,27 @@ class _Sums:
 
 
 def _keys(moments: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Return a key of `_BITS` bits for each row, equal for equal rows."""
+    """Return a key for each row: equal for equal rows, and for others hardly ever."""
     bits = np.ascontiguousarray(moments + 0.0).view(np.uint64)  # the sum makes -0 and 0 the same bits
     key = np.zeros(len(moments), np.uint64)
     for column in bits.T:
         key = mix64((key ^ column) + np.uint64(INCREMENT))
-    return key >> np.uint64(64 - _BITS)
+    return key
 
 
-def _record(keys: NDArray[np.uint64], once: NDArray[np.uint8], again: NDArray[np.uint8]) -> None:
-    """Set the bits of keys in `once`, and in `again` those that occur twice or are set already."""
-    distinct, counts = np.unique(keys, return_counts=True)
-    _set(distinct[(counts > 1) | _is_set(distinct, once)], again)
-    _set(distinct, once)
+def _repeated(keys: NDArray[np.uint64], storage: TableStorage) -> NDArray[np.uint64]:
+    """Return the keys that occur more than once, ascending; a share of all keys is in memory at a time."""
+    n_shares = np.uint64(len(keys) // _KEYS + 1)
+    found = [keys[:0]]
+    for share in range(int(n_shares)):
+        parts = [keys[some][keys[some] % n_shares == share] for some in batches(len(keys), storage, _KEYS)]
+        distinct, counts = np.unique(np.concatenate([keys[:0], *parts]), return_counts=True)
+        found.append(distinct[counts > 1])
+    return np.sort(np.concatenate(found))
 
 
-def _is_set(keys: NDArray[np.uint64], bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (bits[keys >> np.uint64(3)] >> (keys & np.uint64(7)).astype(np.uint8)) & 1 > 0
-
-
-def _set(keys: NDArray[np.uint64], bits: NDArray[np.uint8]) -> None:
-    masks = np.uint8(1) << (keys & np.uint64(7)).astype(np.uint8)
-    np.bitwise_or.at(bits, keys >> np.uint64(3), masks)
+def _is_among(some: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which keys are among some others, which are in ascending order."""
+    if not len(some):
+        return np.zeros(len(keys), np.bool_)
+    return np.asarray(some[np.minimum(np.searchsorted(some, keys), len(some) - 1)] == keys)

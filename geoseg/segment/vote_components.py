@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from geoseg.segment.votes import SuperpixelTable
+from geoseg.segment.votes import SuperpixelTable, concatenate
 
 N_COMPONENTS = 4
 
@@ -52,9 +52,8 @@ def fit_vote_components(tables: Sequence[SuperpixelTable]) -> VoteComponents:
     >>> fit_vote_components([table]).apply(votes).round(2)[:, 0]
     array([ 0.71, -0.71])
     """
-    filled = [table for table in tables if len(table.numbers)]
-    votes = np.concatenate([table.votes for table in filled])
-    weights = np.concatenate([table.pixels for table in filled]).astype(np.float64)
+    table = concatenate(tables)
+    votes, weights = table.votes, table.pixels.astype(np.float64)
     mean = weights @ votes / weights.sum()
     centred = votes - mean
     with threadpool_limits(1):

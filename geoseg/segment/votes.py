@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from geoseg.segment.blockwise import dense_index
 from geoseg.segment.grouped import grouped_sum
 from geoseg.segment.superpixels import NUMBERS_PER_BLOCK, block_of
+from geoseg.segment.table_storage import TableStorage
 from geoseg.segment.vote_sums import FIXED, sum_moments
 
 
@@ -124,8 +126,8 @@ class SuperpixelTable:
             arrays["moments"] = _means_of(arrays["moments"], arrays["pixels"])
         return cls(**arrays)
 
-    def rows(self, chosen: NDArray[Any]) -> SuperpixelTable:
-        """Return some of the superpixels, by index or mask, and all pairs, also those with superpixels left out."""
+    def rows(self, chosen: slice | NDArray[Any]) -> SuperpixelTable:
+        """Return some superpixels, by slice, index or mask, and all pairs, also those with superpixels left out."""
         changed = {name: array for name, array in self.fields().items() if name not in ("pairs", "borders")}
         return replace(self, **{name: array[chosen] for name, array in changed.items()})
 
@@ -143,6 +145,15 @@ def concatenate(tables: Sequence[SuperpixelTable]) -> SuperpixelTable:
         return replace(filled[0], total=None)
     arrays = [replace(table, total=None).fields() for table in filled]  # of some tables it may be unknown
     return SuperpixelTable(**{name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
+
+
+def stored_table(tables: Iterable[SuperpixelTable], storage: TableStorage) -> SuperpixelTable:
+    """Return the superpixels and pairs of several tables as `concatenate` does; each table is taken once."""
+    filled = (replace(table, total=None) for table in tables if len(table.numbers))
+    first = next(filled, None)
+    if first is None:
+        return _empty()
+    return SuperpixelTable(**storage.concatenate(table.fields() for table in chain([first], filled)))
 
 
 def votes_of_sums(

@@ -16,12 +16,13 @@ from geoseg.output.extra_columns import MAX_CLASSES
 from geoseg.raster.pixel_size import pixel_size, resolution
 from geoseg.raster.scene import read_tolerant
 from geoseg.run.contents import TilePieces, TileRegions
+from geoseg.run.disk_tables import storage_of
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import ATTRIBUTES, TILE_SUPERPIXELS, VOTE_COMPONENTS, VOTES, Product
 from geoseg.run.stages import Stages
 from geoseg.segment.vote_components import N_COMPONENTS, fit_vote_components
-from geoseg.segment.votes import rows_of
-from geoseg.steps.classify import sample_of, table_of
+from geoseg.segment.votes import rows_of, stored_table
+from geoseg.steps.classify import sampled_tables, table_of
 from geoseg.vectorize import attributes
 from geoseg.vectorize.attributes import RegionAttributes
 from geoseg.vectorize.objects import objects_of
@@ -56,7 +57,8 @@ class WindowPixels:
 def fit_votes(job: Job, stages: Stages) -> None:
     """Store the principal components of the votes, if they are asked for."""
     if "votes" in _groups(job) and not job.store.has(VOTE_COMPONENTS, verify=True):
-        job.store.put(VOTE_COMPONENTS, fit_vote_components(sample_of(job, stages)))
+        sample = stored_table(sampled_tables(job, stages), storage_of(job.store.folder))
+        job.store.put(VOTE_COMPONENTS, fit_vote_components([sample]))
 
 
 def read_window(job: Job, number: int) -> WindowPixels:
@@ -120,8 +122,8 @@ def extra_columns(
     tiles : sequence of int
         Numbers of the tiles that have not failed, ascending.
     regions : Regions
-    levels : mapping of int to (region,) int
-        The class of each region at the coarser levels of the class tree; None = there is no tree.
+    levels : mapping of int to (class,) int
+        The class at the coarser levels of the class tree of each class; None = there is no tree.
     n_classes : int
         Number of classes with a column for the border to each; 0 = none.
     """
@@ -143,7 +145,10 @@ def extra_columns(
         columns |= attributes.votes_columns(found)
     if "objects" in groups:
         named = (levels or {}).items()
-        columns |= {f"object_{level}": objects_of(found.adjacency.pairs, classes) for level, classes in named}
+        columns |= {
+            f"object_{level}": objects_of(found.adjacency.pairs, coarser[regions.classes - 1])
+            for level, coarser in named
+        }
     return columns
 
 

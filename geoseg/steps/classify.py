@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.output.model import Model
+from geoseg.run.disk_tables import storage_of
 from geoseg.run.job import Job
 from geoseg.run.products import (
     CLASS_MODEL,
@@ -26,8 +27,9 @@ from geoseg.segment.baselines import kmeans, region_merging
 from geoseg.segment.centroids import centroids
 from geoseg.segment.class_model import ClassModel, fit_class_model
 from geoseg.segment.class_tree import AUTO_CLASSES
-from geoseg.segment.repeats import Repeats, find_repeats
+from geoseg.segment.repeats import Repeats
 from geoseg.segment.scene_repeats import repeats_of_blocks
+from geoseg.segment.table_storage import IN_MEMORY, TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable, Votes
 from geoseg.steps.align_codes import align_tiles
 from geoseg.steps.prepared_tile import block_superpixels
@@ -46,11 +48,14 @@ def classify_superpixels(job: Job, stages: Stages, model: Model | None = None) -
         if model is not None:
             job.store.put(CLASS_MODEL, model.class_model)
         if not (job.store.has(REPEATS, verify=True) and job.store.has(CLASS_MODEL, verify=True)):
-            sample = [votes.concatenate(sample_of(job, stages))]  # one table: the parts are not kept as well
-            repeats = _repeats(job, stages, sample)
+            storage = storage_of(job.store.folder)
+            sample = votes.stored_table(sampled_tables(job, stages), storage)
+            repeats = _repeats(job, stages, sample, storage)
             job.store.put(REPEATS, repeats)
             if model is None:
-                job.store.put(CLASS_MODEL, find_classes(job, sample, repeats))
+                if job.config.method == "backprop":
+                    repeats.share_in(sample, storage)
+                job.store.put(CLASS_MODEL, find_classes(job, sample, storage))
         stages.advance()
 
 
@@ -96,31 +101,40 @@ def merge_block(job: Job, number: int) -> None:
     job.store.put(MERGED_TABLE, merged, number)
 
 
-def _repeats(job: Job, stages: Stages, sample: Sequence[SuperpixelTable]) -> Repeats:
-    """Return the moments that several superpixels of the scene have; the sample of a small scene is all of it."""
-    blocks = _filled_blocks(job, stages)
-    if len(blocks) <= _MAX_BLOCKS:
-        return find_repeats(sample)
-    return repeats_of_blocks(functools.partial(table_of, job), blocks)
+def find_classes(job: Job, sample: SuperpixelTable, storage: TableStorage = IN_MEMORY) -> ClassModel:
+    """Return the classes of a sample of superpixels, by the configured method.
 
-
-def find_classes(job: Job, sample: Sequence[SuperpixelTable], repeats: Repeats) -> ClassModel:
-    """Return the classes of a sample of blocks, by the configured method; equal superpixels share their votes."""
+    Parameters
+    ----------
+    job : Job
+    sample : SuperpixelTable
+        In `storage`. With a network, equal superpixels share their votes.
+    storage : TableStorage
+    """
     options, n_bands = job.config.classify, len(job.scene.bands)
     if job.config.method == "backprop":
-        return fit_class_model([repeats.share(table) for table in sample], options, n_bands=n_bands)
+        return fit_class_model([sample], options, n_bands=n_bands, storage=storage)
     n_colors = AUTO_CLASSES[1] if options.classes == "auto" else options.classes
     return kmeans.fit_kmeans(
-        sample, n_classes=n_colors, n_bands=n_bands, seed=job.config.seed, feature_weight=options.feature_weight
+        [sample], n_classes=n_colors, n_bands=n_bands, seed=job.config.seed, feature_weight=options.feature_weight
     )
 
 
-def sample_of(job: Job, stages: Stages) -> list[SuperpixelTable]:
-    """Return the superpixel tables of a sample of the blocks that have not failed."""
+def sampled_tables(job: Job, stages: Stages) -> Iterator[SuperpixelTable]:
+    """Yield the superpixel tables of a sample of the blocks that have not failed."""
     blocks = _filled_blocks(job, stages)
     n = len(blocks)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int))
-    return [table_of(job, blocks[i]) for i in chosen]
+    for i in np.unique(np.linspace(0, n - 1, min(n, _MAX_BLOCKS)).astype(int)):
+        yield table_of(job, blocks[i])
+
+
+def _repeats(job: Job, stages: Stages, sample: SuperpixelTable, storage: TableStorage) -> Repeats:
+    """Return the moments that several superpixels of the scene have; the sample of a small scene is all of it."""
+    blocks = _filled_blocks(job, stages)
+    if len(blocks) > _MAX_BLOCKS:
+        return repeats_of_blocks(functools.partial(table_of, job), blocks, storage)
+    parts = list(batches(len(sample.numbers)))
+    return repeats_of_blocks(lambda part: sample.rows(parts[part]), range(len(parts)), storage)
 
 
 def _filled_blocks(job: Job, stages: Stages) -> list[int]:

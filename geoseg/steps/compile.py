@@ -23,6 +23,7 @@ from geoseg.run.kernel_lock import share_compilation
 from geoseg.segment import context, features, superpixels, votes
 from geoseg.segment.vote_sums import sum_shares
 from geoseg.vectorize import outline, regions, wkb, zonal_stats
+from geoseg.vectorize.merge import merge
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.simplify import Shaping
 from geoseg.vectorize.zonal_stats import ZonalSums
@@ -85,13 +86,13 @@ def _outlines() -> None:
         for tile in grid
     ]
     tables = [table for _, table in found]
-    merged = regions.merge(tables, grid, min_pixels=4, features=np.eye(4))
+    merged = merge(tables, grid, min_pixels=4, features=np.eye(4))
     pixels, outlines, sums = np.append(0, merged.pixels), [], []
     for tile, (index, _) in zip(grid, found, strict=True):
         lookup = merged.of_tile(tile.number)
         framed = np.pad(lookup[index], 1)
         framed[0], framed[-1], framed[1:-1, 0], framed[1:-1, -1] = regions.surroundings(
-            tables, merged, grid, tile.number
+            lambda number: tables[number].sides, merged, grid, tile.number
         )
         offset = (tile.core.col_off, tile.core.row_off)
         outlines.append(outline.outline(framed, pixels=pixels[framed[1:-1, 1:-1]], shaping=shaping, offset=offset))

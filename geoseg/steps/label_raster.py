@@ -76,7 +76,8 @@ def merge_labels(
         Labels, ascending; the label of class i + 1.
     """
     with stages.stage("merge", len(stages.tiles)):
-        tables, values = label_index.renumber_tables(tables_of(job, stages.tiles))
+        values = label_index.labels_of_tables(tables_of(job, stages.tiles))
+        tables = label_index.renumber_tables(tables_of(job, stages.tiles), values)
         features = np.zeros((len(values) + 1, 0)) if total is None else total.of(values)
         return merge_pieces(job, stages, tables, features), values
 

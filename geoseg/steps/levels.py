@@ -16,9 +16,8 @@ from geoseg.output.extra_columns import Field
 from geoseg.output.polygons import ObjectLayer
 from geoseg.output.style import border_scale, color_qml
 from geoseg.raster.pixel_size import resolution
-from geoseg.run.products import ZONAL_SUMS
 from geoseg.steps.attributes import combined_attributes
-from geoseg.steps.tables import RegionTable, summed_regions
+from geoseg.steps.tables import RegionTable
 from geoseg.steps.vectorize import index_names
 from geoseg.vectorize import zonal_stats
 from geoseg.vectorize.attributes import object_perimeter
@@ -43,31 +42,33 @@ def object_layers(table: RegionTable, levels: Sequence[int], note: Callable[[str
     known = [level for level in levels if f"object_{level}" in table.columns]
     if not known:
         return []
-    total = summed_regions(table.job, ZONAL_SUMS, table.tiles, table.regions)
+    total = table.sums
     adjacency = combined_attributes(table.job, table.tiles, table.regions).adjacency
     layers = []
     for level in known:
-        objects = table.columns[f"object_{level}"]
+        objects = table.columns.whole(f"object_{level}")
         n_objects = int(objects.max(initial=0))
         sums = zonal_stats.combine([(total, objects)], n_objects)
         sums = replace(sums, perimeter=object_perimeter(total.perimeter, adjacency, objects))
         columns = zonal_stats.columns(sums, bands=table.job.scene.bands, indices=index_names(table.job.scene))
-        layers.append(_layer(table, level, columns))
+        layers.append(_layer(table, level, objects, columns))
     return layers
 
 
-def _layer(table: RegionTable, level: int, columns: dict[str, NDArray[Any]]) -> ObjectLayer:
-    scene, objects = table.job.scene, table.columns[f"object_{level}"]
-    n_objects = len(columns["pixels"])
-    order = np.lexsort((table.columns["pixels"], objects))
+def _layer(
+    table: RegionTable, level: int, objects: NDArray[np.integer], columns: dict[str, NDArray[Any]]
+) -> ObjectLayer:
+    scene, n_objects = table.job.scene, len(columns["pixels"])
+    order = np.lexsort((table.sums.pixels, objects))
     largest = order[np.searchsorted(objects[order], np.arange(1, n_objects + 1), side="right") - 1]
+    of_largest = table.columns.of(largest)
     coarser = [name for n in LEVELS if n < level and (name := f"object_{n}") in table.columns]
     columns |= {
         "object": np.arange(1, n_objects + 1),
-        "class": table.columns[f"class_{level}"][largest],
-        "color": table.columns["color"][largest],
+        "class": of_largest[f"class_{level}"],
+        "color": of_largest["color"],
         "regions": np.bincount(objects - 1, minlength=n_objects),
-        **{name: table.columns[name][largest] for name in coarser},
+        **{name: of_largest[name] for name in coarser},
     }
     fields = _fields(table, level, coarser)
     name = Path(scene.path).name
@@ -79,7 +80,7 @@ def _layer(table: RegionTable, level: int, columns: dict[str, NDArray[Any]]) -> 
 
 def _fields(table: RegionTable, level: int, coarser: Sequence[str]) -> tuple[Field, ...]:
     bands, indices = table.job.scene.bands, index_names(table.job.scene)
-    n_classes = int(table.columns[f"class_{level}"].max(initial=0))
+    n_classes = int(table.columns.whole(f"class_{level}").max(initial=0))
     n_regions = len(table.regions)
     own = label_fields(bands=bands, levels=(), n_regions=n_regions, n_classes=n_classes, indices=indices)
     number, class_, color, *others = own

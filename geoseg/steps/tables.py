@@ -18,10 +18,14 @@ from geoseg.output.extra_columns import extra_fields
 from geoseg.output.style import Legend, separate_colors
 from geoseg.output.value_columns import value_fields
 from geoseg.raster.names import shown_name
+from geoseg.run.disk_tables import storage_of
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import CLASS_MODEL, PIECES, ZONAL_SUMS, Product
 from geoseg.segment.class_model import class_moments
+from geoseg.segment.table_storage import TableStorage
+from geoseg.segment.table_storage import batches as row_batches
 from geoseg.steps.attributes import extra_columns
+from geoseg.steps.region_columns import RegionColumns, stored
 from geoseg.steps.values import value_columns
 from geoseg.steps.vectorize import index_names, polygons_of_run
 from geoseg.vectorize import zonal_stats
@@ -46,7 +50,11 @@ class RegionTable:
         Names and colours of the classes.
     layer : Layer
         Fields, titles and CRS.
-    columns : dict of str to (region,) array
+    columns : RegionColumns
+    sums : ZonalSums
+        From which the columns are computed.
+    storage : TableStorage
+        Where the sums are kept.
     """
 
     job: MapJob
@@ -54,13 +62,24 @@ class RegionTable:
     regions: Regions
     legend: Legend
     layer: Layer
-    columns: dict[str, NDArray[Any]]
+    columns: RegionColumns
+    sums: ZonalSums
+    storage: TableStorage
 
     @property
     def n_bytes(self) -> int:
-        """Memory of what there is per region: it grows with the scene."""
-        merged = (array for array in vars(self.regions).values() if isinstance(array, np.ndarray))
-        return sum(array.nbytes for array in (*merged, *self.columns.values()))
+        """Bytes of what there is per region, in memory or on the disk: they grow with the scene."""
+        return sum(array.nbytes for table in (self.regions, self.sums) for array in vars(table).values())
+
+    def drawn(self) -> tuple[int, NDArray[np.int32]]:
+        """Return the number of regions that have pixels, and their classes, ascending."""
+        found = [np.zeros(0, np.int32)]
+        n = 0
+        for some in row_batches(len(self.regions), self.storage):
+            classes = self.regions.classes[some][self.sums.pixels[some] > 0]
+            found.append(np.unique(classes))
+            n += len(classes)
+        return n, np.unique(np.concatenate(found))
 
 
 def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[RegionTable, Classes]:
@@ -70,34 +89,40 @@ def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[Regi
     n_classes = int(class_of_cluster.max())
     tree = class_model.tree.above(n_classes)
     levels = class_levels(tree)
-    pixels = np.bincount(regions.classes, regions.pixels, minlength=n_classes + 1)[1:].astype(np.int64)
+    storage = storage_of(job.store.folder)
+    pixels = _pixels_of_classes(regions, n_classes, storage)
     moments = class_moments(class_model, class_of_cluster)[1:]
     exponent = display_exponent(moments[:, list(display_bands(job.scene, job.survey.stretch))], pixels)
     legend = Legend.of_classes(class_colors(job, moments, exponent), pixels)
-    total = summed_regions(job, ZONAL_SUMS, tiles, regions)
+    total = summed_regions(job, ZONAL_SUMS, tiles, regions, storage)
     hexes, indices = np.array([*legend.hexes]), index_names(job.scene)
-    columns: dict[str, NDArray[Any]] = {
-        "region": np.arange(1, len(regions) + 1),
-        "class": regions.classes,
-        "color": hexes[regions.classes - 1],
-        **zonal_stats.columns(total, bands=job.scene.bands, indices=indices),
-        **{f"class_{n}": coarser[regions.classes - 1] for n, coarser in levels.items()},
-    }
+
+    def own(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        of_class = regions.classes[rows] - 1
+        return {
+            "region": rows + 1,
+            "class": of_class + 1,
+            "color": hexes[of_class],
+            **zonal_stats.columns(total.rows(rows), bands=job.scene.bands, indices=indices),
+            **{f"class_{n}": coarser[of_class] for n, coarser in levels.items()},
+        }
+
     extra = extra_fields(n_classes=n_classes, levels=list(levels), n_regions=len(regions))
-    columns |= extra_columns(job, tiles, regions, {n: columns[f"class_{n}"] for n in levels}, n_classes)
-    columns |= value_columns(job, tiles, regions)
+    measured = extra_columns(job, tiles, regions, levels, n_classes)
+    columns = RegionColumns(len(regions), (own, stored(measured | value_columns(job, tiles, regions))))
     fields = label_fields(
         bands=job.scene.bands,
         levels=list(levels),
         n_regions=len(regions),
         n_classes=n_classes,
         indices=indices,
-        extra=[field for field in extra if field.name in columns],
+        extra=[field for field in extra if field.name in measured],
     )
     fields = (*select_fields(fields, job.config.polygons.attributes), *value_fields(job.rasters))
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
     classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
-    return RegionTable(job, list(tiles), regions, legend, layer, columns), classes
+    storage.release()
+    return RegionTable(job, list(tiles), regions, legend, layer, columns, total, storage), classes
 
 
 def class_colors(job: Job, moments: NDArray[np.float64], exponent: float) -> NDArray[np.uint8]:
@@ -113,35 +138,38 @@ def class_colors(job: Job, moments: NDArray[np.float64], exponent: float) -> NDA
     return separate_colors(display_colors(moments[:, list(display_bands(job.scene, job.survey.stretch))], exponent))
 
 
-def summed_regions(job: MapJob, product: Product[ZonalSums], tiles: Sequence[int], regions: Regions) -> ZonalSums:
+def summed_regions(
+    job: MapJob, product: Product[ZonalSums], tiles: Sequence[int], regions: Regions, storage: TableStorage
+) -> ZonalSums:
     """Return the sums of regions, from those of the pieces of all tiles."""
     tables = ((job.store.get(product, tile), regions.of_tile(tile)[1:]) for tile in tiles)
-    return zonal_stats.combine(tables, len(regions))
+    return zonal_stats.combine(tables, len(regions), storage)
 
 
 def cores(
-    job: MapJob, tiles: Iterable[int], regions: Regions, lookup: NDArray[Any]
+    job: MapJob, tiles: Iterable[int], regions: Regions, column: NDArray[Any] | None = None
 ) -> Iterator[tuple[Window, NDArray[Any]]]:
-    """Yield the core of each tile with the value of `lookup` for the region of each pixel.
+    """Yield the core of each tile with the value of a column for the region of each pixel, 0 = nodata.
 
     Parameters
     ----------
     job : MapJob
     tiles : iterable of int
     regions : Regions
-    lookup : (region + 1,) array
-        Row 0 is nodata.
+    column : (region,) array or None
+        None = the numbers of the regions.
     """
     for tile in tiles:
-        index = job.store.get(PIECES, tile).index
-        yield job.tiles.tile(tile).core, lookup[regions.of_tile(tile)[index]]
+        index, numbers = job.store.get(PIECES, tile).index, regions.of_tile(tile)
+        values = numbers if column is None else regions.values(column, numbers)
+        yield job.tiles.tile(tile).core, values[index]
 
 
 def batches(table: RegionTable, parts: RegionCuts) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the polygon layer, with geometries in the CRS of the scene."""
     waiting: list[tuple[pa.Array, NDArray[np.int64]]] = []
     transform = table.job.scene.geobox.transform
-    for polygons in polygons_of_run(table.job, table.tiles, table.regions, parts):
+    for polygons in polygons_of_run(table.job, table.tiles, table.regions, parts, table.storage):
         for some in polygons.split(_ROWS, _BYTES):
             waiting.append((some.transformed(transform).to_wkb(), some.owners))
             if sum(len(rows) for _, rows in waiting) >= _ROWS or sum(wkb.nbytes for wkb, _ in waiting) >= _BYTES:
@@ -153,7 +181,17 @@ def batches(table: RegionTable, parts: RegionCuts) -> Iterator[pa.RecordBatch]:
 def _batch(table: RegionTable, waiting: list[tuple[pa.Array, NDArray[np.int64]]]) -> pa.RecordBatch:
     wkb = pa.concat_arrays([pa.array([], pa.binary()), *(wkb for wkb, _ in waiting)])
     rows = np.concatenate([np.zeros(0, np.int64), *(numbers for _, numbers in waiting)]) - 1
-    return table.layer.batch({name: column[rows] for name, column in table.columns.items()}, wkb)
+    batch = table.layer.batch(table.columns.of(rows), wkb)
+    table.storage.release()
+    return batch
+
+
+def _pixels_of_classes(regions: Regions, n_classes: int, storage: TableStorage) -> NDArray[np.int64]:
+    """Return the number of pixels of each class, (class,)."""
+    sums = np.zeros(n_classes + 1, np.int64)
+    for some in row_batches(len(regions), storage):
+        np.add.at(sums, regions.classes[some], regions.pixels[some])
+    return sums[1:]
 
 
 def _titles(job: Job, n_regions: int, n_classes: int) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from geoseg.raster.bands import ndvi
 from geoseg.raster.pixel_size import pixel_size
 from geoseg.raster.scene import Scene
 from geoseg.run.contents import TilePieces, TileRegions, VertexCounts
+from geoseg.run.disk_tables import storage_of
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import (
     CLASS_MODEL,
@@ -30,13 +32,15 @@ from geoseg.run.products import (
 from geoseg.run.stages import Stages
 from geoseg.segment import votes
 from geoseg.segment.class_model import class_moments
+from geoseg.segment.table_storage import TableStorage, batches
 from geoseg.steps.attributes import attributes_to_make, fit_votes, read_window, store_attributes
 from geoseg.steps.classify import table_of
 from geoseg.steps.values import store_values, values_to_make
 from geoseg.vectorize import outline, regions, zonal_stats
+from geoseg.vectorize.merge import merge
 from geoseg.vectorize.mosaic import Mosaic
 from geoseg.vectorize.outline import CoreOutlines
-from geoseg.vectorize.regions import Pieces, Regions
+from geoseg.vectorize.regions import CoreSides, Pieces, Regions
 from geoseg.vectorize.rings import Polygons
 from geoseg.vectorize.simplify import Shaping
 from geoseg.vectorize.split_large import RegionCuts, cut_large_regions
@@ -114,36 +118,47 @@ def index_names(scene: Scene) -> list[str]:
     return ["confidence"] if scene.vegetation is None else ["confidence", "ndvi_mean"]
 
 
-def tables_of(job: MapJob, tiles: Sequence[int]) -> list[Pieces]:
-    """Return the table of pieces of every tile of the scene; an empty one for tiles that are not among `tiles`."""
+def tables_of(job: MapJob, tiles: Sequence[int]) -> Iterator[Pieces]:
+    """Yield the table of pieces of every tile of the scene; an empty one for tiles that are not among `tiles`."""
     known = set(tiles)
-    return [
-        job.store.get(PIECES, tile.number).table if tile.number in known else regions.no_pieces(tile.core)
-        for tile in job.tiles
-    ]
+    for tile in job.tiles:
+        yield job.store.get(PIECES, tile.number).table if tile.number in known else regions.no_pieces(tile.core)
 
 
-def merge_pieces(job: MapJob, stages: Stages, tables: Sequence[Pieces], features: NDArray[np.float64]) -> Regions:
+def merge_pieces(job: MapJob, stages: Stages, tables: Iterable[Pieces], features: NDArray[np.float64]) -> Regions:
     """Merge pieces into regions; store for each tile the regions of its pieces and of the pixels around its core.
 
     Parameters
     ----------
     job : MapJob
     stages : Stages
-    tables : sequence of Pieces
-        Of every tile of the scene.
+    tables : iterable of Pieces
+        Of every tile of the scene, taken once.
     features : (class + 1, feature) float64
-        By which a small region chooses among its neighbours, see `regions.merge`.
+        By which a small region chooses among its neighbours, see `merge.merge`.
     """
-    merged = regions.merge(tables, job.tiles, min_pixels=job.config.polygons.min_pixels, features=features)
+    storage = storage_of(job.store.folder)
+    min_pixels = job.config.polygons.min_pixels
+    merged = merge(tables, job.tiles, min_pixels=min_pixels, features=features, storage=storage)
     finished = job.store.finished([REGIONS])
+    known = set(stages.tiles)
+
+    @functools.lru_cache(maxsize=2 * job.tiles.n_cols + 4)  # of the rows above and below, each tile is read once
+    def sides(number: int) -> CoreSides:
+        if number in known:
+            return job.store.get(PIECES, number).table.sides
+        return regions.no_pieces(job.tiles.tile(number).core).sides
+
     for tile in stages.tiles:
         if tile not in finished:
-            around = regions.surroundings(tables, merged, job.tiles, tile)
+            around = regions.surroundings(sides, merged, job.tiles, tile)
             lookup = merged.of_tile(tile)
-            classes, pixels = (np.concatenate([[0], column])[lookup] for column in (merged.classes, merged.pixels))
+            classes, pixels = (merged.values(column, lookup) for column in (merged.classes, merged.pixels))
             job.store.put(REGIONS, TileRegions(lookup, classes, pixels, **around._asdict()), tile)
         stages.advance()
+        if tile % job.tiles.n_cols == 0:
+            storage.release()
+    storage.release()
     return merged
 
 
@@ -216,10 +231,13 @@ def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[RegionCuts, str | N
     )
 
 
-def polygons_of_run(job: MapJob, tiles: Sequence[int], merged: Regions, parts: RegionCuts) -> Iterator[Polygons]:
+def polygons_of_run(
+    job: MapJob, tiles: Sequence[int], merged: Regions, parts: RegionCuts, storage: TableStorage
+) -> Iterator[Polygons]:
     """Yield the polygons of all regions; `owners` are region numbers.
 
-    Held in memory: what touches the current row of tiles, and the regions that continue below it.
+    Held in memory: what touches the current row of tiles, and the regions that continue below it. The sizes of all
+    regions are kept in `storage`.
     """
     inside: list[Polygons] = []
 
@@ -229,7 +247,9 @@ def polygons_of_run(job: MapJob, tiles: Sequence[int], merged: Regions, parts: R
             inside.append(found.polygons)
             yield tile, found
 
-    pixels = np.concatenate([np.ones(1, np.int64), merged.pixels])
+    pixels = storage.zeros((len(merged) + 1,), np.int64)
+    for some in batches(len(merged), storage):
+        pixels[1:][some] = merged.pixels[some]
     for across in Mosaic(job.tiles, pixels, shaping_of(job.config), parts).polygons(outlines()):
         yield from inside
         inside.clear()

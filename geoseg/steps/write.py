@@ -21,6 +21,7 @@ from geoseg.output.style import MAX_CATEGORIES, border_scale, min_color_distance
 from geoseg.output.system import peak_memory
 from geoseg.raster.names import shown_name
 from geoseg.raster.pixel_size import resolution
+from geoseg.run.allocator import return_freed_memory
 from geoseg.run.budget import shown_bytes
 from geoseg.run.documents import plain_values
 from geoseg.run.job import Job, MapJob
@@ -61,13 +62,14 @@ def write_maps(table: RegionTable, plan: Plan, stages: Stages, extras: Extras | 
     """Write the polygons, with the further layers of `extras`, and the rasters."""
     geobox, outputs = plan.scene.geobox, plan.outputs
     _write_polygons(table, plan, stages, extras or Extras())
+    return_freed_memory()  # the rasters need some as well
     stages.advance()
     if outputs.class_raster:
-        tiles = cores(table.job, table.tiles, table.regions, np.concatenate([[0], table.regions.classes]))
+        tiles = cores(table.job, table.tiles, table.regions, table.regions.classes)
         write_class_raster(outputs.class_raster, geobox, tiles, table.legend, overwrite=plan.publication)
         stages.advance()
     if outputs.region_raster:
-        tiles = cores(table.job, table.tiles, table.regions, np.arange(len(table.regions) + 1))
+        tiles = cores(table.job, table.tiles, table.regions)
         write_region_raster(outputs.region_raster, geobox, tiles, overwrite=plan.publication)
         stages.advance()
 
@@ -84,14 +86,11 @@ def finish(table: RegionTable, plan: Plan, stages: Stages, tree: ClassTree | Non
     about : dict
         Further entries of the report.
     """
-    drawn = table.columns["pixels"] > 0
-    n_classes = len(np.unique(table.regions.classes[drawn]))
+    n_regions, drawn = table.drawn()
     distance = min_color_distance(table.legend.colors) if len(table.legend.colors) <= MAX_CATEGORIES else None
     if distance is not None:
         log.info("the CIELAB distance of the two most similar class colours is %.1f", distance)
-    result = Result(
-        plan.outputs, int(drawn.sum()), n_classes, dict(stages.failed), dict(stages.seconds), distance, tree
-    )
+    result = Result(plan.outputs, n_regions, len(drawn), dict(stages.failed), dict(stages.seconds), distance, tree)
     memory = {"tables": table.n_bytes, "peak": peak_memory()}
     log.debug("memory: tables of %d regions take %s in this process", len(table.regions), shown_bytes(table.n_bytes))
     about["memory"] = memory

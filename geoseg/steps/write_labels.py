@@ -17,6 +17,7 @@ from geoseg.output.style import MAX_CATEGORIES, Legend
 from geoseg.output.value_columns import value_fields
 from geoseg.raster.names import shown_name
 from geoseg.raster.scene import Scene
+from geoseg.run.disk_tables import storage_of
 from geoseg.run.job import LabelJob
 from geoseg.run.plan import Plan
 from geoseg.run.products import VALUE_SUMS, ZONAL_SUMS
@@ -25,6 +26,7 @@ from geoseg.run.stages import Stages
 from geoseg.run.values_option import values_facts
 from geoseg.segment.grouped import grouped_sum
 from geoseg.steps.attributes import extra_columns
+from geoseg.steps.region_columns import RegionColumns, stored
 from geoseg.steps.tables import RegionTable, summed_regions
 from geoseg.steps.values import value_columns
 from geoseg.steps.write import finish, write_maps
@@ -73,25 +75,35 @@ def check_report(plan: Plan, values: NDArray[np.int64]) -> None:
 
 
 def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], tiles: Sequence[int]) -> RegionTable:
-    of_class = regions.classes - 1
-    total = summed_regions(job, ZONAL_SUMS, tiles, regions)
-    columns: dict[str, NDArray[Any]] = zonal_stats.columns(total, bands=())
+    storage = storage_of(job.store.folder)
+    total = summed_regions(job, ZONAL_SUMS, tiles, regions, storage)
     bands: tuple[int, ...] = ()
-    colors = hashed_colors(values)
+    of_values, colors = total, hashed_colors(values)
     if job.values is not None:
-        of_values = summed_regions(job, VALUE_SUMS, tiles, regions).empty_as_nan()
-        bands = job.values.bands
-        columns = zonal_stats.columns(of_values, bands=bands) | columns  # pixels and areas are those of the labels
-        colors = _mean_colors(of_values, of_class, len(values), job.values)
-    pixels = grouped_sum(total.pixels, of_class, len(values)).astype(np.int64)
+        of_values, bands = summed_regions(job, VALUE_SUMS, tiles, regions, storage), job.values.bands
+        colors = _mean_colors(of_values.empty_as_nan(), regions.classes - 1, len(values), job.values)
+    pixels = grouped_sum(total.pixels, regions.classes - 1, len(values)).astype(np.int64)
     source = job.source
     legend = label_legend(values, colors, pixels, palette=source.palette, names=source.names)
-    columns |= {"region": np.arange(1, len(regions) + 1), "class": values[of_class], "color": _hexes(legend)[of_class]}
-    columns |= extra_columns(job, tiles, regions) | value_columns(job, tiles, regions)
-    fields = _fields(bands, regions, values, columns)
+    hexes = _hexes(legend)
+
+    def own(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        of_class = regions.classes[rows] - 1
+        return {
+            **zonal_stats.columns(of_values.rows(rows).empty_as_nan(), bands=bands),
+            **zonal_stats.columns(total.rows(rows), bands=()),  # pixels and areas are those of the labels
+            "region": rows + 1,
+            "class": values[of_class],
+            "color": hexes[of_class],
+        }
+
+    measured = extra_columns(job, tiles, regions)
+    columns = RegionColumns(len(regions), (own, stored(measured | value_columns(job, tiles, regions))))
+    fields = _fields(bands, regions, values, measured)
     fields = (*select_fields(fields, job.config.polygons.attributes), *value_fields(job.rasters))
     layer = Layer("labels", *_titles(job, len(regions), len(values)), source.geobox.crs, fields)
-    return RegionTable(job, list(tiles), regions, legend, layer, columns)
+    storage.release()
+    return RegionTable(job, list(tiles), regions, legend, layer, columns, total, storage)
 
 
 def _mean_colors(sums: ZonalSums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:
@@ -110,10 +122,10 @@ def _hexes(legend: Legend) -> NDArray[Any]:
 
 
 def _fields(
-    bands: tuple[int, ...], regions: Regions, values: NDArray[np.int64], columns: Collection[str]
+    bands: tuple[int, ...], regions: Regions, values: NDArray[np.int64], extras: Collection[str]
 ) -> tuple[Field, ...]:
     small = not len(values) or (values[0] >= -(2**31) and values[-1] < 2**31)
-    extra = [field for field in extra_fields(n_classes=0, levels=(), lit=False) if field.name in columns]
+    extra = [field for field in extra_fields(n_classes=0, levels=(), lit=False) if field.name in extras]
     fields = label_fields(bands=bands, levels=(), n_regions=len(regions), n_classes=len(values), extra=extra)
     label = Field(
         "class", pa.int32() if small else pa.int64(), "Label in the raster", "Value of its pixels in the raster"

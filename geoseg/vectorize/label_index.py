@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,25 +53,23 @@ def number_labels(
     return classes, values
 
 
-def renumber_tables(tables: Sequence[Pieces]) -> tuple[list[Pieces], NDArray[np.int64]]:
-    """Replace labels by classes of the whole scene, numbered from 1 in ascending order.
+def labels_of_tables(tables: Iterable[Pieces]) -> NDArray[np.int64]:
+    """Return the labels of the whole scene, (class,) int64 ascending, from the tables of all tiles."""
+    return np.unique(np.concatenate([np.unique(table.classes) for table in tables])).astype(np.int64)
+
+
+def renumber_tables(tables: Iterable[Pieces], values: NDArray[np.int64]) -> Iterator[Pieces]:
+    """Yield tables with classes of the whole scene instead of labels.
 
     Parameters
     ----------
-    tables : sequence of Pieces
+    tables : iterable of Pieces
         One per tile, with labels as `classes`.
-
-    Returns
-    -------
-    tables : list of Pieces
-        The same with classes.
     values : (class,) int64
-        Label of class i + 1, ascending.
+        Label of class i + 1, from `labels_of_tables`.
     """
-    values = np.unique(np.concatenate([np.unique(table.classes) for table in tables])).astype(np.int64)
-    return [
-        replace(table, classes=(np.searchsorted(values, table.classes) + 1).astype(np.int32)) for table in tables
-    ], values
+    for table in tables:
+        yield replace(table, classes=(np.searchsorted(values, table.classes) + 1).astype(np.int32))
 
 
 @dataclass(frozen=True)

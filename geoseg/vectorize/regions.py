@@ -7,20 +7,16 @@ not depend on the tiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from skimage.measure import label
 
-from geoseg.errors import RunError
-from geoseg.grid import Tile, TileGrid, Window
-from geoseg.vectorize.sieve import Graph, contract, sieve
+from geoseg.grid import TileGrid, Window
+from geoseg.vectorize.sieve import Graph, sieve
 
 
 class CoreSides(NamedTuple):
@@ -107,6 +103,20 @@ class Regions:
         """Return the regions of a tile's pieces, (piece + 1,) int64: index it with the tile's piece map; 0 stays 0."""
         return np.concatenate([[0], self.numbers[self.offsets[number] : self.offsets[number + 1]]])
 
+    def values(self, column: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the values of a column, (region,), of regions that are given by their numbers; 0 for number 0.
+
+        Examples
+        --------
+        >>> regions = Regions(np.array([7, 8]), *(np.array([4, 5]) for _ in range(4)))
+        >>> regions.values(regions.classes, np.array([2, 0, 1]))
+        array([8, 0, 7])
+        """
+        known = numbers > 0
+        found = np.zeros(numbers.shape, np.int64)
+        found[known] = column[numbers[known] - 1]
+        return found
+
 
 def pieces(
     classes: NDArray[np.integer],
@@ -170,36 +180,6 @@ def no_pieces(window: Window) -> Pieces:
     )
 
 
-def merge(tables: Iterable[Pieces], grid: TileGrid, *, min_pixels: int, features: NDArray[np.float64]) -> Regions:
-    """Merge the pieces of all tiles and return the regions of the scene.
-
-    Parameters
-    ----------
-    tables : iterable of Pieces
-        One per tile, in the order of `grid`; iterated over once.
-    grid : TileGrid
-    min_pixels : int
-        The same as for the pieces.
-    features : (class + 1, feature) float64
-        The same as for the pieces.
-
-    Returns
-    -------
-    Regions
-
-    Raises
-    ------
-    RunError
-        If the tables do not fit the grid.
-    """
-    graph, offsets = _scene_graph(tables, grid)
-    same = graph.classes[graph.pairs[:, 0]] == graph.classes[graph.pairs[:, 1]]
-    graph, region = contract(graph, _components(graph.pairs[same], graph.classes.size), min_pixels=min_pixels)
-    graph = graph._replace(open=np.zeros(graph.classes.size, dtype=np.bool_))  # the whole scene is known here
-    graph, moved = sieve(graph, min_pixels=min_pixels, features=features)
-    return Regions(graph.classes, graph.pixels, graph.first, offsets, moved[region] + 1)
-
-
 class Surroundings(NamedTuple):
     """Regions of the pixels around a core; 0 = nodata or outside the scene.
 
@@ -216,8 +196,8 @@ class Surroundings(NamedTuple):
     right: NDArray[np.int64]
 
 
-def surroundings(tables: Sequence[Pieces], regions: Regions, grid: TileGrid, number: int) -> Surroundings:
-    """Return the regions of the pixels around the core of tile `number`."""
+def surroundings(sides: Callable[[int], CoreSides], regions: Regions, grid: TileGrid, number: int) -> Surroundings:
+    """Return the regions of the pixels around the core of tile `number`; `sides` returns those of a tile's pieces."""
     row, col = divmod(number, grid.n_cols)
     height, width = grid.tile(number).core.shape
 
@@ -225,7 +205,7 @@ def surroundings(tables: Sequence[Pieces], regions: Regions, grid: TileGrid, num
         if not (0 <= row + down < grid.n_rows and 0 <= col + right < grid.n_cols):
             return np.zeros(length, np.int64)
         other = (row + down) * grid.n_cols + col + right
-        return regions.of_tile(other)[getattr(tables[other].sides, name)]
+        return regions.of_tile(other)[getattr(sides(other), name)]
 
     def line(down: int, name: str) -> NDArray[np.int64]:
         corners = side(down, -1, name, 1)[-1:], side(down, 1, name, 1)[:1]
@@ -270,10 +250,10 @@ def _touching(labels: NDArray[np.int64], small: NDArray[np.bool_]) -> tuple[NDAr
         ones, others = one[differ], other[differ]
         kept = small[ones] | small[others]
         found.append((ones[kept], others[kept]))
-    return _counted(*(np.concatenate(ends) for ends in zip(*found, strict=True)))
+    return counted_pairs(*(np.concatenate(ends) for ends in zip(*found, strict=True)))
 
 
-def _counted(ones: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def counted_pairs(ones: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return every distinct pair without a 0, lower number first, and its count."""
     low, high = np.minimum(ones, others), np.maximum(ones, others)
     base = int(high.max(initial=0)) + 1
@@ -294,58 +274,3 @@ def _open(labels: NDArray[np.int64], window: Window, scene_shape: tuple[int, int
 def core_sides_of(labels: NDArray[np.integer]) -> CoreSides:
     """Return copies of the four sides of a map."""
     return CoreSides(labels[0].copy(), labels[-1].copy(), labels[:, 0].copy(), labels[:, -1].copy())
-
-
-def _scene_graph(tables: Iterable[Pieces], grid: TileGrid) -> tuple[Graph, NDArray[np.int64]]:
-    """Return the graph of the pieces of all tiles, with the pairs across tile lines, also those of one class.
-
-    Returns
-    -------
-    graph : Graph
-        Its nodes are the pieces, tile after tile.
-    offsets : (tile + 1,) int64
-        Where the nodes of each tile begin.
-    """
-    graphs: list[Graph] = []
-    seams: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-    offsets = [0]
-    above: dict[int, NDArray[np.int64]] = {}  # by column of tiles, so at most one row of them is in memory
-    before = np.empty(0, dtype=np.int64)
-    for tile, table in _matched(grid, tables):
-        row, col = divmod(tile.number, grid.n_cols)
-        top, bottom, left, right = (np.where(side > 0, side + np.int64(offsets[-1]), 0) for side in table.sides)
-        if row:
-            seams.append(_counted(above[col], top))
-        if col:
-            seams.append(_counted(before, left))
-        above[col], before = bottom, right
-        pairs = table.pairs + np.int64(offsets[-1] - 1)
-        graphs.append(Graph(table.classes, table.pixels, table.first, table.open, pairs, table.borders))
-        offsets.append(offsets[-1] + len(table))
-
-    classes, pixels, first, is_open = (np.concatenate(column) for column in list(zip(*graphs, strict=True))[:4])
-    pairs = np.concatenate([*(graph.pairs for graph in graphs), *(pairs - 1 for pairs, _ in seams)])
-    borders = np.concatenate([*(graph.borders for graph in graphs), *(borders for _, borders in seams)])
-    return Graph(classes, pixels, first, is_open, pairs, borders), np.array(offsets)
-
-
-def _matched(grid: TileGrid, tables: Iterable[Pieces]) -> Iterator[tuple[Tile, Pieces]]:
-    """Yield each tile with its table."""
-    for tile, table in zip_longest(grid, tables):
-        if tile is None or table is None:
-            raise RunError(
-                f"The number of tables differs from the {len(grid)} tiles of the grid; give one per tile, in its order."
-            )
-        shape = (table.sides.left.size, table.sides.top.size)
-        if shape != tile.core.shape:
-            raise RunError(
-                f"The table of tile {tile.number} describes a core of {shape} pixels, but in the grid it has "
-                f"{tile.core.shape}; give the tables in the order of the grid that they were computed with."
-            )
-        yield tile, table
-
-
-def _components(pairs: NDArray[np.int64], n_nodes: int) -> NDArray[np.int64]:
-    """Return the connected component of each node in the graph of the pairs."""
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_nodes, n_nodes))
-    return connected_components(links, directed=False)[1].astype(np.int64)

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from geoseg.errors import RunError, TileError
 from geoseg.raster.pixel_size import PixelSize
 from geoseg.segment.compiled import compiled
+from geoseg.segment.table_storage import IN_MEMORY, TableStorage, filled
+
+_MAX_ROWS = 2**16  # of regions that are changed before the storage may let go of them
 
 FIXED = 1 << 20  # indices are summed as integers in units of 1/FIXED, so the order of tiles does not matter
 
@@ -53,20 +56,24 @@ class ZonalSums:
     total: NDArray[np.int64]
 
     @classmethod
-    def zeros(cls, n: int, n_bands: int, n_indices: int = 0) -> ZonalSums:
-        """Return the sums of `n` rows without pixels."""
+    def zeros(cls, n: int, n_bands: int, n_indices: int = 0, storage: TableStorage = IN_MEMORY) -> ZonalSums:
+        """Return the sums of `n` rows without pixels, in `storage`."""
         bands, indices = (n, n_bands), (n, n_indices)
         return cls(
-            pixels=np.zeros(n, np.int64),
-            area=np.zeros(n),
-            perimeter=np.zeros(n),
-            mean=np.zeros(bands),
-            scatter=np.zeros(bands),
-            low=np.full(bands, np.inf, np.float32),
-            high=np.full(bands, -np.inf, np.float32),
-            counted=np.zeros(indices, np.int64),
-            total=np.zeros(indices, np.int64),
+            pixels=storage.zeros((n,), np.int64),
+            area=storage.zeros((n,), np.float64),
+            perimeter=storage.zeros((n,), np.float64),
+            mean=storage.zeros(bands, np.float64),
+            scatter=storage.zeros(bands, np.float64),
+            low=filled(storage, bands, np.float32(np.inf)),
+            high=filled(storage, bands, np.float32(-np.inf)),
+            counted=storage.zeros(indices, np.int64),
+            total=storage.zeros(indices, np.int64),
         )
+
+    def rows(self, chosen: NDArray[np.integer] | slice) -> ZonalSums:
+        """Return some of the rows, by index or slice."""
+        return ZonalSums(**{name: array[chosen] for name, array in vars(self).items()})
 
     def empty_as_nan(self) -> ZonalSums:
         """Return the sums with NaN instead of statistics in rows without pixels."""
@@ -139,7 +146,9 @@ def zonal_sums(
     return ZonalSums(n, area, perimeter, *bands, *of_index)
 
 
-def combine(tables: Iterable[tuple[ZonalSums, NDArray[np.integer]]], n_regions: int) -> ZonalSums:
+def combine(
+    tables: Iterable[tuple[ZonalSums, NDArray[np.integer]]], n_regions: int, storage: TableStorage = IN_MEMORY
+) -> ZonalSums:
     """Return the sums of the regions, from those of the pieces of all tiles.
 
     Parameters
@@ -149,6 +158,8 @@ def combine(tables: Iterable[tuple[ZonalSums, NDArray[np.integer]]], n_regions: 
         tiles affects the last bits, so it must be the same in each run.
     n_regions : int
         Highest region number.
+    storage : TableStorage
+        Where the sums of the regions are kept.
 
     Returns
     -------
@@ -165,15 +176,21 @@ def combine(tables: Iterable[tuple[ZonalSums, NDArray[np.integer]]], n_regions: 
     Means and scatters are combined as in Chan, Golub & LeVeque (1979), equation 2.1.
     """
     total: ZonalSums | None = None
+    n_rows = 0
     for part, regions in tables:
         if total is None:
-            total = ZonalSums.zeros(n_regions, part.mean.shape[1], part.total.shape[1])
+            total = ZonalSums.zeros(n_regions, part.mean.shape[1], part.total.shape[1], storage)
         if len(regions) != len(part.pixels) or (len(regions) and not 0 <= regions.min() <= regions.max() <= n_regions):
             raise RunError(
                 f"A tile has {len(part.pixels)} pieces and {len(regions)} region numbers, which must be in 0 to "
                 f"{n_regions}; its tables come from different runs. Start the run again with --overwrite."
             )
         _add(regions, tuple(part.to_arrays().values()), tuple(total.to_arrays().values()))
+        n_rows += len(regions)
+        if n_rows > _MAX_ROWS:
+            storage.release()
+            n_rows = 0
+    storage.release()
     return ZonalSums.zeros(n_regions, 0) if total is None else total
 
 
