@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from geoseg.config import Config
 from geoseg.errors import ConfigError
 from geoseg.output.columns import extra_groups
-from geoseg.output.system import can_fork
 from geoseg.output.polygons import INDEX_BYTES
+from geoseg.output.system import can_fork
 from geoseg.raster.dataset import CACHE_BYTES
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.disk_tables import IN_MEMORY
