@@ -1,4 +1,4 @@
-"""Tell files from pipes and devices, which a program that reads them may wait for without end."""
+"""Refuse pipes and devices in the place of files: a program that reads them may wait without end."""
 
 from __future__ import annotations
 
