@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from geoseg.config_parser import shown
+from geoseg.config_parser import check_unique, shown
 from geoseg.errors import ConfigError, shorten
 from geoseg.raster.regular import regular
 
@@ -118,6 +118,7 @@ def _read(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ConfigError(f"{path} has YAML aliases (*name); write their values instead.")
+        check_unique(yaml.compose(text, Loader=yaml.SafeLoader), path)
         values = yaml.safe_load(text)
     except ConfigError:
         raise

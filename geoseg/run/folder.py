@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -305,7 +306,9 @@ def read_content(path: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as err:
-        raise RunError(f"{path} cannot be read: {err.strerror or err}; repair it and continue with --resume.") from err
+        is_limit = err.errno in (errno.EMFILE, errno.ENFILE)
+        advice = "raise the limit of open files with ulimit -n" if is_limit else "repair it"
+        raise RunError(f"{path} cannot be read: {err.strerror or err}; {advice} and continue with --resume.") from err
 
 
 def write_run_id(folder: RunFolder) -> None:
