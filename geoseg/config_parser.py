@@ -99,7 +99,7 @@ def parse_yaml(path: Path) -> Any:
     Raises
     ------
     ConfigError
-        If it is too large.
+        If it is too large, or has a name twice.
     yaml.YAMLError, OSError, UnicodeDecodeError
         If it cannot be read.
     """
@@ -114,7 +114,38 @@ def parse_yaml(path: Path) -> Any:
             f"{path} has more than {_MAX_YAML_NODES} values, those that aliases repeat included; expected a config of "
             "some lines."
         )
+    check_unique(root, path)
     return yaml.safe_load(text)
+
+
+def check_unique(root: yaml.Node | None, path: Path) -> None:
+    """Check that no section of a YAML file has a name twice: the last value would be taken silently.
+
+    Raises
+    ------
+    ConfigError
+        If one has.
+    """
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:  # an alias can lead to the same node again
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+            _check_names([key for key, _ in node.value if isinstance(key, yaml.ScalarNode)], path)
+
+
+def _check_names(keys: list[yaml.ScalarNode], path: Path) -> None:
+    found: set[str] = set()
+    for key in keys:
+        if key.value in found:
+            line = key.start_mark.line + 1
+            raise ConfigError(f"{path} has {shown(key.value)} twice (line {line}); expected it once. Remove one.")
+        found.add(key.value)
 
 
 def _n_nodes(node: yaml.Node, known: dict[int, float]) -> float:

@@ -148,3 +148,11 @@ def test_cluster_on_this_machine_computes_the_tiles(cluster_file, monkeypatch, k
         outcomes = sorted(executor.run(square, None, range(30)), key=lambda outcome: outcome.key)
 
     assert outcomes == [Outcome(key, key * key) for key in range(30)]
+
+
+def test_name_that_a_cluster_file_has_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("type: local\nworkers: 2\nworkers: 4\n")
+
+    with pytest.raises(ConfigError, match=r"'workers' twice \(line 3\)"):
+        read_cluster_file(str(path))

@@ -399,3 +399,15 @@ def test_former_name_is_refused_with_the_new_one(tmp_path, text, old, new):
 )
 def test_former_name_of_an_option_in_python_is_refused_with_the_new_one(name, new):
     assert f"was renamed to {new}" in refusal(**{name: 8})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["seed: 1\nseed: 2\n", "tiles: {size: 96, halo: 8, size: 64}\n", "tiles: &t {size: 96, size: 64}\nlearn: *t\n"],
+)
+def test_name_that_a_file_has_twice_is_refused(tmp_path, text):
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match=r"'(seed|size)' twice \(line [12]\)"):
+        load_config(path)

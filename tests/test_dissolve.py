@@ -161,7 +161,7 @@ def test_column_is_constant_only_if_all_rows_of_each_group_agree():
 def test_wrong_input_is_refused_in_one_line(tmp_path, file):
     with pytest.raises(ConfigError, match=r"has no column klass\. Choose one of its columns: region, class"):
         geoseg.dissolve_polygons(file, tmp_path / "out.gpkg", by="klass")
-    with pytest.raises(OutputError, match="is the input itself"):
+    with pytest.raises(OutputError, match="is a file that is read"):
         geoseg.dissolve_polygons(file, file, by="class", overwrite=True)
     with pytest.raises(RasterError):
         geoseg.dissolve_polygons(tmp_path / "absent.gpkg", tmp_path / "out.gpkg", by="class")

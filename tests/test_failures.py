@@ -23,7 +23,7 @@ from geoseg.run.outcome import Outcome, attempt, failure_kind, patiently
 from geoseg.segment.network import with_device
 from geoseg.steps import segment
 
-from .conftest import QUICK, fields
+from .conftest import QUICK, fields, run_command
 
 
 def system_error(number):
@@ -408,3 +408,18 @@ def test_other_errors_of_the_device_are_raised():
 
     with pytest.raises(RuntimeError, match="device-side"):
         with_device(compute, "cuda")
+
+
+def test_current_folder_that_was_removed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    for arguments in (
+        ("tile", "a.tif", "--out", "a.gpkg"),
+        ("preview", tmp_path / "a.tif"),
+        ("status", "--run-dir", "a"),
+    ):
+        ended = run_command(*arguments)
+        assert ended.code == 1
+        assert "the current folder does not exist any more" in ended.lines[-1]

@@ -307,7 +307,7 @@ def test_cleaning_removes_results_and_keeps_the_report(tmp_path):
     with open_new(tmp_path / "run") as folder:
         folder.put("segment", 1, {})
         folder.put("label", 1, {})
-        folder.put_json("survey", {})
+        folder.put_json("size", {})
         write_report(folder, {"versions": versions()})
 
         folder.remove_steps("segment", "absent")
@@ -364,7 +364,7 @@ def test_folder_with_results_requires_resume_or_overwrite(tmp_path):
 def test_overwriting_removes_results_but_no_file_of_the_user(tmp_path):
     with open_new(tmp_path) as folder:
         folder.put("segment", 1, {})
-        folder.put_json("survey", {})
+        folder.put_json("size", {})
         write_report(folder, {})
     (tmp_path / "labels.gpkg").write_text("mine")
 

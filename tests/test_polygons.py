@@ -310,8 +310,8 @@ def test_truncated_file_is_detected(tmp_path, suffix):
 
 
 def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
-    (tmp_path / ".labels.gpkg.part").mkdir()
-    (tmp_path / ".labels.gpkg.part" / "labels.gpkg").write_bytes(b"half")
+    (tmp_path / ".labels.gpkg.geoseg-part").mkdir()
+    (tmp_path / ".labels.gpkg.geoseg-part" / "labels.gpkg").write_bytes(b"half")
 
     _write(tmp_path / "labels.gpkg")
 

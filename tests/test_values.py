@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 import geoseg
 from geoseg.errors import ConfigError, RasterError, RunError
 from geoseg.grid import GeoBox, TileGrid, Window
-from geoseg.raster.values_raster import Bins, cells_of, check_overlap, open_values, positions
+from geoseg.raster.values_raster import Bins, cells_of, check_overlap, open_values, positions, read_values
 from geoseg.run.values_option import ValuesOption, open_values_of, split_values
 from geoseg.segment.sampling import sample
 from geoseg.steps.values import binnings
@@ -313,3 +313,20 @@ def test_two_rasters_of_one_name_are_refused(degrees, place):
 
     with pytest.raises(ConfigError, match="dem_mean, which is taken by"):
         open_values_of([str(degrees), f"{degrees}:dem"], open_scene(place / "scene.tif"), "all")
+
+
+def test_columns_that_differ_in_case_alone_are_refused_before_the_run(tmp_path):
+    path = write_raster(tmp_path / "a.tif", fields(n_bands=1) // 60)
+
+    for command in (("tile", path), ("outline", path)):
+        ended = run_command(*command, "--out", tmp_path / "o.gpkg", "--values", f"{path}:a", "--values", f"{path}:A")
+        assert ended.code == 1
+        assert "would be the column A_mean" in ended.lines[-1]
+
+
+def test_categories_beyond_exact_numbers_are_refused_not_rounded(tmp_path):
+    numbers = (fields(n_bands=1) // 60).astype(np.int64) + 2**53 + 1
+    raster = open_values(str(write_raster(tmp_path / "a.tif", numbers)), "a", majority=True)
+
+    with pytest.raises(RasterError, match="Renumber"):
+        read_values(raster, Window(0, 0, 40, 40))

@@ -28,12 +28,14 @@ from geoseg.classify.suggest import suggestions
 from geoseg.classify.training import label_regions
 from geoseg.classify.validation import Validation, advice, cross_validate, mean_iou, spatial_folds
 from geoseg.classify.write_named import suggestions_path, write_dissolved, write_named, write_suggestions
-from geoseg.errors import ConfigError, ModelError, OutputError, shorten
+from geoseg.errors import ConfigError, ModelError, shorten
+from geoseg.output.beside import check_apart
 from geoseg.output.files import check_output
 from geoseg.output.names_document import NAMES_SUFFIXES, names_document_path
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.publication import Publication
 from geoseg.report.polygon_file import PolygonFile, open_polygons
+from geoseg.run.lock import locked_outputs
 
 FileName = str | Path
 _MAX_SUGGESTIONS = 10_000
@@ -179,7 +181,7 @@ def classify_regions(
     )
     _check_task(task)
     publications = _check_outputs(task, overwrite=overwrite)
-    with open_polygons(task.labels) as file:
+    with locked_outputs(publications), open_polygons(task.labels) as file:
         return _classify(task, file, publications)
 
 
@@ -224,10 +226,8 @@ def _check_outputs(task: Task, *, overwrite: bool) -> dict[Path, Publication]:
     if task.save_model is not None:
         outputs[task.save_model] = (FOREST_SUFFIXES, [])
     outputs[names_document_path(task.out)] = (NAMES_SUFFIXES, [])
-    inputs = {each.resolve() for each in (task.labels, task.model, *task.samples) if each is not None}
-    for path in outputs:
-        if path.resolve() in inputs:
-            raise OutputError(f"{path} is a file that is read; give the output file another name.")
+    inputs = [each for each in (task.labels, task.model, *task.samples) if each is not None]
+    check_apart([path for out, (_, beside) in outputs.items() for path in (out, *beside)], inputs)
     return {
         path: check_output(path, overwrite=overwrite, suffixes=suffixes, sidecars=beside)
         for path, (suffixes, beside) in outputs.items()

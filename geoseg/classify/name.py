@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from geoseg.classify.name_table import ClassName, read_names
 from geoseg.classify.named_layer import named_layer, with_columns
-from geoseg.errors import ConfigError, OutputError, RasterError, shorten
+from geoseg.errors import ConfigError, RasterError, shorten
 from geoseg.evaluate.class_raster import open_labels
 from geoseg.grid import Window
+from geoseg.output.beside import check_apart
 from geoseg.output.class_document import write_classes
 from geoseg.output.extra_columns import Field
 from geoseg.output.files import check_output
@@ -27,6 +28,7 @@ from geoseg.output.publication import Publication, file_digest
 from geoseg.output.rasters import RASTER_SUFFIXES, raster_sidecars, write_class_raster
 from geoseg.output.style import MAX_CATEGORIES, Legend, name_qml, region_qml
 from geoseg.report.polygon_file import PolygonFile, open_polygons
+from geoseg.run.lock import locked_outputs
 
 FileName = str | Path
 
@@ -129,16 +131,16 @@ def name_classes(
     given = _given(names)
     inputs = [source, *([] if isinstance(names, Mapping) else [Path(names)]), *([rasters[0]] if rasters else [])]
     publications = _check_outputs(target, rasters, inputs, overwrite=overwrite)
-    with open_polygons(source) as file:
+    with locked_outputs(publications), open_polygons(source) as file:
         colors = _class_colors(file)
         table, notes = _table(colors, given, source)
+        document = _document(source, table)  # before anything is written
         _write_polygons(target, file, table, publications[target])
-    document = _document(source, table)
-    if document is not None:
-        path = class_document_path(target)
-        write_classes(path, document, overwrite=publications[path])
-    if rasters is not None:
-        _write_raster(*rasters, table, publications[rasters[1]])
+        if document is not None:
+            path = class_document_path(target)
+            write_classes(path, document, overwrite=publications[path])
+        if rasters is not None:
+            _write_raster(*rasters, table, publications[rasters[1]])
     values = sorted(colors)
     return NamedClasses(target, {i: table[i].name for i in values}, {i: table[i].color for i in values}, tuple(notes))
 
@@ -162,10 +164,7 @@ def _check_outputs(
         wanted.append((class_document_path(out), (".json",), []))
     if rasters is not None:
         wanted.append((rasters[1], RASTER_SUFFIXES, raster_sidecars(rasters[1], has_style=True)))
-    read = {path.resolve() for path in inputs}
-    for path, _, _ in wanted:
-        if path.resolve() in read:
-            raise OutputError(f"{path} is a file that is read; give the output file another name.")
+    check_apart([path for out, _, beside in wanted for path in (out, *beside)], inputs)
     return {
         path: check_output(path, overwrite=overwrite, suffixes=suffixes, sidecars=beside)
         for path, suffixes, beside in wanted

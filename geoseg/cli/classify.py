@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,11 +81,17 @@ def classify(labels: str, *, verbose: bool, **options: Any) -> int:  # noqa: ARG
     """
     refuse_ineffective(CLASSIFY_RULES, options)
     from geoseg.classify.classify import classify_regions
+    from geoseg.output.names_document import names_document_path
+    from geoseg.output.system import file_key
 
     report = options.pop("report")
     for name in options["samples"]:
         shared.check_name(click.get_current_context(), click.Argument(["samples"]), name)
-    output = JsonOutput.of(report, (labels, *options["samples"]), overwrite=options["overwrite"])
+    own = names_document_path(options["out"])
+    if report is not None and file_key(Path(report)) == file_key(own):
+        raise click.UsageError(f"{own} is written beside --out; give --json another name.")
+    inputs = [each for each in (labels, options["model"], *options["samples"]) if each is not None]
+    output = JsonOutput.of(report, inputs, overwrite=options["overwrite"])
     result = classify_regions(labels, options.pop("out"), **options)
     output.write(lambda: _json(result))
     output.show(lambda: _json(result), lambda: _print(result))

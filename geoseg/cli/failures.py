@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import re
 import textwrap
+from pathlib import Path
 
+from geoseg.errors import ConfigError
 from geoseg.output.system import address_space_limit
 
 _MIN_ADDRESS_SPACE = 1 << 30  # bytes, for the libraries alone
@@ -35,6 +37,22 @@ def check_memory_limit() -> None:
     limit = address_space_limit()
     if limit is not None and limit < _MIN_ADDRESS_SPACE:
         raise MemoryError(f"the limit of the address space is {limit >> 20} MiB; expected {_MIN_ADDRESS_SPACE >> 20}")
+
+
+def check_current_folder() -> None:
+    """Check that the current folder exists, to which relative names refer.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    try:
+        Path.cwd()
+    except OSError as err:
+        raise ConfigError(
+            f"the current folder does not exist any more ({err.strerror}). Change to another one first."
+        ) from err
 
 
 def explain(err: BaseException) -> str:

@@ -19,7 +19,7 @@ from geoseg.cli.classify import classify
 from geoseg.cli.config import config
 from geoseg.cli.dissolve import dissolve
 from geoseg.cli.evaluate import evaluate
-from geoseg.cli.failures import check_memory_limit, explain
+from geoseg.cli.failures import check_current_folder, check_memory_limit, explain
 from geoseg.cli.finish import finish
 from geoseg.cli.info import info
 from geoseg.cli.name import name
@@ -103,6 +103,7 @@ def with_file_names(arguments: list[str]) -> list[str]:
 def commands() -> None:
     """Segment rasters larger than memory into seamless polygons, without training data."""
     check_memory_limit()
+    check_current_folder()
     keep_freed_memory()
 
 

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 @shared.OVERWRITE
 def status(run_dir: Path, *, overwrite: bool, **options: str | None) -> int:
     """Report what a run has done, what failed, and how long it will take; also while it is under way."""
+    from geoseg.output.names import check_outside
     from geoseg.run.status import run_status
 
     refuse_ineffective(JSON_RULES, options | {"overwrite": overwrite})
     output = JsonOutput.of(options["json"], (), overwrite=overwrite)
+    if output.path is not None:
+        check_outside([output.path], run_dir)
     found = run_status(run_dir)
     output.write(lambda: _json(found))
     output.show(lambda: _json(found), lambda: click.echo(str(found)))

@@ -22,6 +22,7 @@ from geoseg.errors import ConfigError, RasterError, shorten
 from geoseg.grid import GeoBox, Window, same_corners, same_crs
 from geoseg.raster.aoi import frame_of
 from geoseg.raster.dataset import opened
+from geoseg.raster.placement import check_placement
 from geoseg.raster.unreadable import GDAL_ERRORS
 
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
@@ -69,7 +70,7 @@ def open_labels(path: str | Path) -> Iterator[Labels]:
     """
     with opened(str(path)) as src:
         _check_integers(src, path)
-        yield Labels(_geobox(src), partial(_read, src, str(path)))
+        yield Labels(_geobox(src, str(path)), partial(_read, src, str(path)))
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def open_labels_on(path: str | Path, geobox: GeoBox) -> Iterator[Labels]:
     """
     with opened(str(path)) as src:
         _check_integers(src, path)
-        own = _geobox(src)
+        own = _geobox(src, str(path))
         if not own.crs or not geobox.crs:
             yield Labels(geobox, partial(_read, src, str(path)), notes=_pixel_by_pixel(path, own, geobox))
         elif _is_same(own, geobox):
@@ -148,8 +149,10 @@ def _check_integers(src: Any, path: str | Path) -> None:
         )
 
 
-def _geobox(src: Any) -> GeoBox:
-    return GeoBox(src.shape, src.transform, src.crs.to_wkt() if src.crs else "")
+def _geobox(src: Any, path: str) -> GeoBox:
+    geobox = GeoBox(src.shape, src.transform, src.crs.to_wkt() if src.crs else "")
+    check_placement(geobox, path)
+    return geobox
 
 
 def _read(src: Any, path: str, window: Window) -> NDArray[np.integer]:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from geoseg.errors import OutputError
 from geoseg.evaluate.evaluation import Evaluation
 from geoseg.evaluate.unsupervised import RegionEvaluation
-from geoseg.output.files import check_output, staged, writing
+from geoseg.output.beside import check_apart
+from geoseg.output.files import check_output, write_file
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
-from geoseg.output.system import file_key
 
 
 def to_json(evaluation: Evaluation | RegionEvaluation) -> str:
@@ -28,7 +27,7 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool | Publica
     path : Path
         The file, .json.
     inputs : iterable of str
-        The files that are compared.
+        The files that are read.
     overwrite : bool or Publication
         Whether an existing file may be replaced.
 
@@ -37,11 +36,10 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool | Publica
     ConfigError
         If the name does not end in .json.
     OutputError
-        If the file exists and may not be replaced, is one of the inputs, or its folder is not writable.
+        If the file exists and may not be replaced, is an input or belongs to one, or its folder is not writable.
     """
     check_output_name(path)
-    if file_key(path) in {file_key(Path(name)) for name in inputs}:
-        raise OutputError(f"{path} is one of the files that are compared; give the report another name.")
+    check_apart([path], map(Path, inputs))
     return check_output(path, overwrite=overwrite, suffixes=(".json",))
 
 
@@ -66,5 +64,5 @@ def write_report(
         If the file cannot be written; see `check_report`.
     """
     publication = check_report(path, evaluation.files, overwrite=overwrite)
-    with staged(path, publication) as folder, writing(path):
-        (folder / path.name).write_text(to_json(evaluation) + "\n", encoding="utf-8")
+    publication.check([path])
+    write_file(path, f"{to_json(evaluation)}\n".encode())

@@ -13,13 +13,16 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoseg.errors import OutputError, RasterError
+from geoseg.errors import RasterError
 from geoseg.layers.sorted_rows import SortedRows, open_sorted
+from geoseg.output.beside import check_apart
 from geoseg.output.columns import Layer, known_fields
 from geoseg.output.extra_columns import Field
-from geoseg.output.polygons import write_polygons
+from geoseg.output.files import check_output
+from geoseg.output.polygons import POLYGON_SUFFIXES, sidecars, write_polygons
 from geoseg.output.style import color_qml, default_style
 from geoseg.raster.polygon_layer import LAYER, reading_polygons
+from geoseg.run.lock import locked_outputs
 from geoseg.vectorize.dissolve import adjacent_groups, is_constant, merge_columns, merged_kind, unite
 from geoseg.vectorize.zonal_stats import compactness
 
@@ -98,9 +101,10 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
     (True, True)
     """
     source, target = Path(labels), Path(out)
-    if source.resolve() == target.resolve():
-        raise OutputError(f"{target} is the input itself. Choose another name for the output.")
-    with open_sorted(source) as rows:
+    beside = sidecars(target)
+    check_apart([target, *beside], [source])
+    publication = check_output(target, overwrite=overwrite, suffixes=POLYGON_SUFFIXES, sidecars=beside)
+    with locked_outputs([target]), open_sorted(source) as rows:
         rows.check_column(by)
         layer = _layer(rows, by)
         style = default_style(rows.source, rows.layer) if "class" in layer.aliases else None
@@ -116,7 +120,8 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
                     some = slice(begin, begin + _ROWS)
                     yield layer.batch({name: column[some] for name, column in columns.items()}, polygons[some])
 
-        n_after = write_polygons(target, batches(), layer, style=style or color_qml(layer.aliases), overwrite=overwrite)
+        style = style or color_qml(layer.aliases)
+        n_after = write_polygons(target, batches(), layer, style=style, overwrite=publication)
     return DissolvedFile(target, n_before, n_after)
 
 

@@ -25,7 +25,7 @@ from geoseg.output.publication import FileState, Publication
 from geoseg.output.system import flush_file, flush_folder, replace_file
 from geoseg.raster.unreadable import GDAL_ERRORS
 
-PARTIAL_SUFFIX = ".geoseg-part"  # of the unfinished files of `write_file`
+PARTIAL_SUFFIX = ".geoseg-part"  # of unfinished files, and of the folders of `staged`
 
 _ADVICE = "Is the disk full, or the folder write-protected?"
 
@@ -171,7 +171,8 @@ def write_file(path: Path, content: bytes, *, advice: str = _ADVICE) -> None:
 def staged(path: Path, publication: Publication, *, sidecars: Sequence[Path] = ()) -> Iterator[Path]:
     """Yield a folder beside `path` whose files are published in the folder of `path` at the end.
 
-    If the block raises, the folder is removed and nothing else changes.
+    If the block raises, the folder is removed and nothing else changes. The caller holds a lock on `path`, see
+    `geoseg.run.lock.locked_outputs`: the folder of another process that writes the same file would be removed.
 
     Parameters
     ----------
@@ -187,7 +188,8 @@ def staged(path: Path, publication: Publication, *, sidecars: Sequence[Path] = (
     OutputError
         If the files cannot be written, or one would be replaced that may not be.
     """
-    folder = path.parent / f".{path.name}.part"  # always the same, so that killed runs leave at most one
+    # Always the same, so that killed runs leave at most one; nobody else has folders of this name.
+    folder = path.parent / f".{path.name}{PARTIAL_SUFFIX}"
     try:
         with writing(path):
             shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import shorten
+from geoseg.raster.regular import regular
 
 NAME_COLUMNS = ("name", "probability", "second")
 NAMES_SUFFIXES = (".json",)
@@ -122,7 +123,7 @@ def read_names_document(path: Path) -> NamesDocument:
     ValueError
         If it is not one of this version.
     """
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise ValueError(f"it has more than {_MAX_BYTES} bytes")

@@ -36,6 +36,7 @@ from geoseg.raster.scene import Scene
 from geoseg.run.features_option import open_features_of
 from geoseg.run.job import Job
 from geoseg.run.least_size import with_least_size
+from geoseg.run.lock import locked_outputs
 from geoseg.run.plan import open_configured
 from geoseg.run.resources import check_memory, pick_device
 from geoseg.segment.class_model import class_moments
@@ -140,11 +141,11 @@ def preview_scene(
     window = chosen.window or most_varied(job.scene, job.survey, job.tiles, size=chosen.size, seed=settings.seed)
     picture, frames = _draw(job, window, chosen, reporter)
     reporter.finish()
-    panels.write_png(picture_path, picture, publications[picture_path])
-    if chosen.animation is None:
-        return Preview((picture_path,), window, time.monotonic() - begin)
-    panels.write_gif(chosen.animation, frames, publications[chosen.animation])
-    return Preview((picture_path, chosen.animation), window, time.monotonic() - begin)
+    with locked_outputs(publications):
+        panels.write_png(picture_path, picture, publications[picture_path])
+        if chosen.animation is not None:
+            panels.write_gif(chosen.animation, frames, publications[chosen.animation])
+    return Preview(tuple(publications), window, time.monotonic() - begin)
 
 
 def _settings(config: Config | dict[str, Any] | str | Path | None, options: PreviewOptions) -> Config:

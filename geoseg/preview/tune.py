@@ -39,6 +39,7 @@ from geoseg.raster.scene import Scene
 from geoseg.run.features_option import open_features_of
 from geoseg.run.job import Job
 from geoseg.run.least_size import with_least_size
+from geoseg.run.lock import locked_outputs
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.plan import open_configured
 from geoseg.run.products import FEATURE_REDUCTION, NETWORK, Product, ProductStore
@@ -120,7 +121,8 @@ def tune_scene(
     seconds = time.monotonic() - begin
     tuning = Tuning(str(scene), tuple(found), tuple(trials), present, name, float(chosen.weight), seconds, path)
     if path is not None and publication is not None:
-        _write_chart(path, tuning, publication)
+        with locked_outputs([path]):
+            _write_chart(path, tuning, publication)
     return tuning
 
 

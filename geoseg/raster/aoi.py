@@ -182,6 +182,8 @@ def _reason(shapes: NDArray[np.object_]) -> str:
     kept = [shape for shape in shapes if shape is not None and not shape.is_empty]
     if not kept:
         return "is empty: it has no geometry. Give a file with polygons."
+    if not np.isfinite(shapely.get_coordinates(kept)).all():
+        return "has coordinates that are no finite numbers. Repair its polygons."
     kinds = sorted({shape.geom_type for shape in kept})
     if not len(polygons_among(shapely.make_valid(np.array(kept, object)))[0]):
         return f"has no polygons, only {', '.join(kinds)}. Give polygons, for example a buffer around them."

@@ -15,6 +15,7 @@ from geoseg.grid import GeoBox
 from geoseg.raster.array_scene import BandChoice, scene_of_array
 from geoseg.raster.features_raster import check_features
 from geoseg.raster.nodata import NodataMode
+from geoseg.raster.placement import check_placement
 from geoseg.raster.scene import Scene
 
 _PIXEL_SIZE = 0.5  # m; the published superpixel parameters suit it
@@ -56,7 +57,9 @@ class Place:
             if self.transform is None:
                 raise RasterError("crs is given without transform, so the pixels have no coordinates. Give both.")
             self._refuse_pixel_size("crs")
-            return GeoBox(shape, self.transform, _wkt(self.crs))
+            geobox = GeoBox(shape, self.transform, _wkt(self.crs))
+            check_placement(geobox, "the image")
+            return geobox
         if self.transform is not None:
             self._refuse_pixel_size("transform")
             return GeoBox(shape, self.transform, _local_crs(1.0))

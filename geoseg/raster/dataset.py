@@ -25,6 +25,7 @@ from geoseg.grid import GeoBox, Window
 from geoseg.raster.availability import check_available, check_server
 from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.names import REMOTE, check_input_name
+from geoseg.raster.placement import check_placement
 from geoseg.raster.raster_file import Folders, check_raster
 from geoseg.raster.tiff_header import check_block, check_references
 from geoseg.raster.unreadable import GDAL_ERRORS, missing_file, unreadable
@@ -165,12 +166,15 @@ def geobox_of(src: Any, path: str, *, allow_no_crs: bool = False) -> GeoBox:
     Raises
     ------
     RasterError
-        If it has no CRS, no transform, or only ground control points, and that is not allowed.
+        If it has no CRS, no transform, or only ground control points, and that is not allowed; or if its pixels have
+        no place, see `check_placement`.
     """
     if allow_no_crs and src.transform.is_identity:
         return GeoBox(src.shape, Affine.scale(1, -1), "")
     _check_georeferencing(src, path, needs_crs=not allow_no_crs)
-    return GeoBox(src.shape, src.transform, _wkt(src, path) if src.crs is not None else "")
+    geobox = GeoBox(src.shape, src.transform, _wkt(src, path) if src.crs is not None else "")
+    check_placement(geobox, path)
+    return geobox
 
 
 def _unreadable(path: str, window: Window, reason: str) -> DamageError:

@@ -12,6 +12,7 @@ import shapely
 from pyproj.exceptions import CRSError
 
 from geoseg.errors import GeosegError, RasterError, shorten
+from geoseg.raster.regular import regular
 from geoseg.raster.vector_file import opened_vector
 
 LAYER = "labels"
@@ -44,6 +45,8 @@ def opened_layer(path: Path) -> Iterator[PolygonLayer]:
         If the file is missing, damaged, or has several layers and none is called `LAYER`.
     """
     if path.suffix.lower() == ".parquet":
+        with reading_polygons(path):
+            regular(path)
         yield PolygonLayer(path, None)
         return
     with opened_vector(path, with_fields=True) as found:

@@ -27,6 +27,7 @@ from geoseg.raster.scene import Scene, open_scene, read_bands
 N_BINS = 4096  # of the range of a sample; whole numbers of a smaller range than _MAX_WHOLE have bins of their own
 _MAX_WHOLE = 2**16
 _N_WINDOWS, _WINDOW = 8, 64  # of the sample: per direction, and their side in cells
+_MAX_EXACT = 2**53
 _LATTICE = 16  # px of the scene between positions that are projected; between them they are interpolated
 _MAX_BYTES = 2**27  # of the cells that are in memory at once
 _BYTES_PER_VALUE = 18  # as read, as float64, and whether there is data
@@ -177,10 +178,11 @@ def read_values(raster: ValuesRaster, cells: Window) -> tuple[NDArray[Any], NDAr
     Raises
     ------
     RasterError
-        If the file is damaged there.
+        If the file is damaged there, or has categories beyond 2**53.
     """
     if isinstance(raster.source, LabelRaster):
         numbers, valid = read_labels(raster.source, cells)
+        _check_exact(raster.source.path, numbers[valid])
         return numbers.astype(np.int64)[None], valid[None]
     return _bands(raster.source, cells)
 
@@ -233,6 +235,15 @@ def _reaches(raster: ValuesRaster, grid: GeoBox) -> bool:
         return False
     u, v = ~grid.transform @ (x[known], y[known])
     return bool(u.max() > 0 and u.min() < n_cols and v.max() > 0 and v.min() < n_rows)
+
+
+def _check_exact(path: str, numbers: NDArray[np.integer]) -> None:
+    """Check that categories are whole numbers that float64 represents, in which statistics are computed."""
+    if numbers.size and max(abs(int(numbers.min())), abs(int(numbers.max()))) > _MAX_EXACT:
+        raise RasterError(
+            f"{path} has the categories {numbers.min()} to {numbers.max()}; expected numbers up to {_MAX_EXACT}. "
+            "Renumber them first."
+        )
 
 
 def _bands(scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

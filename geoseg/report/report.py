@@ -17,6 +17,7 @@ from geoseg.report.class_document import is_of_labels, read_classes
 from geoseg.report.content import gather
 from geoseg.report.finished_run import NO_CLASS_RASTER, FinishedRun, Places, find_run, pixels_of
 from geoseg.report.page import render
+from geoseg.run.lock import locked_outputs
 
 MAX_BYTES = 8_000_000
 _MAX_PIXELS = 1_600_000  # of each picture
@@ -59,7 +60,8 @@ def report_run(polygons: str | Path, out: str | Path, *, places: Places | None =
     run = find_run(Path(polygons), places)
     inputs = [run.polygons, run.class_raster, run.scene, class_document_path(run.polygons)]
     publication = _check_report(path, [Path(each) for each in inputs if each is not None], overwrite=overwrite)
-    write_report(path, run, publication)
+    with locked_outputs([path]):
+        write_report(path, run, publication)
     return path
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 
-from geoseg.config_parser import shown
+from geoseg.config_parser import check_unique, shown
 from geoseg.errors import ConfigError, shorten
+from geoseg.raster.regular import regular
 
 _MAX_BYTES = 2**16
 _MAX_WORKERS = 10_000
@@ -110,13 +111,14 @@ def read_cluster_file(path: str) -> ClusterFile:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path} is longer than {_MAX_BYTES} bytes; expected a short cluster file.")
         text = content.decode("utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ConfigError(f"{path} has YAML aliases (*name); write their values instead.")
+        check_unique(yaml.compose(text, Loader=yaml.SafeLoader), path)
         values = yaml.safe_load(text)
     except ConfigError:
         raise

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from geoseg.errors import RunError
 from geoseg.output.files import PARTIAL_SUFFIX, write_file, writing
 from geoseg.output.system import flush_folder
+from geoseg.raster.regular import regular
 from geoseg.run.documents import parse_document, write_document
 
 _log = logging.getLogger(__name__)
@@ -45,6 +47,10 @@ _SUFFIX = ".arrays"
 _KEYS_PER_FOLDER = 1000
 ADVICE = "Free space on the disk or make the folder writable and continue with --resume, or choose another --run-dir."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# Files that geoseg writes into folders of a run; all others may be those of a user.
+_PARTIAL = rf"\..*{re.escape(PARTIAL_SUFFIX)}"
+_OWN_DOCUMENT = re.compile(rf"((outputs|size|failed|part)(-.+)?|[a-z_]+\.[a-z_]+\.keys)\.json|{_PARTIAL}")
+_OWN_ARRAYS = re.compile(rf"(([0-9]+|named)/)([^/]+{re.escape(_SUFFIX)}|{_PARTIAL})")
 _RUN_ID = re.compile(r"geoseg run ([0-9a-f]{32})\n")
 
 RUN_ID = "run-id"  # name of the file that marks a run folder
@@ -204,12 +210,16 @@ class RunFolder:
     def remove_steps(self, *steps: str) -> None:
         """Remove the results of steps for all tiles."""
         for step in steps:
-            _remove_own(self.path / "stages" / _checked_name(step))
+            _remove_own(self.path / "stages" / _checked_name(step), _OWN_ARRAYS)
 
     def clean(self) -> None:
         """Remove the documents and the results of all steps, but not the manifest, the report and foreign files."""
-        _remove_own(self.path / "documents")  # first: without them, a report means that the run is finished
-        _remove_own(self.path / "stages")
+        # First the documents: without them, a report means that the run is finished.
+        _remove_own(self.path / "documents", _OWN_DOCUMENT)
+        stages = self.path / "stages"
+        for step in sorted(stages.iterdir()) if stages.is_dir() else ():
+            _remove_own(step, _OWN_ARRAYS)
+        _remove_empty(stages)
 
     def remove_partial(self) -> None:
         """Remove unfinished files that a killed process has left."""
@@ -292,11 +302,13 @@ def read_content(path: Path) -> bytes | None:
         If it cannot be read: it is then neither absent nor damaged.
     """
     try:
-        return path.read_bytes()
+        return regular(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as err:
-        raise RunError(f"{path} cannot be read: {err.strerror or err}; repair it and continue with --resume.") from err
+        is_limit = err.errno in (errno.EMFILE, errno.ENFILE)
+        advice = "raise the limit of open files with ulimit -n" if is_limit else "repair it"
+        raise RunError(f"{path} cannot be read: {err.strerror or err}; {advice} and continue with --resume.") from err
 
 
 def write_run_id(folder: RunFolder) -> None:
@@ -323,11 +335,16 @@ def _unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _remove_own(folder: Path) -> None:
-    """Remove the files that geoseg has written below a folder, and the folders that are empty then."""
-    for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            if name.endswith((_SUFFIX, ".json", PARTIAL_SUFFIX)):
-                _unlink(Path(parent, name))
-        with suppress(OSError):  # it has other files
-            Path(parent).rmdir()
+def _remove_own(folder: Path, names: re.Pattern[str]) -> None:
+    """Remove the files below a folder whose relative paths match, and the folders that are empty then."""
+    for parent, _, files in os.walk(folder, topdown=False):
+        for each in files:
+            path = Path(parent, each)
+            if names.fullmatch(path.relative_to(folder).as_posix()):
+                _unlink(path)
+        _remove_empty(Path(parent))
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it has other files
+        folder.rmdir()

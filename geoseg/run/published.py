@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from geoseg.output.beside import files_beside
 from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication, file_digest
@@ -90,7 +91,7 @@ class OutputRecord:
             If a file exists that may not be replaced.
         """
         found = {path: state for path in outputs.files if (state := FileState.of(path)) is not None}
-        beside_inputs = {path for source in inputs for path in _beside(source)}
+        beside_inputs = {path for source in inputs for path in files_beside(source)}
         is_beside = {path: path.resolve() in beside_inputs for path in found}
         published = self.published() if resume or any(is_beside.values()) else {}
         allowed = self._allowed() if resume else {}
@@ -144,13 +145,6 @@ def _is_file_with(path: Path, digest: str) -> bool:
         return False
     except OSError as err:
         raise OutputError(f"{path} cannot be read: {err.strerror or err}. Repair it, or choose another name.") from err
-
-
-def _beside(source: Path) -> list[Path]:
-    """Return an input and the files that GDAL and QGIS read with it."""
-    real = source.resolve()
-    ends = (".aux.xml", ".ovr", ".msk")
-    return [real, real.with_suffix(".qml"), *(real.with_name(real.name + end) for end in ends)]
 
 
 def _refusal(path: Path, run_dir: Path, *, is_changed: bool) -> str:

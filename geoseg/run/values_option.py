@@ -108,12 +108,13 @@ def open_values_of(texts: Sequence[str], grid: Scene, nodata_mode: NodataMode) -
         raster = open_values(option.path, option.column, majority=option.majority, nodata_mode=nodata_mode)
         check_overlap(raster, grid.geobox, grid.path)
         for name in column_names(raster):
-            if name in taken:
+            if name.casefold() in taken:  # a GeoPackage has no columns that differ in case alone
+                owner = taken[name.casefold()]
                 raise ConfigError(
-                    f"the values {shown(option.path)} would be the column {name}, which is taken by {taken[name]}. "
+                    f"the values {shown(option.path)} would be the column {name}, which is taken by {owner}. "
                     f"Name them, as in {option.path}:NAME."
                 )
-            taken[name] = option.path
+            taken[name.casefold()] = option.path
         rasters.append(raster)
     return tuple(rasters)
 

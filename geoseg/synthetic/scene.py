@@ -28,6 +28,7 @@ from geoseg.output.files import staged
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
 from geoseg.raster.unreadable import GDAL_ERRORS
+from geoseg.run.lock import locked_outputs
 from geoseg.synthetic.camera import Exposure, kernel
 from geoseg.synthetic.land_cover import LAND_COVERS
 
@@ -139,7 +140,7 @@ def write_scene(path: str | Path, options: SceneOptions, *, truth: str | Path | 
     if len({target.resolve() for target in targets}) < len(targets):
         raise OutputError(f"{path} cannot be both the scene and its land cover; give the land cover another name.")
     try:
-        with ExitStack() as stack, rasterio.Env(GDAL_CACHEMAX=64 * 2**20):
+        with locked_outputs(targets), ExitStack() as stack, rasterio.Env(GDAL_CACHEMAX=64 * 2**20):
             folders = [
                 stack.enter_context(staged(target, Publication())) for target in targets
             ]  # the land cover is published first
