@@ -48,7 +48,7 @@ _RENAMED_VALUES = {("training", "none"): "tile", ("classify.evidence", "votes+lo
 class Tiles:
     """How the scene is divided into tiles."""
 
-    size: int = 512  # px; 0.7 GiB per worker, and small enough to distribute the work evenly
+    size: int = 512  # px; 0.5 GiB per worker, and small enough to distribute the work evenly
     halo: int = 32  # px on each side where the votes of neighbouring tiles are blended, if there are tile steps
 
 
