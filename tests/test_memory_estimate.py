@@ -63,7 +63,8 @@ def write_textured(path, side, n_bands, dtype):
         patterns.append(sum(cells) / 3)
     top = 250 if dtype == "uint8" else 9000
     profile = {"driver": "GTiff", "width": side, "height": side, "count": n_bands, "dtype": dtype}
-    tiling = {"tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "pixel", "compress": "deflate", "zlevel": 1}
+    tiling = {"tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "pixel"}
+    tiling |= {"compress": "deflate", "zlevel": 1}
     place = {"crs": "EPSG:32633", "transform": Affine(1, 0, 500_000, 0, -1, 5_000_000)}
     with rasterio.open(path, "w", **profile, **tiling, **place) as file:
         for band in range(1, n_bands + 1):
