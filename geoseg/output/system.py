@@ -240,9 +240,14 @@ def reserve_space(file: IO[bytes], n_bytes: int) -> None:
         If there is not.
     """
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, n_bytes)
-        return
-    zeros = bytes(min(n_bytes, 2**20))  # macOS and Windows
+        try:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        except OSError as err:
+            if err.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise  # otherwise the file system does not reserve space
+        else:
+            return
+    zeros = bytes(min(n_bytes, 2**20))  # also macOS and Windows
     for begin in range(0, n_bytes, 2**20):
         file.write(zeros[: n_bytes - begin])
     file.flush()

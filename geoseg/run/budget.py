@@ -213,7 +213,7 @@ def _region_bytes(task: Task) -> int:
 
 def _written_bytes(task: Task, n_regions: int) -> int:
     """Return the bytes in memory, while the polygons are written, that do not grow with a large scene."""
-    stored = min(2 * IN_MEMORY, n_regions * _PER_REGION_AND_BAND * len(task.scene.bands))  # those of two stages
+    stored = min(IN_MEMORY, n_regions * _PER_REGION_AND_BAND * len(task.scene.bands))
     return stored + min(INDEX_BYTES, n_regions * _PER_REGION_IN_FILE)
 
 

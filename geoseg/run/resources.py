@@ -22,6 +22,7 @@ _SECONDS_PER_STEP = 1e-6  # per pixel and training step on a tile
 _BYTES_PER_VALUE = 4  # of a band of a pixel, float32
 _MAX_BYTES = 8 * 2**30  # of the values that are read or computed at once
 _BYTES_PER_PIXEL = 5  # of the run folder and the outputs together; see docs/benchmarks.md
+_TABLES_PER_PIXEL, _MAX_TABLES = 8, 640 * 2**20  # bytes of the superpixels that classes are found from, for a while
 
 
 def pick_device(wanted: str, config: Config) -> str:
@@ -152,7 +153,7 @@ def check_memory(scene: Scene, config: Config) -> None:
 def disk_needed(scene: Scene) -> int:
     """Return the bytes that the run folder and the outputs of a scene need, approximately."""
     rows, cols = scene.geobox.shape
-    return rows * cols * _BYTES_PER_PIXEL
+    return rows * cols * _BYTES_PER_PIXEL + min(rows * cols * _TABLES_PER_PIXEL, _MAX_TABLES)
 
 
 def check_room(scene: Scene, folders: set[Path]) -> None:

@@ -37,16 +37,16 @@ def object_layers(table: RegionTable, levels: Sequence[int], note: Callable[[str
         Receives which levels are left out.
     """
     for level in levels:
-        if f"object_{level}" not in table.columns:
+        if f"object_{level}" not in table.measured:
             note(f"the scene has too few classes for objects of {level} classes, so there is no layer of them")
-    known = [level for level in levels if f"object_{level}" in table.columns]
+    known = [level for level in levels if f"object_{level}" in table.measured]
     if not known:
         return []
     total = table.sums
     adjacency = combined_attributes(table.job, table.tiles, table.regions).adjacency
     layers = []
     for level in known:
-        objects = table.columns.whole(f"object_{level}")
+        objects = table.measured[f"object_{level}"]
         n_objects = int(objects.max(initial=0))
         sums = zonal_stats.combine([(total, objects)], n_objects)
         sums = replace(sums, perimeter=object_perimeter(total.perimeter, adjacency, objects))
@@ -62,7 +62,7 @@ def _layer(
     order = np.lexsort((table.sums.pixels, objects))
     largest = order[np.searchsorted(objects[order], np.arange(1, n_objects + 1), side="right") - 1]
     of_largest = table.columns.of(largest)
-    coarser = [name for n in LEVELS if n < level and (name := f"object_{n}") in table.columns]
+    coarser = [name for n in LEVELS if n < level and (name := f"object_{n}") in table.measured]
     columns |= {
         "object": np.arange(1, n_objects + 1),
         "class": of_largest[f"class_{level}"],
@@ -80,7 +80,8 @@ def _layer(
 
 def _fields(table: RegionTable, level: int, coarser: Sequence[str]) -> tuple[Field, ...]:
     bands, indices = table.job.scene.bands, index_names(table.job.scene)
-    n_classes = int(table.columns.whole(f"class_{level}").max(initial=0))
+    _, of_each_class = np.unique(table.regions.classes, return_index=True)
+    n_classes = int(table.columns.of(of_each_class)[f"class_{level}"].max(initial=0))
     n_regions = len(table.regions)
     own = label_fields(bands=bands, levels=(), n_regions=n_regions, n_classes=n_classes, indices=indices)
     number, class_, color, *others = own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,9 @@ from geoseg.output.extra_columns import extra_fields
 from geoseg.output.style import Legend, separate_colors
 from geoseg.output.value_columns import value_fields
 from geoseg.raster.names import shown_name
-from geoseg.run.disk_tables import storage_of
 from geoseg.run.job import Job, MapJob
 from geoseg.run.products import CLASS_MODEL, PIECES, ZONAL_SUMS, Product
 from geoseg.segment.class_model import class_moments
-from geoseg.segment.table_storage import TableStorage
 from geoseg.segment.table_storage import batches as row_batches
 from geoseg.steps.attributes import extra_columns
 from geoseg.steps.region_columns import RegionColumns, stored
@@ -52,9 +50,9 @@ class RegionTable:
         Fields, titles and CRS.
     columns : RegionColumns
     sums : ZonalSums
-        From which the columns are computed.
-    storage : TableStorage
-        Where the sums are kept.
+        From which the columns are computed, in the storage of the regions.
+    measured : mapping of str to (region,) array
+        Columns that are in memory.
     """
 
     job: MapJob
@@ -64,18 +62,19 @@ class RegionTable:
     layer: Layer
     columns: RegionColumns
     sums: ZonalSums
-    storage: TableStorage
+    measured: Mapping[str, NDArray[Any]]
 
     @property
     def n_bytes(self) -> int:
         """Bytes of what there is per region, in memory or on the disk: they grow with the scene."""
-        return sum(array.nbytes for table in (self.regions, self.sums) for array in vars(table).values())
+        arrays = (*vars(self.sums).values(), *self.measured.values())
+        return self.regions.n_bytes + sum(array.nbytes for array in arrays)
 
     def drawn(self) -> tuple[int, NDArray[np.int32]]:
         """Return the number of regions that have pixels, and their classes, ascending."""
         found = [np.zeros(0, np.int32)]
         n = 0
-        for some in row_batches(len(self.regions), self.storage):
+        for some in batches_of(self.regions):
             classes = self.regions.classes[some][self.sums.pixels[some] > 0]
             found.append(np.unique(classes))
             n += len(classes)
@@ -89,12 +88,11 @@ def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[Regi
     n_classes = int(class_of_cluster.max())
     tree = class_model.tree.above(n_classes)
     levels = class_levels(tree)
-    storage = storage_of(job.store.folder)
-    pixels = _pixels_of_classes(regions, n_classes, storage)
+    pixels = _pixels_of_classes(regions, n_classes)
     moments = class_moments(class_model, class_of_cluster)[1:]
     exponent = display_exponent(moments[:, list(display_bands(job.scene, job.survey.stretch))], pixels)
     legend = Legend.of_classes(class_colors(job, moments, exponent), pixels)
-    total = summed_regions(job, ZONAL_SUMS, tiles, regions, storage)
+    total = summed_regions(job, ZONAL_SUMS, tiles, regions)
     hexes, indices = np.array([*legend.hexes]), index_names(job.scene)
 
     def own(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -108,8 +106,8 @@ def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[Regi
         }
 
     extra = extra_fields(n_classes=n_classes, levels=list(levels), n_regions=len(regions))
-    measured = extra_columns(job, tiles, regions, levels, n_classes)
-    columns = RegionColumns(len(regions), (own, stored(measured | value_columns(job, tiles, regions))))
+    measured = extra_columns(job, tiles, regions, levels, n_classes) | value_columns(job, tiles, regions)
+    columns = RegionColumns((own, stored(measured)))
     fields = label_fields(
         bands=job.scene.bands,
         levels=list(levels),
@@ -121,8 +119,8 @@ def region_table(job: Job, tiles: Sequence[int], regions: Regions) -> tuple[Regi
     fields = (*select_fields(fields, job.config.polygons.attributes), *value_fields(job.rasters))
     layer = Layer("labels", *_titles(job, len(regions), n_classes), job.scene.geobox.crs, fields)
     classes = Classes.of_regions(legend, tree, regions.classes, total, job.scene.bands)
-    storage.release()
-    return RegionTable(job, list(tiles), regions, legend, layer, columns, total, storage), classes
+    regions.storage.release()
+    return RegionTable(job, list(tiles), regions, legend, layer, columns, total, measured), classes
 
 
 def class_colors(job: Job, moments: NDArray[np.float64], exponent: float) -> NDArray[np.uint8]:
@@ -138,12 +136,10 @@ def class_colors(job: Job, moments: NDArray[np.float64], exponent: float) -> NDA
     return separate_colors(display_colors(moments[:, list(display_bands(job.scene, job.survey.stretch))], exponent))
 
 
-def summed_regions(
-    job: MapJob, product: Product[ZonalSums], tiles: Sequence[int], regions: Regions, storage: TableStorage
-) -> ZonalSums:
-    """Return the sums of regions, from those of the pieces of all tiles."""
+def summed_regions(job: MapJob, product: Product[ZonalSums], tiles: Sequence[int], regions: Regions) -> ZonalSums:
+    """Return the sums of regions, in their storage, from those of the pieces of all tiles."""
     tables = ((job.store.get(product, tile), regions.of_tile(tile)[1:]) for tile in tiles)
-    return zonal_stats.combine(tables, len(regions), storage)
+    return zonal_stats.combine(tables, len(regions), regions.storage)
 
 
 def cores(
@@ -163,13 +159,20 @@ def cores(
         index, numbers = job.store.get(PIECES, tile).index, regions.of_tile(tile)
         values = numbers if column is None else regions.values(column, numbers)
         yield job.tiles.tile(tile).core, values[index]
+        if tile % job.tiles.n_cols == 0:
+            regions.storage.release()
+
+
+def batches_of(regions: Regions) -> Iterator[slice]:
+    """Yield the rows of a table of regions in slices, and release each before the next."""
+    return row_batches(len(regions), regions.storage)
 
 
 def batches(table: RegionTable, parts: RegionCuts) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the polygon layer, with geometries in the CRS of the scene."""
     waiting: list[tuple[pa.Array, NDArray[np.int64]]] = []
     transform = table.job.scene.geobox.transform
-    for polygons in polygons_of_run(table.job, table.tiles, table.regions, parts, table.storage):
+    for polygons in polygons_of_run(table.job, table.tiles, table.regions, parts):
         for some in polygons.split(_ROWS, _BYTES):
             waiting.append((some.transformed(transform).to_wkb(), some.owners))
             if sum(len(rows) for _, rows in waiting) >= _ROWS or sum(wkb.nbytes for wkb, _ in waiting) >= _BYTES:
@@ -182,14 +185,14 @@ def _batch(table: RegionTable, waiting: list[tuple[pa.Array, NDArray[np.int64]]]
     wkb = pa.concat_arrays([pa.array([], pa.binary()), *(wkb for wkb, _ in waiting)])
     rows = np.concatenate([np.zeros(0, np.int64), *(numbers for _, numbers in waiting)]) - 1
     batch = table.layer.batch(table.columns.of(rows), wkb)
-    table.storage.release()
+    table.regions.storage.release()
     return batch
 
 
-def _pixels_of_classes(regions: Regions, n_classes: int, storage: TableStorage) -> NDArray[np.int64]:
+def _pixels_of_classes(regions: Regions, n_classes: int) -> NDArray[np.int64]:
     """Return the number of pixels of each class, (class,)."""
     sums = np.zeros(n_classes + 1, np.int64)
-    for some in row_batches(len(regions), storage):
+    for some in batches_of(regions):
         np.add.at(sums, regions.classes[some], regions.pixels[some])
     return sums[1:]
 

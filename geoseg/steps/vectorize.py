@@ -32,7 +32,7 @@ from geoseg.run.products import (
 from geoseg.run.stages import Stages
 from geoseg.segment import votes
 from geoseg.segment.class_model import class_moments
-from geoseg.segment.table_storage import TableStorage, batches
+from geoseg.segment.table_storage import batches
 from geoseg.steps.attributes import attributes_to_make, fit_votes, read_window, store_attributes
 from geoseg.steps.classify import table_of
 from geoseg.steps.values import store_values, values_to_make
@@ -231,13 +231,10 @@ def parts_of_run(job: MapJob, tiles: Sequence[int]) -> tuple[RegionCuts, str | N
     )
 
 
-def polygons_of_run(
-    job: MapJob, tiles: Sequence[int], merged: Regions, parts: RegionCuts, storage: TableStorage
-) -> Iterator[Polygons]:
+def polygons_of_run(job: MapJob, tiles: Sequence[int], merged: Regions, parts: RegionCuts) -> Iterator[Polygons]:
     """Yield the polygons of all regions; `owners` are region numbers.
 
-    Held in memory: what touches the current row of tiles, and the regions that continue below it. The sizes of all
-    regions are kept in `storage`.
+    Held in memory: what touches the current row of tiles, and the regions that continue below it.
     """
     inside: list[Polygons] = []
 
@@ -247,7 +244,9 @@ def polygons_of_run(
             inside.append(found.polygons)
             yield tile, found
 
+    storage = merged.storage
     pixels = storage.zeros((len(merged) + 1,), np.int64)
+    pixels[:1] = 1
     for some in batches(len(merged), storage):
         pixels[1:][some] = merged.pixels[some]
     for across in Mosaic(job.tiles, pixels, shaping_of(job.config), parts).polygons(outlines()):

@@ -17,7 +17,6 @@ from geoseg.output.style import MAX_CATEGORIES, Legend
 from geoseg.output.value_columns import value_fields
 from geoseg.raster.names import shown_name
 from geoseg.raster.scene import Scene
-from geoseg.run.disk_tables import storage_of
 from geoseg.run.job import LabelJob
 from geoseg.run.plan import Plan
 from geoseg.run.products import VALUE_SUMS, ZONAL_SUMS
@@ -75,12 +74,11 @@ def check_report(plan: Plan, values: NDArray[np.int64]) -> None:
 
 
 def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], tiles: Sequence[int]) -> RegionTable:
-    storage = storage_of(job.store.folder)
-    total = summed_regions(job, ZONAL_SUMS, tiles, regions, storage)
+    total = summed_regions(job, ZONAL_SUMS, tiles, regions)
     bands: tuple[int, ...] = ()
     of_values, colors = total, hashed_colors(values)
     if job.values is not None:
-        of_values, bands = summed_regions(job, VALUE_SUMS, tiles, regions, storage), job.values.bands
+        of_values, bands = summed_regions(job, VALUE_SUMS, tiles, regions), job.values.bands
         colors = _mean_colors(of_values.empty_as_nan(), regions.classes - 1, len(values), job.values)
     pixels = grouped_sum(total.pixels, regions.classes - 1, len(values)).astype(np.int64)
     source = job.source
@@ -97,13 +95,13 @@ def _region_table(job: LabelJob, regions: Regions, values: NDArray[np.int64], ti
             "color": hexes[of_class],
         }
 
-    measured = extra_columns(job, tiles, regions)
-    columns = RegionColumns(len(regions), (own, stored(measured | value_columns(job, tiles, regions))))
+    measured = extra_columns(job, tiles, regions) | value_columns(job, tiles, regions)
+    columns = RegionColumns((own, stored(measured)))
     fields = _fields(bands, regions, values, measured)
     fields = (*select_fields(fields, job.config.polygons.attributes), *value_fields(job.rasters))
     layer = Layer("labels", *_titles(job, len(regions), len(values)), source.geobox.crs, fields)
-    storage.release()
-    return RegionTable(job, list(tiles), regions, legend, layer, columns, total, storage)
+    regions.storage.release()
+    return RegionTable(job, list(tiles), regions, legend, layer, columns, total, measured)
 
 
 def _mean_colors(sums: ZonalSums, of_class: NDArray[np.integer], n: int, values: Scene) -> NDArray[np.uint8]:

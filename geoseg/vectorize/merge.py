@@ -166,6 +166,7 @@ def _numbered(
         storage.zeros((n_regions,), np.int64),
         offsets,
         storage.zeros((int(offsets[-1]),), np.int64),
+        storage,
     )
     number = np.zeros(len(merged.classes), np.int64)  # of each region of `merged`
     n, begin = 0, 0

@@ -8,7 +8,7 @@ not depend on the tiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 from geoseg.grid import TileGrid, Window
+from geoseg.segment.table_storage import IN_MEMORY, TableStorage
 from geoseg.vectorize.sieve import Graph, sieve
 
 
@@ -88,6 +89,8 @@ class Regions:
         Where the pieces of each tile begin in `numbers`.
     numbers : (piece,) int64
         Region of every piece of every tile.
+    storage : TableStorage
+        Where these arrays are kept.
     """
 
     classes: NDArray[np.int32]
@@ -95,9 +98,15 @@ class Regions:
     first: NDArray[np.int64]
     offsets: NDArray[np.int64]
     numbers: NDArray[np.int64]
+    storage: TableStorage = field(default=IN_MEMORY, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
 
     def of_tile(self, number: int) -> NDArray[np.int64]:
         """Return the regions of a tile's pieces, (piece + 1,) int64: index it with the tile's piece map; 0 stays 0."""
