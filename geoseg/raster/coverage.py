@@ -144,8 +144,13 @@ def no_valid_pixels(scene: Scene, errors: list[RasterError]) -> str:
         )
     return (
         f"{scene.path} has no valid pixels in the bands {list(scene.bands)}, so there is nothing to segment. "
-        "Check its nodata value and the area of interest."
+        f"Check its nodata value and the area of interest{_beyond_float32(scene)}."
     )
+
+
+def _beyond_float32(scene: Scene) -> str:
+    """Return what a message adds for types with numbers that float32 lacks."""
+    return "; values beyond 3.4e38 count as nodata" if "float64" in scene.dtypes else ""
 
 
 def error_at_centre(read: Callable[[Window], object], window: Window) -> list[RasterError]:

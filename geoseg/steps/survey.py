@@ -19,6 +19,7 @@ from geoseg.raster.collar_search import find_collar
 from geoseg.raster.coverage import coverage_notes, extent_of, measure_coverage, no_valid_pixels
 from geoseg.raster.nodata import finite_and_valid
 from geoseg.raster.pixel_size import resolution
+from geoseg.raster.precision import precision_notes
 from geoseg.raster.scene import Scene, read, read_bands, read_tolerant
 from geoseg.run.contents import SurveyDocument
 from geoseg.run.job import Job, LabelJob, Task
@@ -69,6 +70,8 @@ def survey_scene(task: Task, stages: Stages) -> Job:
             for note in coverage_notes(task.scene, found):
                 stages.reporter.note(note)
             survey = patiently(_survey_of, task, stages.advance)
+            for note in precision_notes(task.scene, survey.stretch.low, survey.stretch.high):
+                stages.reporter.note(note)
             if found is not None:
                 survey = replace(survey, superpixels=replace(survey.superpixels, by_value=found.is_flat))
             task.store.put(SURVEY, SurveyDocument(survey))
