@@ -36,17 +36,19 @@ def fork_server(modules: Sequence[str]) -> Iterator[str]:
         yield "spawn"
         return
     preload = server._preload_modules
-    server.set_forkserver_preload(list(modules))
     try:
-        server.ensure_running()
-    except OSError:  # the name of the folder for temporary files may be too long for a socket
-        yield "spawn"
-        return
-    finally:
-        server.set_forkserver_preload(preload)
-    try:
-        yield "forkserver"
+        yield "forkserver" if _starts(server, modules) else "spawn"
     finally:
         if server._forkserver_pid is not None:
             end_process(server._forkserver_pid)  # it would wait for a process that does not end
             server._stop()
+        server.set_forkserver_preload(preload)  # Dask changes it too
+
+
+def _starts(server: Any, modules: Sequence[str]) -> bool:
+    server.set_forkserver_preload(list(modules))
+    try:
+        server.ensure_running()
+    except OSError:  # the name of the folder for temporary files may be too long for a socket
+        return False
+    return True
