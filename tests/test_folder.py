@@ -462,6 +462,7 @@ def test_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeyp
     def unreadable(self):
         raise OSError(error, os.strerror(error), str(self))
 
+    advice = "raise the limit of open files with ulimit -n" if error == errno.EMFILE else "repair it"
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", unreadable)
         for read in (
@@ -470,7 +471,7 @@ def test_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeyp
             lambda: folder.has("segment", 1, verify=True),
             lambda: folder.get_json("keys"),
         ):
-            with pytest.raises(RunError, match=f"cannot be read: {os.strerror(error)}; repair it"):
+            with pytest.raises(RunError, match=f"cannot be read: {os.strerror(error)}; {advice}"):
                 read()
 
     assert folder.finished("segment") == {1}
