@@ -45,6 +45,14 @@ REPORTED_OPTIONS = {"method": "kmeans", "workers": 0, "classes": 6, "tile_size":
 collect_ignore = ["qgis_probe.py", "windows"]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Check that pytest-xdist groups tests: those of one group would build the same folder at the same time."""
+    grouped = [item for item in items if item.get_closest_marker("xdist_group")]
+    if config.getoption("loadgroup", default=False) and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("this version of pytest-xdist does not group tests with this version of pytest")
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: its exit code, and what it said on standard error."""
