@@ -162,7 +162,7 @@ def test_transient_failure_is_tried_again_by_the_worker(cluster, tmp_path):
     outcomes = by_key(cluster.run(answer_late, str(tmp_path), [1]))
 
     assert outcomes == [Outcome(1, 1)]
-    assert len(list(tmp_path.glob("1-*"))) == 3
+    assert len(list(tmp_path.glob("1-*"))) >= 3  # more if the time limit passes during the pauses on a loaded machine
 
 
 # --- the processes ------------------------------------------------------------------------------------------------
