@@ -5,16 +5,14 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-import rasterio
 import yaml
-from affine import Affine
-from rasterio.windows import Window
 
 from .command_server import write_client
 from .pages import CODE, DATA, NOT_CODE, PAGES, ROOT, blocks_of, files_of, setup_of
@@ -28,7 +26,6 @@ WITH_CODE = [
 ]
 SITE = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
 MAX_CROP = 1_000_000  # bytes
-SIDE = 256  # px, of the scenes on which the code of pages is run
 
 
 def pages_of(nav):
@@ -96,21 +93,6 @@ def test_the_runner_changes_only_how_the_network_is_trained():
     assert list(QUICK_LEARN) == [field.name for field in dataclasses.fields(Learn)]
 
 
-def write_centre(source, path):
-    """Write the middle of a raster: what a page does with a quarter of its scene, it does with the scene."""
-    with rasterio.open(source) as raster:
-        row, col = (max(0, (length - SIDE) // 2) for length in raster.shape)
-        window = Window(col, row, min(SIDE, raster.width), min(SIDE, raster.height))
-        place = {
-            "width": window.width,
-            "height": window.height,
-            "transform": raster.transform @ Affine.translation(col, row),
-        }
-        with rasterio.open(path, "w", **raster.profile | place) as cut:
-            cut.write(raster.read(window=window))
-            cut.colorinterp, cut.descriptions = raster.colorinterp, raster.descriptions
-
-
 @pytest.fixture(scope="module")
 def address():
     """Socket of a server of commands; the server ends after the tests of this module."""
@@ -136,7 +118,7 @@ def test_all_code_of_a_page_runs(name, tmp_path, address):
     write_client(tmp_path / "bin" / "run-page", address, "tests.run_page:main")
     folder.mkdir()
     for shown, source in files_of(text).items():
-        write_centre(DATA / source, folder / shown)
+        shutil.copyfile(DATA / source, folder / shown)
     code = [block for block in blocks_of(text) if block.language in CODE and not block.reason]
     setup = [{"language": "bash", "text": setup_of(text), "line": 0}] if setup_of(text) else []
     (tmp_path / "blocks.json").write_text(json.dumps([*setup, *map(dataclasses.asdict, code)]))

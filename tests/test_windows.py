@@ -144,7 +144,7 @@ def test_whole_job_gives_the_same_results_where_calls_fail_as_on_windows(
             *(f"work --run-dir parts/run --part {part}/2 --workers 0" for part in (1, 2)),
             "status --run-dir parts/run",
             f"finish --run-dir parts/run --out parts/labels.gpkg --class-layer {outputs.format('parts')}",
-            "outline tiled/classes.tif --out outlines/classes.gpkg --workers 0",
+            "outline tiled/classes.tif --out outlines/classes.gpkg --workers 2",
             "tile in/scene.tif --out tiled/labels.gpkg --workers 0 --overwrite --class-layer " + settings,
         ],
     )  # fmt: skip
