@@ -29,8 +29,8 @@ from geoseg.classify.training import label_regions
 from geoseg.classify.validation import Validation, advice, cross_validate, mean_iou, spatial_folds
 from geoseg.classify.write_named import suggestions_path, write_dissolved, write_named, write_suggestions
 from geoseg.errors import ConfigError, ModelError, shorten
-from geoseg.output.beside import check_apart
 from geoseg.output.files import check_output
+from geoseg.output.input_files import check_no_input
 from geoseg.output.names_document import NAMES_SUFFIXES, names_document_path
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, sidecars
 from geoseg.output.publication import Publication
@@ -227,7 +227,7 @@ def _check_outputs(task: Task, *, overwrite: bool) -> dict[Path, Publication]:
         outputs[task.save_model] = (FOREST_SUFFIXES, [])
     outputs[names_document_path(task.out)] = (NAMES_SUFFIXES, [])
     inputs = [each for each in (task.labels, task.model, *task.samples) if each is not None]
-    check_apart([path for out, (_, beside) in outputs.items() for path in (out, *beside)], inputs)
+    check_no_input([path for out, (_, beside) in outputs.items() for path in (out, *beside)], inputs)
     return {
         path: check_output(path, overwrite=overwrite, suffixes=suffixes, sidecars=beside)
         for path, (suffixes, beside) in outputs.items()

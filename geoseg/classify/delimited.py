@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from geoseg.errors import RasterError, shorten
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 
 Row = dict[str, str]
 
@@ -28,7 +28,7 @@ def read_text(path: Path, what: str, *, max_bytes: int) -> str:
         If the file is missing, too large, or not in UTF-8.
     """
     try:
-        size = regular(path).stat().st_size
+        size = regular_file(path).stat().st_size
         if size > max_bytes:
             raise RasterError(f"{path} has {size} bytes; expected at most {max_bytes} of a table of {what}.")
         return path.read_text(encoding="utf-8-sig")

@@ -17,10 +17,10 @@ from geoseg.classify.named_layer import named_layer, with_columns
 from geoseg.errors import ConfigError, RasterError, shorten
 from geoseg.evaluate.class_raster import open_labels
 from geoseg.grid import Window
-from geoseg.output.beside import check_apart
 from geoseg.output.class_document import write_classes
 from geoseg.output.extra_columns import Field
 from geoseg.output.files import check_output
+from geoseg.output.input_files import check_no_input
 from geoseg.output.label_style import hashed_colors
 from geoseg.output.paths import class_document_path
 from geoseg.output.polygons import CLASS_STYLE, POLYGON_SUFFIXES, Extras, sidecars, write_polygons
@@ -164,7 +164,7 @@ def _check_outputs(
         wanted.append((class_document_path(out), (".json",), []))
     if rasters is not None:
         wanted.append((rasters[1], RASTER_SUFFIXES, raster_sidecars(rasters[1], has_style=True)))
-    check_apart([path for out, _, beside in wanted for path in (out, *beside)], inputs)
+    check_no_input([path for out, _, beside in wanted for path in (out, *beside)], inputs)
     return {
         path: check_output(path, overwrite=overwrite, suffixes=suffixes, sidecars=beside)
         for path, suffixes, beside in wanted

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from geoseg.evaluate.evaluation import Evaluation
 from geoseg.evaluate.unsupervised import RegionEvaluation
-from geoseg.output.beside import check_apart
 from geoseg.output.files import check_output, write_file
+from geoseg.output.input_files import check_no_input
 from geoseg.output.names import check_output_name
 from geoseg.output.publication import Publication
 
@@ -39,7 +39,7 @@ def check_report(path: Path, inputs: Iterable[str], *, overwrite: bool | Publica
         If the file exists and may not be replaced, is an input or belongs to one, or its folder is not writable.
     """
     check_output_name(path)
-    check_apart([path], map(Path, inputs))
+    check_no_input([path], map(Path, inputs))
     return check_output(path, overwrite=overwrite, suffixes=(".json",))
 
 

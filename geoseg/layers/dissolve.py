@@ -15,10 +15,10 @@ from pyproj import CRS
 
 from geoseg.errors import RasterError
 from geoseg.layers.sorted_rows import SortedRows, open_sorted
-from geoseg.output.beside import check_apart
 from geoseg.output.columns import Layer, known_fields
 from geoseg.output.extra_columns import Field
 from geoseg.output.files import check_output
+from geoseg.output.input_files import check_no_input
 from geoseg.output.polygons import POLYGON_SUFFIXES, sidecars, write_polygons
 from geoseg.output.style import color_qml, default_style
 from geoseg.raster.polygon_layer import LAYER, reading_polygons
@@ -102,7 +102,7 @@ def dissolve_polygons(labels: str | Path, out: str | Path, *, by: str, overwrite
     """
     source, target = Path(labels), Path(out)
     beside = sidecars(target)
-    check_apart([target, *beside], [source])
+    check_no_input([target, *beside], [source])
     publication = check_output(target, overwrite=overwrite, suffixes=POLYGON_SUFFIXES, sidecars=beside)
     with locked_outputs([target]), open_sorted(source) as rows:
         rows.check_column(by)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import shorten
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 
 NAME_COLUMNS = ("name", "probability", "second")
 NAMES_SUFFIXES = (".json",)
@@ -123,7 +123,7 @@ def read_names_document(path: Path) -> NamesDocument:
     ValueError
         If it is not one of this version.
     """
-    with regular(path).open("rb") as file:
+    with regular_file(path).open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise ValueError(f"it has more than {_MAX_BYTES} bytes")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pyproj import CRS
 
 from geoseg.errors import RasterError, shorten
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 
 MAGIC = b"PAR1"  # first bytes of the file
 _DEFAULT_CRS = "OGC:CRS84"  # of the standard
@@ -80,7 +80,7 @@ def opened_geoparquet(path: Path) -> Iterator[GeoParquet]:
     RasterError
         If it has no geometry, or one that is not stored as WKB. Errors of libraries are passed on.
     """
-    with closing(pq.ParquetFile(regular(path))) as file:
+    with closing(pq.ParquetFile(regular_file(path))) as file:
         try:
             about = json.loads((file.metadata.metadata or {})[b"geo"])
             geometry = str(about["primary_column"])

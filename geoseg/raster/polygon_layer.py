@@ -12,7 +12,7 @@ import shapely
 from pyproj.exceptions import CRSError
 
 from geoseg.errors import GeosegError, RasterError, shorten
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 from geoseg.raster.vector_file import opened_vector
 
 LAYER = "labels"
@@ -46,7 +46,7 @@ def opened_layer(path: Path) -> Iterator[PolygonLayer]:
     """
     if path.suffix.lower() == ".parquet":
         with reading_polygons(path):
-            regular(path)
+            regular_file(path)
         yield PolygonLayer(path, None)
         return
     with opened_vector(path, with_fields=True) as found:

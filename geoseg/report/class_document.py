@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import shorten
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 
 MAX_DOCUMENT = 64 * 2**20  # bytes
 
@@ -44,7 +44,7 @@ def read_classes(path: Path, facts: Mapping[str, Any]) -> tuple[ClassDocument | 
         names = {int(label): (str(name), "") for label, name in dict(facts.get("categories", {})).items()}
         return ClassDocument(names, []), ""
     try:
-        if regular(path).stat().st_size > MAX_DOCUMENT:
+        if regular_file(path).stat().st_size > MAX_DOCUMENT:
             raise ValueError(f"it has {path.stat().st_size} bytes")
         document = json.loads(path.read_text(encoding="utf-8"))
         classes = {int(each["class"]): (str(each["name"]), str(each["color"])) for each in document["classes"]}

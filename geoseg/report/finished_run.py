@@ -16,7 +16,7 @@ from geoseg.grid import GeoBox
 from geoseg.output.names_document import NamesDocument
 from geoseg.output.paths import class_document_path
 from geoseg.output.publication import file_digest
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 from geoseg.report.class_document import MAX_DOCUMENT, ClassDocument, is_of_labels, read_classes
 from geoseg.report.names import classes_of, find_names
 from geoseg.run.folder import RunFolder
@@ -148,7 +148,7 @@ def _check_no_class_raster(polygons: Path, given: Path | None) -> None:
 def _named_from(polygons: Path) -> tuple[Path, str | None]:
     """Return the polygons that `geoseg name` has read, and their digest; the polygons themselves and None = others."""
     try:
-        path = regular(class_document_path(polygons))
+        path = regular_file(class_document_path(polygons))
         named = json.loads(path.read_text(encoding="utf-8"))["named_from"] if path.stat().st_size < MAX_DOCUMENT else {}
         return polygons.parent / Path(str(named["polygons"])).name, str(named["digest"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

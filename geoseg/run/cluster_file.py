@@ -20,7 +20,7 @@ import yaml
 
 from geoseg.config_parser import check_unique, shown
 from geoseg.errors import ConfigError, shorten
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 
 _MAX_BYTES = 2**16
 _MAX_WORKERS = 10_000
@@ -111,7 +111,7 @@ def read_cluster_file(path: str) -> ClusterFile:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with regular(path).open("rb") as file:
+        with regular_file(path).open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path} is longer than {_MAX_BYTES} bytes; expected a short cluster file.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geoseg.config_parser import shown
 from geoseg.errors import ConfigError, shorten
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 
 _WORKERS_PER_CORE, _MIN_LIMIT = 8, 64  # more processes are a mistake; each takes 0.3 GB
 _MAX_TIMEOUT = 1e7  # s, four months
@@ -116,7 +116,7 @@ class ClusterOptions:
             )
         for name, path in given.items():
             try:
-                regular(Path(path)).read_bytes()
+                regular_file(Path(path)).read_bytes()
             except (OSError, ValueError) as err:
                 raise ConfigError(f"{name} {shorten(path)} cannot be read ({err}); give a PEM file.") from err
 

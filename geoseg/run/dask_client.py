@@ -25,7 +25,7 @@ from distributed.versions import VersionMismatchWarning
 
 from geoseg.errors import ConfigError, GeosegError, shorten
 from geoseg.output.system import inherited_mask
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.dask_batches import INSTALL_SAME_VERSIONS, SAME_PACKAGES, is_loaded, release
 from geoseg.run.dask_local import LocalWorkers
@@ -231,7 +231,7 @@ def _read_address(path: Path, *, timeout: float) -> str:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            return str(json.loads(regular(path).read_text(encoding="utf-8"))["address"])
+            return str(json.loads(regular_file(path).read_text(encoding="utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
             if time.monotonic() > deadline:
                 raise ConfigError(

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from geoseg.errors import RunError
 from geoseg.output.files import PARTIAL_SUFFIX, write_file, writing
 from geoseg.output.system import flush_folder
-from geoseg.raster.regular import regular
+from geoseg.raster.regular_file import regular_file
 from geoseg.run.documents import parse_document, write_document
 
 _log = logging.getLogger(__name__)
@@ -302,7 +302,7 @@ def read_content(path: Path) -> bytes | None:
         If it cannot be read: it is then neither absent nor damaged.
     """
     try:
-        return regular(path).read_bytes()
+        return regular_file(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as err:

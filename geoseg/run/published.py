@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
-from geoseg.output.beside import files_beside
 from geoseg.output.geopackage import other_tables
+from geoseg.output.input_files import files_beside
 from geoseg.output.paths import Outputs
 from geoseg.output.publication import FileState, Publication, file_digest
 from geoseg.run.folder import RunFolder, read_run_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def regular(path: Path) -> Path:
+def regular_file(path: Path) -> Path:
     """Return a path that is no pipe, device or socket, so that reading it ends.
 
     Parameters

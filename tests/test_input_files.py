@@ -7,8 +7,8 @@ import pytest
 
 from geoseg.errors import OutputError, RunError
 from geoseg.layers.dissolve import dissolve_polygons
-from geoseg.output.beside import check_apart, files_beside
 from geoseg.output.files import staged
+from geoseg.output.input_files import check_no_input, files_beside
 from geoseg.output.publication import Publication
 from geoseg.run.lock import locked_outputs
 
@@ -116,10 +116,10 @@ def test_file_beside_an_input_is_found_under_another_spelling(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
 
     with pytest.raises(OutputError, match="belongs to an input"):
-        check_apart([tmp_path / "link" / "area.qml"], [tmp_path / "area.fgb"])
+        check_no_input([tmp_path / "link" / "area.qml"], [tmp_path / "area.fgb"])
     with pytest.raises(OutputError, match="is read"):
-        check_apart([tmp_path / "link" / ".." / tmp_path.name / "area.fgb"], [tmp_path / "area.fgb"])
-    check_apart([tmp_path / "area.classes.json", tmp_path / "other.qml"], [tmp_path / "area.fgb"])
+        check_no_input([tmp_path / "link" / ".." / tmp_path.name / "area.fgb"], [tmp_path / "area.fgb"])
+    check_no_input([tmp_path / "area.classes.json", tmp_path / "other.qml"], [tmp_path / "area.fgb"])
     assert files_beside(tmp_path / "link" / "area.fgb")[1] == tmp_path / "area.qml"
 
 

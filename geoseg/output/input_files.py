@@ -25,7 +25,7 @@ def files_beside(source: Path) -> list[Path]:
     return [real, *named, *(real.with_name(f"{real.name}{end}") for end in _ENDS)]
 
 
-def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+def check_no_input(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Check that no output, and no existing file that is replaced with it, is an input or belongs to one.
 
     Parameters
