@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -254,6 +255,11 @@ def extra_groups(attributes: Sequence[str]) -> frozenset[str]:
     >>> sorted(extra_groups(["solidity", "context", "mean_*"]))
     ['context', 'shape']
     """
+    return _extra_groups(tuple(attributes))
+
+
+@functools.lru_cache(16)  # asked for every tile
+def _extra_groups(attributes: tuple[str, ...]) -> frozenset[str]:
     fields = extra_fields(n_classes=MAX_CLASSES, levels=LEVELS)
     names = [field.name for field in select_fields(fields, attributes)]
     return frozenset(
@@ -286,6 +292,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+@functools.lru_cache(256)
 def _is_extra(word: str) -> bool:
     """Return whether a name, a pattern or a group selects columns of `EXTRA_GROUPS` only."""
     bands = range(1, max(MAX_CLASSES, *LEVELS) + 1)  # numbers that columns of both kinds end in

@@ -43,9 +43,11 @@ Stage = Literal["survey", "learn", "superpixels", "segment", "classify", "label"
 SCENE = "scene"  # the key of a product that a scene has once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Product(Generic[Content]):
     """Something that a stage stores once for the scene, for each block, or for each tile.
+
+    Each is one object; two of them are never compared by content, because a hash would visit all that they depend on.
 
     Parameters
     ----------
