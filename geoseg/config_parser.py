@@ -107,15 +107,15 @@ def parse_yaml(path: Path) -> Any:
         content = file.read(_MAX_YAML_BYTES + 1)
     if len(content) > _MAX_YAML_BYTES:
         raise ConfigError(f"{path} has more than {_MAX_YAML_BYTES} bytes; expected a config of some lines.")
-    text = content.decode("utf-8")
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    loader = yaml.SafeLoader(content.decode("utf-8"))
+    root = loader.get_single_node()
     if root is not None and _n_nodes(root, {}) > _MAX_YAML_NODES:
         raise ConfigError(
             f"{path} has more than {_MAX_YAML_NODES} values, those that aliases repeat included; expected a config of "
             "some lines."
         )
     check_unique(root, path)
-    return yaml.safe_load(text)
+    return None if root is None else loader.construct_document(root)
 
 
 def check_unique(root: yaml.Node | None, path: Path) -> None:
