@@ -119,6 +119,7 @@ def test_results_of_a_scene_are_the_same_with_all_tables_on_the_disk(make_raster
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of the process from /proc")
 def test_memory_holds_the_rows_in_use_alone(tmp_path):
     grown, is_right = output_of(f"import sys; sys.argv = ['', {str(tmp_path)!r}]\n{RESIDENT}").split()

@@ -621,6 +621,7 @@ def test_worker_computes_all_keys_of_a_batched_function():
     assert seconds >= 0
 
 
+@pytest.mark.slow
 def test_process_of_local_workers_computes_a_batched_function_itself():
     executor = DaskExecutor(client=None, workers=None, is_local=True)  # needs neither
 

@@ -18,6 +18,7 @@ def gpu(monkeypatch):
     return importlib.import_module("gpu")
 
 
+@pytest.mark.slow
 def test_tables_of_peaks_and_steps_have_positive_figures(gpu):
     bandwidth, arithmetic = gpu.peaks("cpu", 2**20)
     rows = [line.split("|") for line in gpu.steps_table("cpu", 64, 1, (bandwidth, arithmetic)).splitlines()[4:]]

@@ -18,7 +18,7 @@ from geoseg.output.polygons import Dissolved, Extras, FailedTile, write_polygons
 from geoseg.output.rasters import write_class_raster
 from geoseg.output.style import MAX_CATEGORIES, Legend, min_color_distance, polygon_qml, region_qml
 
-from .conftest import rest_slow
+pytestmark = [pytest.mark.qgis, pytest.mark.slow]
 
 PYTHON = "/usr/bin/python3"  # of the system, for which the QGIS package is built
 COLORS = np.array([[34, 85, 40], [200, 180, 90], [60, 90, 170], [170, 60, 50]], np.uint8)
@@ -82,8 +82,7 @@ def _expected():
     return np.array(_legend().hexes)[CLASSES - 1].tolist()
 
 
-@pytest.mark.qgis
-@pytest.mark.parametrize("suffix", rest_slow([".gpkg", ".fgb"]))
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
 def test_qgis_draws_polygons_in_the_colours_of_their_classes(tmp_path, qgis, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path, _legend())
@@ -100,8 +99,7 @@ def test_qgis_draws_polygons_in_the_colours_of_their_classes(tmp_path, qgis, suf
     assert answer["warnings"] == []
 
 
-@pytest.mark.qgis
-@pytest.mark.parametrize("suffix", rest_slow([".gpkg", ".fgb"]))
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
 def test_region_style_can_be_applied_and_draws_every_region_in_its_own_colour(tmp_path, qgis, suffix):
     path = tmp_path / f"labels{suffix}"
     _write(path, _legend())
@@ -120,7 +118,6 @@ def test_region_style_can_be_applied_and_draws_every_region_in_its_own_colour(tm
     assert answer["warnings"] == []
 
 
-@pytest.mark.qgis
 def test_borders_are_drawn_only_at_large_scales(tmp_path, qgis):
     path = tmp_path / "labels.gpkg"
     _write(
@@ -137,7 +134,6 @@ def test_borders_are_drawn_only_at_large_scales(tmp_path, qgis):
     assert seen["colors"] == [[_legend().hexes[0]] * 4] * 4
 
 
-@pytest.mark.qgis
 def test_qgis_draws_the_dissolved_layer_in_the_colours_of_the_classes(tmp_path, qgis):
     layer = Layer("classes", "Classes", "", GEOBOX.crs, class_fields(bands=[1], n_classes=4), "MultiPolygon")
     number = np.arange(1, 5)
@@ -158,7 +154,6 @@ def test_qgis_draws_the_dissolved_layer_in_the_colours_of_the_classes(tmp_path, 
     assert answer["warnings"] == []
 
 
-@pytest.mark.qgis
 def test_qgis_draws_too_many_classes_in_the_colours_of_the_column(tmp_path, qgis):
     _write(tmp_path / "labels.gpkg", _legend(MAX_CATEGORIES + 4))
     source = f"{tmp_path / 'labels.gpkg'}|layername=labels"
@@ -169,7 +164,6 @@ def test_qgis_draws_too_many_classes_in_the_colours_of_the_column(tmp_path, qgis
     assert seen["colors"] == _expected()
 
 
-@pytest.mark.qgis
 def test_qgis_draws_the_class_raster_with_its_names(tmp_path, qgis):
     path = tmp_path / "classes.tif"
     write_class_raster(path, GEOBOX, [(GEOBOX.window, CLASSES)], _legend())

@@ -34,7 +34,7 @@ PROGRAM = shutil.which("qgis_process.bin") or shutil.which(
 LOCAL = "-j 0"
 QUICK = ("METHOD=kmeans", f"FURTHER={LOCAL}")
 
-pytestmark = [pytest.mark.qgis, pytest.mark.xdist_group("qgis")]
+pytestmark = [pytest.mark.qgis, pytest.mark.slow, pytest.mark.xdist_group("qgis")]
 
 
 @functools.cache
@@ -135,7 +135,6 @@ def test_missing_geoseg_is_reported_with_what_to_do(qgis_process, scene, tmp_pat
     assert variables["HOME"] in text  # where it was expected
 
 
-@pytest.mark.slow
 def test_help_of_a_parameter_is_that_of_the_command_line(qgis_process):
     code, text = qgis_process("help", "geoseg:segment")
 
@@ -144,7 +143,6 @@ def test_help_of_a_parameter_is_that_of_the_command_line(qgis_process):
     assert "[required]" not in text
 
 
-@pytest.mark.slow
 def test_segment_writes_what_the_command_line_writes(qgis_process, scene, tmp_path):
     out, classes = tmp_path / "a.gpkg", tmp_path / "a.tif"
     run_command("tile", scene, "--out", tmp_path / "b.gpkg", "--class-raster", tmp_path / "b.tif", "--method", "kmeans",
@@ -162,7 +160,6 @@ def test_segment_writes_what_the_command_line_writes(qgis_process, scene, tmp_pa
         assert np.array_equal(ours.read(), theirs.read())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["extent", "polygons"])
 def test_area_of_interest_limits_the_segmentation(qgis_process, scene, tmp_path, kind):
     with rasterio.open(scene) as raster:
@@ -188,7 +185,6 @@ def test_area_of_interest_limits_the_segmentation(qgis_process, scene, tmp_path,
     assert pyogrio.read_dataframe(out, layer="labels")["pixels"].sum() == 100 * 60
 
 
-@pytest.mark.slow
 def test_outline_makes_polygons_of_labels_with_statistics(qgis_process, scene, tmp_path):
     labels, out = scene.with_name("truth.tif"), tmp_path / "a.fgb"
 
@@ -202,7 +198,6 @@ def test_outline_makes_polygons_of_labels_with_statistics(qgis_process, scene, t
     assert "mean_1" in frame
 
 
-@pytest.mark.slow
 def test_preview_writes_a_picture_of_the_window_and_a_page_that_shows_it(qgis_process, scene, tmp_path):
     with rasterio.open(scene) as raster:
         left, top = raster.transform @ (20, 10)
@@ -219,7 +214,6 @@ def test_preview_writes_a_picture_of_the_window_and_a_page_that_shows_it(qgis_pr
     assert results_of(text)["HTML"].endswith(".html")
 
 
-@pytest.mark.slow
 def test_tune_writes_a_chart_and_a_page_with_the_lines_of_configuration(qgis_process, scene, tmp_path):
     code, text = qgis_process(
         "run", "geoseg:tune", "--", f"SCENE={scene}", f"OUT={tmp_path / 't.html'}", f"REPORT={tmp_path / 't.json'}",
@@ -234,7 +228,6 @@ def test_tune_writes_a_chart_and_a_page_with_the_lines_of_configuration(qgis_pro
     assert "<svg" in (tmp_path / "t.html").read_text()
 
 
-@pytest.mark.slow
 def test_evaluate_returns_scores_as_numbers(qgis_process, scene, tmp_path):
     truth = scene.with_name("truth.tif")
 
@@ -247,7 +240,6 @@ def test_evaluate_returns_scores_as_numbers(qgis_process, scene, tmp_path):
     assert json.loads((tmp_path / "s.json").read_text())["oa"] == 1
 
 
-@pytest.mark.slow
 def test_failing_scene_is_reported_in_the_words_of_geoseg(qgis_process, tmp_path):
     path = write_raster(tmp_path / "scene.tif", fields((100, 100)), crs=None)
     expected = run_command("tile", path, "--out", tmp_path / "b.gpkg").lines[-1].removeprefix("geoseg: ")
@@ -259,7 +251,6 @@ def test_failing_scene_is_reported_in_the_words_of_geoseg(qgis_process, tmp_path
     assert "Traceback" not in text
 
 
-@pytest.mark.slow
 def test_existing_file_is_kept_and_the_error_names_the_parameter(qgis_process, scene, tmp_path):
     out = tmp_path / "a.gpkg"
     out.write_text("mine")
@@ -271,7 +262,6 @@ def test_existing_file_is_kept_and_the_error_names_the_parameter(qgis_process, s
     assert out.read_text() == "mine"
 
 
-@pytest.mark.slow
 def test_tile_that_fails_is_reported_and_the_others_are_written(qgis_process, tmp_path):
     path = write_raster(tmp_path / "scene.tif", fields(), tiled=True, blockxsize=32, blockysize=32, compress="deflate")
     damage(path, 4, 4)
@@ -285,7 +275,6 @@ def test_tile_that_fails_is_reported_and_the_others_are_written(qgis_process, tm
     assert "failed_tiles" in [name for name, _ in pyogrio.list_layers(tmp_path / "a.gpkg")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_nothing_is_left_running_when_qgis_process_is_ended(variables, scene, tmp_path, name):
     out = tmp_path / "a.gpkg"
@@ -315,7 +304,6 @@ def test_nothing_is_left_running_when_qgis_process_is_ended(variables, scene, tm
         assert "“Continue the interrupted run”" in after
 
 
-@pytest.mark.slow
 def test_interrupted_run_is_continued(qgis_process, scene, tmp_path):
     out = tmp_path / "a.gpkg"
     run_command("tile", scene, "--out", out, "--method", "kmeans", "-j", 0, "--keep")
@@ -345,7 +333,6 @@ print(dialog._state.text())
 """
 
 
-@pytest.mark.slow
 def test_dialog_installs_geoseg_where_the_plugin_finds_it(variables, tmp_path, qgis_process, scene):
     code = INSTALL.format(plugins=str(PLUGINS))
     changed = {**variables, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"}
@@ -365,7 +352,6 @@ def test_dialog_installs_geoseg_where_the_plugin_finds_it(variables, tmp_path, q
     assert "options may differ in 9.9" in text
 
 
-@pytest.mark.slow
 def test_application_shows_the_dialog_and_loads_the_result_with_its_style(variables, scene, tmp_path):
     if shutil.which("xvfb-run") is None or shutil.which("qgis") is None:
         pytest.skip("the application needs qgis and xvfb-run")
