@@ -3,8 +3,9 @@
     python benchmarks/scaling.py [--megapixels 4,16,64,256,1024] [--workers 0,1,2] [--scenes FOLDER] [--plot FILE.png]
                                  [--out TABLE.md] [-- OPTIONS OF geoseg tile]
 
-Square synthetic scenes are written to --scenes, unless they are there already. One row per scene and number of workers,
-from whole processes with all of their descendants: CPU and wall seconds per Mpx, wall seconds per Mpx of each stage
+Square synthetic scenes are written to --scenes, unless they are there already; those of more than 64 Mpx are mirrored
+from that of 64 Mpx, since drawing takes seconds per Mpx. One row per scene and number of workers, from whole processes
+with all of their descendants: CPU and wall seconds per Mpx, wall seconds per Mpx of each stage
 (from run.json), the memory of the largest process and of all processes at once, and the size of the run folder before
 the stages are removed. --plot draws the time per Mpx and the memory against the size. Numba's kernels are compiled
 before the measurement.
@@ -21,9 +22,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import rasterio
+from rasterio.windows import Window
 from rival_parts.meter import Usage, measure
 
 _GIB, _WARM_UP_SIDE = 2**30, 600
+_DRAWN_SIDE, _STRIP = 8000, 512  # px; rows that are written at a time
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,27 @@ def main() -> None:
 def synthetic(folder: Path, side: int) -> Path:
     """Return a square scene, written unless it exists."""
     path = folder / f"synthetic{side}.tif"
-    if not path.exists():
+    if path.exists():
+        return path
+    if side > _DRAWN_SIDE:
+        mirror(synthetic(folder, _DRAWN_SIDE), path, side)
+    else:
         subprocess.run([sys.executable, "-m", "geoseg", "synthetic", path, "--size", f"{side}x{side}"], check=True)
     return path
+
+
+def mirror(scene: Path, path: Path, side: int) -> None:
+    """Write a square scene of mirrored copies of a smaller one."""
+    part = path.with_suffix(".part")
+    with rasterio.open(scene) as source:
+        pixels = source.read()
+        rows, cols = (np.pad(np.arange(n), (0, side - n), mode="symmetric") for n in source.shape)
+        profile = source.profile | {"width": side, "height": side, "compress": "none", "bigtiff": "yes"}
+        with rasterio.open(part, "w", **profile) as target:
+            for top in range(0, side, _STRIP):
+                strip = pixels[:, rows[top : top + _STRIP]][:, :, cols]
+                target.write(strip, window=Window(0, top, side, strip.shape[1]))
+    part.rename(path)
 
 
 def segmented(scene: Path, workers: int, scratch: Path, options: list[str]) -> Measured:
