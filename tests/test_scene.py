@@ -1,4 +1,5 @@
 import os
+import struct
 import threading
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from rasterio.enums import ColorInterp
 
 from geoseg.errors import RasterError
 from geoseg.grid import Window
+from geoseg.raster.names import quoted
 from geoseg.raster.scene import open_scene, read, read_tolerant, touches
 
 from .conftest import TRANSFORM, fields, write_raster
@@ -301,6 +303,20 @@ def test_file_that_is_not_a_raster_is_refused(tmp_path, content):
     path.write_bytes(content)
 
     assert f"{path} {'cannot be opened as a raster' if content else 'is empty (0 bytes)'}" in refusal(path)
+
+
+@pytest.mark.parametrize(("codec", "name"), [(34712, "JP2000"), (34661, "JBIG"), (9999, "of code 9999")])
+def test_codec_that_gdal_lacks_is_named_with_what_to_do(make_raster, codec, name):
+    path = make_raster(np.ones((1, 64, 64), np.uint8), compress="deflate")
+    content = bytearray(path.read_bytes())
+    place = content.index(struct.pack("<HHI", 259, 3, 1)) + 8  # of the value of the tag Compression
+    content[place : place + 2] = struct.pack("<H", codec)
+    path.write_bytes(content)
+
+    said = refusal(path)
+
+    assert f"codec {name}" in said
+    assert f"gdal_translate -co COMPRESS=DEFLATE {quoted(str(path))} scene.tif" in said
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -27,6 +27,7 @@ _FORMATS = {  # driver of GDAL → name and suffixes
 }
 _CONTAINERS = {".nc": "NETCDF", ".nc4": "NETCDF", ".h5": "HDF5", ".hdf5": "HDF5", ".he5": "HDF5", ".hdf": "HDF4_SDS"}
 _CONTAINER = re.compile(r"(netcdf|hdf[45](_\w+)?|zarr|grib|bag|gpkg|sentinel2_\w+):", re.IGNORECASE)
+_NO_CODEC = "missing codec"
 _NOT_RECOGNISED = "not recognized as being in a supported file format"
 
 
@@ -73,4 +74,10 @@ def unreadable(path: str, failures: Sequence[str]) -> RasterError:
         )
     # The message of a driver that recognises the format is the one that helps.
     helpful = [failure for failure in failures if _NOT_RECOGNISED not in failure]
+    if any(_NO_CODEC in failure for failure in helpful):
+        return RasterError(
+            f"{path} cannot be opened as a raster: {helpful[0].rstrip('.')}, in the GDAL that rasterio comes with. "
+            "Convert it with another GDAL, such as that of QGIS: gdal_translate -co COMPRESS=DEFLATE "
+            f"{quoted(path)} scene.tif"
+        )
     return RasterError(f"{path} cannot be opened as a raster: {(helpful or failures)[0]}")
