@@ -218,3 +218,19 @@ def test_later_stages_compile_nothing_that_was_compiled_ahead(tmp_path, make_ras
     compiled_here = start(tmp_path, COMMAND, *arguments).communicate()[0].split()
     assert compiled_here, "the first stages compile their functions themselves"
     assert not [name for name in compiled_here if name.startswith("geoseg.vectorize.")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [("NUMBA_DISABLE_JIT=1", "NUMBA_DISABLE_JIT is set"), ("NUMBA_NUM_THREADS=0", "the environment variables NUMBA_*")],
+)
+def test_variable_that_keeps_numba_from_compiling_is_named(variable, message, make_raster, tmp_path):
+    labels = make_raster(np.ones((1, 20, 30), np.uint8), "labels.tif")
+    name, _, value = variable.partition("=")
+    command = [sys.executable, "-m", "geoseg", "outline", labels, "--out", tmp_path / "out.gpkg", "--progress", "none"]
+
+    done = subprocess.run(command, env=os.environ | {name: value}, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out.gpkg").exists()

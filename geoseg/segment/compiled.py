@@ -12,7 +12,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from geoseg.errors import ConfigError
+
+try:
+    from numba import njit
+except ValueError as err:
+    raise ConfigError(f"numba does not start: {err} Unset the environment variables NUMBA_*, or correct them.") from err
 
 Lock = Callable[[str], Callable[[], None]]  # takes the path of a file and waits; returns how to release it
 
@@ -98,7 +103,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         # A wrapper for calls from C is made for each function by default, and takes a tenth of the time to compile.
         dispatcher: Any = njit(no_cfunc_wrapper=True, **options)(function)
         if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT leaves the function as it is
-            return dispatcher
+            return _refused
         try:
             dispatcher.enable_caching()
         except RuntimeError as err:  # no folder is writable
@@ -109,6 +114,13 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         return dispatcher
 
     return decorate
+
+
+def _refused(*_: Any) -> Any:
+    """Raise an error: without compilation, integers overflow at other numbers, so the results would be others."""
+    raise ConfigError(
+        "the environment variable NUMBA_DISABLE_JIT is set, but geoseg needs compiled functions. Unset it."
+    )
 
 
 def internal(**options: Any) -> Callable[[Callable[..., Any]], Any]:
