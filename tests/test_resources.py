@@ -4,7 +4,7 @@ import pytest
 
 from geoseg.config import load_config
 from geoseg.run.cluster_options import ClusterOptions
-from geoseg.run.resources import choose_workers, n_preparing_threads, pixels_per_worker, why_no_workers
+from geoseg.run.resources import choose_workers, least_pixels, n_preparing_threads, pixels_per_worker, why_no_workers
 
 DEFAULTS = load_config()
 
@@ -20,10 +20,11 @@ def workers_of(n_pixels, *, config=DEFAULTS, device="cpu", **options):
 
 
 def test_number_of_workers_follows_from_the_size_of_the_scene(cores):
-    cores(4)
-    each = int(pixels_per_worker(DEFAULTS)) + 1
+    cores(8)
+    each, least = int(pixels_per_worker(DEFAULTS)) + 1, int(least_pixels(DEFAULTS)) + 1
 
-    assert [workers_of(n * each) for n in (0, 1, 2, 3, 4, 100)] == [0, 0, 2, 3, 4, 4]
+    assert [workers_of(n_pixels) for n_pixels in (0, each, 3 * each, least - 2)] == [0, 0, 0, 0]
+    assert [workers_of(n_pixels) for n_pixels in (least, 4 * each, 6 * each, 100 * each)] == [3, 4, 6, 8]
 
 
 def test_one_core_needs_no_workers(cores):
@@ -61,7 +62,7 @@ def test_note_states_the_size_from_which_workers_pay(cores):
 
     note = why_no_workers(ClusterOptions(), ClusterOptions(workers=0), DEFAULTS)
 
-    assert "from 11 Mpx on" in note
+    assert "from 20 Mpx on" in note
     assert "-j" in note
 
 

@@ -16,7 +16,9 @@ from geoseg.run.cluster_options import ClusterOptions
 from geoseg.segment.patch import MAX_BATCH
 
 _MAX_THREADS = 16  # that prepare tiles; more wait for each other, and for the GPU
-_WORKER_SECONDS = 8.0  # of work that a worker needs to pay for its start; see docs/benchmarks.md
+# Of work in tiles: from which two workers save a fifth of the time, for a quarter more processor time and nearly three
+# times the memory; and that each further worker needs to pay for its start. See docs/benchmarks.md.
+_LEAST_SECONDS, _WORKER_SECONDS = 30.0, 8.0
 _SECONDS_PER_PIXEL = 1.5e-6  # of processor time for the stages of tiles
 _SECONDS_PER_STEP = 1e-6  # per pixel and training step on a tile
 _BYTES_PER_VALUE = 4  # of a band of a pixel, float32
@@ -70,8 +72,8 @@ def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, confi
     """Return where to compute if nothing is specified.
 
     A worker imports and loads what this process has already, which takes longer than the tiles of a small scene. So
-    there are as many workers as have enough to do, at most one per core; none instead of one. A GPU is used by this
-    process alone, and workers compute superpixels and outlines.
+    there are none for fewer than `least_pixels`, and otherwise as many as have enough to do, at most one per core; none
+    instead of one. A GPU is used by this process alone, and workers compute superpixels and outlines.
 
     Parameters
     ----------
@@ -93,13 +95,22 @@ def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, confi
         return cluster
     n_cores = os.cpu_count() or 1
     n_workers = min(n_cores, int(n_pixels / pixels_per_worker(config, device)))
-    return replace(cluster, workers=n_workers if n_workers > 1 else 0)
+    is_worth_it = n_workers > 1 and n_pixels >= least_pixels(config, device)
+    return replace(cluster, workers=n_workers if is_worth_it else 0)
+
+
+def least_pixels(config: Config, device: str = "cpu") -> float:
+    """Return the pixels of a scene from which workers save a fifth of the time."""
+    return _LEAST_SECONDS / _seconds_per_pixel(config, device)
 
 
 def pixels_per_worker(config: Config, device: str = "cpu") -> float:
-    """Return the pixels that keep a worker busy for `_WORKER_SECONDS`. On a GPU, this process trains the networks."""
-    seconds_per_pixel = _SECONDS_PER_PIXEL + (_SECONDS_PER_STEP * config.steps if device == "cpu" else 0)
-    return _WORKER_SECONDS / seconds_per_pixel
+    """Return the pixels that keep a worker busy for `_WORKER_SECONDS`."""
+    return _WORKER_SECONDS / _seconds_per_pixel(config, device)
+
+
+def _seconds_per_pixel(config: Config, device: str) -> float:
+    return _SECONDS_PER_PIXEL + (_SECONDS_PER_STEP * config.steps if device == "cpu" else 0)  # a GPU is of this process
 
 
 def n_preparing_threads() -> int:
@@ -116,7 +127,7 @@ def why_no_workers(given: ClusterOptions, chosen: ClusterOptions, config: Config
     """Return a note for the user if no workers are started though none were specified; None = there is no choice."""
     if given.workers is not None or chosen.workers != 0 or (os.cpu_count() or 1) == 1:
         return None
-    least = 2 * pixels_per_worker(config, device) / 1e6
+    least = least_pixels(config, device) / 1e6
     return f"one process computes this scene, because workers pay from {least:.2g} Mpx on; -j sets their number"
 
 
