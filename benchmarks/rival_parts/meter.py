@@ -57,7 +57,9 @@ class Usage:
 
 
 def measure(commands: Sequence[Sequence[str | Path]], folder: Path, environment: dict[str, str] | None = None) -> Usage:
-    """Run commands one after the other, each with its output in a log in the folder, and return what they used.
+    """Run commands one after the other in the folder, each with its output in a log, and return what they used.
+
+    Some write files into the current folder. Paths in a command, of type Path, can be relative to that of this process.
 
     Raises
     ------
@@ -67,8 +69,9 @@ def measure(commands: Sequence[Sequence[str | Path]], folder: Path, environment:
     usage = Usage(0, 0, 0, 0, 0)
     for number, command in enumerate(commands):
         result, log = folder / f"usage{number}.json", folder / f"log{number}.txt"
-        meter = [sys.executable, __file__, result, log, *command]
-        subprocess.run([str(part) for part in meter], check=True, env=os.environ | (environment or {}))
+        meter = [sys.executable, Path(__file__), result, log, *command]
+        parts = [str(part.absolute() if isinstance(part, Path) else part) for part in meter]
+        subprocess.run(parts, check=True, cwd=folder, env=os.environ | (environment or {}))
         document = json.loads(result.read_text(encoding="utf-8"))
         if document.pop("code"):
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
