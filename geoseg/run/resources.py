@@ -16,7 +16,7 @@ from geoseg.run.cluster_options import ClusterOptions
 from geoseg.segment.patch import MAX_BATCH
 
 _MAX_THREADS = 16  # that prepare tiles; more wait for each other, and for the GPU
-# Of work in tiles: from which two workers save a fifth of the time, for a quarter more processor time and nearly three
+# Of work in tiles: from which two workers save a sixth of the time, for a quarter more processor time and nearly three
 # times the memory; and that each further worker needs to pay for its start. See docs/benchmarks.md.
 _LEAST_SECONDS, _WORKER_SECONDS = 30.0, 8.0
 _SECONDS_PER_PIXEL = 1.5e-6  # of processor time for the stages of tiles
@@ -100,7 +100,7 @@ def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, confi
 
 
 def least_pixels(config: Config, device: str = "cpu") -> float:
-    """Return the pixels of a scene from which workers save a fifth of the time."""
+    """Return the pixels of a scene from which workers save a sixth of the time."""
     return _LEAST_SECONDS / _seconds_per_pixel(config, device)
 
 
