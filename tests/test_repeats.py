@@ -80,6 +80,18 @@ def test_repeats_of_many_blocks_are_those_of_one_table(monkeypatch, keys, pendin
     np.testing.assert_array_equal(found.context, whole.context)
 
 
+def test_of_too_many_repeats_those_of_the_most_superpixels_are_kept(monkeypatch):
+    monkeypatch.setattr(scene_repeats, "_MAX_REPEATS", 3)
+    monkeypatch.setattr(scene_repeats, "_KEYS", 4)  # so that they are found in several shares
+    numbers = [2, 5, 1, 3, 4, 2]  # superpixels with the moments 0, 1, …
+    moments = np.repeat(np.arange(6.0), numbers)[np.random.default_rng(0).permutation(sum(numbers))][:, None]
+    table = table_of(moments, np.ones((len(moments), 1)), np.ones(len(moments), int))
+
+    found = repeats_of_blocks([table.rows(np.arange(9)), table.rows(np.arange(9, 17))].__getitem__, [0, 1])
+
+    assert found.moments[:, 0].tolist() == [1, 3, 4]
+
+
 def test_rows_whose_keys_are_equal_by_chance_are_no_repeats(monkeypatch):
     monkeypatch.setattr(scene_repeats, "_keys", lambda moments: np.zeros(len(moments), np.uint64))
     table = table_of(np.array([[0.1], [0.2], [0.1]]), np.eye(3), np.ones(3, int))

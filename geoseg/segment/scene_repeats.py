@@ -15,6 +15,7 @@ from geoseg.segment.table_storage import IN_MEMORY, TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable
 
 _KEYS = 2**20  # that are compared at once
+_MAX_REPEATS = 2**16  # moments that several superpixels have; every tile reads them, with their votes
 _PENDING = 200_000  # rows that are summed up at once
 
 
@@ -24,7 +25,9 @@ def repeats_of_blocks(
     """Return the moments that several superpixels of any of the blocks have, with their mean votes.
 
     The tables are read one after the other for a key of the moments of each superpixel; then those with keys that occur
-    more than once are read again and summed up. What is held in memory are the repeated moments.
+    more than once are read again and summed up. What is held in memory are the repeated moments: at most
+    `_MAX_REPEATS`, those of the most superpixels. A mosaic that has an image twice would have more, and its other
+    superpixels keep the votes of their own.
 
     Parameters
     ----------
@@ -103,14 +106,20 @@ def _keys(moments: NDArray[np.float64]) -> NDArray[np.uint64]:
 
 
 def _repeated(keys: NDArray[np.uint64], storage: TableStorage) -> NDArray[np.uint64]:
-    """Return the keys that occur more than once, ascending; a share of all keys is in memory at a time."""
+    """Return the keys that occur more than once, ascending; a share of all keys is in memory at a time.
+
+    Of more than `_MAX_REPEATS`, they are the most frequent; of two with equal frequency, the smaller one.
+    """
     n_shares = np.uint64(len(keys) // _KEYS + 1)
-    found = [keys[:0]]
+    found, numbers = [keys[:0]], [np.zeros(0, np.int64)]
     for share in range(int(n_shares)):
         parts = [keys[some][keys[some] % n_shares == share] for some in batches(len(keys), storage, _KEYS)]
         distinct, counts = np.unique(np.concatenate([keys[:0], *parts]), return_counts=True)
         found.append(distinct[counts > 1])
-    return np.sort(np.concatenate(found))
+        numbers.append(counts[counts > 1])
+    repeated = np.concatenate(found)
+    order = np.lexsort((repeated, -np.concatenate(numbers)))[:_MAX_REPEATS]
+    return np.sort(repeated[order])
 
 
 def _is_among(some: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
