@@ -110,7 +110,9 @@ def pixels_per_worker(config: Config, device: str = "cpu") -> float:
 
 
 def _seconds_per_pixel(config: Config, device: str) -> float:
-    return _SECONDS_PER_PIXEL + (_SECONDS_PER_STEP * config.steps if device == "cpu" else 0)  # a GPU is of this process
+    return _SECONDS_PER_PIXEL + (
+        _SECONDS_PER_STEP * config.steps if device == "cpu" else 0
+    )  # on a GPU, this process trains
 
 
 def n_preparing_threads() -> int:

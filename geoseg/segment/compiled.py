@@ -116,7 +116,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-def _refused(*_: Any) -> Any:
+def _refused(*_: Any, **__: Any) -> Any:
     """Raise an error: without compilation, integers overflow at other numbers, so the results would be others."""
     raise ConfigError(
         "the environment variable NUMBA_DISABLE_JIT is set, but geoseg needs compiled functions. Unset it."
