@@ -4,8 +4,9 @@
                                  [--out TABLE.md] [-- OPTIONS OF geoseg tile]
 
 Square synthetic scenes are written to --scenes, unless they are there already; those of more than 64 Mpx are mirrored
-from that of 64 Mpx, since drawing takes seconds per Mpx. One row per scene and number of workers, from whole processes
-with all of their descendants: CPU and wall seconds per Mpx, wall seconds per Mpx of each stage
+from that of 64 Mpx, since drawing takes seconds per Mpx. Superpixels of a mirrored scene occur several times, for which
+the stages classify and label need more time and memory than in other scenes. One row per scene and number of workers,
+from whole processes with all of their descendants: CPU and wall seconds per Mpx, wall seconds per Mpx of each stage
 (from run.json), the memory of the largest process and of all processes at once, and the size of the run folder before
 the stages are removed. --plot draws the time per Mpx and the memory against the size. Numba's kernels are compiled
 before the measurement.

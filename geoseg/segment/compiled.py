@@ -17,7 +17,8 @@ from geoseg.errors import ConfigError
 try:
     from numba import njit
 except ValueError as err:
-    raise ConfigError(f"numba does not start: {err} Unset the environment variables NUMBA_*, or correct them.") from err
+    reason = str(err).rstrip(".")
+    raise ConfigError(f"numba does not start: {reason}. Unset the environment variables NUMBA_*.") from err
 
 Lock = Callable[[str], Callable[[], None]]  # takes the path of a file and waits; returns how to release it
 
