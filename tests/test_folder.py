@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from geoseg.errors import ConfigError, OutputError, RunError
-from geoseg.run.folder import RunFolder
+from geoseg.run import folder as folder_module
+from geoseg.run.content_cache import ContentCache
+from geoseg.run.folder import RunFolder, read_content, write_run_id
 from geoseg.run.manifest import open_run, read_report, write_report
 from geoseg.run.provenance import versions
 
@@ -71,6 +73,45 @@ def test_array_that_is_read_is_writeable(tmp_path):
     back[0, 0] = 7
 
     assert back[0, 0] == 7
+
+
+def test_arrays_that_were_read_before_are_those_of_the_file_as_it_is_now(tmp_path, monkeypatch):
+    folder, other = RunFolder(tmp_path), RunFolder(tmp_path)
+    reads = []
+    monkeypatch.setattr(folder_module, "read_content", lambda path: (reads.append(path), read_content(path))[1])
+    folder.put("segment", 3, {"labels": LABELS})
+
+    folder.get("segment", 3)["labels"][:] = 0
+    np.testing.assert_array_equal(other.get("segment", 3)["labels"], LABELS)
+    assert len(reads) == 1
+
+    other.put("segment", 3, {"labels": LABELS + 1})
+    np.testing.assert_array_equal(folder.get("segment", 3)["labels"], LABELS + 1)
+    folder.remove("segment", 3)
+    with pytest.raises(RunError, match="is not finished"):
+        folder.get("segment", 3)
+
+
+def test_arrays_of_another_run_are_not_those_that_were_read_before(tmp_path):
+    one = RunFolder(tmp_path, "0" * 32)
+    write_run_id(one)
+    one.put("segment", 3, {"labels": LABELS})
+    one.get("segment", 3)
+
+    with pytest.raises(RunError, match="does not match its checksum"):
+        RunFolder(tmp_path, "f" * 32).get("segment", 3)
+
+
+def test_arrays_that_were_read_last_are_kept_within_their_bytes():
+    cache = ContentCache(100)
+
+    for number in range(200):
+        cache.add(number % 30, bytes(number % 13))
+        assert cache.get(number % 30) == bytes(number % 13)
+        assert sum(len(cache.get(key) or b"") for key in range(30)) <= 100
+    cache.add("long", bytes(101))
+
+    assert cache.get("long") is None
 
 
 def test_equal_arrays_give_equal_bytes(tmp_path):
@@ -169,7 +210,9 @@ def test_error_for_an_absent_tile_names_its_step(tmp_path):
 KILLED_WHILE_WRITING = """
 import sys, numpy as np
 from pathlib import Path
-from geoseg.run.folder import RunFolder
+from geoseg.run import folder as folder_module
+from geoseg.run.content_cache import ContentCache
+from geoseg.run.folder import RunFolder, read_content, write_run_id
 folder = RunFolder(Path(sys.argv[1]))
 noise = np.random.default_rng(0).integers(0, 1 << 30, 200_000, dtype=np.int32)
 print("ready", flush=True)

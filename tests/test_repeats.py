@@ -9,9 +9,9 @@ from skimage.measure import label
 import geoseg
 from geoseg.run.folder import RunFolder, read_run_id
 from geoseg.run.products import REPEATS, SUPERPIXEL_TABLE, ProductStore
-from geoseg.segment import scene_repeats
+from geoseg.segment import repeats, scene_repeats
 from geoseg.segment import superpixels as superpixels_module
-from geoseg.segment.repeats import find_repeats
+from geoseg.segment.repeats import Repeats, find_repeats
 from geoseg.segment.scene_repeats import repeats_of_blocks
 from geoseg.segment.superpixels import SuperpixelParameters, superpixels
 from geoseg.segment.votes import SuperpixelTable
@@ -93,12 +93,31 @@ def test_of_too_many_repeats_those_of_the_most_superpixels_are_kept(monkeypatch)
 
 
 def test_rows_whose_keys_are_equal_by_chance_are_no_repeats(monkeypatch):
-    monkeypatch.setattr(scene_repeats, "_keys", lambda moments: np.zeros(len(moments), np.uint64))
-    table = table_of(np.array([[0.1], [0.2], [0.1]]), np.eye(3), np.ones(3, int))
+    for module in (repeats, scene_repeats):
+        monkeypatch.setattr(module, "moment_keys", lambda moments: np.zeros(len(moments), np.uint64))
+    table = table_of(np.array([[0.1], [0.2], [0.1], [0.4], [0.3], [0.3]]), np.eye(6), np.ones(6, int))
 
     found = repeats_of_blocks([table].__getitem__, [0])
 
-    np.testing.assert_array_equal(found.moments, [[0.1]])
+    np.testing.assert_array_equal(found.moments, [[0.1], [0.3]])
+    expected = np.eye(6)
+    expected[[0, 2]], expected[[4, 5]] = [0.5, 0, 0.5, 0, 0, 0], [0, 0, 0, 0, 0.5, 0.5]
+    np.testing.assert_array_equal(found.share(table).votes, expected)
+
+
+def test_votes_are_shared_as_by_comparing_each_superpixel_with_each_repeat():
+    draw = np.random.default_rng(3)
+    moments, others = np.unique(draw.integers(0, 4, (90, 3)) / 7, axis=0), draw.integers(0, 6, (200, 3)) / 7
+    others[:20] *= -1.0
+    moments, votes = moments[draw.permutation(len(moments))[:25]], draw.dirichlet(np.ones(4), 25)
+    table = table_of(others, draw.dirichlet(np.ones(4), 200), np.ones(200, int))
+    is_equal = (table.moments[:, None] == moments[None]).all(axis=2)
+
+    found = Repeats(moments, votes).share(table)
+
+    expected = np.where(is_equal.any(axis=1)[:, None], votes[is_equal.argmax(axis=1)], table.votes)
+    np.testing.assert_array_equal(found.votes, expected)
+    assert 20 < is_equal.any(axis=1).sum() < 180
 
 
 def test_scene_without_repeats_has_none():

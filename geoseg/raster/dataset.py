@@ -27,6 +27,7 @@ from geoseg.raster.damage import DamageError, check_complete, damage_reported
 from geoseg.raster.names import REMOTE, check_input_name
 from geoseg.raster.placement import check_placement
 from geoseg.raster.raster_file import Folders, check_raster
+from geoseg.raster.regular_file import file_state
 from geoseg.raster.tiff_header import check_block, check_references
 from geoseg.raster.unreadable import GDAL_ERRORS, missing_file, unreadable
 from geoseg.raster.vrt import read_vrt
@@ -146,7 +147,8 @@ def dataset_of(path: str) -> Any:
         If it cannot be reached or read at present.
     """
     try:
-        return _dataset(path, _file_state(path), threading.get_ident())
+        state = file_state(path)  # so that a long-lived worker does not read what was there before
+        return _dataset(path, state, threading.get_ident())
     except RasterError as err:
         check_available(path, err)
         raise
@@ -206,7 +208,7 @@ def _source(path: str) -> _Source:
     """Return what GDAL may open of a raster, after checking it."""
     if _is_remote(path):
         return _Source(path, DRIVERS, _options(path))
-    if not _file_state(path) or not Path(path).is_file():
+    if not file_state(path) or not Path(path).is_file():
         raise missing_file(path)
     if Path(path).suffix.lower() == ".vrt":
         mosaic = read_vrt(Path(path))
@@ -260,15 +262,6 @@ def _dataset(path: str, state: tuple[int, ...], thread: int) -> Any:  # noqa: AR
     source = _source(path)
     with rasterio.Env(**source.options):
         return _open(path, source)
-
-
-def _file_state(path: str) -> tuple[int, ...]:
-    """Return values that change when a file is rewritten, so that a long-lived worker does not read the old one."""
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError):  # an address, or a missing file or impossible name, which reading reports
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_georeferencing(src: Any, path: str, *, needs_crs: bool) -> None:

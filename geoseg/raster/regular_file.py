@@ -1,4 +1,4 @@
-"""Refuse pipes and devices in the place of files: a program that reads them may wait without end."""
+"""Files as the system sees them: whether reading one ends, and whether it has changed."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def regular_file(path: Path) -> Path:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(f"{path} is a pipe, a device or a socket, not a file")
     return path
+
+
+def file_state(path: str | Path) -> tuple[int, ...]:
+    """Return numbers that change when a file is written again; none if there is no such file, as at an address."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):  # a missing file or an impossible name, which reading reports
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -17,6 +17,7 @@ from geoseg.output.polygons import INDEX_BYTES
 from geoseg.output.system import can_fork
 from geoseg.raster.dataset import CACHE_BYTES
 from geoseg.run.cluster_options import ClusterOptions
+from geoseg.run.content_cache import MOST_BYTES as KEPT_BYTES
 from geoseg.run.disk_tables import IN_MEMORY
 from geoseg.run.job import Task, block_grid
 from geoseg.run.machine_memory import machine_memory, n_bytes
@@ -88,7 +89,7 @@ def estimate_memory(task: Task) -> MemoryEstimate:
     config, (rows, cols) = task.config, task.scene.geobox.shape
     n_bands = len(task.scene.bands) + (0 if task.features is None else len(task.features.bands))
     has_gpu = task.device != "cpu"
-    base = _LIBRARIES[config.method == "backprop"] + CACHE_BYTES
+    base = _LIBRARIES[config.method == "backprop"] + CACHE_BYTES + KEPT_BYTES
     block, tile = _block_bytes(task, n_bands), _tile_bytes(task, n_bands)
     is_trained = config.method == "backprop" and config.training == "scene" and task.model is None
     n_regions = rows * cols // _region_size(config)

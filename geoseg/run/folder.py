@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 from geoseg.errors import RunError
 from geoseg.output.files import PARTIAL_SUFFIX, write_file, writing
 from geoseg.output.system import flush_folder
-from geoseg.raster.regular_file import regular_file
+from geoseg.raster.regular_file import file_state, regular_file
+from geoseg.run.content_cache import CONTENTS
 from geoseg.run.documents import parse_document, write_document
 
 _log = logging.getLogger(__name__)
@@ -148,13 +149,13 @@ class RunFolder:
             If they are absent, damaged, or cannot be read.
         """
         path = self._file(step, key)
-        what, content = f"step {step!r} of tile {key}", read_content(path)
-        if content is None:
-            raise RunError(f"{what} is not finished: {path} does not exist; continue the run with --resume.")
-        try:
-            return _unpack(self._checked(path, content))
-        except ValueError as err:
-            raise RunError(f"{what} is damaged: {err}; delete {path} and continue with --resume.") from err
+        state = file_state(path)  # before it is read: if it is replaced meanwhile, this state does not occur again
+        body = CONTENTS.get((path, self.run_id, state))
+        if body is None:
+            body = self._read(path, f"step {step!r} of tile {key}")
+            if state:
+                CONTENTS.add((path, self.run_id, state), body)
+        return _arrays_of(body)
 
     def has(self, step: str, key: int | str, *, verify: bool = False) -> bool:
         """Return whether a step of a tile is finished and, with `verify`, its file undamaged."""
@@ -227,6 +228,16 @@ class RunFolder:
             for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
                 _unlink(partial)
 
+    def _read(self, path: Path, what: str) -> bytes:
+        """Return the content of a file of arrays, decompressed; `what` is its name in messages."""
+        content = read_content(path)
+        if content is None:
+            raise RunError(f"{what} is not finished: {path} does not exist; continue the run with --resume.")
+        try:
+            return _decompressed(self._checked(path, content))
+        except ValueError as err:
+            raise RunError(f"{what} is damaged: {err}; delete {path} and continue with --resume.") from err
+
     def _digest(self, path: Path, body: bytes) -> bytes:
         # Includes the path, so that a file copied to the place of another tile is detected.
         digest = hashlib.blake2b("/".join(path.parts[-3:]).encode(), digest_size=_DIGEST_SIZE, key=self.run_id.encode())
@@ -260,9 +271,13 @@ def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return len(content).to_bytes(8, "little") + _CODEC.compress(content, asbytes=True)
 
 
-def _unpack(content: bytes) -> dict[str, NDArray[Any]]:
+def _decompressed(content: bytes) -> bytes:
     size = int.from_bytes(content[:8], "little")
-    body = _CODEC.decompress(memoryview(content)[8:], decompressed_size=size, asbytes=True)
+    body: bytes = _CODEC.decompress(memoryview(content)[8:], decompressed_size=size, asbytes=True)
+    return body
+
+
+def _arrays_of(body: bytes) -> dict[str, NDArray[Any]]:
     begin = body.index(b"\n") + 1
     arrays: dict[str, NDArray[Any]] = {}
     for name, dtype, shape in json.loads(body[:begin]):

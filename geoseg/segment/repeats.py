@@ -7,13 +7,15 @@ values. In a mask or a thematic raster most have, and without this they would be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.grouped import grouped_mean
+from geoseg.segment.splitmix import INCREMENT, mix64
 from geoseg.segment.table_storage import TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable, concatenate
 
@@ -38,7 +40,32 @@ class Repeats:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name, without one that is None."""
-        return {name: array for name, array in vars(self).items() if array is not None}
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    @cached_property
+    def _sorted_keys(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Keys of the moments, ascending, and the row of each."""
+        keys = moment_keys(self.moments)
+        row_of = np.argsort(keys)
+        return keys[row_of], row_of
+
+    def _rows_of(self, moments: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the row of `self.moments` that equals each of `moments`; -1 = none."""
+        keys, row_of = self._sorted_keys
+        wanted = moment_keys(moments)
+        found = np.full(len(moments), -1)
+        place = np.searchsorted(keys, wanted)
+        left = np.arange(len(moments))
+        while len(left):  # once, unless different moments have equal keys
+            left = left[place[left] < len(keys)]
+            left = left[keys[place[left]] == wanted[left]]
+            rows = row_of[place[left]]
+            is_equal = (self.moments[rows] == moments[left]).all(axis=1)
+            found[left[is_equal]] = rows[is_equal]
+            left = left[~is_equal]
+            place[left] += 1
+        return found
 
     def share(self, table: SuperpixelTable) -> SuperpixelTable:
         """Return a table whose superpixels with repeated moments have the common votes.
@@ -60,16 +87,11 @@ class Repeats:
         >>> Repeats(moments[:1], np.array([[0.8, 0.2]])).share(table).votes.tolist()
         [[0.8, 0.2], [0.3, 0.7]]
         """
-        rows = np.flatnonzero(np.isin(table.moments[:, -1], self.moments[:, -1]))  # few rows in a photograph
+        found = self._rows_of(table.moments)
+        rows = np.flatnonzero(found >= 0)
         if not len(rows):
             return table
-        n = len(self.moments)
-        both = np.concatenate([self.moments, table.moments[rows]])
-        group = np.unique(both, axis=0, return_inverse=True)[1].ravel()
-        repeat = np.full(int(group.max()) + 1, -1)
-        repeat[group[:n]] = np.arange(n)
-        found = repeat[group[n:]]
-        rows, found = rows[found >= 0], found[found >= 0]
+        found = found[rows]
         common = {"votes": self.votes} | ({} if self.context is None else {"context": self.context})
         changed = {name: vars(table)[name].copy() for name in common}
         for name, values in common.items():
@@ -86,6 +108,22 @@ class Repeats:
             table.votes[some] = shared.votes
             if table.context is not None and shared.context is not None:
                 table.context[some] = shared.context
+
+
+def moment_keys(moments: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Return a key for each row of moments, (n,): equal for equal rows, and for others hardly ever.
+
+    Examples
+    --------
+    >>> keys = moment_keys(np.array([[0.5, 0.0], [0.5, -0.0], [0.0, 0.5]]))
+    >>> bool(keys[0] == keys[1]), bool(keys[0] == keys[2])
+    (True, False)
+    """
+    bits = np.ascontiguousarray(moments + 0.0).view(np.uint64)  # the sum makes -0 and 0 the same bits
+    key = np.zeros(len(moments), np.uint64)
+    for column in bits.T:
+        key = mix64((key ^ column) + np.uint64(INCREMENT))
+    return key
 
 
 def find_repeats(tables: Sequence[SuperpixelTable]) -> Repeats:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.grouped import grouped_sum
-from geoseg.segment.repeats import Repeats
-from geoseg.segment.splitmix import INCREMENT, mix64
+from geoseg.segment.repeats import Repeats, moment_keys
 from geoseg.segment.table_storage import IN_MEMORY, TableStorage, batches
 from geoseg.segment.votes import SuperpixelTable
 
@@ -42,7 +41,7 @@ def repeats_of_blocks(
 
     def keys() -> Iterator[dict[str, NDArray[Any]]]:
         for block in blocks:
-            found = _keys(load(block).moments)
+            found = moment_keys(load(block).moments)
             n_rows.append(len(found))
             yield {"keys": found}
 
@@ -94,15 +93,6 @@ class _Sums:
         distinct, group = np.unique(moments, axis=0, return_inverse=True)
         self._pending = [(distinct, *(grouped_sum(some, group.ravel(), len(distinct)) for some in values))]
         self._n = 0
-
-
-def _keys(moments: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Return a key for each row: equal for equal rows, and for others hardly ever."""
-    bits = np.ascontiguousarray(moments + 0.0).view(np.uint64)  # the sum makes -0 and 0 the same bits
-    key = np.zeros(len(moments), np.uint64)
-    for column in bits.T:
-        key = mix64((key ^ column) + np.uint64(INCREMENT))
-    return key
 
 
 def _repeated(keys: NDArray[np.uint64], storage: TableStorage) -> NDArray[np.uint64]:

@@ -76,8 +76,10 @@ def label_tile(job: Job, number: int) -> None:
     class_model = job.store.get(CLASS_MODEL)
     class_of_cluster = class_model.class_of_cluster(job.config.classify.classes)
     index = job.store.get(TILE_SUPERPIXELS, number).index
-    owned = np.unique(index[index >= 0])  # the superpixels of the core; others of the tile lie in its halo
     numbers = job.store.get(VOTES, number).numbers
+    is_owned = np.zeros(len(numbers) + 1, np.bool_)
+    is_owned[index] = True  # the superpixels of the core; others of the tile lie in its halo. The last is nodata, -1
+    owned = np.flatnonzero(is_owned[:-1])
     classes = np.zeros(len(numbers) + 1, np.int64)  # the last is nodata, -1: class 0
     confidence = np.zeros(len(numbers) + 1)
     table = votes.rows_of([table_of(job, block) for block in job.blocks.reading(tile.core)], numbers[owned])

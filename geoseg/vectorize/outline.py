@@ -178,8 +178,10 @@ def _points_near_open_arcs(
     near[tuple(_points_along(traced.take(~traced.whole), offset).T)] = True
     near = maximum_filter(near, 2 * reach + 1)
     whole = traced.take(traced.whole).xy.astype(np.int64)
-    points = np.unique(np.concatenate([whole, _points_on_sides(regions, offset, nodes_only=True)]), axis=0)
-    return points[near[points[:, 1] - offset[1], points[:, 0] - offset[0]]]
+    points = np.concatenate([whole, _points_on_sides(regions, offset, nodes_only=True)]) - offset
+    chosen = np.zeros(near.shape[::-1], np.bool_)  # (col, row), so that the points are in ascending order
+    chosen[tuple(points.T)] = True
+    return np.argwhere(chosen & near.T) + offset
 
 
 def _points_along(arcs: Arcs, offset: tuple[int, int]) -> NDArray[np.int64]:
