@@ -1,7 +1,9 @@
 """The data flow, from a raster to polygons.
 
-    scene.tif ─ survey ─ learn ─ superpixels ─ segment ─ classify ─ label ─ merge ─ outline ─ write ─ labels.gpkg
-                once     once    per block     per tile  once       tile    once    tile      once
+    scene.tif ─ survey ─ learn, superpixels ─ segment ─ classify ─ label ─ merge ─ outline ─ write ─ labels.gpkg
+                once     once   per block     per tile  once       tile    once    tile      once
+
+Learning and making superpixels do not need each other, and run at the same time.
 
 A raster of labels enters half-way:
 
@@ -234,8 +236,8 @@ def run_scene(
 def run_stages(task: Task, stages: Stages) -> tuple[Job, Regions]:
     """Run all stages but the last, on files or in memory, and return the job and the regions of the scene."""
     job = survey.survey_scene(task, stages)
-    learn.learn_network(job, stages, task.model)
-    segment.make_superpixels(job, stages)
+    with learn.learning_beside(job, stages, task.model):
+        segment.make_superpixels(job, stages)
     segment.segment_tiles(job, stages)
     classify.classify_superpixels(job, stages, task.model)
     vectorize.label_tiles(job, stages)

@@ -19,7 +19,7 @@ class StageStarted:
     Parameters
     ----------
     stage : str
-        One of survey, learn, superpixels, segment, classify, label, merge, outline, write, animate.
+        One of survey, superpixels, learn, segment, classify, label, merge, outline, write, animate.
     total : int
         Number of parts, such as tiles, blocks or training steps.
     pixels : int

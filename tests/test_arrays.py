@@ -263,4 +263,4 @@ def test_progress_receives_the_stages_in_order(image):
     segment(image, progress=events.append)
 
     started = [event.stage for event in events if isinstance(event, geoseg.StageStarted)]
-    assert started == ["survey", "learn", "superpixels", "segment", "classify", "label", "merge", "outline"]
+    assert started == ["survey", "superpixels", "learn", "segment", "classify", "label", "merge", "outline"]

@@ -151,7 +151,7 @@ def inputs(tmp_path_factory):
 @pytest.mark.parametrize(
     ("mode", "names"),
     [
-        ("scene", ["survey", "learn", "superpixels", "segment", "classify", "label", "merge", "outline"]),
+        ("scene", ["survey", "superpixels", "learn", "segment", "classify", "label", "merge", "outline"]),
         ("tile", ["survey", "superpixels", "segment", "classify", "label", "merge", "outline"]),
         ("rag", ["survey", "superpixels", "segment", "classify", "label", "merge", "outline"]),
         ("labels", ["label", "merge", "outline"]),

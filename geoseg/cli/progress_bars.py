@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MODES = ("auto", "bar", "plain", "json", "none")
 STAGE_TITLES = {
     "survey": "survey the scene",
-    "learn": "train the network",
     "superpixels": "compute superpixels",
+    "learn": "train the network",
     "segment": "segment tiles",
     "classify": "find classes",
     "label": "label tiles",

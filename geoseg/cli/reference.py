@@ -54,7 +54,7 @@ keys:
 | `note` | `text`, such as a failed tile and its error |
 | `summary` | `text`; `failed`, the numbers of failed tiles, after a run with polygons |
 
-The stages are survey, learn, superpixels, segment, classify, label, merge, outline, write, report, and
+The stages are survey, superpixels, learn, segment, classify, label, merge, outline, write, report, and
 animate in a preview.
 
 In Python and notebooks, `geoseg.cli.progress_bars.progress_display` returns the same displays:

@@ -89,7 +89,7 @@ def local_client(
             stack.callback(processes.close)
             stack.callback(close, cluster)
             stack.callback(processes.end_unready)
-            processes.spawn()
+            processes.spawn(from_server=method == "forkserver")
             # By the address: a client of the cluster would wait for its workers.
             client = Client(cluster.scheduler_address, security=cluster.security, set_as_default=False)
             stack.callback(close, client)

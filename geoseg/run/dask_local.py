@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import time
 from typing import Any
@@ -32,12 +33,20 @@ class LocalWorkers:
         self._missing: dict[int, float] = {}  # process → time since when it has not been registered
         self._n_lost = 0
 
-    def spawn(self) -> None:
-        """Start the process of each worker, and return when it has its environment; it need not be ready."""
+    def spawn(self, *, from_server: bool) -> None:
+        """Start the process of each worker; it need not be ready.
+
+        Parameters
+        ----------
+        from_server : bool
+            Whether a fork server starts them, which may still be importing. They have its environment then, so that
+            this returns as soon as they are asked for; otherwise when they have the environment of this process.
+        """
         begin = time.monotonic()
         self.replace()
-        while not self._are_spawned() and time.monotonic() - begin < _START_SECONDS:
+        while not self._are_spawned(from_server) and time.monotonic() - begin < _START_SECONDS:
             time.sleep(0.01)
+        self._cluster.sync(asyncio.sleep, 0)  # Dask changes the environment when it starts them: not after this
 
     def start(self) -> None:
         """Start all workers that are missing, and return when all are ready.
@@ -92,10 +101,15 @@ class LocalWorkers:
             if now - since > _START_SECONDS:
                 end_process(pid)
 
-    def _are_spawned(self) -> bool:
+    def _are_spawned(self, from_server: bool) -> bool:
         nannies = list(self._cluster._created)  # `workers` has only those that are ready
         ended = (Status.closed, Status.failed)
-        return len(nannies) == self._n_workers and all(nanny.pid or nanny.status in ended for nanny in nannies)
+
+        def is_spawned(nanny: Any) -> bool:
+            is_asked_for = from_server and nanny.process is not None and nanny.process.process is not None
+            return bool(is_asked_for or nanny.pid or nanny.status in ended)
+
+        return len(nannies) == self._n_workers and all(map(is_spawned, nannies))
 
     def _n_ready(self) -> int:
         return len(self._cluster.scheduler.workers)

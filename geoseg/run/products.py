@@ -38,7 +38,7 @@ from geoseg.vectorize.value_stats import ValueSums
 from geoseg.vectorize.zonal_stats import ZonalSums
 
 Content = TypeVar("Content")
-Stage = Literal["survey", "learn", "superpixels", "segment", "classify", "label", "merge", "outline", "write", "report"]
+Stage = Literal["survey", "superpixels", "learn", "segment", "classify", "label", "merge", "outline", "write", "report"]
 
 SCENE = "scene"  # the key of a product that a scene has once
 

@@ -43,10 +43,11 @@ def expected_seconds(
     if has_network:
         segment += _TILE_STEP * config.steps
     seconds = {} if of_labels else {"survey": _SURVEY}
-    if trains and not has_model and not of_labels:
-        seconds["learn"] = _LEARN_STEP * config.learn.steps
     if not of_labels:
-        seconds |= {"superpixels": _SUPERPIXELS * shared, "segment": segment * shared, "classify": _CLASSIFY * shared}
+        seconds["superpixels"] = _SUPERPIXELS * shared
+        if trains and not has_model:  # beside the superpixels, so that the stage is what is left then
+            seconds["learn"] = max(_LEARN_STEP * config.learn.steps - seconds["superpixels"], 0.0)
+        seconds |= {"segment": segment * shared, "classify": _CLASSIFY * shared}
     seconds |= {"label": _LABEL * shared, "merge": _MERGE * n_pixels / 1e6, "outline": _OUTLINE * shared}
     return seconds | {"write": _WRITE * n_pixels / 1e6}
 

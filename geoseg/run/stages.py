@@ -68,6 +68,7 @@ class Stages:
         self._store, self._executor, self._n_pixels = store, executor or Serial(), n_pixels
         self._limit = FailureLimit(None, len(self.tiles))
         self._part: str | None = None
+        self._check: Callable[[], None] = lambda: None
         self._recorded: dict[str, dict[str, str]] = {}
         self._name, self._done, self._total = "", 0, 0
 
@@ -83,6 +84,15 @@ class Stages:
         return_freed_memory()
         self.reporter.finish()
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 3)
+
+    @contextmanager
+    def checked(self, check: Callable[[], None]) -> Iterator[None]:
+        """Return a context manager in which `check` is called after every tile and block: it may raise an error."""
+        self._check, before = check, self._check
+        try:
+            yield
+        finally:
+            self._check = before
 
     def limit_failures(self, most: int | float | None) -> None:
         """Set how many tiles may fail before the run stops, as `RunOptions.max_failed` does."""
@@ -154,6 +164,7 @@ class Stages:
         self._limit.begin(self._name)
         with deferred():  # a signal lets the tiles in hand finish
             for outcome in self._executor.run(function, job, todo, note=self._note):
+                self._check()
                 self._limit.check_cause(outcome)
                 self.advance()
                 if outcome.error is not None:

@@ -27,12 +27,25 @@ def sum_moments(index, moments, n):  # type: ignore[no-untyped-def]
 
 @compiled(nogil=True)
 def sum_shares(index, shares, weight, n):  # type: ignore[no-untyped-def]
-    """Return the weighted sum of the shares of each code per superpixel, (n, code) int64."""
+    """Return the weighted sum of the shares of each code per superpixel, (n, code) int64.
+
+    Pixels of a row with the same superpixel and weight are summed up first, in 32 bits: four times as fast. A row would
+    need 2²⁴ pixels to exceed them.
+    """
     height, width, n_codes = shares.shape
-    sums = np.zeros((n, n_codes), np.int64)
+    sums, run = np.zeros((n, n_codes), np.int64), np.empty(n_codes, np.uint32)
     for y in range(height):
-        for x in range(width):
-            if index[y, x] >= 0:
+        x = 0
+        while x < width:
+            superpixel, factor = index[y, x], weight[y, x]
+            if superpixel < 0:
+                x += 1
+                continue
+            run[:] = 0
+            while x < width and index[y, x] == superpixel and weight[y, x] == factor:
                 for code in range(n_codes):
-                    sums[index[y, x], code] += weight[y, x] * shares[y, x, code]
+                    run[code] += np.uint32(shares[y, x, code])
+                x += 1
+            for code in range(n_codes):
+                sums[superpixel, code] += factor * np.int64(run[code])
     return sums

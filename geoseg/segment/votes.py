@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.segment.blockwise import dense_index
-from geoseg.segment.grouped import grouped_sum
-from geoseg.segment.superpixels import NUMBERS_PER_BLOCK, block_of
+from geoseg.segment.superpixels import NUMBERS_PER_BLOCK
 from geoseg.segment.table_storage import TableStorage
 from geoseg.segment.vote_sums import FIXED, sum_moments
 
@@ -35,7 +34,8 @@ class Votes:
     moments : (n, moment) int64
         Sum of the moments of these pixels in units of 1/`FIXED`.
     pairs : (m, 2) int64
-        Numbers, the smaller first, of superpixels that share pixel sides in the core or on its right or lower side.
+        Numbers, the smaller first, of superpixels that share pixel sides in the core or on its right or lower side;
+        ascending by the first.
     borders : (m,) int64
         Number of pixel sides that each pair shares.
     extra : (n, component + 1) int64 or None
@@ -323,8 +323,8 @@ def _adjacent(index: NDArray[np.int32], core: tuple[slice, slice]) -> tuple[NDAr
 
 def _of_block(table: Votes, block: int) -> Votes:
     """Return the rows of a tile's votes that belong to a block."""
-    rows = block_of(table.numbers) == block
-    edges = block_of(table.pairs[:, 0]) == block
+    ends = [block * NUMBERS_PER_BLOCK, (block + 1) * NUMBERS_PER_BLOCK]
+    rows, edges = (slice(*np.searchsorted(numbers, ends)) for numbers in (table.numbers, table.pairs[:, 0]))
     return Votes(
         table.numbers[rows],
         table.votes[rows],
@@ -352,9 +352,11 @@ def _mean_extra(parts: list[Votes], numbers: NDArray[np.int64]) -> NDArray[np.fl
 def _sum_borders(parts: list[Votes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs of all tiles and the sums of their borders."""
     pairs = np.concatenate([part.pairs for part in parts])
-    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    borders = np.concatenate([part.borders for part in parts])
-    return unique.reshape(-1, 2), grouped_sum(borders, inverse.ravel(), len(unique)).astype(np.int64)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    pairs, borders = pairs[order], np.concatenate([part.borders for part in parts])[order]
+    is_first = np.ones(len(pairs), np.bool_)
+    is_first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[is_first], np.add.reduceat(borders, np.flatnonzero(is_first)) if len(pairs) else borders
 
 
 def _shares_of(votes: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -9,8 +9,8 @@ from typing import Any, Callable
 
 STAGES = {  # in the order of a run: title, and share of its time on a typical scene, in percent
     "survey": ("survey the scene", 3),
-    "learn": ("train the network", 15),
-    "superpixels": ("compute superpixels", 20),
+    "superpixels": ("compute superpixels", 25),
+    "learn": ("train the network", 10),  # what is left of it: it begins with the superpixels
     "segment": ("segment tiles", 25),
     "classify": ("find classes", 5),
     "label": ("label tiles", 8),
