@@ -1,5 +1,8 @@
 """Classes on CUDA agree with those on the CPU. Tests that need no particular device also run on the CPU."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rasterio
@@ -8,12 +11,14 @@ from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import load_config
 from geoseg.errors import ConfigError
+from geoseg.output import system
 from geoseg.output.paths import Outputs
 from geoseg.pipeline import run_scene
+from geoseg.run import resources
 from geoseg.run.executors import ClusterOptions
 from geoseg.run.resources import pick_device
 from geoseg.run.run_options import RunOptions
-from geoseg.segment import tile_batches
+from geoseg.segment import network, tile_batches
 
 from .conftest import fields, rest_slow
 
@@ -86,6 +91,40 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused():
     assert pick_device("auto", load_config()) == "cpu"
     with pytest.raises(ConfigError, match="torch finds no GPU"):
         pick_device("cuda", load_config())
+
+
+@pytest.mark.parametrize("found", [True, False])
+@pytest.mark.parametrize("name", [None, "nvidia0", "nvidiactl", "nvhost-gpu", "nvmap", "kfd", "dxg", "nvme0n1"])
+def test_torch_is_asked_for_a_gpu_where_a_driver_has_a_device_file(tmp_path, monkeypatch, name, found):
+    if name is not None:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(system.sys, "platform", "linux")
+    monkeypatch.setattr(resources, "may_have_gpu", lambda: system.may_have_gpu(tmp_path))
+    monkeypatch.setattr(network, "gpu_is_available", lambda _: found)
+    is_asked = name not in (None, "nvme0n1")
+
+    assert pick_device("auto", load_config()) == ("cuda" if is_asked and found else "cpu")
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_torch_is_asked_for_a_gpu_on_systems_without_device_files(tmp_path, monkeypatch, platform):
+    monkeypatch.setattr(system.sys, "platform", platform)
+
+    assert system.may_have_gpu(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_choosing_the_cpu_does_not_import_torch_where_no_driver_has_a_device_file():
+    if system.may_have_gpu():
+        pytest.skip("a driver has a device file")
+    code = (
+        "import sys; from geoseg.config import Config; from geoseg.run.resources import pick_device;"
+        "print(pick_device('auto', Config()), 'torch' in sys.modules)"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.split() == ["cpu", "False"]
 
 
 def test_methods_without_a_network_use_no_gpu():

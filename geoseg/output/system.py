@@ -183,6 +183,15 @@ def can_fork() -> bool:
     return sys.platform == "linux" and hasattr(os, "fork")
 
 
+def may_have_gpu(devices: Path = Path("/dev")) -> bool:
+    """Return whether there may be a GPU for torch. Importing torch, which knows for certain, takes seconds.
+
+    On Linux the drivers of NVIDIA, of its Jetson boards, of AMD and of Windows' subsystem have device files.
+    """
+    names = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")
+    return sys.platform != "linux" or any(next(devices.glob(name), None) is not None for name in names)
+
+
 def is_running(pid: int) -> bool:
     """Return whether a process of this machine exists."""
     import psutil  # `os.kill` with signal 0 interrupts processes on Windows

@@ -10,7 +10,7 @@ from pathlib import Path
 from geoseg.config import Config
 from geoseg.errors import ConfigError, OutputError, shorten
 from geoseg.output.names import check_writable_folder
-from geoseg.output.system import n_usable_cores
+from geoseg.output.system import may_have_gpu, n_usable_cores
 from geoseg.raster.scene import Scene
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.segment.patch import MAX_BATCH
@@ -39,7 +39,7 @@ def pick_device(wanted: str, config: Config) -> str:
         raise ConfigError(
             f"device is {wanted}, but method {config.method} does not use a GPU. Use --device cpu or auto."
         )
-    if wanted == "cpu" or config.method != "backprop":
+    if wanted == "cpu" or config.method != "backprop" or (wanted == "auto" and not may_have_gpu()):
         return "cpu"
     from geoseg.segment.network import gpu_is_available  # here, because torch takes seconds to import
 
