@@ -2,8 +2,9 @@
 
 import os
 import sys
+import threading
 
-_FAILED, _INTERRUPTED = 1, 130  # 130 as shells report Ctrl-C
+_FAILED, _SIGNALLED, _INTERRUPTED = 1, 128, 130  # as shells report signals, and Ctrl-C
 
 
 def start() -> None:
@@ -21,6 +22,8 @@ def start() -> None:
     except SystemExit as end:
         if end.__cause__ is not None and is_memory_error(end.__cause__):
             os._exit(_FAILED)  # what the interpreter does at its end would lack memory too, and print tracebacks
+        if isinstance(end.code, int) and end.code > _SIGNALLED and threading.active_count() > 1:
+            os._exit(end.code)  # the interpreter would wait for the tiles that threads compute
         raise
 
 

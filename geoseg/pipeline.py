@@ -26,7 +26,7 @@ from geoseg.output.geopackage import other_tables
 from geoseg.output.paths import Outputs
 from geoseg.progress import ProgressCallback, ignore
 from geoseg.raster.label_raster import LabelInput
-from geoseg.run.budget import check_budget, chosen_workers, n_processes
+from geoseg.run.budget import check_budget, chosen_workers, n_at_once
 from geoseg.run.executors import ClusterOptions, check_workers, open_executor
 from geoseg.run.job import Job, Task
 from geoseg.run.kernel_lock import share_compilation
@@ -78,8 +78,9 @@ def segment_scene(
     config : str, Path, dict, Config or None
         Name of a configuration, a YAML file, its values, or None for the defaults or those of ``model``.
     workers : int or None
-        Number of worker processes; 0 = compute in this process, None = by the size of the scene, at most one per core.
-        With workers, a script needs ``if __name__ == "__main__":`` around the call, since each worker imports it.
+        Number of worker processes; 0 = this process computes one tile at a time; None = it computes as many at once as
+        there are cores, at most 4, or starts one process per core for a large scene on more cores. With workers, a
+        script needs ``if __name__ == "__main__":`` around the call, since each worker imports it.
     resume : bool
         Continue an interrupted run.
     overwrite : bool
@@ -96,7 +97,7 @@ def segment_scene(
         Receives the events of `geoseg.progress`; None = no progress is reported.
     **options
         ``class_raster``, ``region_raster``, ``class_layer``, ``levels``, ``save_model``, ``report``; ``model``,
-        ``restretch``, ``run_dir``, ``keep``, ``device``, ``memory``; ``scheduler``, ``scheduler_file``,
+        ``restretch``, ``run_dir``, ``keep``, ``device``, ``memory``; ``threads``, ``scheduler``, ``scheduler_file``,
         ``tls_ca_file``, ``tls_cert``, ``tls_key``, ``dashboard``, ``memory_limit``; and config values by name, such as
         ``seed``, ``min_pixels``, ``simplify``, ``tiles__size``.
 
@@ -218,12 +219,12 @@ def run_scene(
     options = options or RunOptions()
 
     def check(task: Task) -> None:
-        check_budget(task, chosen_workers(cluster, task), options.memory)
+        check_budget(task, chosen_workers(cluster, task, options.memory), options.memory)
 
     with open_plan(scene, outputs, config, options, check=check) as (plan, task):
         if plan.is_finished:
             return finished_result(plan, progress)
-        chosen = chosen_workers(cluster, task)
+        chosen = chosen_workers(cluster, task, options.memory)
         with compiled_ahead(), open_executor(chosen, modules=_modules_of(task)) as executor:
             stages = _stages(plan, plan.blocks, executor, progress)
             stages.reporter.expect(_expected(plan, task.config, chosen, has_model=task.model is not None))
@@ -284,8 +285,8 @@ def _modules_of(task: Task) -> tuple[str, ...]:
 
 
 def _expected(plan: Plan, config: Config, cluster: ClusterOptions, **kind: bool) -> dict[str, float]:
-    """Return the seconds that the stages are expected to take; of workers elsewhere, how many there are is unknown."""
-    return expected_seconds(config, plan.n_pixels, n_workers=n_processes(cluster), **kind)
+    """Return the seconds that the stages are expected to take."""
+    return expected_seconds(config, plan.n_pixels, n_at_once=n_at_once(cluster), **kind)
 
 
 def _stages(plan: Plan, blocks: Sequence[int], executor: Any, progress: ProgressCallback) -> Stages:

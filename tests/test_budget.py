@@ -1,6 +1,5 @@
 """The memory that a run needs: sizes, limits of the machine, the estimate, and runs that are refused."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ import geoseg
 from geoseg.config import load_config
 from geoseg.errors import ConfigError
 from geoseg.raster.scene import open_scene
-from geoseg.run import budget
+from geoseg.run import budget, resources
 from geoseg.run.budget import MemoryEstimate, affordable_workers, check_budget, chosen_workers, estimate_memory
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.job import Task
@@ -94,8 +93,8 @@ def test_limit_of_a_control_group_is_the_memory_of_the_machine(tmp_path, own, fi
 @pytest.mark.parametrize(
     ("values", "side", "grows"),
     [
-        ({"tiles__size": 2048}, 4000, {"worker", "alone"}),
-        ({"tile_steps": 4}, 4000, {"worker", "alone"}),
+        ({"tiles__size": 2048}, 4000, {"worker", "alone", "thread"}),
+        ({"tile_steps": 4}, 4000, {"worker", "alone", "thread"}),
         ({"polygons__attributes": ["all"]}, 100_000, {"main", "alone", "tables"}),
         ({"polygons__min_pixels": 16}, 100_000, {"main", "alone", "tables"}),
     ],
@@ -183,20 +182,48 @@ def test_workers_of_other_machines_are_checked_only_against_a_given_limit(task, 
 
 
 def test_number_of_workers_that_is_not_given_fits_the_memory(task, machine, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(resources, "n_usable_cores", lambda: 8)
     asked = large(task(), int((100 * pixels_per_worker(task().config)) ** 0.5))
     needed = estimate_memory(asked)
 
-    for n in (3, 1):
+    for n in (7, 5):
         machine(needed.total(n) + 1)
-        assert chosen_workers(ClusterOptions(), asked).workers == (n if n > 1 else 0)
+        assert chosen_workers(ClusterOptions(), asked).workers == n
+    machine(needed.total(4) + 1)  # threads of one process are as many, and take less
+    assert chosen_workers(ClusterOptions(), asked) == ClusterOptions(threads=4)
     machine(2**60)
     assert chosen_workers(ClusterOptions(), asked).workers == 8
     assert chosen_workers(ClusterOptions(workers=50), asked).workers == 50
 
 
+def test_number_of_threads_that_is_not_given_fits_the_memory(task, machine, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(resources, "n_usable_cores", lambda: 4)
+    asked, small = task(), "1MiB"
+    needed = estimate_memory(asked)
+
+    for n in (1, 2, 4):
+        machine(needed.of_threads(n) + 1)
+        assert chosen_workers(ClusterOptions(), asked).threads == n
+        assert chosen_workers(ClusterOptions(), asked, str(needed.of_threads(2))).threads == 2
+    assert chosen_workers(ClusterOptions(), asked, small).threads == 1
+    assert chosen_workers(ClusterOptions(threads=9), asked, small).threads == 9
+
+
+def test_threads_that_do_not_fit_are_refused_with_a_number_that_does(task, machine):
+    needed = estimate_memory(task())
+    machine(needed.of_threads(3))
+
+    check_budget(task(), ClusterOptions(threads=3))
+    with pytest.raises(ConfigError, match=r"4 threads need .* of this machine\. Use --threads 3, or a smaller"):
+        check_budget(task(), ClusterOptions(threads=4))
+    with pytest.raises(ConfigError, match=r"more than --memory \d+\. Use --threads 1, or a smaller --tile-size\."):
+        check_budget(task(), ClusterOptions(threads=2), str(needed.alone))
+
+
 def test_workers_that_fit_leave_room_for_the_main_process():
-    estimate = MemoryEstimate(worker=10, main=20, alone=25, tables=0)
+    estimate = MemoryEstimate(worker=10, main=20, alone=25, thread=5, tables=0)
 
     assert [affordable_workers(estimate, limit) for limit in (15, 29, 30, 45)] == [0, 0, 1, 2]
 

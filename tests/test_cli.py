@@ -539,19 +539,20 @@ def test_result_of_somebody_else_is_left_alone_by_a_run_that_goes_on(tmp_path, g
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize("where", [("--workers", "0"), ("--threads", "2")], ids=" ".join)
 @pytest.mark.parametrize(("way", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_process_that_was_stopped_from_outside_goes_on_to_the_same_result(
-    tmp_path, geoseg_tile, scene, finished, quick_config, way, code
+    tmp_path, geoseg_tile, scene, finished, quick_config, way, code, where
 ):
     out = ("--class-raster", tmp_path / "classes.tif")
     program = (
-        "import time; from geoseg.cli import main as cli; from geoseg.steps import vectorize; "
+        "import time; from geoseg.__main__ import start; from geoseg.steps import vectorize; "
         "vectorize.label_tile = lambda *_: time.sleep(60); "
     )
     process = subprocess.Popen(
         [
-            sys.executable, "-c", f"{program}cli.main()", "tile", str(scene), "--out", str(tmp_path / "labels.gpkg"),
-            *map(str, out), "--config", str(quick_config), "--workers", "0", "--device", "cpu",
+            sys.executable, "-c", f"{program}start()", "tile", str(scene), "--out", str(tmp_path / "labels.gpkg"),
+            *map(str, out), "--config", str(quick_config), *where, "--device", "cpu",
         ],
         stderr=subprocess.PIPE,
         text=True,
@@ -702,8 +703,8 @@ def test_reporter_finishes_a_stage_once_and_before_the_next():
     [
         (("tile", "a.tif", "--out", "a.gpkg", "--halo", 32), "--halo has no effect without training on each tile"),
         (("preview", "a.tif", "--halo", 32), "--halo has no effect without training on each tile"),
-        (("tile", "a.tif", "--out", "a.gpkg", "--dashboard", "--workers", 0), "no effect with --workers 0"),
-        (("outline", "a.tif", "--out", "a.gpkg", "--dashboard", "-j", 0), "no effect with --workers 0"),
+        (("tile", "a.tif", "--out", "a.gpkg", "--dashboard", "--workers", 0), "no effect without worker processes"),
+        (("outline", "a.tif", "--out", "a.gpkg", "--dashboard", "-j", 0), "no effect without worker processes"),
         (("tile", "a.tif", "--out", "a.gpkg", "--dashboard", "--scheduler", "tcp://a:1"), "no effect with --scheduler"),
         (("preview", "a.tif", "--steps", 8), "--steps has no effect without --animation"),
         (("tile", "a.tif", "--out", "a.gpkg", "-q", "--progress", "json"), "--progress is json; leave out one"),

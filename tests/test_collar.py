@@ -13,6 +13,7 @@ from geoseg.raster.collar_search import find_collar
 from geoseg.raster.flood import flood, grow
 from geoseg.raster.label_raster import LabelInput
 from geoseg.raster.scene import open_scene
+from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.plan import open_configured
 
 from .conftest import fields, run_command
@@ -392,7 +393,7 @@ def test_info_shows_the_collar(make_raster):
     path = make_raster(filled(TRIANGLES, 0, scene()))
     config = geoseg.load_config(method="kmeans")
 
-    facts = scene_info(task_of(open_configured(str(path), config, aoi=None), config), workers=0)
+    facts = scene_info(task_of(open_configured(str(path), config, aoi=None), config), cluster=ClusterOptions(workers=0))
 
     assert "undeclared collar of 0 in all bands" in facts.bands[0].treatment
     assert "undeclared collar" in facts.notes[0]

@@ -28,6 +28,7 @@ RUN = {
 }
 CLUSTER = {
     "workers": 2,
+    "threads": 3,
     "scheduler": "tcp://host:8786",
     "scheduler_file": "scheduler.json",
     "dashboard": True,

@@ -115,7 +115,7 @@ def test_expected_times_follow_the_configuration(values, dearer):
 
 
 def test_workers_share_what_is_done_per_tile():
-    one, four = (expected_seconds(load_config(), 10**8, n_workers=n) for n in (1, 4))
+    one, four = (expected_seconds(load_config(), 10**8, n_at_once=n) for n in (1, 4))
 
     assert {name for name in one if four[name] < one[name]} == {
         "superpixels",

@@ -113,14 +113,14 @@ _WORKERS = (
     ),
     Rule(
         "--tile-timeout",
-        lambda options, _: options["workers"] == 0,
-        "with --workers 0, where no other process can end a tile",
+        lambda options, _: options["workers"] == 0 or options["threads"] is not None,
+        "without worker processes, where no other process can end a tile",
         "use --workers 1 or more",
     ),
     Rule(
         "--dashboard",
-        lambda options, _: options["workers"] == 0,
-        "with --workers 0, which starts no Dask scheduler",
+        lambda options, _: options["workers"] == 0 or options["threads"] is not None,
+        "without worker processes, as no Dask scheduler is started",
         "use --workers 1 or more",
     ),
 )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     shared.MODEL,
 )
 @option_group("Tiling and run", shared.TILE_SIZE)
-@option_group("Where to compute", shared.WORKERS, shared.DEVICE, shared.MEMORY)
+@option_group("Where to compute", shared.WORKERS, shared.THREADS, shared.DEVICE, shared.MEMORY)
 @shared.DISPLAY
 def info(scene: str, **options: Any) -> int:
     """Show the bands, nodata and survey of SCENE, and the tiles, memory, disk and time that a run needs.
@@ -88,7 +88,7 @@ def to_text(facts: SceneInfo) -> str:
         ("valid", f"{facts.valid_share:.0%} of the pixels in {facts.n_windows} windows"),
         ("superpixels", ", ".join(f"{name} {_number(value)}" for name, value in facts.superpixels.items())),
         ("tiles", f"{facts.n_tiles} of {facts.tile_size} px; {facts.n_blocks} blocks of superpixels"),
-        ("workers", str(facts.workers) if facts.workers else "0, in this process"),
+        ("workers", str(facts.workers) if facts.workers else f"0; {_tiles(facts.threads)} at once in this process"),
         ("disk", f"about {shown_bytes(facts.disk_needed)} for the run folder and the outputs"),
         ("memory", _memory(facts)),
         *_estimate_rows(facts.estimate),
@@ -116,9 +116,10 @@ def _run(scene: str, config: Config, options: dict[str, Any], progress: Progress
         check_fits(model, source, features)
     device = pick_device(options["device"], config)
     task = replace(task_of(source, config, device=device, model=model), features=features)
-    cluster = chosen_workers(ClusterOptions(workers=options["workers"]), task)
+    given = ClusterOptions(workers=options["workers"], threads=options["threads"])
+    cluster = chosen_workers(given, task, options["memory"])
     check_budget(task, cluster, options["memory"])
-    return scene_info(task, workers=cluster.workers, progress=progress)
+    return scene_info(task, cluster=cluster, progress=progress)
 
 
 def _band_row(band: Any) -> tuple[str, str]:
@@ -135,12 +136,16 @@ def _estimate_rows(estimate: Estimate | None) -> list[tuple[str, str]]:
     ]
 
 
+def _tiles(n: int) -> str:
+    return "1 tile" if n == 1 else f"{n} tiles"
+
+
 def _memory(facts: SceneInfo) -> str:
     from geoseg.run.budget import shown_bytes
 
     memory = facts.memory
     if not facts.workers:
-        return f"about {shown_bytes(memory.alone)}"
+        return f"about {shown_bytes(memory.of_threads(facts.threads))}"
     return f"about {shown_bytes(memory.worker)} per worker and {shown_bytes(memory.main)} in the main process"
 
 

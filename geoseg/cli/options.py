@@ -248,7 +248,14 @@ WORKERS = option(
     "--workers",
     type=int,
     metavar="N",
-    help="Start N processes; 0 computes in this one.  [default: by the size of the scene, at most one per core]",
+    help="Start N processes; 0 computes in this one, one tile at a time.  [default: 0 with --threads, but one process "
+    "per core for a large scene on more than 4 cores]",
+)
+THREADS = option(
+    "--threads",
+    type=int,
+    metavar="N",
+    help="Compute N tiles at a time in this process.  [default: one per core, at most 4]",
 )
 DEVICE = option(
     "--device",
@@ -265,6 +272,7 @@ MEMORY = option(
 )
 CLUSTER_OPTIONS: tuple[Decorator, ...] = (
     WORKERS,
+    THREADS,
     option("--scheduler", metavar="ADDRESS", help="Connect to a running Dask scheduler."),
     option(
         "--scheduler-file",

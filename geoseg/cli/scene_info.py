@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,7 +21,8 @@ from geoseg.raster.coverage import coverage_notes, measure_coverage
 from geoseg.raster.dataset import opened
 from geoseg.raster.pixel_size import resolution
 from geoseg.raster.scene import Scene, read_bands, read_tolerant
-from geoseg.run.budget import MemoryEstimate, estimate_memory
+from geoseg.run.budget import MemoryEstimate, estimate_memory, n_at_once, n_processes
+from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.job import Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.plan import blocks_of, tiles_of
@@ -112,8 +112,10 @@ class SceneInfo:
         Parameters of the superpixel method that follow from resolution and contrast.
     n_tiles, n_blocks : int
         Tiles, and blocks of superpixels, that are processed.
-    tile_size, workers : int
-        Pixels of a tile's side; processes, 0 = this one.
+    tile_size : int
+        Pixels of a tile's side.
+    workers, threads : int
+        Worker processes, 0 = none; tiles that this process computes at once if there are none.
     disk_needed : int
         Bytes of the run folder and the outputs together, approximately.
     memory : MemoryEstimate
@@ -140,6 +142,7 @@ class SceneInfo:
     n_blocks: int
     tile_size: int
     workers: int
+    threads: int
     disk_needed: int
     memory: MemoryEstimate
     estimate: Estimate | None
@@ -165,15 +168,15 @@ class WindowPixels:
         return read_bands(replace(self.scene, bands=bands), shifted)
 
 
-def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCallback = ignore) -> SceneInfo:
+def scene_info(task: Task, *, cluster: ClusterOptions, progress: ProgressCallback = ignore) -> SceneInfo:
     """Survey a scene, segment one tile of it as a sample, and return what a run would do.
 
     Parameters
     ----------
     task : Task
         Scene, configuration, device and model; its store is not used.
-    workers : int or None
-        Number of processes; None = one per core.
+    cluster : ClusterOptions
+        Where to compute; of workers elsewhere, how many there are is unknown, and 1 is assumed.
     progress : ProgressCallback
 
     Raises
@@ -192,7 +195,6 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
     if task.model is not None:  # the windows of its survey are those of another scene
         survey = replace(survey, windows=survey_windows(scene, config).windows)
     found = scene.vegetation
-    n_workers = (os.cpu_count() or 1) if workers is None else workers
     return SceneInfo(
         scene.path,
         cols,
@@ -209,10 +211,11 @@ def scene_info(task: Task, *, workers: int | None = None, progress: ProgressCall
         len(tiles),
         len(blocks_of(scene, config, tiles)),
         config.tiles.size,
-        n_workers,
+        n_processes(cluster),
+        cluster.n_threads,
         disk_needed(scene),
         estimate_memory(task),
-        _estimate(task, survey, progress, stages.seconds, (len(tiles), n_workers)),
+        _estimate(task, survey, progress, stages.seconds, (len(tiles), n_at_once(cluster))),
         tuple(coverage_notes(scene, measure_coverage(scene))),
     )
 
@@ -255,7 +258,7 @@ def _used_parameters(survey: Survey) -> dict[str, Any]:
 def _estimate(
     task: Task, survey: Survey, progress: ProgressCallback, measured: dict[str, float], counts: tuple[int, int]
 ) -> Estimate | None:
-    """Segment one tile in this process and scale its times to `counts` (tiles, workers); None if the tile fails.
+    """Segment one tile in this process and scale its times to `counts` (tiles, tiles at once); None if the tile fails.
 
     A part of the tile is segmented before: what is imported and compiled then, each process does once and not per tile.
     """
@@ -310,9 +313,9 @@ def _sample_window(scene: Scene, survey: Survey, config: Config) -> Window:
     return Window(left, top, width, height)
 
 
-def _scaled(seconds: dict[str, float], n_tiles: int, n_workers: int) -> float:
+def _scaled(seconds: dict[str, float], n_tiles: int, n_at_once: int) -> float:
     """Return the wall time of a run from the times of one tile."""
-    rounds = math.ceil(n_tiles / max(n_workers, 1))
+    rounds = math.ceil(n_tiles / n_at_once)
     factors = {name: 1 if name in _ONCE else n_tiles if name in _SERIAL else rounds for name in seconds}
     return (1 + _EXTRA_WRITE) * sum(time * factors[name] for name, time in seconds.items())
 

@@ -90,6 +90,6 @@ def _check(
     from geoseg.run.plan import check_scene
 
     task = check_scene(scene, outputs, config, run_options(options))
-    cluster = chosen_workers(cluster_options(options), task)
+    cluster = chosen_workers(cluster_options(options), task, options["memory"])
     check_budget(task, cluster, options["memory"])
-    return scene_info(task, workers=cluster.workers, progress=progress)
+    return scene_info(task, cluster=cluster, progress=progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -206,9 +207,13 @@ def _has_pixel(area: Any, geobox: GeoBox) -> bool:
     return bool(inside(shapely.to_wkb(area), geobox.cropped(Window(left, top, right - left, bottom - top))).any())
 
 
-@functools.lru_cache(maxsize=1)  # the same for every tile of a run
 def _area(aoi: bytes) -> Any:
-    """Return the area of interest as a prepared shapely geometry."""
+    """Return the area of interest as a prepared shapely geometry of this thread: GEOS indexes it when it is used."""
+    return _area_of_thread(aoi, threading.get_ident())
+
+
+@functools.lru_cache(maxsize=32)  # the same for every tile of a run
+def _area_of_thread(aoi: bytes, thread: int) -> Any:  # noqa: ARG001
     area = shapely.from_wkb(aoi)
     shapely.prepare(area)
     return area

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import rasterio
 
 from geoseg.errors import RasterError
+from geoseg.raster.ignored_warnings import ignored_warnings
 from geoseg.raster.unreadable import GDAL_ERRORS
 
 _LOGGER = "rasterio._err"  # to which rasterio passes the messages of GDAL
@@ -111,7 +111,7 @@ def _is_cut_off(file: Path) -> bool:
     if file in headers or head.startswith(_NOT_RAW) or not any(header.is_file() for header in headers):
         return False
     try:
-        with warnings.catch_warnings(action="ignore"), rasterio.open(file, driver="ENVI") as raw:
+        with ignored_warnings(Warning), rasterio.open(file, driver="ENVI") as raw:
             return bool(size < raw.width * raw.height * sum(np.dtype(dtype).itemsize for dtype in raw.dtypes))
     except (*GDAL_ERRORS, TypeError):  # not ENVI, or a type that numpy does not have
         return False

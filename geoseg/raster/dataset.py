@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
 from geoseg.raster.availability import check_available, check_server
 from geoseg.raster.damage import DamageError, check_complete, damage_reported
+from geoseg.raster.ignored_warnings import ignored_warnings
 from geoseg.raster.names import REMOTE, check_input_name
 from geoseg.raster.placement import check_placement
 from geoseg.raster.raster_file import Folders, check_raster
@@ -187,8 +187,7 @@ def _open(path: str, source: _Source) -> Any:
     failures = []
     for driver in source.drivers:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `_check_georeferencing` reports it
+            with ignored_warnings(NotGeoreferencedWarning):  # `_check_georeferencing` reports it
                 dataset = rasterio.open(source.target, driver=driver)
         except (*GDAL_ERRORS, OSError) as err:
             failures.append(shorten(err))
@@ -256,7 +255,7 @@ def _numpy_type(dtype: str) -> str:
     return "complex64" if dtype == "complex_int16" else dtype
 
 
-@functools.lru_cache(maxsize=8)  # one open file per worker thread; opening a mosaic for each tile would be slow
+@functools.lru_cache(maxsize=32)  # of each raster one per thread; opening a mosaic for each tile would be slow
 def _dataset(path: str, state: tuple[int, ...], thread: int) -> Any:  # noqa: ARG001
     """Return an open dataset, one per thread (GDAL datasets must not be shared) and per state of the file."""
     source = _source(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -16,6 +15,7 @@ from rasterio.errors import NodataShadowWarning
 from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster.dataset import reading
+from geoseg.raster.ignored_warnings import ignored_warnings
 from geoseg.raster.scene import Scene
 
 _PARTS = 8  # along each side; a damaged part is left out
@@ -72,8 +72,8 @@ def _read_part(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     unique = sorted({scene.bands[position] for position in positions})
     window = _window_of(part, shape, scene.geobox.shape)
-    with reading(scene.path, scene.geobox.window) as handle, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NodataShadowWarning)  # alpha is not among the bands that are shown
+    # A warning about alpha, which is not among the bands that are shown.
+    with reading(scene.path, scene.geobox.window) as handle, ignored_warnings(NodataShadowWarning):
         found = handle.read(
             unique,
             window=window,

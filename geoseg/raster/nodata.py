@@ -8,13 +8,14 @@ alpha of 0, and a place outside the area of interest.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.errors import NodataShadowWarning
+
+from geoseg.raster.ignored_warnings import ignored_warnings
 
 NodataMode = Literal["all", "any"]
 
@@ -77,8 +78,7 @@ def has_data(
             np.not_equal(pixels[i], values[bands[i] - 1], out=found[i])
         others = [i for i in masked if i not in by_value]
         if others:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NodataShadowWarning)  # alpha is applied below
+            with ignored_warnings(NodataShadowWarning):  # alpha is applied below
                 found[others] = handle.read_masks([bands[i] for i in others], window=part) > 0
     for band in alpha:
         found = found & (handle.read(band, window=part) > 0)

@@ -21,7 +21,7 @@ from geoseg.run.content_cache import MOST_BYTES as KEPT_BYTES
 from geoseg.run.disk_tables import IN_MEMORY
 from geoseg.run.job import Task, block_grid
 from geoseg.run.machine_memory import machine_memory, n_bytes
-from geoseg.run.resources import choose_workers, most_in_hand
+from geoseg.run.resources import choose_workers, most_in_hand, n_computing_threads
 from geoseg.segment.features import REACH
 from geoseg.segment.superpixels import BLOCK, BLOCK_MARGIN
 
@@ -31,6 +31,7 @@ _MIB = 2**20
 _LIBRARIES = {True: 640 * _MIB, False: 440 * _MIB}  # with torch and without; with compiled functions
 _SHARED = 130 * _MIB  # of the libraries, by a process that their fork server has forked
 _COMPILER = 100 * _MIB  # of a process that computes tiles and compiles functions itself, as in a first run
+_ARENA = 24 * _MIB  # of a thread: what it has freed, for later
 _LEARN = 230 * _MIB  # one step of training with its activations and gradients, and the crops
 _SURVEY_PER_BAND = 13 * _MIB // 2  # the sample for stretch, channels and their projection
 _BLOCK_PER_VALUE = 20  # bytes per pixel and band of a block while its superpixels are computed
@@ -59,29 +60,38 @@ class MemoryEstimate:
         Of the process that runs the stages, where tiles are computed by workers.
     alone : int
         Of one process that does both.
+    thread : int
+        Of each further tile that it computes at the same time.
     tables : int
         What grows with the scene in `main` and `alone`: what is in memory of the tables of regions.
 
     Examples
     --------
-    >>> str(MemoryEstimate(worker=2**30, main=3 * 2**29, alone=2**31, tables=2**20))
-    '1.0 GiB per worker and 1.5 GiB in the main process, or 2.0 GiB in one process; 1 MiB of tables of regions'
+    >>> str(MemoryEstimate(worker=2**30, main=3 * 2**29, alone=2**31, thread=2**26, tables=2**20))
+    '1.0 GiB per worker and 1.5 GiB in the main process, or 2.0 GiB in one process and 64 MiB for each further thread; \
+1 MiB of tables of regions'
     """
 
     worker: int
     main: int
     alone: int
+    thread: int
     tables: int
 
     def __str__(self) -> str:
         return (
             f"{shown_bytes(self.worker)} per worker and {shown_bytes(self.main)} in the main process, or "
-            f"{shown_bytes(self.alone)} in one process; {shown_bytes(self.tables)} of tables of regions"
+            f"{shown_bytes(self.alone)} in one process and {shown_bytes(self.thread)} for each further thread; "
+            f"{shown_bytes(self.tables)} of tables of regions"
         )
 
     def total(self, n_workers: int) -> int:
-        """Return the memory of all processes together."""
-        return self.main + n_workers * self.worker if n_workers else self.alone
+        """Return the memory of all processes together, where workers compute."""
+        return self.main + n_workers * self.worker
+
+    def of_threads(self, n_threads: int) -> int:
+        """Return the memory of one process that computes `n_threads` tiles at once."""
+        return self.alone + (n_threads - 1) * self.thread
 
 
 def estimate_memory(task: Task) -> MemoryEstimate:
@@ -100,7 +110,8 @@ def estimate_memory(task: Task) -> MemoryEstimate:
     return MemoryEstimate(
         worker=base - (_SHARED if can_fork() else 0) + _COMPILER + block + tile,
         main=base + once + stage,
-        alone=base + _COMPILER + once + max(stage, block + tile),
+        alone=base + _COMPILER + once + max(stage, learn + block, block + tile),
+        thread=_ARENA + block + tile,
         tables=tables,
     )
 
@@ -128,6 +139,11 @@ def check_budget(task: Task, cluster: ClusterOptions, memory: str | None = None)
     more = f"more than the {shown_bytes(limit)} of this machine" if memory is None else f"more than --memory {memory}"
     if (cluster.workers == 0 and estimate.alone > limit) or (_is_checked(cluster, memory) and estimate.worker > limit):
         raise ConfigError(_tile_message(task, limit, more, serial=cluster.workers == 0))
+    if cluster.workers == 0 and estimate.of_threads(cluster.n_threads) > limit:
+        raise ConfigError(
+            f"{cluster.n_threads} threads need about {shown_bytes(estimate.of_threads(cluster.n_threads))}, {more}. "
+            f"Use --threads {affordable_threads(estimate, limit)}, or a smaller --tile-size."
+        )
     if cluster.workers != 0 and estimate.main > limit:
         raise ConfigError(_main_message(estimate, more))
     n_workers = n_processes(cluster)
@@ -139,14 +155,27 @@ def check_budget(task: Task, cluster: ClusterOptions, memory: str | None = None)
         )
 
 
-def chosen_workers(given: ClusterOptions, task: Task) -> ClusterOptions:
-    """Return where to compute a scene, with at most as many workers as the memory allows if no number is given."""
+def chosen_workers(given: ClusterOptions, task: Task, memory: str | None = None) -> ClusterOptions:
+    """Return where to compute a scene, with as many workers or threads as the memory allows if no number is given.
+
+    Parameters
+    ----------
+    given : ClusterOptions
+    task : Task
+    memory : str or None
+        As in `check_budget`.
+    """
     rows, cols = task.scene.geobox.shape
     chosen = choose_workers(given, task.device, n_pixels=rows * cols, config=task.config)
-    if given.workers is not None or not chosen.workers:
+    if chosen == given:
         return chosen
-    n_workers = min(chosen.workers, affordable_workers(estimate_memory(task), machine_memory()))
-    return replace(chosen, workers=n_workers if n_workers > 1 else 0)
+    estimate = estimate_memory(task)
+    if chosen.workers:
+        n_workers = min(chosen.workers, affordable_workers(estimate, machine_memory()))
+        if n_workers > n_computing_threads():
+            return replace(chosen, workers=n_workers)
+    limit = machine_memory() if memory is None else n_bytes(memory)
+    return replace(given, threads=min(n_computing_threads(), affordable_threads(estimate, limit)))
 
 
 def n_processes(cluster: ClusterOptions) -> int:
@@ -154,15 +183,31 @@ def n_processes(cluster: ClusterOptions) -> int:
     return (cluster.workers or os.cpu_count() or 1) if cluster.is_local else 0
 
 
+def n_at_once(cluster: ClusterOptions) -> int:
+    """Return how many tiles are computed at once; 1 where that is unknown, as of workers elsewhere."""
+    return cluster.n_threads if cluster.workers == 0 else n_processes(cluster) or 1
+
+
 def affordable_workers(estimate: MemoryEstimate, limit: int) -> int:
     """Return how many workers fit into memory beside the main process.
 
     Examples
     --------
-    >>> affordable_workers(MemoryEstimate(worker=10, main=20, alone=25, tables=0), 55)
+    >>> affordable_workers(MemoryEstimate(worker=10, main=20, alone=25, thread=5, tables=0), 55)
     3
     """
     return max((limit - estimate.main) // estimate.worker, 0)
+
+
+def affordable_threads(estimate: MemoryEstimate, limit: int) -> int:
+    """Return how many tiles one process can compute at once within its memory, at least 1.
+
+    Examples
+    --------
+    >>> affordable_threads(MemoryEstimate(worker=10, main=20, alone=25, thread=5, tables=0), 36)
+    3
+    """
+    return max((limit - estimate.alone) // estimate.thread + 1, 1)
 
 
 def shown_bytes(n: int) -> str:

@@ -25,6 +25,9 @@ class ClusterOptions:
     workers : int, optional
         Number of worker processes on this machine. 0 computes in this process; None starts one worker per core, or
         as many as `resources.choose_workers` sets here.
+    threads : int, optional
+        Tiles that this process computes at once; implies that `workers` is 0. None is 1 if `workers` is 0, and
+        otherwise what `resources.choose_workers` sets here.
     scheduler : str, optional
         Address of a running Dask scheduler, such as ``tcp://host:8786``. Excludes `workers`.
     scheduler_file : str, optional
@@ -48,12 +51,13 @@ class ClusterOptions:
     Raises
     ------
     ConfigError
-        If `workers` is negative or more than this machine can start, `timeout` is no duration, `memory_limit` no size,
-        or more than one of `workers`, `scheduler`, `scheduler_file` and `cluster` is given; or if the TLS files are
-        incomplete, missing, or given without a scheduler at a ``tls://`` address.
+        If `workers` or `threads` is not a number that this machine can start, `timeout` is no duration, `memory_limit`
+        no size, or more than one of `workers`, `scheduler`, `scheduler_file` and `cluster` is given, or `threads` with
+        one of them; or if the TLS files are incomplete, missing, or given without a scheduler at a ``tls://`` address.
     """
 
     workers: int | None = None
+    threads: int | None = None
     scheduler: str | None = None
     scheduler_file: str | None = None
     dashboard: bool = False
@@ -66,7 +70,8 @@ class ClusterOptions:
     tls_key: str | None = None
 
     def __post_init__(self) -> None:
-        _check_workers(self.workers)
+        _check_number("workers", self.workers, least=0)
+        _check_number("threads", self.threads, least=1)
         if not 0 < self.timeout < _MAX_TIMEOUT:  # not NaN either
             raise ConfigError(f"timeout is {self.timeout} s; it must be more than 0 and less than {_MAX_TIMEOUT} s.")
         if self.memory_limit is not None and not _SIZE.fullmatch(self.memory_limit.strip()):
@@ -79,7 +84,16 @@ class ClusterOptions:
             raise ConfigError(
                 "--workers, --scheduler, --scheduler-file and --cluster exclude each other; give one of them."
             )
+        if self.threads is not None and any(self.places):
+            raise ConfigError("--threads is for tiles that this process computes; omit it, or the option for workers.")
+        if self.threads is not None:
+            object.__setattr__(self, "workers", 0)
         self._check_tls()
+
+    @property
+    def n_threads(self) -> int:
+        """Tiles that this process computes at once, if there are no workers."""
+        return self.threads or 1
 
     @property
     def places(self) -> tuple[int | str | None, ...]:
@@ -121,9 +135,10 @@ class ClusterOptions:
                 raise ConfigError(f"{name} {shorten(path)} cannot be read ({err}); give a PEM file.") from err
 
 
-def _check_workers(workers: int | None) -> None:
+def _check_number(name: str, n: int | None, *, least: int) -> None:
     most = max(_WORKERS_PER_CORE * (os.cpu_count() or 1), _MIN_LIMIT)
-    if workers is not None and workers < 0:
-        raise ConfigError(f"workers ({workers}) must be 0 (compute in this process) or more.")
-    if workers is not None and workers > most:
-        raise ConfigError(f"workers ({shown(workers)}) must be at most {most} on this machine; one per core is best.")
+    if n is not None and n < least:
+        expected = "0 (compute in this process) or more" if least == 0 else f"{least} or more"
+        raise ConfigError(f"{name} ({n}) must be {expected}.")
+    if n is not None and n > most:
+        raise ConfigError(f"{name} ({shown(n)}) must be at most {most} on this machine; one per core is best.")

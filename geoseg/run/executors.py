@@ -1,18 +1,19 @@
-"""Executors: apply a function to every tile, in this process or on Dask workers.
+"""Executors: apply a function to every tile, in this process, in threads of it, or on Dask workers.
 
-Both executors accept the same top-level functions and yield the same outcomes.
+All executors accept the same top-level functions and yield the same outcomes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Protocol
 
 from geoseg.run.cluster_options import ClusterOptions
 from geoseg.run.main_guard import check_main_module
 from geoseg.run.outcome import Batched, Context, Outcome, TileFunction, attempt_alone
 from geoseg.run.signals import is_stopping
+from geoseg.run.threads import Threads
 
 __all__ = ["ClusterOptions", "Executor", "Outcome", "Serial", "open_executor"]
 
@@ -97,7 +98,11 @@ def open_executor(options: ClusterOptions, *, modules: Sequence[str] = ()) -> It
         By the first `run`: if the local workers do not start.
     """
     if options.workers == 0:
-        yield Serial()
+        if options.n_threads == 1:
+            yield Serial()
+        else:
+            with closing(Threads(options.n_threads)) as threads:
+                yield threads
         return
     check_workers(options)
     from geoseg.run.dask_executor import open_dask_executor  # takes a second to import

@@ -23,7 +23,7 @@ _FILES = ("features", "scheduler_file", "cluster", "tls_ca_file", "tls_cert", "t
 _FLAGS = ("restretch", "resume", "overwrite", "keep", "dashboard", "class_layer")
 _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_FLAGS, (bool, "True or False")),
-    "workers": (Integral, "a whole number"),
+    **dict.fromkeys(("workers", "threads"), (Integral, "a whole number")),
     **dict.fromkeys(("timeout", "tile_timeout"), (Real, "a number of seconds")),
     "max_failed": (Real, "a number of tiles such as 20, or a share of them such as 0.05"),
     "scheduler": (str, "an address such as tcp://host:8786"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -16,9 +17,8 @@ from geoseg.run.cluster_options import ClusterOptions
 from geoseg.segment.patch import MAX_BATCH
 
 _MAX_THREADS = 16  # that prepare tiles; more wait for each other, and for the GPU
-# Of work in tiles: from which two workers save a sixth of the time, for a quarter more processor time and nearly three
-# times the memory; and that each further worker needs to pay for its start. See docs/benchmarks.md.
-_LEAST_SECONDS, _WORKER_SECONDS = 30.0, 8.0
+_MOST_COMPUTING = 4  # threads that compute tiles; more wait for each other where Python itself runs
+_WORKER_SECONDS = 8.0  # of one thread, that each worker needs to pay for its start, and that all of them must save
 _SECONDS_PER_PIXEL = 1.5e-6  # of processor time for the stages of tiles
 _SECONDS_PER_STEP = 1e-6  # per pixel and training step on a tile
 _BYTES_PER_VALUE = 4  # of a band of a pixel, float32
@@ -71,9 +71,10 @@ def _check_agreement(device: str) -> None:
 def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, config: Config) -> ClusterOptions:
     """Return where to compute if nothing is specified.
 
-    A worker imports and loads what this process has already, which takes longer than the tiles of a small scene. So
-    there are none for fewer than `least_pixels`, and otherwise as many as have enough to do, at most one per core; none
-    instead of one. A GPU is used by this process alone, and workers compute superpixels and outlines.
+    This process computes as many tiles at once as it may use cores, up to `_MOST_COMPUTING`. A worker process imports
+    and loads what this process has already, and takes its memory again. So workers are started where there are more
+    cores than that, and a scene so large that they save time: as many as have enough to do, at most one per core. A GPU
+    is used by this process alone, and workers compute superpixels and outlines.
 
     Parameters
     ----------
@@ -86,22 +87,24 @@ def choose_workers(cluster: ClusterOptions, device: str, *, n_pixels: int, confi
 
     Examples
     --------
-    >>> few, many = (choose_workers(ClusterOptions(), "cpu", n_pixels=n, config=Config()) for n in (10**6, 10**9))
-    >>> few.workers, many.workers == (os.cpu_count() if os.cpu_count() > 1 else 0)
+    >>> chosen = choose_workers(ClusterOptions(), "cpu", n_pixels=10**6, config=Config())
+    >>> chosen.workers, chosen.threads == n_computing_threads()
     (0, True)
     """
     options = (*cluster.places, cluster.memory_limit, cluster.tile_timeout)
     if cluster.dashboard or any(option is not None for option in options):
         return cluster
-    n_cores = os.cpu_count() or 1
-    n_workers = min(n_cores, int(n_pixels / pixels_per_worker(config, device)))
-    is_worth_it = n_workers > 1 and n_pixels >= least_pixels(config, device)
-    return replace(cluster, workers=n_workers if is_worth_it else 0)
+    n_workers = min(n_usable_cores(), int(n_pixels / pixels_per_worker(config, device)))
+    is_worth_it = n_pixels >= least_pixels(config, device)
+    return replace(cluster, workers=n_workers) if is_worth_it else replace(cluster, threads=n_computing_threads())
 
 
 def least_pixels(config: Config, device: str = "cpu") -> float:
-    """Return the pixels of a scene from which workers save a sixth of the time."""
-    return _LEAST_SECONDS / _seconds_per_pixel(config, device)
+    """Return the pixels of a scene from which workers save `_WORKER_SECONDS`; infinite if threads use all cores."""
+    n_threads = n_computing_threads()
+    n_workers = min(n_usable_cores(), 2 * n_threads)  # twice as many as threads halve what threads take
+    saved = 1 / n_threads - 1 / n_workers  # share of the time of one thread
+    return pixels_per_worker(config, device) / saved if saved > 0 else math.inf
 
 
 def pixels_per_worker(config: Config, device: str = "cpu") -> float:
@@ -115,6 +118,13 @@ def _seconds_per_pixel(config: Config, device: str) -> float:
     )  # on a GPU, this process trains
 
 
+def n_computing_threads() -> int:
+    """Return how many tiles this process computes at once: by its cores, and by OMP_NUM_THREADS where that is set."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    most = int(asked) if asked.isdecimal() and int(asked) > 0 else _MOST_COMPUTING
+    return min(n_usable_cores(), most, _MOST_COMPUTING)
+
+
 def n_preparing_threads() -> int:
     """Return the number of threads that read and store tiles for a GPU: the cores that this process may use."""
     return min(n_usable_cores(), _MAX_THREADS)
@@ -126,11 +136,13 @@ def most_in_hand() -> int:
 
 
 def why_no_workers(given: ClusterOptions, chosen: ClusterOptions, config: Config, device: str = "cpu") -> str | None:
-    """Return a note for the user if no workers are started though none were specified; None = there is no choice."""
-    if given.workers is not None or chosen.workers != 0 or (os.cpu_count() or 1) == 1:
+    """Return a note for the user if no workers are started though there are more cores; None = there is no choice."""
+    if given.workers is not None or chosen.workers != 0 or n_usable_cores() <= chosen.n_threads:
         return None
-    least = least_pixels(config, device) / 1e6
-    return f"one process computes this scene, because workers pay from {least:.2g} Mpx on; -j sets their number"
+    n_threads, least = chosen.n_threads, least_pixels(config, device) / 1e6
+    threads = "1 thread computes" if n_threads == 1 else f"{n_threads} threads compute"
+    pays = f", because workers pay from {least:.2g} Mpx on" if math.isfinite(least) else ""
+    return f"{threads} this scene{pays}; -j sets the number of workers"
 
 
 def check_memory(scene: Scene, config: Config) -> None:

@@ -15,7 +15,7 @@ _MERGE, _WRITE = 0.02, 0.08  # by the main process
 
 
 def expected_seconds(
-    config: Config, n_pixels: int, *, n_workers: int = 0, has_model: bool = False, of_labels: bool = False
+    config: Config, n_pixels: int, *, n_at_once: int = 1, has_model: bool = False, of_labels: bool = False
 ) -> dict[str, float]:
     """Return the expected seconds of each stage, in the order of the stages.
 
@@ -24,8 +24,8 @@ def expected_seconds(
     config : Config
     n_pixels : int
         Of the scene.
-    n_workers : int
-        0 = this process.
+    n_at_once : int
+        Tiles that are computed at once.
     has_model : bool
         Whether a saved model replaces the training.
     of_labels : bool
@@ -36,7 +36,7 @@ def expected_seconds(
     >>> list(expected_seconds(Config(), 10**6, of_labels=True))
     ['label', 'merge', 'outline', 'write']
     """
-    shared = n_pixels / 1e6 / max(n_workers, 1)
+    shared = n_pixels / 1e6 / n_at_once
     has_network = config.method == "backprop"
     trains = has_network and config.training == "scene"
     segment = _SEGMENT if has_network else (1 - _NETWORK_SHARE) * _SEGMENT

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -29,9 +28,9 @@ from geoseg.segment.fused_layers import fuse_layers
 from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, placed, to_arrays
 from geoseg.segment.patch import IGNORE, Patch
 from geoseg.segment.strip_descent import StripDescent
+from geoseg.segment.torch_threads import fixed_threads
 from geoseg.segment.whole_descent import WholeDescent, majority, on_device, responses
 
-_THREADS = 1  # floating point sums depend on the number of threads, and results must be reproducible
 _CACHE_SIZE = 192  # px; an image of this size and all layers fit the cache: twice as fast as 600
 _SHARES_AT_ONCE = 2**17  # float32, half a MB: within the cache, which divides the time by two
 
@@ -265,17 +264,6 @@ def _superpixel_means(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.flo
     sizes = np.bincount(superpixels).astype(float)
     sums = [np.bincount(superpixels, channel[data]) for channel in patch.channels]
     return np.stack(sums, axis=1) / sizes[:, None], sizes
-
-
-@contextmanager
-def fixed_threads() -> Any:
-    """Set the number of torch's threads, and restore it at the end."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(_THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _descent(network: CodeNetwork, patches: Sequence[Patch], device: str) -> StripDescent | WholeDescent:

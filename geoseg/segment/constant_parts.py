@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _N_STORED = 24  # parts, of about 1 MB each; a tile has parts of at most 9 shapes
+_LOCK = Lock()  # tiles are computed in several threads
 STORED: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()  # of all tiles of a process
 
 
@@ -44,13 +46,17 @@ class ConstantParts:
         if not is_constant(pixels):
             return compute(pixels)
         key = self._key(pixels)
-        if key in STORED:
-            STORED.move_to_end(key)
-        else:
-            STORED[key] = compute(pixels)
+        with _LOCK:
+            found = STORED.get(key)
+            if found is not None:
+                STORED.move_to_end(key)
+                return found
+        found = compute(pixels)
+        with _LOCK:
+            STORED[key] = found
             if len(STORED) > _N_STORED:
                 STORED.popitem(last=False)
-        return STORED[key]
+        return found
 
     def _key(self, pixels: NDArray[np.float32]) -> bytes:
         if not self._network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from geoseg.config import Network
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
+_GENERATOR = threading.Lock()  # of torch's random numbers, which all threads share
 
 
 class CodeNetwork(nn.Module):
@@ -76,7 +78,7 @@ def new_network(n_channels: int, options: Network, *, seed: int) -> CodeNetwork:
     CodeNetwork
         In training mode, on the CPU.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return CodeNetwork(n_channels, options)
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoseg.config import Config
-from geoseg.segment.backprop import fixed_threads, rounded_shares
+from geoseg.segment.backprop import rounded_shares
 from geoseg.segment.grouped_descent import refine_each, train_each
 from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, lacks_memory, placed
 from geoseg.segment.patch import MAX_BATCH, TileImage
 from geoseg.segment.tile_codes import code_shares
+from geoseg.segment.torch_threads import fixed_threads
 
 _log = logging.getLogger(__name__)
 
