@@ -1,15 +1,15 @@
-"""Time and memory of geoseg by the size of the scene and the number of workers.
+"""Time and memory of geoseg by the size of the scene and the number of threads or workers.
 
-    python benchmarks/scaling.py [--megapixels 4,16,64,256,1024] [--workers 0,1,2] [--scenes FOLDER] [--plot FILE.png]
-                                 [--out TABLE.md] [-- OPTIONS OF geoseg tile]
+    python benchmarks/scaling.py [--megapixels 4,16,64,256,1024] [--places "-j 0;--threads 2;-j 2"] [--scenes FOLDER]
+                                 [--plot FILE.png] [--out TABLE.md] [-- OPTIONS OF geoseg tile]
 
 Square synthetic scenes are written to --scenes, unless they are there already; those of more than 64 Mpx are mirrored
-from that of 64 Mpx, since drawing takes seconds per Mpx. Superpixels of a mirrored scene occur several times, for which
-the stages classify and label need more time and memory than in other scenes. One row per scene and number of workers,
-from whole processes with all of their descendants: CPU and wall seconds per Mpx, wall seconds per Mpx of each stage
-(from run.json), the memory of the largest process and of all processes at once, and the size of the run folder before
-the stages are removed. --plot draws the time per Mpx and the memory against the size. Numba's kernels are compiled
-before the measurement.
+from that of 64 Mpx, since drawing takes seconds per Mpx. Each copy has another brightness, as images of a mosaic have,
+and so superpixels of its own. One row per scene and place where tiles are computed, from whole processes with all of
+their descendants: CPU and wall seconds per Mpx, wall seconds per Mpx of each stage (from run.json; the network is
+trained beside the superpixels), the memory of the largest process and of all processes at once, and the size of the run
+folder before the stages are removed. --plot draws the time per Mpx and the memory against the size. Numba's kernels are
+compiled before the measurement.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from rival_parts.meter import Usage, measure
 
 _GIB, _WARM_UP_SIDE = 2**30, 600
 _DRAWN_SIDE, _STRIP = 8000, 512  # px; rows that are written at a time
+_SHIFT, _MOST = 7, 23  # grey values between two copies, and range of all
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: megapixels, workers, what it used, wall seconds by stage, bytes of the run folder."""
+    """One run: megapixels, options of the place, what it used, wall seconds by stage, bytes of the run folder."""
 
     mpx: float
-    workers: int
+    place: str
     usage: Usage
     stages: dict[str, float]
     n_bytes: int
@@ -46,7 +47,7 @@ class Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", default="4,16,64,256,1024")
-    parser.add_argument("--workers", default="0,1,2")
+    parser.add_argument("--places", default="-j 0;--threads 2;-j 2")
     parser.add_argument("--scenes", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--out", type=Path)
@@ -57,12 +58,12 @@ def main() -> None:
         scratch = Path(temporary)
         scenes = args.scenes or scratch
         scenes.mkdir(exist_ok=True, parents=True)
-        segmented(synthetic(scenes, _WARM_UP_SIDE), 0, scratch, args.options)
+        segmented(synthetic(scenes, _WARM_UP_SIDE), "-j 0", scratch, args.options)
         for mpx in [float(number) for number in args.megapixels.split(",")]:
             scene = synthetic(scenes, round((mpx * 1e6) ** 0.5))
-            for workers in [int(number) for number in args.workers.split(",")]:
-                found.append(segmented(scene, workers, scratch, args.options))
-                print(f"{mpx:g} Mpx, {workers} workers: {found[-1].usage.wall:.1f} s", file=sys.stderr, flush=True)
+            for place in map(str.strip, args.places.split(";")):
+                found.append(segmented(scene, place, scratch, args.options))
+                print(f"{mpx:g} Mpx, {place}: {found[-1].usage.wall:.1f} s", file=sys.stderr, flush=True)
     print(table := table_of(found))
     if args.out is not None:
         args.out.write_text(table, encoding="utf-8")
@@ -83,7 +84,7 @@ def synthetic(folder: Path, side: int) -> Path:
 
 
 def mirror(scene: Path, path: Path, side: int) -> None:
-    """Write a square scene of mirrored copies of a smaller one."""
+    """Write a square scene of mirrored copies of a smaller one, each with another brightness."""
     part = path.with_suffix(".part")
     with rasterio.open(scene) as source:
         pixels = source.read()
@@ -91,34 +92,37 @@ def mirror(scene: Path, path: Path, side: int) -> None:
         profile = source.profile | {"width": side, "height": side, "compress": "none", "bigtiff": "yes"}
         with rasterio.open(part, "w", **profile) as target:
             for top in range(0, side, _STRIP):
-                strip = pixels[:, rows[top : top + _STRIP]][:, :, cols]
-                target.write(strip, window=Window(0, top, side, strip.shape[1]))
+                below = np.arange(top, min(top + _STRIP, side)) // source.height
+                shift = (_SHIFT * (below[:, None] + 2 * (np.arange(side) // source.width))) % _MOST - _MOST // 2
+                strip = pixels[:, rows[top : top + _STRIP]][:, :, cols].astype(np.int16) + shift
+                written = np.clip(strip, 0, 255).astype(np.uint8)
+                target.write(written, window=Window(0, top, side, strip.shape[1]))
     part.rename(path)
 
 
-def segmented(scene: Path, workers: int, scratch: Path, options: list[str]) -> Measured:
+def segmented(scene: Path, place: str, scratch: Path, options: list[str]) -> Measured:
     """Segment a scene, and remove the results."""
     folder = scratch / "result"
     folder.mkdir()
     run, out = folder / "labels.run", folder / "labels.gpkg"
     command = [sys.executable, "-m", "geoseg", "tile", scene, "--out", out, "--run-dir", run, "--keep"]
-    usage = measure([[*command, "--workers", str(workers), "--progress", "none", *options]], scratch)
+    usage = measure([[*command, *place.split(), "--progress", "none", *options]], scratch)
     report = json.loads((run / "run.json").read_text(encoding="utf-8"))
     n_bytes = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
     shutil.rmtree(folder)
     rows, cols = report["grid"]["shape"]
-    return Measured(rows * cols / 1e6, workers, usage, report["seconds"], n_bytes)
+    return Measured(rows * cols / 1e6, place, usage, report["seconds"], n_bytes)
 
 
 def table_of(found: list[Measured]) -> str:
     """Return a row per run; stages that no run has are left out."""
     stages = list(dict.fromkeys(name for run in found for name in run.stages))
     memory = ["largest, GiB", "all, GiB", "run folder, bytes per px"]
-    columns = ["Mpx", "workers", "CPU s per Mpx", "system", "wall s per Mpx", *stages, *memory]
+    columns = ["Mpx", "computed by", "CPU s per Mpx", "system", "wall s per Mpx", *stages, *memory]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for run in found:
         usage, mpx = run.usage, run.mpx
-        cells = [f"{mpx:.3g}", str(run.workers), f"{usage.cpu / mpx:.2f}", f"{usage.system / usage.cpu:.0%}"]
+        cells = [f"{mpx:.3g}", f"`{run.place}`", f"{usage.cpu / mpx:.2f}", f"{usage.system / usage.cpu:.0%}"]
         cells += [f"{usage.wall / mpx:.2f}", *(f"{run.stages.get(name, 0) / mpx:.3f}" for name in stages)]
         cells += [f"{usage.largest / _GIB:.2f}", f"{usage.total / _GIB:.2f}", f"{run.n_bytes / mpx / 1e6:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
@@ -126,22 +130,22 @@ def table_of(found: list[Measured]) -> str:
 
 
 def draw(found: list[Measured], path: Path) -> None:
-    """Draw the CPU and wall seconds per Mpx and the memory against the size, a line per number of workers."""
+    """Draw the CPU and wall seconds per Mpx and the memory against the size, a line per place."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    for workers in sorted({run.workers for run in found}):
-        runs = sorted((run for run in found if run.workers == workers), key=lambda run: run.mpx)
+    for place in dict.fromkeys(run.place for run in found):
+        runs = sorted((run for run in found if run.place == place), key=lambda run: run.mpx)
         lines = (
             [run.usage.cpu / run.mpx for run in runs],
             [run.usage.wall / run.mpx for run in runs],
             [run.usage.largest / _GIB for run in runs],
         )
         for axis, values in zip(axes, lines, strict=True):
-            axis.plot([run.mpx for run in runs], values, "o-", label=f"{workers} workers")
+            axis.plot([run.mpx for run in runs], values, "o-", label=place)
     for axis, title in zip(axes, ("CPU s per Mpx", "wall s per Mpx", "largest process, GiB"), strict=True):
         axis.set(title=title, xlabel="Mpx", xscale="log")
         axis.set_ylim(bottom=0)

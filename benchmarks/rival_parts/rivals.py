@@ -69,6 +69,10 @@ def geoseg_serial(job: Job) -> Work:
     return geoseg(job, "--workers", "0")
 
 
+def geoseg_workers(job: Job) -> Work:
+    return geoseg(job, "--workers", "2")
+
+
 def pyshepseg(job: Job) -> Work:
     if job.python is None:
         raise MissingError("--pyshepseg-python was not given")
@@ -137,6 +141,7 @@ def polygonized(job: Job, raster: str) -> Work:
 RIVALS: dict[str, Callable[[Job], Work]] = {
     "geoseg": geoseg,
     "geoseg --workers 0": geoseg_serial,
+    "geoseg --workers 2": geoseg_workers,
     "pyshepseg + gdal_polygonize": pyshepseg,
     "scikit-image slic + gdal_polygonize": slic,
     "Orfeo LargeScaleMeanShift": orfeo,
