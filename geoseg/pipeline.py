@@ -20,6 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from threadpoolctl import threadpool_limits
+
 from geoseg.config import Config, load_config
 from geoseg.errors import ConfigError
 from geoseg.output.geopackage import other_tables
@@ -236,15 +238,16 @@ def run_scene(
 
 def run_stages(task: Task, stages: Stages) -> tuple[Job, Regions]:
     """Run all stages but the last, on files or in memory, and return the job and the regions of the scene."""
-    job = survey.survey_scene(task, stages)
-    with learn.learning_beside(job, stages, task.model):
-        segment.make_superpixels(job, stages)
-    segment.segment_tiles(job, stages)
-    classify.classify_superpixels(job, stages, task.model)
-    vectorize.label_tiles(job, stages)
-    regions = vectorize.merge_regions(job, stages)
-    vectorize.outline_tiles(job, stages)
-    return job, regions
+    with threadpool_limits(1, user_api="blas"):  # what needs it in one thread must not remove it for another
+        job = survey.survey_scene(task, stages)
+        with learn.learning_beside(job, stages, task.model):
+            segment.make_superpixels(job, stages)
+        segment.segment_tiles(job, stages)
+        classify.classify_superpixels(job, stages, task.model)
+        vectorize.label_tiles(job, stages)
+        regions = vectorize.merge_regions(job, stages)
+        vectorize.outline_tiles(job, stages)
+        return job, regions
 
 
 def run_labels(

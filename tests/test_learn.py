@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from geoseg.errors import GeosegError, RunError, TileError
 from geoseg.progress import StageAdvanced
@@ -75,6 +76,24 @@ def test_network_is_that_of_training_alone(inputs, monkeypatch):
     assert beside.arrays.keys() == alone.arrays.keys()
     for name, values in alone.arrays.items():
         np.testing.assert_array_equal(beside.arrays[name], values)
+
+
+def test_blas_has_one_thread_in_training_and_its_own_afterwards(inputs, monkeypatch):
+    train, within = learn.train_network, []
+
+    def n_threads():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    def train_watched(job, advance):
+        return train(job, lambda: (within.append(n_threads()), advance()))
+
+    monkeypatch.setattr(learn, "train_network", train_watched)
+    before = n_threads()
+
+    run_in(MemoryFolder(), inputs, "scene")
+
+    assert within == [[1] * len(before)] * len(within) != []
+    assert n_threads() == before
 
 
 @pytest.mark.parametrize("error", [RunError("the scene has changed"), ValueError("a bug")])

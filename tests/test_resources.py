@@ -101,12 +101,13 @@ def test_note_states_the_size_from_which_workers_pay(cores, n_cores, least):
     assert note == f"4 threads compute this scene, because workers pay from {least} on; -j sets the number of workers"
 
 
-def test_note_is_about_workers_if_the_memory_suffices_for_one_thread_alone(cores):
-    cores(2)
+@pytest.mark.parametrize("n_cores", [2, 16])
+def test_note_states_that_the_memory_allows_no_more_threads(cores, n_cores):
+    cores(n_cores)
 
     note = why_no_workers(ClusterOptions(), ClusterOptions(threads=1), DEFAULTS)
 
-    assert note == "1 thread computes this scene; -j sets the number of workers"
+    assert note == "1 thread computes this scene, because there is no memory for more"
 
 
 def test_workers_beside_a_gpu_are_those_that_a_run_without_training_needs(cores):

@@ -136,13 +136,14 @@ def most_in_hand() -> int:
 
 
 def why_no_workers(given: ClusterOptions, chosen: ClusterOptions, config: Config, device: str = "cpu") -> str | None:
-    """Return a note for the user if no workers are started though there are more cores; None = there is no choice."""
+    """Return a note for the user if there are more cores than tiles that are computed at once; None = as asked for."""
     if given.workers is not None or chosen.workers != 0 or n_usable_cores() <= chosen.n_threads:
         return None
-    n_threads, least = chosen.n_threads, least_pixels(config, device) / 1e6
-    threads = "1 thread computes" if n_threads == 1 else f"{n_threads} threads compute"
-    pays = f", because workers pay from {least:.2g} Mpx on" if math.isfinite(least) else ""
-    return f"{threads} this scene{pays}; -j sets the number of workers"
+    threads = "1 thread computes" if chosen.n_threads == 1 else f"{chosen.n_threads} threads compute"
+    if chosen.n_threads < n_computing_threads():
+        return f"{threads} this scene, because there is no memory for more"
+    least = least_pixels(config, device) / 1e6
+    return f"{threads} this scene, because workers pay from {least:.2g} Mpx on; -j sets the number of workers"
 
 
 def check_memory(scene: Scene, config: Config) -> None:

@@ -49,7 +49,7 @@ class Threads:
             yield from function.function(context, keys)
             return
         without_memory = []
-        # The limit is that of the process. If each tile set and restored it, one would change it for another.
+        # The limit is one of the process: if each tile set and removed it, one would do so for another.
         with threadpool_limits(1, user_api="blas"):
             for outcome in self._outcomes(function, context, deque(keys)):
                 if outcome.kind == "memory":
