@@ -159,7 +159,7 @@ class Bench:
         """Return the arguments of a run whose outputs are NAME.gpkg and NAME.tif."""
         out, raster = self.folder / f"{name}.gpkg", self.folder / f"{name}.tif"
         given = ("tile", scene or self.scene, "--config", self.config, "--out", out, "--class-raster", raster)
-        return [*given, *(("--workers", 0) if "--workers" not in options else ()), *options]
+        return [*given, *(("--workers", 0) if not {"--workers", "--threads"} & set(options) else ()), *options]
 
     def remove(self, name: str) -> None:
         """Remove the outputs and the run folder of a run."""

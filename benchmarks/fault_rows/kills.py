@@ -14,22 +14,23 @@ import psutil
 from fault_rows.bench import STAGES, Bench, Row
 
 _KILLS_OF_WORKERS = 20
+_PLACES = (("--workers", 0), ("--threads", 3), ("--workers", 2))
 
 
 def process_tree(bench: Bench, options: argparse.Namespace) -> Row:
     """Kill the run and all its processes at random moments of every stage, and resume."""
-    row = Row(f"SIGKILL of the process tree at {options.kills} random moments, 0 and 2 workers; `--resume`")
+    row = Row(f"SIGKILL of the process tree at {options.kills} random moments, 0 and 2 workers, 3 threads; `--resume`")
     bench.reference()
     moments = dict.fromkeys(STAGES, 0)
     for i in range(options.kills):
-        stage, workers = STAGES[i % len(STAGES)], 2 * (i // len(STAGES) % 2)
+        stage, place = STAGES[i % len(STAGES)], _PLACES[i // len(STAGES) % len(_PLACES)]
         bench.remove("killed")
-        with bench.started(*bench.tile("killed", "--progress", "json", "--workers", workers)) as process:
+        with bench.started(*bench.tile("killed", "--progress", "json", *place)) as process:
             bench.wait_for(process, stage)
             time.sleep(bench.random.random() * bench.seconds[stage])
         moments[stage] += 1
         for _ in range(2):  # the second time, the run is finished
-            ended = bench.geoseg(*bench.tile("killed", "--resume", "--workers", workers, "--progress", "none"))
+            ended = bench.geoseg(*bench.tile("killed", "--resume", *place, "--progress", "none"))
         row.add(f"{stage}: {ended.text[-100:]}", survived=ended.code == 0, identical=bench.is_identical("killed"))
     row.notes.append(f"at least {min(moments.values())} in each stage")
     return row

@@ -55,12 +55,12 @@ def two_runs(bench: Bench, _options: argparse.Namespace) -> Row:
 
 def every_way(bench: Bench, _options: argparse.Namespace) -> Row:
     """Compute the same scene with other numbers of workers, in reversed order and in parts."""
-    row = Row(f"1, 2, 3 workers; reversed order; plan, work, finish in {_PARTS} parts")
+    row = Row(f"1, 2, 3 workers, 4 threads; reversed order; plan, work, finish in {_PARTS} parts")
     bench.reference()
-    for workers in (1, 2, 3):
+    for place in (("--workers", 1), ("--workers", 2), ("--workers", 3), ("--threads", 4)):
         bench.remove("way")
-        ended = bench.geoseg(*bench.tile("way", "--workers", workers, "--progress", "none"))
-        row.add(f"{workers} workers", survived=ended.code == 0, identical=bench.is_identical("way"))
+        ended = bench.geoseg(*bench.tile("way", *place, "--progress", "none"))
+        row.add(f"{place}", survived=ended.code == 0, identical=bench.is_identical("way"))
     bench.remove("way")
     command = [sys.executable, "-c", _REVERSED, *map(str, bench.tile("way", "--progress", "none"))]
     code = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False).returncode
