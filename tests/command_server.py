@@ -1,21 +1,30 @@
 """A process that has imported geoseg and forks one for each command: python -m tests.command_server SOCKET
 
-A command of the documentation starts in milliseconds that way; importing torch and the other libraries takes seconds
-each time. `write_client` writes the program that sends a command to the server: its arguments, folder, environment and
-open files. It passes signals on, and ends as the command ends.
+A command starts in milliseconds that way; importing torch and the other libraries, loading the compiled functions, and
+removing all of that again at the end take seconds each time. `write_client` writes the program that sends a command to
+the server: its arguments, folder, environment and open files. It passes signals on, and ends as the command ends.
 """
 
+import atexit
 import importlib
 import json
 import os
 import select
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-IMPORTED = ("geoseg.cli.main", "geoseg.pipeline", "geoseg.segment.backprop", "geoseg.cli.tile", "geopandas")
+IMPORTED = (
+    "geoseg.cli.tile", "geoseg.pipeline", "geoseg.segment.backprop", "geopandas", "rich.progress", "sklearn.ensemble",
+    "geoseg.report.report", "geoseg.preview.preview", "geoseg.cli.tune",
+)  # fmt: skip
 
 CLIENT = """\
 #!{python} -IS
@@ -44,10 +53,28 @@ def write_client(path, address, function):
     path.chmod(0o755)
 
 
+@contextmanager
+def command_server():
+    """Return a context manager in which a server runs, with the address of its socket."""
+    with tempfile.TemporaryDirectory() as folder:  # of pytest would be too long a name for a socket
+        address = Path(folder) / "commands"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.command_server", address],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
+        )
+        with server:
+            assert server.stdout.readline() == b"ready\n"
+            yield address
+
+
 def main():
     """Serve commands until standard input ends."""
     for name in IMPORTED:
         importlib.import_module(name)
+    load_compiled_functions()
     assert threading.active_count() == 1, "a thread would be missing after a fork"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for commands
     listener = socket.socket(socket.AF_UNIX)
@@ -64,6 +91,18 @@ def main():
             serve(connection)
             os._exit(0)
         connection.close()
+
+
+def load_compiled_functions():
+    """Call them; not by a run with a network and tables, as torch and Arrow would start threads."""
+    import numpy as np
+
+    import geoseg
+    from geoseg.steps.compile import compile_functions
+
+    compile_functions()
+    image = np.kron(np.random.default_rng(0).integers(1, 255, (3, 8, 8), np.uint8), np.ones((1, 16, 16), np.uint8))
+    geoseg.segment_array(image, method="kmeans", classes=4)
 
 
 def serve(connection):
@@ -99,8 +138,27 @@ def run(function, arguments, folder, environment, files):
     os.environ.update(environment)
     sys.argv = arguments
     module, _, name = function.partition(":")
-    getattr(importlib.import_module(module), name)()
-    sys.exit()
+    try:
+        getattr(importlib.import_module(module), name)()
+        code = 0
+    except SystemExit as end:
+        code = exit_code(end.code)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is to be removed from memory, which takes a second
+
+
+def exit_code(value):
+    """Return the exit code of a program that ends with sys.exit(value)."""
+    if value is None or isinstance(value, int):
+        return int(value or 0)
+    sys.stderr.write(f"{value}\n")
+    return 1
 
 
 if __name__ == "__main__":

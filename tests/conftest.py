@@ -22,6 +22,8 @@ from geoseg.cli import main as cli
 from geoseg.run.kernel_lock import share_compilation
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
+from . import command_server as commands
+
 # The examples are the same in every run: a test that fails here fails everywhere. No deadline, as machines are shared.
 hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
@@ -147,6 +149,13 @@ def make_once(tmp_path_factory):
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def command_server():
+    """The address of a server of commands, for `write_client`: a program of it starts without importing anything."""
+    with commands.command_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from .command_server import write_client
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -20,6 +22,12 @@ def geoseg_program(folder):
     """Write a program that runs the geoseg of this checkout into a folder, and return its path."""
     text = f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -m geoseg "$@"\n'
     return make_program(folder / "geoseg", text)
+
+
+def served_program(folder, address):
+    """Write a program that runs the geoseg of this checkout on a server of commands, and so starts at once."""
+    folder.mkdir()
+    write_client(folder / "geoseg", address, "geoseg.__main__:start")
 
 
 def is_running(pid):

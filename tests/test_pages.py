@@ -2,14 +2,10 @@
 
 import dataclasses
 import json
-import os
 import re
 import runpy
 import shutil
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 import yaml
@@ -93,29 +89,12 @@ def test_the_runner_changes_only_how_the_network_is_trained():
     assert list(QUICK_LEARN) == [field.name for field in dataclasses.fields(Learn)]
 
 
-@pytest.fixture(scope="module")
-def address():
-    """Socket of a server of commands; the server ends after the tests of this module."""
-    with tempfile.TemporaryDirectory() as folder:  # of pytest would be too long a name for a socket
-        path = Path(folder) / "commands"
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tests.command_server", path],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
-        )
-        with server:
-            assert server.stdout.readline() == b"ready\n"
-            yield path
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_CODE)
-def test_all_code_of_a_page_runs(name, tmp_path, address):
+def test_all_code_of_a_page_runs(name, tmp_path, command_server):
     folder, text = tmp_path / "run", TEXTS[name]
-    environment = write_command(tmp_path / "bin", address)
-    write_client(tmp_path / "bin" / "run-page", address, "tests.run_page:main")
+    environment = write_command(tmp_path / "bin", command_server)
+    write_client(tmp_path / "bin" / "run-page", command_server, "tests.run_page:main")
     folder.mkdir()
     for shown, source in files_of(text).items():
         shutil.copyfile(DATA / source, folder / shown)

@@ -23,7 +23,7 @@ from PIL import Image
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .conftest import fields, run_command, write_raster
-from .programs import children_of, geoseg_program, is_running_after
+from .programs import children_of, geoseg_program, is_running_after, served_program
 from .test_qgis_runner import write_wheel
 from .test_scene import damage
 
@@ -50,7 +50,10 @@ def missing():
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory):
-    """Environment variables of a QGIS with a new profile, in which the plugin is enabled, and of geoseg on the PATH."""
+    """Environment variables of a QGIS with a new profile, in which the plugin is enabled, and of geoseg on the PATH.
+
+    Compiled functions are stored beside the package, as in any process of the tests.
+    """
     if missing():
         pytest.skip(f"QGIS is not available: {missing()}")
     folder = tmp_path_factory.mktemp("qgis")
@@ -62,22 +65,30 @@ def variables(tmp_path_factory):
         "QGIS_PLUGINPATH": str(PLUGINS),
         "QT_QPA_PLATFORM": "offscreen",
         "OMP_NUM_THREADS": "1",
-        "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "numba")),
     }
+    made |= {name: value for name, value in os.environ.items() if name == "NUMBA_CACHE_DIR"}
     subprocess.run(
         [PROGRAM, "plugins", "enable", "geoseg_qgis"], env=made, check=True, capture_output=True, timeout=120
     )
     return made
 
 
+@pytest.fixture(scope="module")
+def served(variables, tmp_path_factory, command_server):
+    """The same variables with a geoseg on the PATH that starts at once, for what does not concern its process."""
+    folder = tmp_path_factory.mktemp("served")
+    served_program(folder / "bin", command_server)
+    return {**variables, "PATH": f"/usr/bin:{folder / 'bin'}:/bin"}
+
+
 @pytest.fixture
-def qgis_process(variables):
+def qgis_process(served):
     """Return a function that runs qgis_process and returns its exit code and its output."""
 
     def run(*arguments, **changed):
         completed = subprocess.run(
             [PROGRAM, *map(str, arguments)],
-            env={**variables, **changed},
+            env={**served, **changed},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -143,13 +154,13 @@ def test_help_of_a_parameter_is_that_of_the_command_line(qgis_process):
     assert "[required]" not in text
 
 
-def test_segment_writes_what_the_command_line_writes(qgis_process, scene, tmp_path):
+def test_segment_writes_what_the_command_line_writes(qgis_process, scene, tmp_path, variables):
     out, classes = tmp_path / "a.gpkg", tmp_path / "a.tif"
     run_command("tile", scene, "--out", tmp_path / "b.gpkg", "--class-raster", tmp_path / "b.tif", "--method", "kmeans",
                 "--classes", 5, "--bands", "1,2", "-j", 0)  # fmt: skip
 
     code, text = qgis_process("run", "geoseg:segment", "--", f"SCENE={scene}", f"OUT={out}", f"CLASS_RASTER={classes}",
-                              "CLASSES=5", "BANDS=1,2", "CLASS_LAYER=1", *QUICK)  # fmt: skip
+                              "CLASSES=5", "BANDS=1,2", "CLASS_LAYER=1", *QUICK, PATH=variables["PATH"])  # fmt: skip
 
     assert code == 0, text
     assert results_of(text) == {"OUT": str(out), "CLASS_RASTER": str(classes)}
@@ -352,12 +363,12 @@ def test_dialog_installs_geoseg_where_the_plugin_finds_it(variables, tmp_path, q
     assert "options may differ in 9.9" in text
 
 
-def test_application_shows_the_dialog_and_loads_the_result_with_its_style(variables, scene, tmp_path):
+def test_application_shows_the_dialog_and_loads_the_result_with_its_style(served, scene, tmp_path):
     if shutil.which("xvfb-run") is None or shutil.which("qgis") is None:
         pytest.skip("the application needs qgis and xvfb-run")
     command = [sys.executable, PLUGINS / "pictures.py", scene, tmp_path, "kmeans"]
 
-    completed = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=300)
+    completed = subprocess.run(command, env=served, capture_output=True, text=True, check=False, timeout=300)
 
     assert completed.returncode == 0, completed.stderr
     report = json.loads((tmp_path / "report.json").read_text())
