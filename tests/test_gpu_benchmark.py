@@ -41,12 +41,11 @@ def test_operations_of_a_step_are_those_that_torch_counts(gpu):
 
 
 @pytest.mark.slow
-def test_command_measures_a_whole_run():
+def test_command_measures_a_whole_run(quick_config):
     command = [sys.executable, BENCHMARKS / "gpu.py", "--device", "cpu", "--megapixels", "0.02", "--workers", "0"]
+    command += ["--size", "64", "--steps", "1", "--peak-mib", "1", "--", "--config", quick_config]
 
-    done = subprocess.run(
-        [*command, "--size", "64", "--steps", "1", "--peak-mib", "1"], capture_output=True, text=True, timeout=600
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
 
     assert done.returncode == 0, done.stderr
     assert {"| whole run |", "| segment |", "| write |"} <= {

@@ -31,6 +31,7 @@ from geoseg.segment import superpixels
 from geoseg.steps import segment
 
 from .conftest import QUICK, fields, rest_slow, run_command, write_raster
+from .programs import served_program
 
 MODES = {
     "kmeans": {"method": "kmeans"},
@@ -879,12 +880,12 @@ wc -l < "$SPOOL/jobs"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", ["slurm_array.sh", "parts.sh"])
-def test_example_gives_the_result_of_one_process(scene, config, tmp_path, whole, example):
+def test_example_gives_the_result_of_one_process(scene, config, tmp_path, whole, example, command_server):
     commands = tmp_path / "commands"
-    commands.mkdir()
+    served_program(commands, command_server)
     (commands / "sbatch").write_text(SBATCH)
     (commands / "sbatch").chmod(0o755)
-    path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(commands), os.environ["PATH"]])
 
     environment, labels = os.environ | {"PATH": path, "SPOOL": str(tmp_path)}, tmp_path / "the labels.gpkg"
 

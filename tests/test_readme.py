@@ -49,20 +49,25 @@ def test_readme_has_at_most_150_lines():
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("block", BLOCKS, ids=["array", "files"])
-def test_python_block_of_the_readme_runs_without_an_error(demo, block):
-    done = run_block(demo, block)
-
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def ended(demo):
+    """How each block ended, in their order."""
+    return [run_block(demo, block) for block in BLOCKS]
 
 
 @pytest.mark.slow
-def test_array_script_of_the_readme_prints_the_area_of_each_class_and_saves_a_picture(demo):
+@pytest.mark.xdist_group("readme")
+@pytest.mark.parametrize("number", [0, 1], ids=["array", "files"])
+def test_python_block_of_the_readme_runs_without_an_error(ended, number):
+    assert len(ended) == 2
+    assert ended[number].returncode == 0, ended[number].stderr
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("readme")
+def test_array_script_of_the_readme_prints_the_area_of_each_class_and_saves_a_picture(demo, ended):
     pytest.importorskip("matplotlib", reason="the script draws with matplotlib")
-    (demo / "polygons.png").unlink(missing_ok=True)
-
-    done = run_block(demo, BLOCKS[0])
+    done = ended[0]
 
     areas = [float(line.split()[1]) for line in done.stdout.splitlines() if re.fullmatch(r"\d+\s+[\d.]+", line)]
     assert sum(areas) == pytest.approx(128 * 128 * 0.25), done.stderr
