@@ -28,6 +28,7 @@ from . import command_server as commands
 hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
+commands.flush_nothing()
 share_compilation()  # the processes that share the tests would all compile the same functions
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 5_000_000)

@@ -514,22 +514,22 @@ def worker_arguments(scheduler_file):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["address", "file"])
-def test_a_running_cluster_gives_the_same_outcomes(scheduler_file, by):
-    address = json.loads(scheduler_file.read_text())["address"]
-    options = (
-        ClusterOptions(scheduler=address) if by == "address" else ClusterOptions(scheduler_file=str(scheduler_file))
-    )
+def test_a_running_cluster_gives_the_same_outcomes_by_its_address_and_by_its_file(scheduler_file):
+    by_address = ClusterOptions(scheduler=json.loads(scheduler_file.read_text())["address"])
+    by_file = ClusterOptions(scheduler_file=str(scheduler_file))
+    outcomes = []
 
     with started(*worker_arguments(scheduler_file)):
-        with open_executor(options) as executor:
-            outcomes = by_key(executor.run(fail_at, {2}, range(300)))
+        with open_executor(by_address) as executor:
             deadly = by_key(executor.run(die_at, {3}, range(6)))
-        with open_executor(options) as executor:  # the first one did not close the cluster
-            again = by_key(executor.run(fail_at, {2}, range(300)))
+            outcomes.append(by_key(executor.run(fail_at, {2}, range(300))))
+        for options in (by_file, by_file, by_address):  # those before did not close the cluster
+            with open_executor(options) as executor:
+                outcomes.append(by_key(executor.run(fail_at, {2}, range(300))))
 
     with open_executor(ClusterOptions(workers=0)) as serial:
-        assert outcomes == again == by_key(serial.run(fail_at, {2}, range(300)))
+        expected = by_key(serial.run(fail_at, {2}, range(300)))
+    assert outcomes == 4 * [expected]
     assert [outcome.key for outcome in deadly if outcome.error] == [3]
 
 

@@ -51,10 +51,14 @@ MADE["labels"] = [
 ]
 MADE["labels"] += [product for product in PRODUCTS if product.stage == "label"]
 CASES = [pytest.param(mode, product, id=f"{mode}-{product.folder}") for mode in MODES for product in MADE[mode]]
-FAILURES = [  # quick: one product of each of two modes
-    case
-    if case.values in (("tile", OUTLINES), ("labels", VALUE_SUMS))
-    else pytest.param(*case.values, id=case.id, marks=pytest.mark.slow)
+# Quick: one product of each of two modes. The tests of one product share a run, in one process.
+FAILURES = [
+    pytest.param(
+        *case.values,
+        id=case.id,
+        marks=[pytest.mark.xdist_group(f"failures-{case.id}")]
+        + [pytest.mark.slow] * (case.values not in (("tile", OUTLINES), ("labels", VALUE_SUMS))),
+    )
     for case in CASES
 ]
 each_product = pytest.mark.parametrize("product", PRODUCTS, ids=lambda product: product.folder)
@@ -391,27 +395,46 @@ def fail(product, folder, inputs, mode):
             return None
 
 
+@pytest.fixture(scope="module")
+def failed_from_the_start(tmp_path_factory, inputs):
+    """failed_from_the_start(mode, product) → the folder of a run that failed to store the product, and what it made."""
+
+    @functools.cache
+    def run(mode, product):
+        folder = tmp_path_factory.mktemp("failed") / "run"
+        return folder, fail(product, folder, inputs, mode)
+
+    return run
+
+
 @pytest.mark.parametrize(("mode", "product"), FAILURES)
-def test_failure_and_success_after_it_give_what_an_unbroken_run_gives(mode, product, unbroken, inputs, tmp_path):
+def test_failure_and_success_after_it_give_what_an_unbroken_run_gives(
+    mode, product, unbroken, failed_from_the_start, inputs, tmp_path
+):
     _, made = unbroken(mode)
 
-    broken = fail(product, tmp_path, inputs, mode)
-    again = run_in(RunFolder(tmp_path), inputs, mode)
+    failed, broken = failed_from_the_start(mode, product)
+    folder = tmp_path / "run"
+    if failed.exists():  # the first product of all may be the one that failed
+        shutil.copytree(failed, folder)
+    again = run_in(RunFolder(folder), inputs, mode)
 
     assert broken is None or broken.failed
     assert broken is None or not same(broken, made)
     assert not again.failed
     assert same(again, made)
-    assert contents(tmp_path) == contents(unbroken(mode)[0])
+    assert contents(folder) == contents(unbroken(mode)[0])
 
 
 @pytest.mark.parametrize(("mode", "product"), FAILURES)
-def test_failure_after_a_success_gives_what_a_failure_from_the_start_gives(mode, product, unbroken, inputs, tmp_path):
+def test_failure_after_a_success_gives_what_a_failure_from_the_start_gives(
+    mode, product, unbroken, failed_from_the_start, inputs, tmp_path
+):
     folder, made = copy_of(unbroken, mode, tmp_path)
     stored(folder)[product, str(key_of(product))].unlink()
 
     late = fail(product, folder, inputs, mode)
-    early = fail(product, tmp_path / "early", inputs, mode)
+    _, early = failed_from_the_start(mode, product)
     again = run_in(RunFolder(folder), inputs, mode)
 
     assert (late is None) == (early is None)
