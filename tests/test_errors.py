@@ -363,9 +363,9 @@ def test_run_that_a_signal_stopped_leaves_nothing_and_is_resumed(tmp_path, scene
     assert run_command(*arguments, *whole).code == 0
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    parts = (*arguments, "--out", tmp_path / "x.gpkg", "--class-raster", tmp_path / "x.tif", "-j", n_workers)
+    parts = (*arguments, "--out", tmp_path / "x.gpkg", "--class-raster", tmp_path / "x.tif")
     process = subprocess.Popen(
-        command(*parts), env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True,
+        command(*parts, "-j", n_workers), env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
     until = time.monotonic() + 60
@@ -380,7 +380,7 @@ def test_run_that_a_signal_stopped_leaves_nothing_and_is_resumed(tmp_path, scene
     assert "Traceback" not in text
     assert not list(scratch.iterdir())
     assert not [path for path in tmp_path.rglob(".*") if "part" in path.name]
-    assert run_command(*parts, "--resume").code == 0
+    assert run_command(*parts, "-j", 0, "--resume").code == 0
     assert (tmp_path / "x.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 

@@ -36,6 +36,7 @@ from geoseg_qgis.runner.table import ALGORITHMS, HIDDEN, parameters_of
 import geoseg
 from geoseg.cli.progress_bars import STAGE_TITLES
 from geoseg.cli.reference_json import reference_json
+from geoseg.synthetic.scene import SceneOptions, write_scene
 
 from .programs import children_of, geoseg_program, is_running, is_running_after, make_program
 
@@ -301,7 +302,7 @@ def test_process_ends_when_a_callback_raises():
 @pytest.mark.slow
 def test_geoseg_stops_as_at_ctrl_c_when_its_input_ends(tmp_path, program):
     scene = tmp_path / "scene.tif"
-    subprocess.run([program, "synthetic", scene, "--size", "600x600"], check=True)
+    write_scene(scene, SceneOptions(shape=(600, 600)))
     seen = []
     arguments = command_line(
         REFERENCE.commands["tile"], {"scene": scene, "out": tmp_path / "a.gpkg", "workers": 1, "tile_steps": 900}
@@ -319,7 +320,7 @@ def test_geoseg_stops_as_at_ctrl_c_when_its_input_ends(tmp_path, program):
 @pytest.mark.slow
 def test_geoseg_stops_when_the_program_that_started_it_is_killed(tmp_path, program):
     scene = tmp_path / "scene.tif"
-    subprocess.run([program, "synthetic", scene, "--size", "600x600"], check=True)
+    write_scene(scene, SceneOptions(shape=(600, 600)))
     code = (
         "import os, sys\n"
         f"sys.path.insert(0, {str(ROOT / 'qgis_plugin')!r})\n"
