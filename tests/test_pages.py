@@ -4,11 +4,12 @@ import dataclasses
 import json
 import re
 import runpy
-import shutil
 import subprocess
 
 import pytest
+import rasterio
 import yaml
+from rasterio.windows import Window
 
 from .command_server import write_client
 from .pages import CODE, DATA, NOT_CODE, PAGES, ROOT, blocks_of, files_of, setup_of
@@ -22,6 +23,7 @@ WITH_CODE = [
 ]
 SITE = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
 MAX_CROP = 1_000_000  # bytes
+PART = 384  # px, of the scenes on which the pages are run: the largest window that a page names
 
 
 def pages_of(nav):
@@ -89,6 +91,19 @@ def test_the_runner_changes_only_how_the_network_is_trained():
     assert list(QUICK_LEARN) == [field.name for field in dataclasses.fields(Learn)]
 
 
+def write_part(source, path):
+    """Write the upper left part of a raster to a file; it has the bands, the storage and the metadata of the raster."""
+    with rasterio.open(source) as raster:
+        window = Window(0, 0, min(raster.width, PART), min(raster.height, PART))
+        profile = raster.profile | {"width": window.width, "height": window.height}
+        with rasterio.open(path, "w", **profile) as part:
+            part.write(raster.read(window=window))
+            part.colorinterp, part.descriptions = raster.colorinterp, raster.descriptions
+            part.update_tags(**raster.tags())
+            for band in raster.indexes:
+                part.update_tags(band, **raster.tags(band))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_all_code_of_a_page_runs(name, tmp_path, command_server):
@@ -97,7 +112,7 @@ def test_all_code_of_a_page_runs(name, tmp_path, command_server):
     write_client(tmp_path / "bin" / "run-page", command_server, "tests.run_page:main")
     folder.mkdir()
     for shown, source in files_of(text).items():
-        shutil.copyfile(DATA / source, folder / shown)
+        write_part(DATA / source, folder / shown)
     code = [block for block in blocks_of(text) if block.language in CODE and not block.reason]
     setup = [{"language": "bash", "text": setup_of(text), "line": 0}] if setup_of(text) else []
     (tmp_path / "blocks.json").write_text(json.dumps([*setup, *map(dataclasses.asdict, code)]))

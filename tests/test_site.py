@@ -1,5 +1,6 @@
 """The built site: no dead link, no request to another place, and no error in a browser, light and dark."""
 
+import functools
 import html
 import re
 import shutil
@@ -32,6 +33,7 @@ def links_of(text):
     return [html.unescape(link) for link in re.findall(r"""(?:href|src)=["']?([^"'\s>]+)""", text)]
 
 
+@functools.cache
 def ids_of(text):
     return set(re.findall(r"""\bid=["']?([^"'\s>]+)""", text))
 
