@@ -44,13 +44,26 @@ polygons: {min_pixels: 12, simplify: 0}
 
 REPORTED_OPTIONS = {"method": "kmeans", "workers": 0, "classes": 6, "tile_size": 64, "min_pixels": 12}
 
+# Begun first: at the end, one process would compute one of these for a minute after the other has ended.
+LONGEST = (
+    "test_memory_estimate.py",
+    "test_compile.py",
+    "test_windows.py",
+    "test_tutorial_pictures.py",
+    "test_pages.py",
+)
+
 # For other interpreters: that of QGIS, and one that stands in for Windows. Collecting doctests would import them.
 collect_ignore = ["qgis_probe.py", "windows"]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Check that pytest-xdist groups tests: those of one group would build the same folder at the same time."""
+    """Move the longest tests to the beginning, and check that pytest-xdist groups tests.
+
+    Those of one group would build the same folder at the same time.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     grouped = [item for item in items if item.get_closest_marker("xdist_group")]
     if config.getoption("loadgroup", default=False) and not all("@" in item.nodeid for item in grouped):
         raise pytest.UsageError("this version of pytest-xdist does not group tests with this version of pytest")

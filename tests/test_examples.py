@@ -11,6 +11,8 @@ import pytest
 
 from geoseg.synthetic.scene import SceneOptions, write_scene
 
+from .programs import served_program
+
 ROOT = Path(__file__).parents[1]
 
 # Runs a copy of the script, as Slurm does, so that the script cannot rely on its own path.
@@ -38,10 +40,10 @@ wait
 
 
 @pytest.fixture
-def slurm(tmp_path):
+def slurm(tmp_path, command_server):
     """Run examples/slurm.sh as a batch job: slurm(*arguments) → (CompletedProcess, lines with the job steps)."""
     commands, spool = tmp_path / "commands", tmp_path / "spool"
-    commands.mkdir()
+    served_program(commands, command_server)
     spool.mkdir()
     for name, text in (("sbatch", SBATCH), ("srun", SRUN)):
         (commands / name).write_text(text)

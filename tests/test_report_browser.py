@@ -21,6 +21,7 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
+    pytest.mark.xdist_group("report browser"),  # which start a browser once
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 
