@@ -1,8 +1,8 @@
 """The code blocks of the documentation, and what the comments in its pages state about them.
 
-`<!-- files: scene.tif=naip_2020.tif -->` copies a file of docs/data into the folder in which the blocks of a page run,
-to the name that the page uses. `<!-- setup` … `-->` has shell commands that run there first. A block after
-`<!-- not run: REASON -->` is not run.
+`<!-- files: scene.tif=naip_2020.tif -->` writes a part of a file of docs/data, under the name that the page uses, into
+the folder in which the blocks of the page run. `<!-- setup` … `-->` has shell commands that run there first. A block
+after `<!-- not run: REASON -->` is not run.
 """
 
 import re
