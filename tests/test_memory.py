@@ -29,6 +29,8 @@ from pathlib import Path
 from geoseg.config import load_config
 from geoseg.pipeline import run_stages
 from geoseg.raster.scene import open_scene
+from geoseg.run import folder as folders
+from geoseg.run.content_cache import ContentCache
 from geoseg.run.folder import RunFolder
 from geoseg.run.job import Task
 from geoseg.run.outcome import attempt
@@ -51,6 +53,7 @@ class Measured:
                 self.memory.setdefault(function.__name__, []).append(resident())
 
 
+folders.CONTENTS = ContentCache(2**20)  # full after the first tiles; that it has a limit is tested in test_folder
 scene, folder = open_scene(sys.argv[1]), Path(sys.argv[2])
 config = load_config(method="kmeans", tiles__size={TILE}, tiles__halo=16)
 tiles = tiles_of(scene, config)
