@@ -1,6 +1,7 @@
 """The estimate of memory holds: it is at least the measured peak of each process, and at most twice as much."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from geoseg.run.budget import estimate_memory
 from geoseg.run.job import Task
 from geoseg.run.memory import MemoryFolder
 from geoseg.run.products import ProductStore
+
+_log = logging.getLogger(__name__)
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,8 +84,10 @@ CASES = {  # side of the scene, larger than a tile and a block with their margin
     "training on tiles": (768, 3, "uint8", {"training": "tile", "tile_steps": 2}),
     "attributes": (768, 3, "uint8", {"learn__steps": 2, "attributes": ["all"]}),
     "no network": (768, 3, "uint8", {"method": "kmeans"}),
+    "threads": (1280, 3, "uint8", {"learn__steps": 2, "threads": 3}),
 }
-RUNS = [*((case, 1) for case in CASES), *((case, 0) for case in ("defaults", "64 bands", "training on tiles"))]
+ALONE = ("defaults", "64 bands", "training on tiles", "threads")
+RUNS = [*((case, 1) for case in CASES if case != "threads"), *((case, 0) for case in ALONE)]
 
 
 @pytest.mark.parametrize(("case", "n_workers"), RUNS)
@@ -104,10 +109,13 @@ def test_estimate_is_an_upper_bound_within_a_factor_of_two(case, n_workers, tmp_
 
     here, worker = json.loads(done.stdout.splitlines()[-1])
     names = {"tile_size": "tiles__size", "attributes": "polygons__attributes"}
-    config = load_config(**{names.get(name, name): value for name, value in options.items()})
+    n_threads = options.get("threads", 1)
+    config = load_config(**{names.get(name, name): value for name, value in options.items() if name != "threads"})
     estimate = estimate_memory(Task(ProductStore(MemoryFolder()), open_scene(str(scene)), config))
     pairs = {"main": (here, estimate.main), "worker": (worker, estimate.worker)} if n_workers else {
-        "alone": (here, estimate.alone)
+        "alone": (here, estimate.of_threads(n_threads))
     }  # fmt: skip
+    # For docs/explanation/memory.md: --log-cli-level=INFO shows it.
+    _log.info("%s, MiB: %s", case, {name: [n // 2**20 for n in numbers] for name, numbers in pairs.items()})
     for measured, expected in pairs.values():
         assert measured <= expected <= 2 * measured
