@@ -30,7 +30,7 @@ from rival_parts.meter import Usage, measure
 
 _GIB, _WARM_UP_SIDE = 2**30, 600
 _DRAWN_SIDE, _STRIP = 8000, 512  # px; rows that are written at a time
-_SHIFT, _MOST = 7, 23  # grey values between two copies, and range of all
+_SHIFT, _MOST = 7, 23  # grey values between two copies, and range of all: up to 23 copies differ
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,11 @@ def mirror(scene: Path, path: Path, side: int) -> None:
         profile = source.profile | {"width": side, "height": side, "compress": "none", "bigtiff": "yes"}
         with rasterio.open(part, "w", **profile) as target:
             for top in range(0, side, _STRIP):
-                below = np.arange(top, min(top + _STRIP, side)) // source.height
-                shift = (_SHIFT * (below[:, None] + 2 * (np.arange(side) // source.width))) % _MOST - _MOST // 2
+                below, beside = (
+                    np.arange(top, min(top + _STRIP, side)) // source.height,
+                    np.arange(side) // source.width,
+                )
+                shift = (_SHIFT * (below[:, None] * (beside[-1] + 1) + beside)) % _MOST - _MOST // 2
                 strip = pixels[:, rows[top : top + _STRIP]][:, :, cols].astype(np.int16) + shift
                 written = np.clip(strip, 0, 255).astype(np.uint8)
                 target.write(written, window=Window(0, top, side, strip.shape[1]))
