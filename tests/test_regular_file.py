@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from geoseg.raster.regular_file import file_state, opened_state
 from geoseg.run.folder import RunFolder
 
 from .conftest import run_command
@@ -94,3 +95,18 @@ def test_no_file_of_a_run_is_left_by_cleaning(tmp_path, finished_run):
     folder.clean()
 
     assert {path.name for path in folder.path.iterdir()} <= {"lock", "manifest.json", "run-id", "run.json", "plan.json"}
+
+
+def test_state_of_a_file_changes_when_it_is_written_again_and_a_pipe_has_none(tmp_path):
+    path, pipe = tmp_path / "a.arrays", tmp_path / "b.arrays"
+    path.write_bytes(b"1234")
+    os.mkfifo(pipe)
+    before = opened_state(path)
+
+    assert before == file_state(path) != ()
+    (tmp_path / "new").write_bytes(b"5678")
+    (tmp_path / "new").replace(path)
+
+    assert opened_state(path) == file_state(path) != before
+    assert opened_state(pipe) == opened_state(tmp_path / "absent") == file_state(tmp_path / "absent") == ()
+    assert file_state("https://example.org/scene.tif") == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -26,7 +27,22 @@ def regular_file(path: Path) -> Path:
 def file_state(path: str | Path) -> tuple[int, ...]:
     """Return numbers that change when a file is written again; none if there is no such file, as at an address."""
     try:
-        found = Path(path).stat()
+        return _numbers(Path(path).stat())
     except (OSError, ValueError):  # a missing file or an impossible name, which reading reports
         return ()
+
+
+def opened_state(path: Path) -> tuple[int, ...]:
+    """Return what `file_state` does, of a file that other machines may write.
+
+    A network file system may answer from what it knew of a file a minute ago, but asks the server when it is opened.
+    """
+    try:
+        with regular_file(path).open("rb") as file:
+            return _numbers(os.fstat(file.fileno()))
+    except OSError:
+        return ()
+
+
+def _numbers(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from geoseg.errors import RunError
 from geoseg.output.files import PARTIAL_SUFFIX, write_file, writing
 from geoseg.output.system import flush_folder
-from geoseg.raster.regular_file import file_state, regular_file
+from geoseg.raster.regular_file import opened_state, regular_file
 from geoseg.run.content_cache import CONTENTS
 from geoseg.run.documents import parse_document, write_document
 
@@ -149,7 +149,7 @@ class RunFolder:
             If they are absent, damaged, or cannot be read.
         """
         path = self._file(step, key)
-        state = file_state(path)  # before it is read: if it is replaced meanwhile, this state does not occur again
+        state = opened_state(path)  # before it is read: if it is replaced meanwhile, this state does not occur again
         body = CONTENTS.get((path, self.run_id, state))
         if body is None:
             body = self._read(path, f"step {step!r} of tile {key}")
