@@ -64,9 +64,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         options = ["--device", args.device, *args.options]
-        segmented(synthetic(scratch, 300), 0, scratch, options)  # compiles, and loads the libraries of the device
-        run = segmented(synthetic(scratch, round((args.megapixels * 1e6) ** 0.5)), args.workers, scratch, options)
-    print(f"{run.mpx:.3g} Mpx, {run.workers} workers\n\n| | s | Mpx/s |\n|---|---|---|")
+        segmented(synthetic(scratch, 300), "-j 0", scratch, options)  # compiles, and loads the libraries of the device
+        scene = synthetic(scratch, round((args.megapixels * 1e6) ** 0.5))
+        run = segmented(scene, f"-j {args.workers}", scratch, options)
+    print(f"{run.mpx:.3g} Mpx, {args.workers} workers\n\n| | s | Mpx/s |\n|---|---|---|")
     for stage, seconds in {"whole run": run.usage.wall, **run.stages}.items():
         print(f"| {stage} | {seconds:.3g} | {run.mpx / max(seconds, 1e-3):.3g} |")
 
