@@ -8,11 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import shapely
 import torch
+from affine import Affine
 from threadpoolctl import threadpool_info
 
 import geoseg
 from geoseg.errors import ConfigError
+from geoseg.grid import GeoBox
+from geoseg.raster.aoi import inside
 from geoseg.raster.ignored_warnings import ignored_warnings
 from geoseg.run import threads as threads_module
 from geoseg.run.cluster_options import ClusterOptions
@@ -288,6 +292,19 @@ def test_blas_has_one_thread_while_tiles_are_computed_and_its_own_afterwards(poo
 
     assert within == [[1] * len(before)] * 5
     assert n_threads() == before
+
+
+@pytest.mark.usefixtures("often_switched")
+def test_pixels_of_an_area_are_found_in_threads_without_a_warning():
+    area = shapely.to_wkb(shapely.Polygon([(3, -2), (90, -20), (80, -70), (20, -88)]))
+    geobox = GeoBox((100, 100), Affine(1, 0, 0, 0, -1, 0), "")
+    expected = inside(area, geobox)
+
+    def work(_):
+        return all(np.array_equal(inside(area, geobox), expected) for _ in range(60))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
 
 
 @pytest.mark.usefixtures("often_switched")

@@ -18,9 +18,11 @@ import rasterio.warp
 import shapely
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
+from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.errors import RasterError, shorten
 from geoseg.grid import GeoBox, Window
+from geoseg.raster.ignored_warnings import ignored_warnings
 from geoseg.raster.unreadable import GDAL_ERRORS
 from geoseg.raster.vector_file import opened_vector
 
@@ -108,9 +110,10 @@ def inside(aoi: bytes, geobox: GeoBox) -> NDArray[np.bool_]:
         return np.zeros(geobox.shape, bool)
     if _area(aoi).covers(frame_of(geobox)):
         return np.ones(geobox.shape, bool)
-    mask: NDArray[np.bool_] = rasterio.features.geometry_mask(
-        [_area(aoi)], out_shape=geobox.shape, transform=geobox.transform, invert=True
-    )
+    with ignored_warnings(NotGeoreferencedWarning):  # of a raster within rasterio, whose own filter is not for threads
+        mask: NDArray[np.bool_] = rasterio.features.geometry_mask(
+            [_area(aoi)], out_shape=geobox.shape, transform=geobox.transform, invert=True
+        )
     return mask
 
 
