@@ -113,9 +113,8 @@ def pixels_per_worker(config: Config, device: str = "cpu") -> float:
 
 
 def _seconds_per_pixel(config: Config, device: str) -> float:
-    return _SECONDS_PER_PIXEL + (
-        _SECONDS_PER_STEP * config.steps if device == "cpu" else 0
-    )  # on a GPU, this process trains
+    n_steps = config.steps if device == "cpu" else 0  # a GPU trains in this process
+    return _SECONDS_PER_PIXEL + _SECONDS_PER_STEP * n_steps
 
 
 def n_computing_threads() -> int:
