@@ -14,8 +14,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import adjusted_rand_score
 
 from geoseg.config import Backprop, Config, Learn, Network
-from geoseg.segment import backprop
-from geoseg.segment.backprop import learn, refine, shares, train
+from geoseg.segment import inference
+from geoseg.segment.backprop import learn, refine, train
+from geoseg.segment.inference import Inference
 from geoseg.segment.network import CodeNetwork, new_network, to_arrays
 from geoseg.segment.patch import IGNORE, Patch
 from geoseg.segment.whole_descent import majority
@@ -31,6 +32,10 @@ seeds = st.integers(0, 2**32 - 1)
 def full_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute in float32, also where the processor has bfloat16."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+
+
+def shares(network: CodeNetwork, channels: NDArray[np.float32], **options: bool) -> NDArray[np.uint8]:
+    return Inference(network, **options).shares(channels)
 
 
 @contextlib.contextmanager
@@ -444,7 +449,7 @@ class TestShares:
         channels = np.random.default_rng(0).normal(size=(3, 61, 75)).astype(np.float32)
         network = new_network(3, options, seed=1).eval()
         whole = shares(network, channels)
-        monkeypatch.setattr(backprop, "_CACHE_SIZE", 20)
+        monkeypatch.setattr(inference, "_CACHE_SIZE", 20)
 
         parts = shares(network, channels)
 

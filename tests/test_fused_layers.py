@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from geoseg.config import Network
-from geoseg.segment import backprop, fused_layers
+from geoseg.segment import fused_layers, inference
 from geoseg.segment.fused_layers import fuse_layers
+from geoseg.segment.inference import rounded_shares
 from geoseg.segment.network import autocast, computing_dtype, fold_batch_norms, new_network, placed
 
 NETWORKS = {
@@ -58,7 +59,7 @@ def test_network_is_used_as_it_is_where_torch_has_no_such_operation(
 def test_shares_do_not_depend_on_how_many_are_computed_at_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     responses = torch.from_numpy(np.random.default_rng(1).normal(0, 4, (23, 17, 5)).astype(np.float32))
     expected = (responses.softmax(dim=2) * 255 + 0.5).to(torch.uint8)
-    monkeypatch.setattr(backprop, "_SHARES_AT_ONCE", at_once)
+    monkeypatch.setattr(inference, "_SHARES_AT_ONCE", at_once)
 
-    assert torch.equal(backprop.rounded_shares(responses, hard=False), expected)
-    assert backprop.rounded_shares(responses[:0], hard=False).shape == (0, 17, 5)
+    assert torch.equal(rounded_shares(responses, hard=False), expected)
+    assert rounded_shares(responses[:0], hard=False).shape == (0, 17, 5)

@@ -10,29 +10,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 # torch's own name for it
 from numpy.typing import NDArray
-from torch import Tensor
 
 from geoseg.config import Backprop, Config
-from geoseg.grid import TileGrid, Window
 from geoseg.segment.batch_statistics import with_statistics_of_all
 from geoseg.segment.clustering import kmeans, nearest
-from geoseg.segment.constant_parts import ConstantParts
 from geoseg.segment.descent import Optimizer
-from geoseg.segment.fused_layers import fuse_layers
-from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, placed, to_arrays
+from geoseg.segment.network import CodeNetwork, placed
 from geoseg.segment.patch import IGNORE, Patch
 from geoseg.segment.strip_descent import StripDescent
 from geoseg.segment.torch_threads import fixed_threads
 from geoseg.segment.whole_descent import WholeDescent, majority, on_device, responses
-
-_CACHE_SIZE = 192  # px; an image of this size and all layers fit the cache: twice as fast as 600
-_SHARES_AT_ONCE = 2**17  # float32, half a MB: within the cache, which divides the time by two
 
 
 def train(
@@ -179,74 +170,6 @@ def learn(
             _descent(learned, [patches[i] for i in batch], device).step(optimizer, options, targets)
             progress(step + 1)
         return with_statistics_of_all(learned, [patch.channels for patch in patches], device)
-
-
-def shares(
-    network: CodeNetwork,
-    channels: NDArray[np.float32],
-    *,
-    device: str = "cpu",
-    own_statistics: bool = False,
-    hard: bool = False,
-) -> NDArray[np.uint8]:
-    """Return the share of each code in each pixel: the softmax of the responses.
-
-    Parameters
-    ----------
-    network : CodeNetwork
-        It is not changed.
-    channels : (channel, y, x) float32
-        As in `Patch`.
-    device : str
-    own_statistics : bool
-        Batch norms use the statistics of the image, as in the articles, instead of the running statistics.
-    hard : bool
-        The code with the largest response gets all, as in the articles, instead of the softmax.
-
-    Returns
-    -------
-    (y, x, code) uint8
-        In units of 1/255; undefined for nodata pixels.
-    """
-    with fixed_threads(), torch.inference_mode(), autocast(device):
-        network = copy.deepcopy(network).train(own_statistics)
-        network = placed(network if own_statistics else fold_batch_norms(network), device)
-        whole = Window(0, 0, channels.shape[2], channels.shape[1])
-        if own_statistics:
-            return _shares_of(network, channels, hard, device)
-        if device != "cpu":
-            with suppress(torch.cuda.OutOfMemoryError):  # the parts below need less
-                return _shares_of(network, channels, hard, device)
-        result = np.empty((*whole.shape, network.n_codes), np.uint8)
-        constant_parts = ConstantParts(lambda: to_arrays(network), f"{device} {hard}")
-        layers = fuse_layers(network) if device == "cpu" else network
-        for part in TileGrid(whole.shape, _CACHE_SIZE, network.reach):
-            part_shares = constant_parts.shares(
-                channels[:, *part.read.within(whole)], lambda pixels: _shares_of(layers, pixels, hard, device)
-            )
-            result[part.core.within(whole)] = part_shares[part.core.within(part.read)]
-        return result
-
-
-def _shares_of(
-    network: Callable[[Tensor], Tensor], channels: NDArray[np.float32], hard: bool, device: str
-) -> NDArray[np.uint8]:
-    image = torch.from_numpy(channels)[None].to(device).contiguous(memory_format=torch.channels_last)
-    shares: NDArray[np.uint8] = rounded_shares(network(image)[0].permute(1, 2, 0), hard=hard).cpu().numpy()
-    return shares
-
-
-def rounded_shares(responses: Tensor, *, hard: bool) -> Tensor:
-    """Return what `shares` does, (y, x, code) uint8, from the responses, (y, x, code)."""
-    n_rows, n_cols, n_codes = responses.shape
-    if hard:
-        return (F.one_hot(responses.argmax(dim=2), n_codes) * 255).to(torch.uint8).contiguous()
-    result = torch.empty(responses.shape, dtype=torch.uint8, device=responses.device)
-    at_once = max(_SHARES_AT_ONCE // max(n_cols * n_codes, 1), 1) if responses.device.type == "cpu" else n_rows
-    for begin in range(0, n_rows, max(at_once, 1)):
-        rows = slice(begin, begin + at_once)
-        result[rows] = responses[rows].float().softmax(dim=2).mul_(255).add_(0.5)
-    return result
 
 
 def _clusters(patches: Sequence[Patch], n_clusters: int) -> list[NDArray[np.int64]]:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _N_STORED = 24  # parts, of about 1 MB each; a tile has parts of at most 9 shapes
-_LOCK = Lock()  # tiles are computed in several threads
-STORED: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()  # of all tiles of a process
 
 
 class ConstantParts:
-    """Computes the shares of constant parts of the same shape and values once per process.
+    """Computes the shares of constant parts of the same shape and values once.
 
     The same numbers come out as without it: equal input to the same function, on the same machine.
 
-    Parameters
-    ----------
-    weights : callable
-        Returns the weights of the network by name; called if there is a constant part.
-    settings : str
-        What the shares depend on besides the weights and the pixels.
+    Examples
+    --------
+    >>> parts, water = ConstantParts(), np.zeros((3, 4, 5), np.float32)
+    >>> first = parts.shares(water, lambda pixels: np.ones((4, 5, 2), np.uint8))
+    >>> first is parts.shares(water.copy(), lambda pixels: np.zeros((4, 5, 2), np.uint8)), parts.n_stored
+    (True, 1)
     """
 
-    def __init__(self, weights: Callable[[], Mapping[str, NDArray[Any]]], settings: str) -> None:
-        self._weights, self._settings, self._network = weights, settings, b""
+    def __init__(self) -> None:
+        self._stored: OrderedDict[tuple[object, ...], NDArray[np.uint8]] = OrderedDict()
+        self._lock = Lock()  # tiles are computed in several threads
+
+    @property
+    def n_stored(self) -> int:
+        """Number of parts whose shares are stored."""
+        return len(self._stored)
 
     def shares(
         self, pixels: NDArray[np.float32], compute: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
@@ -41,31 +43,22 @@ class ConstantParts:
         ----------
         pixels : (channel, y, x) float32
         compute : callable
-            Returns the shares of such pixels.
+            Returns the shares of such pixels; always the same function.
         """
         if not is_constant(pixels):
             return compute(pixels)
-        key = self._key(pixels)
-        with _LOCK:
-            found = STORED.get(key)
+        key = (pixels.shape, pixels[:, 0, 0].tobytes())
+        with self._lock:
+            found = self._stored.get(key)
             if found is not None:
-                STORED.move_to_end(key)
+                self._stored.move_to_end(key)
                 return found
         found = compute(pixels)
-        with _LOCK:
-            STORED[key] = found
-            if len(STORED) > _N_STORED:
-                STORED.popitem(last=False)
+        with self._lock:
+            self._stored[key] = found
+            if len(self._stored) > _N_STORED:
+                self._stored.popitem(last=False)
         return found
-
-    def _key(self, pixels: NDArray[np.float32]) -> bytes:
-        if not self._network:
-            digest = hashlib.sha256(self._settings.encode())
-            for name, values in self._weights().items():
-                digest.update(name.encode() + values.tobytes())
-            self._network = digest.digest()
-        shape = np.array(pixels.shape, np.int64).tobytes()
-        return self._network + hashlib.sha256(shape + pixels[:, 0, 0].tobytes()).digest()
 
 
 def is_constant(pixels: NDArray[np.float32]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -109,7 +109,7 @@ def to_arrays(network: CodeNetwork) -> dict[str, NDArray[Any]]:
     return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
 
-def from_arrays(arrays: dict[str, NDArray[Any]], n_channels: int, options: Network) -> CodeNetwork:
+def from_arrays(arrays: Mapping[str, NDArray[Any]], n_channels: int, options: Network) -> CodeNetwork:
     """Return a network with the weights returned by `to_arrays`."""
     network = new_network(n_channels, options, seed=0)  # all of its weights are replaced
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})

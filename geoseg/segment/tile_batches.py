@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoseg.config import Config
-from geoseg.segment.backprop import rounded_shares
 from geoseg.segment.grouped_descent import refine_each, train_each
+from geoseg.segment.inference import rounded_shares
 from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, lacks_memory, placed
 from geoseg.segment.patch import MAX_BATCH, TileImage
 from geoseg.segment.tile_codes import code_shares

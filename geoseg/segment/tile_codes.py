@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.config import Config
 from geoseg.segment import backprop
+from geoseg.segment.inference import Inference, scene_inference
 from geoseg.segment.network import CodeNetwork, with_device
 from geoseg.segment.patch import TileImage
 
 
+def scene_code_shares(
+    arrays: Mapping[str, NDArray[Any]], image: TileImage, config: Config, device: str
+) -> NDArray[np.uint8]:
+    """Return the share of each code in the pixels of a tile's read window, by the network of the scene.
+
+    Parameters
+    ----------
+    arrays : dict of str to array
+        As returned by `network.to_arrays`.
+    image, config, device
+        As in `code_shares`; the config is one without steps on tiles.
+
+    Returns
+    -------
+    (y, x, code) uint8
+        As there.
+    """
+    options, hard = config.network, config.classify.evidence == "votes"
+
+    def shares(device: str) -> NDArray[np.uint8]:
+        inference = scene_inference(arrays, len(image.channels), options, device=device, hard=hard)
+        return inference.shares(image.channels)
+
+    return with_device(shares, device)[image.inner]
+
+
 def code_shares(network: CodeNetwork, image: TileImage, config: Config, device: str) -> NDArray[np.uint8]:
-    """Return the share of each code in the pixels of a tile's read window.
+    """Return the share of each code in the pixels of a tile's read window, by a network that is trained on the tile.
 
     Parameters
     ----------
@@ -35,7 +65,8 @@ def code_shares(network: CodeNetwork, image: TileImage, config: Config, device: 
         trained = with_device(
             lambda device: fit(network, patch, config.backprop, steps=config.steps, device=device), device
         )
-    shares = with_device(
-        lambda device: backprop.shares(trained, image.channels, device=device, own_statistics=alone, hard=hard), device
-    )
-    return shares[image.inner]
+
+    def shares(device: str) -> NDArray[np.uint8]:
+        return Inference(trained, device=device, own_statistics=alone, hard=hard).shares(image.channels)
+
+    return with_device(shares, device)[image.inner]

@@ -9,7 +9,7 @@ from geoseg.raster.scene import read_tolerant
 from geoseg.run.contents import SuperpixelLabels
 from geoseg.run.job import Job
 from geoseg.run.outcome import Batched
-from geoseg.run.products import SUPERPIXELS, TILE_SUPERPIXELS, VOTES
+from geoseg.run.products import NETWORK, SUPERPIXELS, TILE_SUPERPIXELS, VOTES
 from geoseg.run.stages import Stages
 from geoseg.segment import superpixels
 from geoseg.steps.prepared_tile import PreparedTile, initial_network, prepare_tile, store_shares
@@ -53,7 +53,9 @@ def _code_shares(job: Job, prepared: PreparedTile) -> NDArray[np.uint8]:
         return np.full((*shape, 1), 255, np.uint8)  # one code for all pixels: features alone decide
     if prepared.image is None:
         return np.zeros((*shape, config.network.channels[-1]), np.uint8)
-    from geoseg.segment.tile_codes import code_shares  # here, because other methods do not need torch
+    from geoseg.segment.tile_codes import code_shares, scene_code_shares  # here: other methods do not need torch
 
+    if config.training == "scene" and not config.steps:
+        return scene_code_shares(job.store.get(NETWORK).arrays, prepared.image, config, job.device)
     network = initial_network(job, len(prepared.image.channels))(prepared.tile.number)
     return code_shares(network, prepared.image, config, job.device)
