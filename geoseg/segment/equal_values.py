@@ -23,18 +23,18 @@ def is_constant(layers: NDArray[np.float32]) -> bool:
     return bool((layers == first).all())
 
 
-def parts_of_equal_value(labels: NDArray[np.int64], bands: NDArray[np.float32]) -> NDArray[np.int64]:
+def parts_of_equal_value(labels: NDArray[np.integer], bands: NDArray[np.float32]) -> NDArray[np.int32]:
     """Return the parts of labels whose pixels have equal values in all bands and are connected through pixel sides.
 
     Parameters
     ----------
-    labels : (y, x) int64
+    labels : (y, x) int
         Below 0 = nodata.
     bands : (band, y, x) float32
 
     Returns
     -------
-    (y, x) int64
+    (y, x) int32
         From 0, in the order of their first pixels; -1 = nodata.
 
     Examples
@@ -42,9 +42,9 @@ def parts_of_equal_value(labels: NDArray[np.int64], bands: NDArray[np.float32]) 
     >>> bands = np.array([[[0.2, 0.2, 0.7], [0.7, 0.2, 0.7]]], np.float32)
     >>> parts_of_equal_value(np.array([[0, 0, 0], [0, 0, -1]]), bands)
     array([[ 0,  0,  1],
-           [ 2,  0, -1]])
+           [ 2,  0, -1]], dtype=int32)
     """
-    return np.asarray(_parts(labels, np.ascontiguousarray(bands)))
+    return np.asarray(_parts(labels.astype(np.int32, copy=False), np.ascontiguousarray(bands)))
 
 
 @compiled(nogil=True)
@@ -65,7 +65,7 @@ def _parts(labels, bands):  # type: ignore[no-untyped-def]
                 if equal:
                     a, b = find(parent, y * width + x), find(parent, y2 * width + x2)
                     parent[max(a, b)] = min(a, b)
-    parts = np.empty((height, width), np.int64)
+    parts = np.empty((height, width), np.int32)
     n = 0
     for y in range(height):
         for x in range(width):

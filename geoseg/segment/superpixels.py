@@ -178,18 +178,18 @@ def superpixels(
     else:
         step = max(1, round(BLOCK / parameters.n_segments**0.5))
         labels = slic_labels(bands, valid, step, parameters.compactness, origin)
-    return _consecutive(parts_of_equal_value(labels, bands) if parameters.by_value else labels)
+    return parts_of_equal_value(labels, bands) if parameters.by_value else labels
 
 
 def felzenszwalb_labels(
     bands: NDArray[np.float32], valid: NDArray[np.bool_], parameters: SuperpixelParameters
-) -> NDArray[np.int64]:
+) -> NDArray[np.int32]:
     """Return labels of segments, joined while the edge between two is weak compared with those inside.
 
     Returns
     -------
-    (y, x) int64
-        From 0, with gaps; -1 = nodata.
+    (y, x) int32
+        From 0, without gaps; -1 = nodata.
 
     Notes
     -----
@@ -198,7 +198,7 @@ def felzenszwalb_labels(
     are sorted by counting in steps of 1/4096 of the stretch, equal ones in reading order.
     """
     smooth = _smoothed(bands, valid, parameters.sigma)
-    return _merge_along_edges(smooth, valid, parameters.scale / 255.0, parameters.min_size)
+    return np.asarray(_merge_along_edges(smooth, valid, parameters.scale / 255.0, parameters.min_size))
 
 
 def slic_labels(
@@ -207,7 +207,7 @@ def slic_labels(
     step: int,
     compactness: float,
     origin: tuple[int, int] = (0, 0),
-) -> NDArray[np.int64]:
+) -> NDArray[np.int32]:
     """Return clusters of pixels by colour and position around a regular lattice of seeds (SLIC; Achanta et al. 2012).
 
     Parameters
@@ -221,7 +221,7 @@ def slic_labels(
 
     Returns
     -------
-    (y, x) int64
+    (y, x) int32
         From 0, without gaps; -1 = nodata.
     """
     top, left = (begin % step for begin in origin)
@@ -236,7 +236,7 @@ def slic_labels(
         channel_axis=-1,
     )
     data = np.where(valid, labels[top:, left:], 0)  # slic's own `mask` takes minutes where much is nodata
-    return label(data, background=0, connectivity=1).astype(np.int64) - 1
+    return label(data, background=0, connectivity=1).astype(np.int32) - 1
 
 
 def block_superpixels(labels: NDArray[np.int32], block: Tile) -> BlockSuperpixels:
@@ -305,14 +305,6 @@ def _smoothed(bands: NDArray[np.float32], valid: NDArray[np.bool_], sigma: float
     weight = gaussian_filter(valid.astype(np.float32), sigma)
     smooth = np.stack([gaussian_filter(np.where(valid, band, 0), sigma) for band in bands])
     return np.where(valid, smooth / np.maximum(weight, _MIN_WEIGHT), 0).astype(np.float32)
-
-
-def _consecutive(labels: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return the labels renumbered without gaps, in the same order."""
-    used = np.zeros(int(labels.max()) + 1, bool)
-    used[labels[labels >= 0]] = True
-    lookup = np.cumsum(used) - 1
-    return np.where(labels >= 0, lookup[labels], NONE).astype(np.int32)
 
 
 @internal()
@@ -385,8 +377,19 @@ def _merge_along_edges(bands, valid, k, min_size):  # type: ignore[no-untyped-de
         if a != b and min(size[a], size[b]) < min_size:
             parent[b] = a
             size[a] += size[b]
-    labels = np.empty((height, width), np.int64)
+    labels = np.empty((height, width), np.int32)
+    number = size  # of each root, in the order of the roots; the sizes are not needed any more
+    n_segments = 0
     for y in range(height):
         for x in range(width):
-            labels[y, x] = find(parent, y * width + x) if valid[y, x] else -1
+            p = y * width + x
+            if not valid[y, x]:
+                labels[y, x] = -1
+            elif parent[p] == p:
+                number[p] = n_segments
+                n_segments += 1
+    for y in range(height):
+        for x in range(width):
+            if valid[y, x]:
+                labels[y, x] = number[find(parent, y * width + x)]
     return labels
