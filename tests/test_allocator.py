@@ -38,6 +38,27 @@ with stages.stage("merge", 1):
     within = resident() - begin
 print(within, resident() - begin)
 """
+THREADS = """
+import threading
+import numpy as np
+from geoseg.run.allocator import keep_freed_memory
+
+def resident():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) // 1024
+
+def fill():
+    for _ in range(2):
+        arrays = [np.ones(2**17) for _ in range(100)]  # 100 MiB
+        del arrays
+
+keep_freed_memory()
+thread = threading.Thread(target=fill)
+thread.start()
+thread.join()
+before = resident()
+fill()
+print(resident() - before)
+"""
 is_glibc = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
@@ -63,6 +84,17 @@ def test_freed_memory_is_given_back_at_the_end_of_a_stage():
 
     assert before > 200
     assert after < 20
+
+
+@pytest.mark.skipif(not is_glibc, reason="the number of arenas is that of glibc")
+def test_memory_that_a_thread_has_freed_is_used_by_another(monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    grown = int(output_of(THREADS))
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "8")  # of the user, so it is left as it is
+    grown_with_arenas = int(output_of(THREADS))
+
+    assert grown < 10
+    assert grown_with_arenas > 60
 
 
 def faults(mode):

@@ -41,7 +41,16 @@ LIBRARY_HOMES = {  # the only modules that import these libraries
         f"geoseg.segment.{name}"
         for name in (
             *("network", "backprop", "batch_statistics", "descent", "strip_descent", "whole_descent", "passes"),
-            *("strips", "tile_codes", "grouped_descent", "tile_batches", "fused_layers", "torch_threads", "inference"),
+            *(
+                "strips",
+                "tile_codes",
+                "grouped_descent",
+                "tile_batches",
+                "fused_layers",
+                "torch_threads",
+                "inference",
+                "buffers",
+            ),
         )
     ),
     "dask": ("geoseg.run.dask_*",),

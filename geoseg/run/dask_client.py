@@ -41,12 +41,16 @@ _CLOSE_SECONDS = 5.0
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 # Freed memory stays with the worker. With Dask's 65536 bytes every large array is mapped and cleared anew, which made
 # two workers slower than one process (16 Mpx: 77 s against 37 s; with these values 33 s).
-KEEP_FREED_MEMORY = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000)
+# One arena: what one thread frees, another one uses.
+KEEP_FREED_MEMORY = {
+    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), 2_000_000_000),
+    "MALLOC_ARENA_MAX": 1,
+}
 _SPAWN_VARIABLES = (*ONE_THREAD, *KEEP_FREED_MEMORY, "PYTHONHASHSEED")  # all that is set for the workers
 _WORKER_MODULES = ("distributed.nanny", "distributed.worker", "geoseg.run.dask_batches")  # and those of the stages
 _LOCAL_CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1,
-    **{f"distributed.nanny.pre-spawn-environ.{name}": n_bytes for name, n_bytes in KEEP_FREED_MEMORY.items()},
+    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in KEEP_FREED_MEMORY.items()},
     "distributed.scheduler.allowed-failures": 0,  # DaskExecutor retries a tile whose worker died
     "distributed.scheduler.worker-ttl": None,  # a worker that computes for minutes is not dead
     # Other users of the machine can open these pages, which show call stacks and logs. The dashboard brings its own.
@@ -133,8 +137,8 @@ def local_settings(
             _blocked_interrupts(),
         ):
             os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # takes precedence over Dask's own setting
-            for name, n_bytes in KEEP_FREED_MEMORY.items():  # for a fork server; Dask sets them for each worker
-                os.environ.setdefault(name, str(n_bytes))
+            for name, value in KEEP_FREED_MEMORY.items():  # for a fork server; Dask sets them for each worker
+                os.environ.setdefault(name, str(value))
             yield
 
     with settings():

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from geoseg.config import Network
 from geoseg.grid import TileGrid, Window
+from geoseg.segment.buffers import empty
 from geoseg.segment.constant_parts import ConstantParts
 from geoseg.segment.fused_layers import fuse_layers
 from geoseg.segment.network import CodeNetwork, autocast, fold_batch_norms, from_arrays, placed
@@ -78,7 +79,11 @@ class Inference:
             return result
 
     def _shares_of(self, channels: NDArray[np.float32]) -> NDArray[np.uint8]:
-        image = torch.from_numpy(channels)[None].to(self._device).contiguous(memory_format=torch.channels_last)
+        if self._device == "cpu":
+            image = empty((*channels.shape[1:], len(channels)), torch.float32).permute(2, 0, 1)[None]  # channels last
+            image[0].copy_(torch.from_numpy(channels))
+        else:
+            image = torch.from_numpy(channels)[None].to(self._device).contiguous(memory_format=torch.channels_last)
         responses = self._layers(image)[0].permute(1, 2, 0)
         shares: NDArray[np.uint8] = rounded_shares(responses, hard=self._hard).cpu().numpy()
         return shares
@@ -123,8 +128,9 @@ def rounded_shares(responses: Tensor, *, hard: bool) -> Tensor:
     n_rows, n_cols, n_codes = responses.shape
     if hard:
         return (F.one_hot(responses.argmax(dim=2), n_codes) * 255).to(torch.uint8).contiguous()
-    result = torch.empty(responses.shape, dtype=torch.uint8, device=responses.device)
-    at_once = max(_SHARES_AT_ONCE // max(n_cols * n_codes, 1), 1) if responses.device.type == "cpu" else n_rows
+    on_cpu = responses.device.type == "cpu"
+    result = empty(responses.shape, torch.uint8) if on_cpu else torch.empty_like(responses, dtype=torch.uint8)
+    at_once = max(_SHARES_AT_ONCE // max(n_cols * n_codes, 1), 1) if on_cpu else n_rows
     for begin in range(0, n_rows, max(at_once, 1)):
         rows = slice(begin, begin + at_once)
         result[rows] = responses[rows].float().softmax(dim=2).mul_(255).add_(0.5)

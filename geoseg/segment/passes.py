@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geoseg.segment import elementwise
+from geoseg.segment.buffers import empty
 from geoseg.segment.elementwise import Norm
 from geoseg.segment.network import CodeNetwork
 from geoseg.segment.strips import Strip, as_images, as_pixels, strips_of, with_margin
@@ -85,14 +86,8 @@ class Passes:
         self.dtype, self.n_codes = dtype, network.n_codes
         self._layers = _layers_of(network)
         self.strips = strips_of([image.shape[1:] for image in images], max(layer.reach for layer in self._layers))
-        pixels = [as_pixels(torch.from_numpy(image)[None]).to(dtype) for image in images]
-        parts = [torch.cat(pixels[strip.images])[strip.part] for strip in self.strips]
-
-        def copy(i: int, part: slice, out: Tensor) -> None:
-            out.copy_(parts[i][part])
-
         reach = self._layers[0].reach
-        self._inputs = [with_margin(self.strips, i, reach, parts[i], copy) for i in range(len(parts))]
+        self._inputs = [_input_of(strip, reach, images[strip.images], dtype) for strip in self.strips]
         self._values: list[list[Tensor]] = []  # z of each layer and strip, (pixel, channel)
         self._applied: list[_Applied] = []  # of each layer
 
@@ -118,6 +113,8 @@ class Passes:
                 if moments is not None:
                     moments.add(z)
                 self._values[k].append(z)
+                if k and i and not keep:  # the next strip needs rows of this one, and no others before it
+                    self._values[k - 1][i - 1] = z.new_empty(0)
             if moments is not None:
                 moments.move(layer.norm, momentum)
             self._applied.append(_applied(layer, moments))
@@ -127,7 +124,8 @@ class Passes:
     def responses(self, i: int) -> Tensor:
         """Return the responses of the pixels of a strip, (pixel, code) float32, after a forward pass."""
         scale, offset = (torch.from_numpy(array) for array in self._applied[-1].norm[:2])
-        return torch.addcmul(offset, self._values[-1][i].float(), scale)
+        responses = empty(self._values[-1][i].shape, torch.float32).copy_(self._values[-1][i])
+        return torch.addcmul(offset, responses, scale, out=responses)
 
     @torch.no_grad()
     def backward(self, by_responses: Sequence[Tensor]) -> list[Tensor]:
@@ -299,12 +297,27 @@ def _with_gradient(applied: _Applied, layer: _Layer, sums: NDArray[np.float64]) 
     return _Applied(changed, applied.inverse, applied.n_own)
 
 
+def _input_of(strip: Strip, reach: int, images: Sequence[NDArray[np.float32]], dtype: torch.dtype) -> Tensor:
+    """Return the pixels of a strip with the rows around it, (pixel, channel); 0 outside of the image."""
+    around = strip.margin(reach)
+    begin, end = strip.begin - around, strip.end + around
+    n_rows = images[0].shape[1]
+    rows = slice(max(begin, 0), min(end, n_rows))
+    result = empty((strip.pixels + 2 * around * strip.cols, len(images[0])), dtype)
+    inner = as_images(result, strip)[:, :, rows.start - begin : rows.stop - begin]
+    for one, image in zip(inner, images, strict=True):
+        one.copy_(torch.from_numpy(image[:, rows]))
+    result[: (rows.start - begin) * strip.cols].zero_()
+    result[len(result) - (end - rows.stop) * strip.cols :].zero_()
+    return result
+
+
 def _convolution(x: Tensor, strip: Strip, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return a convolution of a strip with the rows around it, which are no part of the result, (pixel, channel)."""
     size = weight.shape[3]
     if size == 1:
-        matrix = weight.view(weight.shape[:2]).T
-        return x @ matrix if bias is None else torch.addmm(bias, x, matrix)
+        matrix, result = weight.view(weight.shape[:2]).T, empty((len(x), len(weight)), x.dtype)
+        return torch.mm(x, matrix, out=result) if bias is None else torch.addmm(bias, x, matrix, out=result)
     padding = _padding(strip, size)
     return as_pixels(torch.ops.aten.convolution(as_images(x, strip), weight, bias, *_STRIDE, padding, *_PLAIN))
 

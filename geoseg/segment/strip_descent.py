@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoseg.config import Backprop
+from geoseg.segment.buffers import empty
 from geoseg.segment.descent import Optimizer, entropy_gradient, loss_gradient_of_shares
 from geoseg.segment.elementwise import count_codes
 from geoseg.segment.network import CodeNetwork, computing_dtype
@@ -103,7 +104,7 @@ class StripDescent:
             responses = self._passes.responses(i)
             if needs_majority:
                 count_codes(responses.numpy(), part, counts)
-            shares.append(responses.softmax(dim=1))
+            shares.append(torch.softmax(responses, dim=1, out=empty(responses.shape, responses.dtype)))
         codes = counts.argmax(axis=1)
         return shares, codes, len(np.unique(codes[counts.any(axis=1)]))
 
@@ -128,5 +129,5 @@ class StripDescent:
             gradient = loss_gradient_of_shares(
                 shares.pop(0), torch.from_numpy(target), self._n_data, by_mean, weight=weight
             )
-            gradients.append(gradient.to(self._passes.dtype))
+            gradients.append(empty(gradient.shape, self._passes.dtype).copy_(gradient))
         optimizer.apply(self._passes.backward(gradients))

@@ -8,6 +8,8 @@ from itertools import groupby, pairwise
 
 from torch import Tensor
 
+from geoseg.segment.buffers import empty
+
 _PIXELS = 1 << 17  # of a strip, about; a convolution takes 0.1 ms to start, and all values of a layer have 16 MB
 _MIN_ROWS = 8  # so that the rows of the neighbours around a strip are a small part
 
@@ -112,7 +114,7 @@ def with_margin(
     """
     strip = strips[i]
     around = strip.margin(reach) * strip.cols
-    values = like.new_empty((strip.pixels + 2 * around, like.shape[1]))
+    values = empty((strip.pixels + 2 * around, like.shape[1]), like.dtype)
     fill(i, slice(0, strip.pixels), values[around : around + strip.pixels])
     if around:
         above, below = values[:around], values[around + strip.pixels :]

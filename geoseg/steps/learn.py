@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Window
 from geoseg.output.model import Model
+from geoseg.run.allocator import return_freed_memory
 from geoseg.run.contents import NetworkWeights
 from geoseg.run.job import Job
 from geoseg.run.outcome import patiently
@@ -149,8 +150,14 @@ def train_network(job: Job, advance: Callable[[], None] = lambda: None) -> Netwo
     patches = [read.pop(i) for i in range(len(windows))]
     config = job.config
     network = new_network(len(patches[0].channels), config.network, seed=config.seed)
+
+    def report(n_steps: int) -> None:
+        advance()
+        if n_steps == config.learn.steps:
+            return_freed_memory()  # the statistics of all crops need larger arrays than the steps did
+
     learned = with_device(
-        lambda device: backprop.learn(network, patches, config, device=device, progress=lambda _: advance()), job.device
+        lambda device: backprop.learn(network, patches, config, device=device, progress=report), job.device
     )
     return NetworkWeights(to_arrays(learned))
 
