@@ -4,10 +4,10 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-# Two processes share the tests; each computes on one thread. Without stored bytecode each process that a test starts
-# would compile all modules again.
+# Two processes share the tests; each computes on one thread. A third one shares the slow tests, which wait for QGIS, a
+# browser and worker processes. Without stored bytecode each process that a test starts would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
-TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadgroup
 
 .PHONY: help demo test test-slow lint picture gallery docs reference qgis-plugin qgis-pictures clean
 
@@ -29,10 +29,10 @@ demo: demo/scene.tif
 	@echo "Open demo/labels.gpkg in QGIS, with demo/scene.tif below it; the layer is styled by class."
 
 test: $(READY)
-	$(TESTS) -m "not slow"
+	$(TESTS) --numprocesses 2 -m "not slow"
 
 test-slow: $(READY)
-	$(TESTS) -m slow
+	$(TESTS) --numprocesses 3 -m slow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -75,9 +75,11 @@ demo/scene.tif: | $(READY)
 	rm -f demo/truth.tif
 	$(BIN)/geoseg synthetic demo/scene.tif --size 2048x2048 --seed 1 --truth demo/truth.tif
 
-# torch first and alone, so that its build, for CPUs or for CUDA, is chosen before another package requires it.
+# torch first and alone, so that its build, for CPUs or for CUDA, is chosen before another package requires it. Of all
+# packages, only the modules that are imported are compiled: most are not, and pip would compile for a minute.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --no-compile -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -c 'import distributed, geopandas, geoseg.pipeline, matplotlib.figure, sklearn.ensemble, torch'
 	touch $(READY)
