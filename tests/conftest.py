@@ -77,9 +77,14 @@ def pytest_collection(session):  # noqa: ARG001 # the name is that of pytest
 
 
 def pytest_collection_finish(session):  # noqa: ARG001
-    """Leave out of each later collection what exists now: visiting millions of objects takes half a second each time."""
+    """Leave out of each later collection what exists now: visiting its millions of objects takes half a second."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_make_parametrize_id(val):
+    """Shorten the names of tests of long texts, which each process sends to the others."""
+    return f"{val[:20]!a} and {len(val) - 20} more" if isinstance(val, str | bytes) and len(val) > 200 else None
 
 
 @dataclass(frozen=True)
