@@ -37,25 +37,30 @@ SLOW = """
     paused(1)
     print(sum(paused.stats.cache_misses.values()))
 """
-# Runs the command, and prints in which folders of the package the functions that it compiled are.
-COMMAND = """
-    import sys
-    import numba.core.event as event
+# Prints with which types of arguments the functions of the later stages are called from Python.
+CALLED = """
+import sys
 
-    class Listener(event.Listener):
-        def on_start(self, found):
-            function = found.data["dispatcher"].py_func
-            names.add(function.__module__ + "." + function.__qualname__)
-        def on_end(self, found): ...
-
-    names = set()
-    event.register("numba:compile", Listener())
-    from geoseg.cli.main import main
-    sys.argv = ["geoseg", *sys.argv[1:]]
-    try:
-        main()
-    finally:
-        print(*sorted(name for name in names if name.startswith("geoseg.")))
+def print_called():
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("geoseg.vectorize."):
+            for function in vars(module).values():
+                if getattr(getattr(function, "py_func", None), "__module__", None) == name:
+                    for types in function.signatures:
+                        print(name, function.__name__, types)
+"""
+AHEAD = f"""{CALLED}
+from geoseg.steps.compile import compile_functions
+compile_functions()
+print_called()
+"""
+COMMAND = f"""{CALLED}
+from geoseg.cli.main import main
+sys.argv = ["geoseg", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print_called()
 """
 
 
@@ -65,6 +70,10 @@ def start(folder, code, *arguments, **variables):
     script.write_text(textwrap.dedent(code))
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache")} | variables
     return subprocess.Popen([sys.executable, script, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def lines_of(command):
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
 
 def files_in(folder):
@@ -201,23 +210,15 @@ def test_process_that_compiles_ends_with_the_run(monkeypatch):
 
 @pytest.mark.slow
 def test_later_stages_compile_nothing_that_was_compiled_ahead(tmp_path, make_raster):
-    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    subprocess.run([sys.executable, "-m", "geoseg.steps.compile"], check=True, env=os.environ | cache)
     scene = make_raster(np.random.default_rng(0).integers(0, 255, (3, 300, 300), np.uint8))
-    arguments = (
-        "tile",
-        str(scene),
-        "--tile-size",
-        "160",
-        "--out",
-        str(tmp_path / "labels.gpkg"),
-        "--workers",
-        "0",
-        "-q",
-    )
-    compiled_here = start(tmp_path, COMMAND, *arguments).communicate()[0].split()
-    assert compiled_here, "the first stages compile their functions themselves"
-    assert not [name for name in compiled_here if name.startswith("geoseg.vectorize.")]
+    out = tmp_path / "labels.gpkg"
+    arguments = ["tile", scene, "--tile-size", "160", "--out", out, "--workers", "0", "-q"]
+
+    # With the stored functions: a function that is loaded for some types would otherwise be compiled for them.
+    ahead, called = (lines_of([sys.executable, "-c", *program]) for program in ([AHEAD], [COMMAND, *arguments]))
+
+    assert len(called) > 10
+    assert called <= ahead
 
 
 @pytest.mark.parametrize(
