@@ -67,13 +67,12 @@ def pixel_size(geobox: GeoBox, scene: GeoBox | None = None) -> PixelSize:
     """
     if not geobox.crs:
         return PixelSize(*(np.ones(geobox.shape[0] + n) for n in (0, 1, 0)))
-    crs = CRS(geobox.crs)
-    if crs.is_geographic or (crs.coordinate_operation and crs.coordinate_operation.method_name in _CYLINDRICAL):
-        return _size_on_ellipsoid(geobox, crs)
-    unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-    if crs.geodetic_crs is not None and _is_distorted(scene or geobox, crs, unit):
-        return _size_pixel_by_pixel(geobox, crs)
-    return _size_in_plane(geobox, unit)
+    plane = _plane_of(geobox.crs)
+    if plane.depends_on_latitude:
+        return _size_on_ellipsoid(geobox, plane.crs)
+    if plane.is_on_earth and _is_distorted(scene or geobox, geobox.crs):
+        return _size_pixel_by_pixel(geobox, plane.crs)
+    return _size_in_plane(geobox, plane.unit)
 
 
 def resolution(geobox: GeoBox) -> float:
@@ -85,6 +84,25 @@ def resolution(geobox: GeoBox) -> float:
     return math.sqrt(float(np.median(pixel_size(geobox.cropped(middle), geobox).area)))
 
 
+@dataclass(frozen=True)
+class _Plane:
+    """A CRS, whether it has a geodetic one, the metres of its unit, and whether its scale depends on the latitude."""
+
+    crs: CRS
+    is_on_earth: bool
+    unit: float
+    depends_on_latitude: bool
+
+
+@functools.lru_cache(maxsize=8)  # called for every tile of a scene
+def _plane_of(crs: str) -> _Plane:
+    parsed = CRS(crs)
+    operation = parsed.coordinate_operation
+    unit = parsed.axis_info[0].unit_conversion_factor if parsed.axis_info else 1.0
+    is_cylindrical = operation is not None and operation.method_name in _CYLINDRICAL
+    return _Plane(parsed, parsed.geodetic_crs is not None, unit, parsed.is_geographic or is_cylindrical)
+
+
 def _size_in_plane(geobox: GeoBox, unit: float) -> PixelSize:
     n_rows, t = geobox.shape[0], geobox.transform
     width, height = np.hypot(t.a, t.d) * unit, np.hypot(t.b, t.e) * unit
@@ -92,14 +110,14 @@ def _size_in_plane(geobox: GeoBox, unit: float) -> PixelSize:
     return PixelSize(np.full(n_rows, area), np.full(n_rows + 1, width), np.full(n_rows, height))
 
 
-@functools.lru_cache(maxsize=8)  # called for every tile of a scene
-def _is_distorted(scene: GeoBox, crs: CRS, unit: float) -> bool:
+@functools.lru_cache(maxsize=8)  # likewise
+def _is_distorted(scene: GeoBox, crs: str) -> bool:
     """Return True if the distortion exceeds `_MAX_DISTORTION` at one of 9 pixels spread over the scene."""
-    rows, cols = scene.shape
+    plane, (rows, cols) = _plane_of(crs), scene.shape
     for row in (0, rows // 2, rows - 1):
         for col in (0, cols // 2, cols - 1):
             pixel = scene.cropped(scene.window._replace(col_off=col, row_off=row, width=1, height=1))
-            flat, real = _size_in_plane(pixel, unit), _size_pixel_by_pixel(pixel, crs)
+            flat, real = _size_in_plane(pixel, plane.unit), _size_pixel_by_pixel(pixel, plane.crs)
             ratios = [getattr(real, name).max() / getattr(flat, name).max() for name in ("area", "width", "height")]
             if any(ratio > 0 and not 1 - _MAX_DISTORTION < ratio < 1 + _MAX_DISTORTION for ratio in ratios):
                 return True
