@@ -12,12 +12,13 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -97,11 +98,20 @@ def main():
 def flush_nothing():
     """Let this process wait for no disk, as no test cuts the power: a run flushes a hundred files and folders."""
     os.fsync = check_handle
+    sqlite3.connect = connect_without_flushing
 
 
 def check_handle(handle):
     """Raise the error that `os.fsync` raises for a file that is not open."""
     os.fstat(handle)
+
+
+def connect_without_flushing(*arguments, _connect=sqlite3.connect, **options):
+    """Return a connection to a database that waits for no disk; an error of the file is raised where it is read."""
+    database = _connect(*arguments, **options)
+    with suppress(sqlite3.Error):
+        database.execute("PRAGMA synchronous = OFF")
+    return database
 
 
 def load_compiled_functions():
