@@ -31,7 +31,7 @@ _MIB = 2**20
 _LIBRARIES = {True: 640 * _MIB, False: 440 * _MIB}  # with torch and without; with compiled functions
 _SHARED = 130 * _MIB  # of the libraries, by a process that their fork server has forked
 _COMPILER = 100 * _MIB  # of a process that computes tiles and compiles functions itself, as in a first run
-_ARENA = 24 * _MIB  # of a thread: what it has freed, for later
+_FREED = 24 * _MIB  # of a thread: what it has freed, for later
 _LEARN = 230 * _MIB  # one step of training with its activations and gradients, and the crops
 _SURVEY_PER_BAND = 13 * _MIB // 2  # the sample for stretch, channels and their projection
 _BLOCK_PER_VALUE = 20  # bytes per pixel and band of a block while its superpixels are computed
@@ -111,7 +111,7 @@ def estimate_memory(task: Task) -> MemoryEstimate:
         worker=base - (_SHARED if can_fork() else 0) + _COMPILER + block + tile,
         main=base + once + stage,
         alone=base + _COMPILER + once + max(stage, learn + block, block + tile),
-        thread=_ARENA + block + tile,
+        thread=_FREED + block + tile,
         tables=tables,
     )
 

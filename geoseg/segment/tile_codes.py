@@ -42,12 +42,13 @@ def scene_code_shares(
 
 
 def code_shares(network: CodeNetwork, image: TileImage, config: Config, device: str) -> NDArray[np.uint8]:
-    """Return the share of each code in the pixels of a tile's read window, by a network that is trained on the tile.
+    """Return the share of each code in the pixels of a tile's read window, after the steps on the tile.
 
     Parameters
     ----------
     network : CodeNetwork
         That of the scene in evaluation mode, or with ``training: tile`` a new one.
+        Without steps it is used as it is.
     image : TileImage
     config : Config
     device : str
